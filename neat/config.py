@@ -1,0 +1,121 @@
+"""The settings of a stack: a TOML file, each key overridable by an option of `neat up`, all of them checked here."""
+
+import ipaddress
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+Replicas = Annotated[int, Meta(ge=1, le=16)]
+RingBytes = Annotated[int, Meta(ge=1 << 18, le=1 << 26)]
+SocketBytes = Annotated[int, Meta(ge=1 << 14, le=1 << 24)]
+
+
+class ConfigError(ValueError):
+    """A setting is wrong; the text names it, its value, and what would be right."""
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """All settings. Sizes in bytes, times in milliseconds."""
+
+    name: Name = "default"
+    replicas: Replicas = 3
+    netns: str = ""  # "": a namespace of the stack's own; "none": the current one; else a named one
+    tap: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,15}$")] = "neat0"
+    address: str = "10.77.0.2/24"  # of the stack
+    gateway: str = "10.77.0.1"  # of the wire's other end; set on the TAP device
+    mac: str = ""  # of the stack; "": made from the name
+    mtu: Annotated[int, Meta(ge=576, le=65521)] = 1500
+    ring_bytes: RingBytes = 1 << 20  # each direction of a link, a power of two
+    socket_rx_bytes: SocketBytes = 1 << 18  # a power of two
+    socket_tx_bytes: SocketBytes = 1 << 18  # a power of two
+    sockets_per_app: Annotated[int, Meta(ge=512, le=16384, multiple_of=64)] = 4096  # in each replica
+    max_connections: Annotated[int, Meta(ge=64, le=65536)] = 8192  # in each replica
+    max_listeners: Annotated[int, Meta(ge=1, le=256)] = 256
+    max_udp: Annotated[int, Meta(ge=1, le=256)] = 256
+    flow_entries: Annotated[int, Meta(ge=1024, le=1 << 20)] = 1 << 16  # a power of two
+    offload: bool = True
+    time_wait_ms: Annotated[int, Meta(ge=0, le=240_000)] = 60_000
+    min_rto_ms: Annotated[int, Meta(ge=10, le=3_000)] = 200
+    max_rto_ms: Annotated[int, Meta(ge=1_000, le=240_000)] = 120_000
+    delayed_ack_ms: Annotated[int, Meta(ge=0, le=500)] = 40
+    syn_retries: Annotated[int, Meta(ge=1, le=20)] = 6
+    data_retries: Annotated[int, Meta(ge=3, le=30)] = 15
+    spin_us: Annotated[int, Meta(ge=-1, le=1_000)] = -1  # -1: choose from the number of cores
+    recovery: Literal["stateless"] = "stateless"
+    heartbeat_ms: Annotated[int, Meta(ge=10, le=1_000)] = 100
+    hang_ms: Annotated[int, Meta(ge=100, le=60_000)] = 350
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def __post_init__(self) -> None:
+        for key in ("ring_bytes", "socket_rx_bytes", "socket_tx_bytes", "flow_entries"):
+            value = getattr(self, key)
+            if value & (value - 1):
+                raise ConfigError(f"{key} = {value}: must be a power of two")
+        interface = self._parse("address", ipaddress.IPv4Interface, "an address with a prefix, like 10.77.0.2/24")
+        gateway = self._parse("gateway", ipaddress.IPv4Address, "an IPv4 address, like 10.77.0.1")
+        if gateway not in interface.network or gateway == interface.ip:
+            raise ConfigError(f"gateway = {self.gateway!r}: must be another address inside {interface.network}")
+        if interface.network.prefixlen > 30:
+            raise ConfigError(f"address = {self.address!r}: the prefix must leave room for two hosts (/30 or shorter)")
+        if self.mac:
+            self.mac_bytes()
+        if self.hang_ms < 3 * self.heartbeat_ms:
+            raise ConfigError(
+                f"hang_ms = {self.hang_ms}: must be at least three times heartbeat_ms ({self.heartbeat_ms})"
+            )
+
+    def _parse(self, key: str, kind: Any, right: str) -> Any:
+        try:
+            return kind(getattr(self, key))
+        except ValueError:
+            raise ConfigError(f"{key} = {getattr(self, key)!r}: must be {right}") from None
+
+    @property
+    def interface(self) -> ipaddress.IPv4Interface:
+        return ipaddress.IPv4Interface(self.address)
+
+    def mac_bytes(self) -> bytes:
+        """The stack's MAC address: as configured, or a locally administered one made from the stack's name."""
+        if not self.mac:
+            import hashlib
+
+            return b"\x02\x4e" + hashlib.sha256(self.name.encode()).digest()[:4]
+        try:
+            raw = bytes(int(part, 16) for part in self.mac.split(":"))
+        except ValueError:
+            raw = b""
+        if len(raw) != 6 or raw[0] & 1:
+            raise ConfigError(f"mac = {self.mac!r}: must be a unicast MAC address, like 02:4e:00:00:00:01")
+        return raw
+
+
+def build(settings: dict[str, Any], source: str = "settings") -> Config:
+    """A checked Config from plain values. ConfigError names the setting that is wrong."""
+    try:
+        return msgspec.convert(settings, Config)
+    except msgspec.ValidationError as error:
+        cause = error.__cause__
+        if isinstance(cause, ConfigError):
+            raise ConfigError(f"{source}: {cause}") from None
+        text = str(error)
+        key = text.partition("$.")[2].rstrip("`")
+        value = f" = {settings[key]!r}" if key in settings else ""
+        raise ConfigError(f"{source}: {key}{value}: {text.partition(' - at')[0]}".replace(": :", ":")) from None
+
+
+def load(path: Path | None, overrides: dict[str, Any]) -> Config:
+    """Read a TOML file (or none), apply overrides that are not None, check everything."""
+    settings: dict[str, Any] = {}
+    if path is not None:
+        try:
+            settings = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not TOML: {error}") from None
+    settings.update({key: value for key, value in overrides.items() if value is not None})
+    return build(settings, str(path) if path else "options")

@@ -1,0 +1,156 @@
+/* Segment "app a,k": what application a and replica k share (design §4, ARCHITECTURE.md "Sockets").
+ *
+ * | offset                | what                                                          | written by        |
+ * |-----------------------|---------------------------------------------------------------|-------------------|
+ * | 0                     | struct neat_channel (4096 bytes)                              | see its fields    |
+ * | NEAT_DIRTY_OFFSET     | dirty bitmap: a bit a socket, and a summary bit a bitmap word | both, atomically  |
+ * | NEAT_SOCKS_OFFSET     | struct neat_sock [nsock]                                      | see its lines     |
+ * | neat_rings_offset()   | nsock times: receive ring, then transmit ring                 | replica / app     |
+ *
+ * Commands are state, not messages: the application writes what it wants into its lines of the socket object (bytes and
+ * tx_tail, rx_head, request bits), sets the socket's dirty bit and, if `sleeping` was set, rings the replica's doorbell.
+ * Nothing can overflow, be lost with a process, or come from a half-written message: a successor just looks at every socket.
+ *
+ * Offsets are 64-bit, free-running, and count from the first byte of the stream: they are TCP's sequence state (design §7).
+ * The replica's own copies of rx_tail and tx_head, in its state segment, are the true ones; those here are for the application
+ * to read. Neither side trusts what the other writes: a value that makes no sense ends this socket, not the process.
+ */
+#ifndef NEAT_CHANNEL_H
+#define NEAT_CHANNEL_H
+
+#include <stdint.h>
+
+#define NEAT_CHANNEL_MAGIC 0x4E414843u
+#define NEAT_CHANNEL_VERSION 1u
+#define NEAT_DIRTY_OFFSET 4096u
+#define NEAT_SUMMARY_OFFSET (NEAT_DIRTY_OFFSET + 3072u)
+#define NEAT_SOCKS_OFFSET 8192u
+#define NEAT_MAX_SOCKS 16384u
+/* Indexes below this are given out by the syscall server and mean the same socket in every replica
+ * (listening and UDP sockets); those from here on are connections, given out by the replica. */
+#define NEAT_SHARED_SOCKS 256u
+#define NEAT_RINGS_ALIGN (2u << 20)
+
+struct neat_addr {                 /* 24 bytes */
+    uint8_t family;                /* 0 none, 4 or 6 */
+    uint8_t protocol;
+    uint16_t port;                 /* host order */
+    uint32_t scope;
+    uint8_t addr[16];              /* IPv4 in the first four bytes, rest zero */
+};
+
+struct neat_channel {              /* 4096 bytes */
+    uint32_t magic, version;       /* replica (or whoever made the segment) writes this line once */
+    uint32_t app, replica;
+    uint64_t incarnation;          /* of the replica that this segment belongs to */
+    uint32_t nsock;                /* sockets, a multiple of 64, at most NEAT_MAX_SOCKS */
+    uint32_t rx_size, tx_size;     /* bytes of each ring, powers of two */
+    uint8_t _pad0[28];
+    uint32_t sleeping;             /* replica: 1 when it is about to block; the application that clears it rings */
+    uint8_t _pad1[60];
+    uint8_t _reserved[4096 - 128];
+};
+
+enum neat_sock_kind { NEAT_SOCK_FREE = 0, NEAT_SOCK_TCP = 1, NEAT_SOCK_LISTENER = 2, NEAT_SOCK_UDP = 3 };
+
+enum neat_request {                /* what the application wants; only ever set, until the socket is freed */
+    NEAT_REQ_SHUT_WR = 1u << 0,    /* FIN after what is in the transmit ring */
+    NEAT_REQ_SHUT_RD = 1u << 1,
+    NEAT_REQ_ABORT = 1u << 2,      /* RST on close (SO_LINGER with zero) */
+    NEAT_REQ_ACCEPTED = 1u << 3,   /* accept() has taken it: it no longer counts against the backlog */
+    NEAT_REQ_RESIGNAL = 1u << 4,   /* look at readiness again and signal it (set and cleared atomically by either side) */
+};
+
+enum neat_option {                 /* neat_sock.options */
+    NEAT_OPT_NODELAY = 1u << 0,
+    NEAT_OPT_CORK = 1u << 1,
+    NEAT_OPT_KEEPALIVE = 1u << 2,
+    NEAT_OPT_QUICKACK = 1u << 3,
+    NEAT_OPT_PEER = 1u << 4,       /* UDP: connected, `peer` is valid, other senders are dropped */
+    NEAT_OPT_BROADCAST = 1u << 5,
+    NEAT_OPT_LINGER = 1u << 6,     /* linger_ms is valid */
+};
+
+enum neat_status {                 /* neat_sock.status, replica writes */
+    NEAT_ST_CONNECTED = 1u << 0,   /* handshake done (stays set) */
+    NEAT_ST_RDHUP = 1u << 1,       /* FIN received: after rx_tail there is nothing more */
+    NEAT_ST_ERROR = 1u << 2,       /* `error` is set */
+    NEAT_ST_CLOSED = 1u << 3,      /* both directions are over, or the connection was reset */
+    NEAT_ST_CONNECTING = 1u << 4,
+    NEAT_ST_WRCLOSED = 1u << 5,    /* our FIN is queued or sent: sending gives EPIPE */
+};
+
+struct neat_sock {                 /* 384 bytes, six cache lines */
+    /* application writes */
+    uint64_t tx_tail;              /* bytes ever put into the transmit ring */
+    uint64_t rx_head;              /* bytes ever taken from the receive ring */
+    uint32_t request;              /* enum neat_request, atomically or-ed */
+    uint32_t options;              /* enum neat_option */
+    uint32_t tx_lock, rx_lock;     /* the application's own locks, holder's thread id; the replica never looks */
+    uint32_t rcvbuf, sndbuf;       /* limits, bytes; 0: the ring's size */
+    uint32_t linger_ms;
+    uint32_t user_timeout_ms;
+    uint32_t _app0[4];
+    /* application writes */
+    struct neat_addr peer;         /* UDP: see NEAT_OPT_PEER */
+    uint32_t keep_idle_s, keep_intvl_s, keep_cnt;
+    uint8_t tos, ttl, _app1[2];
+    uint32_t rcvlowat;
+    uint32_t maxseg;
+    uint32_t _app2[4];
+    /* replica writes */
+    uint64_t rx_tail;              /* bytes ever put into the receive ring */
+    uint64_t tx_head;              /* bytes ever acknowledged by the peer: their room is free again */
+    uint32_t status;               /* enum neat_status */
+    uint32_t error;                /* errno of what ended the connection, or of a UDP error; the application reads it
+                                      once as SO_ERROR, by comparing error_count with what it has seen */
+    uint32_t error_count;
+    uint32_t generation;           /* odd while in use; +1 at birth, +1 at death */
+    uint8_t kind;                  /* enum neat_sock_kind */
+    uint8_t tcp_state;             /* RFC 9293 state, see neat/stack/tcp/state */
+    uint8_t _rep0[6];
+    uint32_t drops;                /* UDP: datagrams dropped because the ring was full */
+    uint32_t _rep1[5];
+    /* replica writes */
+    struct neat_addr local, remote;
+    uint32_t rtt_us, rttvar_us;    /* for TCP_INFO */
+    uint32_t cwnd, snd_mss;        /* bytes */
+    /* both, only with atomic exchange */
+    uint32_t in_token;             /* 1: a wake-up byte is in the descriptor, or on its way: it polls readable */
+    uint32_t out_block;            /* 1: the application has filled its end: it polls unwritable until the replica drains */
+    uint8_t _sig[56];
+    /* replica writes, for TCP_INFO and ss */
+    uint32_t retransmits, rto_us, snd_wnd, rcv_wnd, ssthresh;
+    uint32_t _rep2[11];
+};
+
+/* A datagram in a UDP ring: this header, then `length` bytes, then padding to 8; all of it may wrap. */
+struct neat_datagram {             /* 32 bytes */
+    uint32_t length;
+    uint32_t flags;
+    struct neat_addr addr;         /* sender when received, destination when sent */
+};
+
+_Static_assert(sizeof(struct neat_addr) == 24, "neat_addr");
+_Static_assert(sizeof(struct neat_channel) == 4096, "neat_channel");
+_Static_assert(sizeof(struct neat_sock) == 384, "neat_sock");
+_Static_assert(sizeof(struct neat_datagram) == 32, "neat_datagram");
+
+static inline uint64_t neat_rings_offset(uint32_t nsock) {
+    uint64_t end = NEAT_SOCKS_OFFSET + (uint64_t)nsock * sizeof(struct neat_sock);
+    return (end + NEAT_RINGS_ALIGN - 1) & ~(uint64_t)(NEAT_RINGS_ALIGN - 1);
+}
+
+static inline uint64_t neat_channel_bytes(uint32_t nsock, uint32_t rx_size, uint32_t tx_size) {
+    return neat_rings_offset(nsock) + (uint64_t)nsock * ((uint64_t)rx_size + tx_size);
+}
+
+static inline uint64_t neat_rx_offset(uint32_t nsock, uint32_t rx_size, uint32_t tx_size, uint32_t index) {
+    return neat_rings_offset(nsock) + (uint64_t)index * ((uint64_t)rx_size + tx_size);
+}
+
+static inline uint64_t neat_tx_offset(uint32_t nsock, uint32_t rx_size, uint32_t tx_size, uint32_t index) {
+    return neat_rx_offset(nsock, rx_size, tx_size, index) + rx_size;
+}
+
+#endif

@@ -1,0 +1,92 @@
+"""Cython's view of channel.h and control.h; the C headers are the truth."""
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "channel.h" nogil:
+    const uint32_t NEAT_CHANNEL_MAGIC, NEAT_CHANNEL_VERSION, NEAT_DIRTY_OFFSET, NEAT_SUMMARY_OFFSET
+    const uint32_t NEAT_SOCKS_OFFSET, NEAT_MAX_SOCKS, NEAT_SHARED_SOCKS
+    enum: NEAT_SOCK_FREE, NEAT_SOCK_TCP, NEAT_SOCK_LISTENER, NEAT_SOCK_UDP
+    enum: NEAT_REQ_SHUT_WR, NEAT_REQ_SHUT_RD, NEAT_REQ_ABORT, NEAT_REQ_ACCEPTED, NEAT_REQ_RESIGNAL
+    enum: NEAT_OPT_NODELAY, NEAT_OPT_CORK, NEAT_OPT_KEEPALIVE, NEAT_OPT_QUICKACK, NEAT_OPT_PEER
+    enum: NEAT_OPT_BROADCAST, NEAT_OPT_LINGER
+    enum: NEAT_ST_CONNECTED, NEAT_ST_RDHUP, NEAT_ST_ERROR, NEAT_ST_CLOSED, NEAT_ST_CONNECTING, NEAT_ST_WRCLOSED
+
+    struct neat_addr:
+        uint8_t family
+        uint8_t protocol
+        uint16_t port
+        uint32_t scope
+        uint8_t addr[16]
+
+    struct neat_channel:
+        uint32_t magic, version
+        uint32_t app, replica
+        uint64_t incarnation
+        uint32_t nsock
+        uint32_t rx_size, tx_size
+        uint32_t sleeping
+
+    struct neat_sock:
+        uint64_t tx_tail
+        uint64_t rx_head
+        uint32_t request
+        uint32_t options
+        uint32_t tx_lock, rx_lock
+        uint32_t rcvbuf, sndbuf
+        uint32_t linger_ms
+        uint32_t user_timeout_ms
+        neat_addr peer
+        uint32_t keep_idle_s, keep_intvl_s, keep_cnt
+        uint8_t tos, ttl
+        uint32_t rcvlowat
+        uint32_t maxseg
+        uint64_t rx_tail
+        uint64_t tx_head
+        uint32_t status
+        uint32_t error
+        uint32_t error_count
+        uint32_t generation
+        uint8_t kind
+        uint8_t tcp_state
+        uint32_t drops
+        neat_addr local, remote
+        uint32_t rtt_us, rttvar_us
+        uint32_t cwnd, snd_mss
+        uint32_t in_token
+        uint32_t out_block
+        uint32_t retransmits, rto_us, snd_wnd, rcv_wnd, ssthresh
+
+    struct neat_datagram:
+        uint32_t length
+        uint32_t flags
+        neat_addr addr
+
+    uint64_t neat_rings_offset(uint32_t nsock)
+    uint64_t neat_channel_bytes(uint32_t nsock, uint32_t rx_size, uint32_t tx_size)
+    uint64_t neat_rx_offset(uint32_t nsock, uint32_t rx_size, uint32_t tx_size, uint32_t index)
+    uint64_t neat_tx_offset(uint32_t nsock, uint32_t rx_size, uint32_t tx_size, uint32_t index)
+
+cdef extern from "control.h" nogil:
+    const uint32_t NEAT_MSG_MAGIC
+    enum: NEAT_MSG_REPLY
+    enum: NEAT_BIND_REUSEADDR, NEAT_BIND_REUSEPORT, NEAT_BIND_V6ONLY
+    enum: NEAT_OP_HELLO, NEAT_OP_JOIN, NEAT_OP_SEGMENT, NEAT_OP_BIND, NEAT_OP_LISTEN, NEAT_OP_CONNECT, NEAT_OP_PREFER
+    enum: NEAT_OP_ATTACH, NEAT_OP_ADD_LISTENER, NEAT_OP_ADD_UDP, NEAT_OP_CONNECT_VIA, NEAT_OP_APP_GONE, NEAT_OP_WELCOME
+    enum: NEAT_OP_REPLICA_HELLO
+    enum: NEAT_EV_ACCEPT, NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_EV_REPLICA
+
+    struct neat_msg:
+        uint32_t magic
+        uint16_t op, flags
+        uint32_t seq
+        int32_t error
+        uint32_t app
+        uint32_t replica
+        uint64_t incarnation
+        uint64_t token
+        uint32_t sock, generation
+        uint32_t bind_id
+        int32_t backlog
+        uint32_t options
+        uint32_t prefix
+        neat_addr local, remote
+        uint32_t u[12]

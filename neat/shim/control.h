@@ -1,0 +1,74 @@
+/* Control messages: application <-> syscall server <-> replicas, and what a socket's descriptor carries.
+ *
+ * Every message is one SOCK_SEQPACKET datagram: exactly one struct neat_msg, descriptors beside it with SCM_RIGHTS.
+ * A message of another size, magic or an unknown op is dropped and counted. ARCHITECTURE.md, "Sockets", tells the story.
+ */
+#ifndef NEAT_CONTROL_H
+#define NEAT_CONTROL_H
+
+#include <stdint.h>
+
+#include "channel.h"
+
+#define NEAT_MSG_MAGIC 0x47534D4Eu
+
+enum neat_op {
+    /* application -> syscall server; each is answered by the same op with NEAT_MSG_REPLY and `error` (0 or an errno) */
+    NEAT_OP_HELLO = 1,      /* -> app, token, replica (bitmap of active slots), local (the stack's address), prefix */
+    NEAT_OP_JOIN = 2,       /* a child of application `app` that knows its `token`: like HELLO for that application */
+    NEAT_OP_SEGMENT = 3,    /* replica, incarnation (0: current) -> incarnation, fds: segment, replica's doorbell (eventfd) */
+    NEAT_OP_BIND = 4,       /* local, local.protocol, flags (NEAT_BIND_*), fd: the stack's end -> bind_id, local, for UDP also
+                               sock (index below NEAT_SHARED_SOCKS, the same in every replica) and replica (bitmap) */
+    NEAT_OP_LISTEN = 5,     /* bind_id, backlog -> sock (index), when every active replica has its subsocket */
+    NEAT_OP_CONNECT = 6,    /* replica, bind_id or 0, remote, options, fd: the stack's end -> error; then the replica says
+                               NEAT_EV_CONNECTING on the descriptor */
+    NEAT_OP_PREFER = 7,     /* -> replica: bitmap of the slots that are active now */
+
+    /* syscall server -> replica */
+    NEAT_OP_ATTACH = 32,    /* app, nsock/rx/tx in u[0..2], fd: segment app a,k */
+    NEAT_OP_ADD_LISTENER = 33,  /* app, sock, bind_id, backlog, local, flags; fd: the stack's end; answered.
+                                   For a known bind_id: the backlog changed */
+    NEAT_OP_ADD_UDP = 34,   /* app, sock, bind_id, local, flags; fd: the stack's end; answered */
+    NEAT_OP_CONNECT_VIA = 35,   /* app, bind_id, local (port 0: the replica's choice), remote, options; fd */
+    NEAT_OP_APP_GONE = 36,  /* the application's last process is gone: the channel goes when its last socket does */
+    NEAT_OP_WELCOME = 37,   /* end of what a replica must know before it may get packets; seq as in its hello */
+
+    /* replica -> syscall server */
+    NEAT_OP_REPLICA_HELLO = 64, /* replica, incarnation; the server then sends ATTACH/ADD_* and WELCOME */
+
+    /* stack -> application, on a socket's descriptor. A message of one byte is a token: "look at the rings". */
+    NEAT_EV_ACCEPT = 96,    /* on a listener: replica, incarnation, sock, generation, local, remote; fd: the new descriptor */
+    NEAT_EV_CONNECTING = 97,    /* on a connecting socket: replica, incarnation, sock, generation, local */
+    NEAT_EV_FAILED = 98,    /* on a connecting socket, before its end is closed: error */
+    NEAT_EV_REPLICA = 99,   /* on a UDP socket: replica, incarnation: its subsocket there is new */
+};
+
+enum neat_msg_flags { NEAT_MSG_REPLY = 1 };
+
+enum neat_bind_flags {
+    NEAT_BIND_REUSEADDR = 1,
+    NEAT_BIND_REUSEPORT = 2,
+    NEAT_BIND_V6ONLY = 4,
+};
+
+struct neat_msg {                  /* 160 bytes */
+    uint32_t magic;
+    uint16_t op, flags;            /* enum neat_op, neat_msg_flags */
+    uint32_t seq;                  /* echoed in the reply */
+    int32_t error;                 /* errno, positive; 0 is success */
+    uint32_t app;
+    uint32_t replica;              /* a slot, or a bitmap of slots where the op says so */
+    uint64_t incarnation;
+    uint64_t token;
+    uint32_t sock, generation;
+    uint32_t bind_id;
+    int32_t backlog;
+    uint32_t options;              /* enum neat_bind_flags or enum neat_option, as the op says */
+    uint32_t prefix;               /* prefix length of the stack's network */
+    struct neat_addr local, remote;
+    uint32_t u[12];
+};
+
+_Static_assert(sizeof(struct neat_msg) == 160, "neat_msg");
+
+#endif

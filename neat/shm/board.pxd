@@ -1,0 +1,34 @@
+"""Segment board: one page a component, written by that component only, read by everyone (design §4).
+
+A component maps its own page writable and the rest read-only. Page index: see neat.shm.board.BOARD_PAGES
+(supervisor 0, driver 1, syscall 2, guardian 3, replica k 8 + k). Counter names: neat/shm/counters.py.
+"""
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+cdef enum:
+    BOARD_MAGIC = 0x44524F42
+    BOARD_PAGE = 4096
+    BOARD_PAGES_TOTAL = 32
+    BOARD_FIRST_REPLICA = 8
+    BOARD_COUNTERS = 384
+
+cpdef enum ComponentState:
+    COMPONENT_ABSENT = 0
+    COMPONENT_STARTING = 1
+    COMPONENT_RUNNING = 2
+    COMPONENT_STOPPING = 3
+
+cdef struct BoardPage:              # 4096 bytes
+    uint32_t magic
+    uint32_t version                # 1
+    uint32_t pid
+    uint32_t state                  # a ComponentState
+    uint64_t start_ticks            # field 22 of /proc/PID/stat: with pid it names one process for ever
+    uint64_t incarnation            # 1 for the first start, +1 for each restart
+    uint64_t started_ns             # CLOCK_MONOTONIC when it became RUNNING
+    uint64_t heartbeat              # CLOCK_MONOTONIC ns of the last turn of its loop; at least every 100 ms
+    uint64_t busy_ns                # time spent awake, for the load
+    uint64_t loops
+    uint8_t _reserved[448]
+    uint64_t counters[BOARD_COUNTERS]   # 3072 bytes, at offset 512
+    uint8_t _tail[512]

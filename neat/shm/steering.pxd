@@ -1,0 +1,51 @@
+"""Segment steering: who gets which packet (design §5). One for each stack.
+
+Page 0 (SteeringHeader) is written by the supervisor only, the flow table behind it by the driver only.
+The supervisor changes the indirection table by writing `indirection`, then incrementing `version` (release).
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from neat.wire.flow cimport FlowKey
+
+cdef enum:
+    STEERING_MAGIC = 0x52455453
+    STEERING_VERSION = 1
+    STEERING_HEADER = 4096
+    INDIRECTION_ENTRIES = 128
+    RSS_KEY_BYTES = 40
+    MAX_REPLICAS = 16
+    NO_REPLICA = 0xFF
+
+cpdef enum SlotState:
+    SLOT_ABSENT = 0
+    SLOT_STARTING = 1               # process started, not announced: gets no packets
+    SLOT_ACTIVE = 2
+    SLOT_RECOVERING = 3             # its replica died; its frames are held back or dropped, nobody answers for it
+    SLOT_TERMINATING = 4            # keeps its flows, gets no new ones (lazy termination)
+
+cdef struct ReplicaSlot:            # 16 bytes
+    uint32_t state                  # a SlotState
+    uint32_t epoch                  # bumped when the connections of the slot are gone (stateless recovery): older flows are void
+    uint8_t _reserved[8]
+
+cdef struct SteeringHeader:
+    uint32_t magic
+    uint32_t format
+    uint32_t version                # bumped after each change of indirection or slots
+    uint32_t flow_capacity          # entries, power of two
+    uint8_t rss_key[RSS_KEY_BYTES]
+    uint8_t _pad[8]
+    uint8_t indirection[INDIRECTION_ENTRIES]    # a replica slot each, NO_REPLICA when none accepts
+    ReplicaSlot slots[MAX_REPLICAS]
+
+cpdef enum FlowState:
+    FLOW_FREE = 0
+    FLOW_NEW = 1                    # learnt from a SYN; may be evicted when its bucket is full
+    FLOW_LIVE = 2                   # seen in both directions, or added by the replica
+
+cdef struct FlowEntry:              # 64 bytes
+    FlowKey key                     # 40 bytes
+    uint32_t state                  # a FlowState, written last (release)
+    uint32_t epoch                  # the slot's epoch when it was learnt
+    uint64_t seen                   # CLOCK_MONOTONIC ns, coarse
+    uint8_t replica
+    uint8_t _reserved[7]

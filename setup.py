@@ -1,0 +1,119 @@
+"""Build the Cython modules and the C library.
+
+A module is compiled when it has a sibling ``.pxd`` (or is a ``.pyx``); each becomes one extension of its own.
+``NEAT_WERROR=1`` turns every C and Cython warning into an error; ``NEAT_ASAN=1`` builds the C library with
+AddressSanitizer; ``NEAT_KEEP_GOING=1`` (for development) builds what it can and reports the rest, ``NEAT_ONLY="neat.stack. neat.wire."``
+only modules that start so.
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from Cython.Compiler import Options
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent
+SHIM = Path("neat/shim")
+WERROR = os.environ.get("NEAT_WERROR") == "1"
+KEEP_GOING = os.environ.get("NEAT_KEEP_GOING") == "1"
+ASAN = os.environ.get("NEAT_ASAN") == "1"
+ONLY = tuple(os.environ.get("NEAT_ONLY", "").split())
+
+C_FLAGS = ["-O2", "-g", "-fno-strict-aliasing", "-Wall"]
+# What Cython's own generated code is known to trip over.
+CYTHON_C_FLAGS = [*C_FLAGS, "-Wno-unused-function", "-Wno-unreachable-code-fallthrough", "-Wno-unknown-warning-option"]
+SHIM_C_FLAGS = [*C_FLAGS, "-Wextra", "-Werror", "-fvisibility=hidden", "-D_GNU_SOURCE", "-std=gnu11"]
+if WERROR:
+    CYTHON_C_FLAGS.append("-Werror")
+    Options.warning_errors = True
+
+DIRECTIVES = {
+    "language_level": "3",
+    "annotation_typing": False,
+    "infer_types": True,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+    "embedsignature": True,
+}
+
+
+def client_sources():
+    """The client core's C files: linked into the preload library and into ``neat.socket._core``."""
+    return sorted(str(p) for p in SHIM.glob("*.c"))
+
+
+def modules():
+    """One Extension for each module that is compiled."""
+    found = []
+    for top in ("neat", "neat/drivers", "neat/tools"):
+        for path in sorted(Path(top).rglob("*.py*")):
+            compiled = path.suffix == ".pyx" or (path.suffix == ".py" and path.with_suffix(".pxd").exists())
+            if not compiled or "__pycache__" in path.parts or path.name == "__init__.py":
+                continue
+            name = ".".join(path.with_suffix("").parts)
+            if name in (e.name for e in found) or (ONLY and not name.startswith(ONLY)):
+                continue
+            sources = [str(path)]
+            if name == "neat.socket._core":
+                sources += client_sources()
+            found.append(
+                Extension(
+                    name,
+                    sources,
+                    include_dirs=[str(SHIM)],
+                    extra_compile_args=CYTHON_C_FLAGS + ["-D_GNU_SOURCE"],
+                    optional=KEEP_GOING,
+                )
+            )
+    return found
+
+
+class BuildWithShim(build_ext):
+    """``build_ext`` that also links ``neat/shim/libneat.so``, which is no Python module."""
+
+    def run(self):
+        super().run()
+        sources = client_sources()
+        if sources:
+            self.build_shim(sources)
+
+    def build_shim(self, sources):
+        target = (SHIM if self.inplace else Path(self.build_lib) / SHIM) / "libneat.so"
+        newest = max(p.stat().st_mtime for p in SHIM.glob("*.[ch]"))
+        if target.exists() and target.stat().st_mtime > newest and not self.force:
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sanitize = ["-fsanitize=address", "-fno-omit-frame-pointer"] if ASAN else []
+        objects = self.compiler.compile(
+            sources,
+            output_dir=str(Path(self.build_temp) / ("asan" if ASAN else "shim")),
+            include_dirs=[str(SHIM)],
+            extra_postargs=SHIM_C_FLAGS + sanitize + ["-fPIC"],
+        )
+        self.compiler.link_shared_object(
+            objects, str(target), libraries=["pthread", "dl"], extra_postargs=sanitize + ["-Wl,-soname,libneat.so"]
+        )
+
+    def get_outputs(self):
+        outputs = super().get_outputs()
+        if client_sources() and not self.inplace:
+            outputs.append(str(Path(self.build_lib) / SHIM / "libneat.so"))
+        return outputs
+
+
+setup(
+    ext_modules=cythonize(
+        modules(),
+        compiler_directives=DIRECTIVES,
+        nthreads=os.cpu_count() or 1,
+        quiet=True,
+        exclude_failures=KEEP_GOING,
+        include_path=[str(ROOT)],
+        annotate=os.environ.get("NEAT_ANNOTATE") == "1",
+    ),
+    cmdclass={"build_ext": BuildWithShim},
+)
