@@ -10,6 +10,7 @@ Nothing that the other side wrote is used before it is checked; a violation sets
 reads as empty and full: it ends that channel, never the process.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from neat.shm.atomic cimport exchange32, fence, load64, peek32, store32, store64
 
 cdef enum:
     RECORD_ALIGN = 64
@@ -37,6 +38,10 @@ cdef struct RecordHeader:           # 16 bytes
     uint16_t flags                  # zero for now
     uint64_t stamp                  # CLOCK_MONOTONIC ns when the driver took the frame; 0 if unknown
 
+cdef struct RecordView:             # private: a checked copy of a record's header, which the other side cannot change any more
+    RecordHeader header
+    uint8_t* payload                # in the ring
+
 cdef struct Ring:                   # private to one side; never in shared memory
     RingHeader* shared
     uint8_t* data
@@ -44,17 +49,26 @@ cdef struct Ring:                   # private to one side; never in shared memor
     uint64_t local                  # own counter: tail of the producer (unpublished included), head of the consumer
     uint64_t remote                 # last valid value seen of the other's counter
     bint broken                     # the other side broke the contract
+    RecordView view                 # consumer: the record that ring_peek returned
 
 # Where a ring starts in its segment, and how large it is there (header included).
 cdef inline uint64_t ring_bytes(uint64_t capacity) noexcept nogil:
     return sizeof(RingHeader) + capacity
 
+# Bytes that a record with a payload of `length` takes in the ring.
+cdef inline uint64_t record_span(uint64_t length) noexcept nogil:
+    return (length + RECORD_HEADER + RECORD_ALIGN - 1) & ~<uint64_t>(RECORD_ALIGN - 1)
+
 # Attach to a ring as its producer or consumer, going on from the published counters. -1 if they make no sense.
+# A producer rings the doorbell once after it has attached: its predecessor may have died between publish and ring.
+# A consumer sees again what its predecessor did not release.
 cdef int ring_attach_producer(Ring* ring, void* memory, uint64_t capacity) noexcept nogil
 cdef int ring_attach_consumer(Ring* ring, void* memory, uint64_t capacity) noexcept nogil
 
-# Producer. reserve: room for a payload of up to `length` contiguous bytes, NULL when the ring is full or broken.
+# Producer. reserve: room for a payload of up to `length` contiguous bytes, NULL when the ring is full or broken
+# (or can never hold it: a record takes at most half of the capacity, so that it always fits beside a PAD).
 # commit: turn the reserved bytes into a record of `length` (may be less than reserved); not visible until publish.
+# push: reserve, copy, commit. 0, or -1 where reserve says NULL.
 cdef uint8_t* ring_reserve(Ring* ring, uint32_t length) noexcept nogil
 cdef void ring_commit(Ring* ring, uint32_t length, uint16_t type, uint64_t stamp) noexcept nogil
 cdef int ring_push(Ring* ring, const uint8_t* payload, uint32_t length, uint16_t type, uint64_t stamp) noexcept nogil
@@ -62,14 +76,23 @@ cdef int ring_push(Ring* ring, const uint8_t* payload, uint32_t length, uint16_t
 # cleared, so that a batch rings once).
 cdef int ring_publish(Ring* ring) noexcept nogil
 
-# Consumer. peek: the next record (PADs skipped), NULL when empty or broken; valid until ring_release.
+# Consumer. peek: the next record (PADs skipped), NULL when empty or broken. What it points to is the ring's private copy
+# of the header, valid until the next ring_peek; the payload (record_payload) is valid until ring_release.
 # advance: consume it locally; release: give the room back to the producer, once a batch.
 cdef RecordHeader* ring_peek(Ring* ring) noexcept nogil
 cdef void ring_advance(Ring* ring) noexcept nogil
 cdef void ring_release(Ring* ring) noexcept nogil
-# The consumer's way to sleep: set the flag, fence, look once more. Returns 1 if it may block (the ring is empty).
+# The consumer's way to sleep: set the flag, fence, look once more. Returns 1 if it may block (the ring is empty);
+# otherwise the flag is clear again. Spurious rings happen; lost ones do not.
 cdef int ring_prepare_sleep(Ring* ring) noexcept nogil
 cdef void ring_cancel_sleep(Ring* ring) noexcept nogil
 
+# Of a record that ring_peek returned.
 cdef inline uint8_t* record_payload(RecordHeader* record) noexcept nogil:
-    return <uint8_t*>record + RECORD_HEADER
+    return (<RecordView*>record).payload
+
+# Parts of the above.
+cdef int ring_attach(Ring* ring, void* memory, uint64_t capacity) noexcept nogil
+cdef bint has_room(Ring* ring, uint64_t need) noexcept nogil
+cdef void write_header(Ring* ring, uint64_t offset, uint32_t length, uint16_t type, uint64_t stamp) noexcept nogil
+cdef bint refresh_tail(Ring* ring) noexcept nogil
