@@ -8,51 +8,11 @@ Errors are negative errno values.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from neat.shim.channel cimport neat_addr, neat_sock
 
-cdef struct Stack                       # its fields: neat/stack/types.pxd
-
-cdef struct StackConfig:
-    uint8_t mac[6]                      # all replicas share one MAC and one address
-    uint8_t address[4]
-    uint8_t prefix
-    uint8_t _pad
-    uint8_t gateway[4]                  # zero: none
-    uint16_t mtu                        # of the link, without Ethernet header
-    uint16_t replica                    # this replica's slot ...
-    uint16_t replicas                   # ... of how many port classes: ephemeral ports p with p % replicas == replica are ours
-    uint16_t port_low, port_high        # ephemeral range, inclusive
-    uint32_t max_connections            # slots in the state segment
-    uint32_t max_listeners
-    uint32_t max_udp
-    uint32_t offloads                   # enum Offload: what the device does for us
-    uint32_t time_wait_ms               # 2 MSL
-    uint32_t min_rto_ms                 # Linux uses 200; RFC 6298 says 1000
-    uint32_t max_rto_ms
-    uint32_t delayed_ack_ms
-    uint32_t syn_retries, data_retries
-    uint8_t secret[32]                  # key of ISNs (RFC 6528), timestamps offset, hash seeds: the same for all replicas of a stack
-
-cdef enum Offload:
-    OFFLOAD_CSUM = 1                    # we may leave a partial checksum to the device, and need not verify what it verified
-    OFFLOAD_TSO4 = 2                    # we may hand it TCP/IPv4 segments up to 64 KiB
-
-cdef enum EventKind:
-    EV_ACCEPT = 1                       # connection `conn` of listener `listener_sock` is established: make a descriptor, hand it over
-    EV_CONNECTED = 2                    # active open done
-    EV_READABLE = 4                     # data, a datagram or a FIN arrived
-    EV_WRITABLE = 8                     # at least a third of the transmit ring is free again
-    EV_RDHUP = 16                       # peer's FIN is in order and consumed into the stream
-    EV_CLOSED = 32                      # both directions over in order: the descriptor should hang up
-    EV_RESET = 64                       # it ended with `error`
-    EV_FREED = 128                      # its sock and conn index may be reused from now on: forget them
-
-cdef struct Event:                      # bits are merged: one event may carry several
-    uint32_t kinds
-    uint32_t app
-    uint32_t sock
-    uint32_t generation
-    int32_t conn                        # index of the connection slot; -1 for UDP
-    int32_t error                       # errno, positive
-    uint32_t listener_sock              # for EV_ACCEPT
+from neat.stack.config cimport (        # laid out there
+    StackConfig, Event, Offload, OFFLOAD_CSUM, OFFLOAD_TSO4,
+    EventKind, EV_ACCEPT, EV_CONNECTED, EV_READABLE, EV_WRITABLE, EV_RDHUP, EV_CLOSED, EV_RESET, EV_FREED,
+)
+from neat.stack.types cimport Stack     # its fields are the engine's own business
 
 # state: memory of the state segment (zeroed at birth), at least stack_state_bytes(config). NULL: no memory or bad config.
 cdef uint64_t stack_state_bytes(const StackConfig* config) noexcept nogil

@@ -1,0 +1,122 @@
+"""What the engine counts: one word for each, with a reason for every drop. Names in lower case are what `neat status` prints.
+
+New ones go to the end of their group; the numbers are nobody's contract (readers go by neat.stack.counters.NAMES).
+"""
+
+cpdef enum Counter:
+    # ethernet and IPv4
+    RX_FRAMES
+    RX_BYTES
+    RX_RUNT                         # shorter than its headers
+    RX_NOT_FOR_US                   # another MAC or IP address
+    RX_UNKNOWN_ETHERTYPE
+    RX_BAD_VNET                     # a virtio-net header that makes no sense
+    ARP_IN
+    ARP_BAD
+    ARP_REQUESTS_OUT
+    ARP_REPLIES_OUT
+    ARP_UNRESOLVED                  # gave up on a neighbour
+    NEIGHBOUR_TABLE_FULL
+    IP_IN
+    IP_OUT
+    IP_BAD_HEADER
+    IP_BAD_CHECKSUM
+    IP_BAD_ADDRESS                  # a source that no packet may have
+    IP_FRAGMENT                     # dropped: reassembly is not built
+    IP_OPTIONS                      # packets with options (processed, options skipped)
+    IP_UNKNOWN_PROTOCOL
+    IP_TTL_EXPIRED
+    IP_NO_ROUTE
+    # ICMP
+    ICMP_IN
+    ICMP_BAD
+    ICMP_ECHO_OUT
+    ICMP_ERRORS_IN
+    ICMP_ERRORS_OUT
+    ICMP_LIMITED                    # errors not sent: rate limit
+    ICMP_IGNORED
+    # UDP
+    UDP_IN
+    UDP_OUT
+    UDP_BAD_LENGTH
+    UDP_BAD_CHECKSUM
+    UDP_NO_PORT
+    UDP_RING_FULL
+    UDP_NOT_PEER
+    UDP_BAD_COMMAND                 # an application wrote nonsense
+    UDP_UNSENDABLE
+    # engine
+    REPLY_QUEUE_FULL
+    FLOW_QUEUE_FULL
+    CHANNEL_BAD_BIT                 # a dirty bit of a socket that is not in use
+    # TCP in
+    TCP_IN
+    TCP_OUT
+    TCP_BYTES_IN
+    TCP_BYTES_OUT
+    TCP_BAD_HEADER
+    TCP_BAD_CHECKSUM
+    TCP_BAD_ADDRESS                 # broadcast or multicast
+    TCP_NO_CONNECTION               # answered by RST unless it was one
+    TCP_RST_OUT
+    TCP_RST_IN
+    TCP_RST_LIMITED
+    TCP_OUT_OF_WINDOW               # RFC 9293 §3.10.7.4, first: not acceptable
+    TCP_PAWS
+    TCP_NO_TIMESTAMP                # negotiated but missing: accepted
+    TCP_INEXACT_RST                 # RFC 5961 §3.2
+    TCP_SYN_IN_WINDOW               # RFC 5961 §4.2
+    TCP_BAD_ACK                     # RFC 5961 §5.2
+    TCP_NO_ACK
+    TCP_CHALLENGE_ACKS
+    TCP_CHALLENGE_LIMITED
+    TCP_OLD_DATA
+    TCP_OUT_OF_ORDER
+    TCP_OOO_FULL                    # more holes than intervals, or beyond the window
+    TCP_BEYOND_WINDOW
+    TCP_DATA_AFTER_CLOSE            # answered by RST
+    TCP_DATA_AFTER_FIN
+    TCP_URGENT_IGNORED
+    TCP_SHORT_CIRCUIT               # header prediction hit
+    # opening
+    TCP_SYNS_IN
+    TCP_PASSIVE_OPENS
+    TCP_ACTIVE_OPENS
+    TCP_BACKLOG_FULL                # a SYN dropped
+    TCP_TABLE_FULL                  # no slot for a connection
+    TCP_NO_SOCK                     # the application's channel has no free socket
+    TCP_NO_PORT
+    TCP_SYN_TIMEOUT
+    TCP_CONNECT_REFUSED
+    # sending
+    TCP_RETRANSMITS
+    TCP_TIMEOUTS
+    TCP_FAST_RETRANSMITS
+    TCP_LIMITED_TRANSMITS
+    TCP_SPURIOUS_TIMEOUTS
+    TCP_DUP_ACKS_IN
+    TCP_DELAYED_ACKS
+    TCP_ZERO_WINDOW_PROBES
+    TCP_KEEPALIVE_PROBES
+    TCP_UNREACHABLE                 # frames that could not leave: no route or no neighbour
+    # closing
+    TCP_CLOSED
+    TCP_RESETS                      # connections ended by the peer's RST
+    TCP_ABORTS                      # connections that we reset
+    TCP_TIMED_OUT
+    TCP_KEEPALIVE_FAILED
+    TCP_USER_TIMEOUT
+    TCP_FIN_WAIT_TIMEOUT
+    TCP_TIME_WAITS
+    TCP_TIME_WAIT_RECYCLED          # the oldest made room
+    TCP_TIME_WAIT_REUSED            # by a new SYN (RFC 6191)
+    TCP_ICMP_SOFT
+    TCP_ICMP_HARD
+    TCP_ICMP_IGNORED                # does not quote a sequence number in flight
+    # applications that write nonsense into their channel
+    TCP_BAD_TX_TAIL
+    TCP_BAD_RX_HEAD
+    # gauges
+    TCP_CONNECTIONS                 # slots in use
+    TCP_TIME_WAITING
+    COUNTER_COUNT

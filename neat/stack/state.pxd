@@ -1,0 +1,133 @@
+"""Segment state k: what survives the process (design §7). Written by the replica only; read by its successor.
+
+| offset (see StateHeader)  | what                                                      |
+|---------------------------|-----------------------------------------------------------|
+| 0                         | StateHeader, 4096 bytes                                   |
+| connections               | ConnSlot [max_connections]                                |
+| listeners                 | ListenerSlot [max_listeners]                              |
+| udp                       | UdpSlot [max_udp]                                         |
+| neighbours                | NeighbourSlot [STATE_NEIGHBOURS]                          |
+
+The stream offsets are the sequence numbers: rcv_nxt = irs + 1 + rx_tail (+ 1 after the peer's FIN), snd_una = iss + 1 + tx_head.
+Storing the one word is the commit: bytes first, then the offset (release), then the ACK. A slot is in use when its
+`state` is not zero; `state` is written last at birth and first at death, so every prefix of the writes is valid.
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from neat.stack.config cimport StackConfig
+from neat.wire.flow cimport FlowKey
+
+cdef enum:
+    STATE_MAGIC = 0x54534E4E
+    STATE_VERSION = 1
+    STATE_HEADER = 4096
+    STATE_NEIGHBOURS = 256
+
+cdef struct Suspect:                # 128 bytes: what is being processed right now (kind 0: nothing)
+    uint32_t kind                   # a SuspectKind, written last
+    uint32_t length
+    uint64_t position               # frame: number of the record since birth; command: app << 32 | sock
+    uint64_t at                     # `now`
+    uint32_t conn                   # slot, or UINT32_MAX if not known yet
+    uint32_t strikes
+    uint8_t _reserved[96]
+
+cdef enum SuspectKind:
+    SUSPECT_NONE = 0
+    SUSPECT_FRAME = 1
+    SUSPECT_COMMAND = 2
+    SUSPECT_TIMER = 3
+
+cdef struct StateHeader:            # 4096 bytes
+    uint32_t magic
+    uint32_t version
+    uint64_t incarnation
+    uint64_t bytes                  # of the whole segment
+    uint32_t max_connections, max_listeners, max_udp, max_neighbours
+    uint64_t connections, listeners, udp, neighbours    # offsets
+    uint64_t frames                 # records processed since birth
+    uint32_t next_port              # port allocator: where the next search starts
+    uint8_t _pad[4]
+    uint8_t _reserved0[160]
+    Suspect suspect                 # at 256
+    uint8_t _reserved1[3712]
+
+cdef enum SlotFlag:
+    SLOT_PASSIVE = 1
+    SLOT_ACCEPTED = 2               # accept() has taken it
+    SLOT_TIMESTAMPS = 4             # negotiated (RFC 7323 §2)
+    SLOT_WSCALE = 8
+    SLOT_SACK_OK = 16               # the peer offered it; not used yet
+    SLOT_FIN_QUEUED = 32            # no more data from us: FIN is at tx_fin
+    SLOT_FIN_SEEN = 64              # the peer's FIN is in the stream: rcv_nxt counts it
+    SLOT_FIN_ACKED = 128            # our FIN is acknowledged: snd_una counts it
+    SLOT_SYN_ACKED = 256            # our SYN is acknowledged: snd_una counts it
+    SLOT_ORPHAN = 512               # the last descriptor is closed
+    SLOT_HAS_SOCK = 1024
+
+cdef struct ConnSlot:               # 256 bytes, 64-byte aligned
+    # line 0: identity
+    FlowKey key
+    uint32_t state                  # a TcpState; 0 is free
+    uint32_t flags                  # SlotFlag
+    uint32_t iss, irs
+    uint32_t strikes
+    uint32_t _pad0
+    # line 1: what moves with every segment
+    uint64_t rx_tail                # bytes ever received in order; the true one
+    uint64_t tx_head                # bytes ever acknowledged; the true one
+    uint32_t snd_wnd                # bytes, scaled
+    uint32_t snd_wl1, snd_wl2
+    uint32_t rcv_adv                # right edge of the window that we advertised: it never moves back
+    uint32_t ts_recent
+    uint32_t _pad1
+    uint64_t ts_recent_at           # ns
+    uint8_t _pad2[16]
+    # line 2: fixed at birth or changed rarely
+    uint32_t app, sock, generation
+    uint32_t listener               # slot of the listener that made it; UINT32_MAX for active opens
+    uint64_t tx_fin                 # stream offset of our FIN, with SLOT_FIN_QUEUED
+    uint64_t rx_fin                 # stream offset of the peer's FIN, with SLOT_FIN_SEEN
+    uint64_t opened_at
+    uint32_t ts_offset              # our timestamps are ms + this
+    uint16_t snd_mss                # largest segment that we send, options excluded (RFC 9293 §3.7.1)
+    uint16_t rcv_mss                # what we announced
+    uint8_t snd_wscale, rcv_wscale
+    uint8_t _pad3[14]
+    # line 3
+    uint8_t _reserved[64]
+
+cdef struct ListenerSlot:           # 64 bytes
+    uint32_t used
+    uint32_t app, sock, generation
+    uint32_t backlog
+    uint32_t flags                  # NEAT_BIND_*
+    uint16_t port
+    uint8_t family                  # 0 or FAMILY_IPV4
+    uint8_t _pad
+    uint8_t address[16]             # zero: any
+    uint8_t _reserved[20]
+
+cdef struct UdpSlot:                # 128 bytes
+    uint32_t used
+    uint32_t app, sock, generation
+    uint32_t flags                  # NEAT_BIND_*
+    uint16_t port
+    uint8_t family
+    uint8_t _pad
+    uint8_t address[16]             # zero: any
+    uint64_t rx_tail, tx_head       # the true ones
+    uint8_t _reserved[72]
+
+cdef struct NeighbourSlot:          # 64 bytes
+    uint32_t state                  # 0 free; the rest is neighbour's business
+    uint8_t family
+    uint8_t _pad[3]
+    uint8_t address[16]
+    uint8_t mac[6]
+    uint8_t _pad1[2]
+    uint64_t confirmed_at           # ns
+    uint8_t _reserved[24]
+
+cdef uint64_t state_bytes(const StackConfig* config) noexcept nogil
+# Lay out or check the header of a segment. 0; -EINVAL when it is too small or belongs to another version or geometry.
+cdef int state_attach(StateHeader* header, uint64_t size, const StackConfig* config) noexcept nogil
