@@ -4,6 +4,7 @@ A component maps its own page writable and the rest read-only. Page index: see n
 (supervisor 0, driver 1, syscall 2, guardian 3, replica k 8 + k). Counter names: neat/shm/counters.py.
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from neat.shm.atomic cimport fence, load32, load64, poke64, store32, store64
 
 cdef enum:
     BOARD_MAGIC = 0x44524F42
@@ -32,3 +33,21 @@ cdef struct BoardPage:              # 4096 bytes
     uint8_t _reserved[448]
     uint64_t counters[BOARD_COUNTERS]   # 3072 bytes, at offset 512
     uint8_t _tail[512]
+
+# For compiled loops; each by the page's owner only.
+cdef inline void board_heartbeat(BoardPage* page, uint64_t now) noexcept nogil:
+    poke64(&page.loops, page.loops + 1)
+    poke64(&page.heartbeat, now)
+
+cdef inline void board_busy(BoardPage* page, uint64_t nanoseconds) noexcept nogil:
+    poke64(&page.busy_ns, page.busy_ns + nanoseconds)
+
+cdef inline void board_count(BoardPage* page, uint32_t counter, uint64_t n) noexcept nogil:
+    poke64(&page.counters[counter], page.counters[counter] + n)
+
+# An own page, mapped writable. `page` is valid as long as the object lives.
+cdef class BoardWriter:
+    cdef BoardPage* page
+    cdef readonly str component
+    cdef readonly object segment
+    cdef dict indexes               # counter name -> index

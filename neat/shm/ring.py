@@ -3,7 +3,7 @@
 
 Invariants that hold while a ring is not broken, all modulo 2**64:
 1. producer: local - remote <= capacity, so what it writes next never overlaps what the consumer still reads;
-2. consumer: remote - local <= capacity, and a record that it returns lies inside [local, remote) and does not wrap;
+2. consumer: remote - local <= capacity, and a record that it returns is inside [local, remote), unwrapped;
 3. all counters are multiples of RECORD_ALIGN, so a record header never wraps.
 """
 
@@ -52,7 +52,7 @@ def ring_attach_consumer(ring, memory, capacity):
 
 
 def has_room(ring, need):
-    """Whether `need` bytes from local on are free. Looks at the shared head only when the cached one does not do."""
+    """Whether `need` bytes from local on are free. Reads the shared head only when the cached one says no."""
     if ring.capacity - (ring.local - ring.remote) >= need:
         return True
     head = load64(cython.address(ring.shared.head))

@@ -4,6 +4,7 @@ Page 0 (SteeringHeader) is written by the supervisor only, the flow table behind
 The supervisor changes the indirection table by writing `indirection`, then incrementing `version` (release).
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from neat.shm.atomic cimport load32, store32
 from neat.wire.flow cimport FlowKey
 
 cdef enum:
@@ -49,3 +50,11 @@ cdef struct FlowEntry:              # 64 bytes
     uint64_t seen                   # CLOCK_MONOTONIC ns, coarse
     uint8_t replica
     uint8_t _reserved[7]
+
+cdef class Steering:
+    cdef SteeringHeader* header
+    cdef FlowEntry* flows
+    cdef readonly object segment
+    cdef readonly uint32_t flow_capacity
+
+cdef void count_flows(SteeringHeader* header, FlowEntry* flows, uint32_t capacity, uint32_t* counts) noexcept nogil

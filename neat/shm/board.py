@@ -1,0 +1,163 @@
+# ruff: noqa: F821 - names without an import come from the sibling .pxd
+"""The board from Python: writing one's own page, reading everybody's. The layout is in board.pxd."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cython
+from cython.cimports.libc.stdint import uintptr_t
+from cython.cimports.libc.string import memcpy, memset
+
+from neat.shm import counters
+from neat.shm.segment import Segment
+
+BOARD_BYTES = BOARD_PAGE * BOARD_PAGES_TOTAL
+BOARD_PAGES = {"supervisor": 0, "driver": 1, "syscall": 2, "guardian": 3}
+BOARD_PAGES |= {f"replica{slot}": BOARD_FIRST_REPLICA + slot for slot in range(16)}
+VERSION = 1
+
+
+def page_index(component):
+    """The page of a component: "driver", "replica0", ... KeyError if there is no such component."""
+    return BOARD_PAGES[component]
+
+
+def start_ticks(pid) -> int:
+    """Field 22 of /proc/PID/stat, which with the pid names one process for ever; 0 if there is none.
+
+    The name in field 2 may contain spaces and parentheses, so fields are counted from the last one.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(stat[stat.rindex(b")") + 2 :].split()[19])
+
+
+class BoardWriter:
+    """The board page of the calling component, mapped writable."""
+
+    def __init__(self, fd, component):
+        """Map the page of `component` of the board segment `fd`. SegmentError if that is no board."""
+        self.component = component
+        self.segment = Segment(fd, BOARD_BYTES, start=page_index(component) * BOARD_PAGE, length=BOARD_PAGE)
+        self.page = cython.cast("BoardPage*", cython.cast(uintptr_t, self.segment.address))
+        self.indexes = counters.names(component)
+
+    @property
+    def address(self):
+        """Of the BoardPage, for compiled code."""
+        return cython.cast(uintptr_t, self.page)
+
+    def announce(self, incarnation):
+        """Say who writes this page from now on: the calling process. Its counters start at zero."""
+        store32(cython.address(self.page.state), COMPONENT_ABSENT)
+        fence()
+        memset(self.page.counters, 0, cython.sizeof(uint64_t) * BOARD_COUNTERS)
+        self.page.started_ns = 0
+        self.page.busy_ns = 0
+        self.page.loops = 0
+        self.page.pid = os.getpid()
+        self.page.start_ticks = start_ticks(os.getpid())
+        self.page.incarnation = incarnation
+        self.page.version = VERSION
+        self.page.magic = BOARD_MAGIC
+        self.heartbeat()
+        store32(cython.address(self.page.state), COMPONENT_STARTING)
+
+    def running(self):
+        """The component may be used."""
+        store64(cython.address(self.page.started_ns), time.monotonic_ns())
+        store32(cython.address(self.page.state), COMPONENT_RUNNING)
+
+    def stopping(self):
+        store32(cython.address(self.page.state), COMPONENT_STOPPING)
+
+    def heartbeat(self):
+        board_heartbeat(self.page, time.monotonic_ns())
+
+    def busy(self, nanoseconds):
+        """Add time spent awake."""
+        board_busy(self.page, nanoseconds)
+
+    @cython.locals(index=cython.uint)
+    def count(self, name, n=1):
+        """Add to a counter. KeyError if this component has none of that name."""
+        index = self.indexes[name]
+        board_count(self.page, index, n)
+
+
+@dataclass(frozen=True)
+class ComponentStatus:
+    """What a board page says. Its process writes it, so it proves nothing: compare its pid and ticks with /proc."""
+
+    component: str
+    pid: int
+    state: int
+    start_ticks: int
+    incarnation: int
+    started_ns: int
+    heartbeat: int
+    busy_ns: int
+    loops: int
+    counters: dict
+
+    @property
+    def state_name(self) -> str:
+        return {1: "starting", 2: "running", 3: "stopping"}.get(self.state, "absent")
+
+
+@cython.locals(copy=BoardPage, i=cython.uint)
+def read_page(address, component):
+    """The status on the page at `address`, or None where nobody announced itself."""
+    shared = cython.cast("BoardPage*", cython.cast(uintptr_t, address))
+    state = load32(cython.address(shared.state))
+    memcpy(cython.address(copy), shared, cython.sizeof(BoardPage))
+    if copy.magic != BOARD_MAGIC or copy.version != VERSION or state == COMPONENT_ABSENT:
+        return None
+    values = {}
+    for name, index in counters.names(component).items():
+        i = index
+        if i < BOARD_COUNTERS:
+            values[name] = copy.counters[i]
+    return ComponentStatus(
+        component=component,
+        pid=copy.pid,
+        state=state,
+        start_ticks=copy.start_ticks,
+        incarnation=copy.incarnation,
+        started_ns=copy.started_ns,
+        heartbeat=copy.heartbeat,
+        busy_ns=copy.busy_ns,
+        loops=copy.loops,
+        counters=values,
+    )
+
+
+class BoardReader:
+    """The whole board, mapped read-only."""
+
+    def __init__(self, fd):
+        self.segment = Segment(fd, BOARD_BYTES, writable=False)
+
+    def read(self, component):
+        """ComponentStatus of one component, or None."""
+        return read_page(self.segment.address + page_index(component) * BOARD_PAGE, component)
+
+    def read_all(self):
+        """ComponentStatus of each component that announced itself, in the order of the pages."""
+        pages = (self.read(component) for component in BOARD_PAGES)
+        return [page for page in pages if page is not None]
+
+    def heartbeat(self, component):
+        """(pid, heartbeat in ns of CLOCK_MONOTONIC) of a component: for a watchdog that looks often."""
+        address = self.segment.address + page_index(component) * BOARD_PAGE
+        page = cython.cast("BoardPage*", cython.cast(uintptr_t, address))
+        return page.pid, load64(cython.address(page.heartbeat))
+
+
+def read_board(fd):
+    """ComponentStatus of each component on the board segment `fd`."""
+    return BoardReader(fd).read_all()

@@ -1,0 +1,189 @@
+# ruff: noqa: F821 - names without an import come from the sibling .pxd
+"""The steering segment as the supervisor writes it and `neat status` reads it. The layout is in steering.pxd.
+
+The driver reads page 0 with the structs of steering.pxd, and writes the flow table behind it.
+"""
+
+import os
+from dataclasses import dataclass
+
+import cython
+from cython.cimports.libc.stdint import uintptr_t
+from cython.cimports.libc.string import memcpy, memset
+
+from neat.shm.segment import PAGE, Segment, SegmentError, page_align
+
+ENTRIES = INDIRECTION_ENTRIES
+SLOTS = MAX_REPLICAS
+NOBODY = NO_REPLICA
+
+
+def steering_bytes(flow_capacity):
+    """Size of a steering segment with so many flow entries, a power of two."""
+    if flow_capacity < 64 or flow_capacity & (flow_capacity - 1) or flow_capacity > 1 << 24:
+        raise SegmentError(
+            f"a flow table of {flow_capacity} entries: must be a power of two from 64 to 2**24"
+        )
+    return page_align(STEERING_HEADER + flow_capacity * cython.sizeof(FlowEntry))
+
+
+def initialise(fd, flow_capacity, rss_key=None):
+    """Write page 0 of a steering segment that was just created: all slots absent, a random RSS key."""
+    rss_key = os.urandom(RSS_KEY_BYTES) if rss_key is None else bytes(rss_key)
+    if len(rss_key) != RSS_KEY_BYTES:
+        raise ValueError(f"an RSS key has {RSS_KEY_BYTES} bytes, not {len(rss_key)}")
+    segment = Segment(fd, steering_bytes(flow_capacity), length=PAGE)
+    header = cython.cast("SteeringHeader*", cython.cast(uintptr_t, segment.address))
+    header.flow_capacity = flow_capacity
+    memcpy(header.rss_key, cython.cast("const uint8_t*", cython.cast(bytes, rss_key)), RSS_KEY_BYTES)
+    memset(header.indirection, NO_REPLICA, INDIRECTION_ENTRIES)
+    header.format = STEERING_VERSION
+    header.magic = STEERING_MAGIC
+
+
+def balance(table, accepting):
+    """`table`, changed as little as possible, with an even share (to within one) for each slot in `accepting`.
+
+    An entry whose slot no longer accepts goes to the slots that have least; a new slot takes its share from
+    those that have more than theirs; all other entries stay where they are.
+    """
+    if not accepting:
+        return bytes([NOBODY]) * len(table)
+    owned = {slot: [i for i, owner in enumerate(table) if owner == slot] for slot in sorted(accepting)}
+    share, extra = divmod(len(table), len(owned))
+    result = [NOBODY] * len(table)
+    quota = {}
+    for rank, slot in enumerate(sorted(owned, key=lambda slot: -len(owned[slot]))):
+        quota[slot] = share + (rank < extra)
+        for i in owned[slot][: quota[slot]]:
+            result[i] = slot
+    missing = {slot: quota[slot] - len(owned[slot]) for slot in owned}
+    for i, owner in enumerate(result):
+        if owner == NOBODY:
+            slot = max(missing, key=missing.__getitem__)
+            result[i] = slot
+            missing[slot] -= 1
+    return bytes(result)
+
+
+@dataclass(frozen=True)
+class SlotStatus:
+    slot: int
+    state: int
+    epoch: int
+    entries: int  # of the indirection table
+
+    @property
+    def state_name(self) -> str:
+        names = {1: "starting", 2: "active", 3: "recovering", 4: "terminating"}
+        return names.get(self.state, "absent")
+
+
+class Steering:
+    """A mapped steering segment. Writable for the supervisor, read-only for everybody else."""
+
+    def __init__(self, fd, flow_capacity, *, writable=False):
+        self.segment = Segment(fd, steering_bytes(flow_capacity), writable=writable)
+        self.header = cython.cast("SteeringHeader*", cython.cast(uintptr_t, self.segment.address))
+        self.flows = cython.cast("FlowEntry*", cython.cast(uintptr_t, self.segment.address + STEERING_HEADER))
+        self.flow_capacity = flow_capacity
+        if self.header.magic != STEERING_MAGIC or self.header.format != STEERING_VERSION:
+            raise SegmentError(f"descriptor {fd} is no steering segment of version {STEERING_VERSION}")
+        if self.header.flow_capacity != flow_capacity:
+            raise SegmentError(
+                f"steering segment {fd} has {self.header.flow_capacity} flow entries instead of {flow_capacity}"
+            )
+
+    @property
+    def version(self):
+        return load32(cython.address(self.header.version))
+
+    @property
+    def rss_key(self):
+        return bytes(self.header.rss_key[:RSS_KEY_BYTES])
+
+    @property
+    def indirection(self):
+        """The table as bytes, a slot each; NOBODY where none accepts."""
+        return bytes(self.header.indirection[:INDIRECTION_ENTRIES])
+
+    @cython.locals(i=cython.uint)
+    def slot(self, slot):
+        i = self.check_slot(slot)
+        table = self.indirection
+        return SlotStatus(
+            slot,
+            load32(cython.address(self.header.slots[i].state)),
+            load32(cython.address(self.header.slots[i].epoch)),
+            table.count(i),
+        )
+
+    def slots(self):
+        """SlotStatus of all slots."""
+        return [self.slot(slot) for slot in range(SLOTS)]
+
+    @cython.locals(i=cython.uint)
+    def set_state(self, slot, state):
+        """Change the state of a slot (SlotState), and the indirection table with it: only active ones have entries."""
+        i = self.check_slot(slot)
+        self.check_writable()
+        if int(state) not in range(SLOT_TERMINATING + 1):
+            raise ValueError(f"{state} is no state of a slot")
+        store32(cython.address(self.header.slots[i].state), int(state))
+        self.rebuild()
+
+    @cython.locals(i=cython.uint)
+    def bump_epoch(self, slot):
+        """The connections of a slot are gone: the flow table's entries for it are void. Returns the new epoch."""
+        i = self.check_slot(slot)
+        self.check_writable()
+        store32(cython.address(self.header.slots[i].epoch), self.header.slots[i].epoch + 1)
+        self.publish()
+        return self.header.slots[i].epoch
+
+    @cython.locals(i=cython.uint)
+    def rebuild(self):
+        """Balance the table over the active slots. A supervisor that takes over calls it once: its
+        predecessor may have died between two writes."""
+        self.check_writable()
+        accepting = {s.slot for s in self.slots() if s.state == SLOT_ACTIVE}
+        for i, owner in enumerate(balance(self.indirection, accepting)):
+            self.header.indirection[i] = owner
+        self.publish()
+
+    def flow_counts(self):
+        """Flows of each slot in its present epoch. Reads the whole table: for status, not for a loop."""
+        counts = cython.declare(cython.uint[16])
+        memset(counts, 0, cython.sizeof(counts))
+        count_flows(self.header, self.flows, self.flow_capacity, counts)
+        return [counts[i] for i in range(SLOTS)]
+
+    def publish(self):
+        store32(cython.address(self.header.version), self.header.version + 1)
+
+    def check_slot(self, slot):
+        if slot not in range(SLOTS):
+            raise ValueError(f"slot {slot}: must be 0 to {SLOTS - 1}")
+        return slot
+
+    def check_writable(self):
+        if not self.segment.writable:
+            raise SegmentError("this mapping of the steering segment is read-only")
+
+
+def count_flows(header, flows, capacity, counts):
+    for i in range(capacity):
+        state = load32(cython.address(flows[i].state))
+        slot = flows[i].replica
+        if state != FLOW_FREE and slot < MAX_REPLICAS and flows[i].epoch == header.slots[slot].epoch:
+            counts[slot] += 1
+
+
+def layout():
+    """(name, size or offset) of what other languages and tests rely on."""
+    return {
+        "SteeringHeader": cython.sizeof(SteeringHeader),
+        "ReplicaSlot": cython.sizeof(ReplicaSlot),
+        "FlowEntry": cython.sizeof(FlowEntry),
+        "FlowKey": cython.sizeof(FlowKey),
+    }
