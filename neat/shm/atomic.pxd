@@ -12,6 +12,7 @@ cdef extern from * nogil:
     #define neat_store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
     #define neat_exchange(p, v) __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
     #define neat_fetch_or(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
+    #define neat_fetch_and(p, v) __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST)
     #define neat_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
     """
     uint64_t load64 "neat_load_acquire"(uint64_t* p) noexcept
@@ -25,4 +26,5 @@ cdef extern from * nogil:
     uint32_t exchange32 "neat_exchange"(uint32_t* p, uint32_t v) noexcept
     uint64_t fetch_or64 "neat_fetch_or"(uint64_t* p, uint64_t v) noexcept
     uint32_t fetch_or32 "neat_fetch_or"(uint32_t* p, uint32_t v) noexcept
+    uint32_t fetch_and32 "neat_fetch_and"(uint32_t* p, uint32_t v) noexcept
     void fence "neat_fence"() noexcept
