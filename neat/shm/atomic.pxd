@@ -27,4 +27,5 @@ cdef extern from * nogil:
     uint64_t fetch_or64 "neat_fetch_or"(uint64_t* p, uint64_t v) noexcept
     uint32_t fetch_or32 "neat_fetch_or"(uint32_t* p, uint32_t v) noexcept
     uint32_t fetch_and32 "neat_fetch_and"(uint32_t* p, uint32_t v) noexcept
+    uint64_t fetch_and64 "neat_fetch_and"(uint64_t* p, uint64_t v) noexcept
     void fence "neat_fence"() noexcept

@@ -91,7 +91,7 @@ class BoardWriter:
 
 @dataclass(frozen=True)
 class ComponentStatus:
-    """What a board page says. Its process writes it, so it proves nothing: compare its pid and ticks with /proc."""
+    """What a board page says. Its process wrote it, so compare pid and ticks with /proc."""
 
     component: str
     pid: int

@@ -10,7 +10,7 @@ Nothing that the other side wrote is used before it is checked; a violation sets
 reads as empty and full: it ends that channel, never the process.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from neat.shm.atomic cimport exchange32, fence, load64, peek32, store32, store64
+from neat.shm.atomic cimport exchange32, fence, load64, peek32, peek64, store32, store64
 
 cdef enum:
     RECORD_ALIGN = 64

@@ -131,9 +131,13 @@ def ring_peek(ring):
     while not ring.broken and (ring.local != ring.remote or refresh_tail(ring)):
         offset = ring.local & (ring.capacity - 1)
         to_end = ring.capacity - offset
-        # Copy first, check the copy: the producer could change the original in between.
+        # Copy first, check the copy: the producer could change the original in between. Atomic loads, as after a plain
+        # copy the compiler may read the original again.
         record = cython.address(ring.view.header)
-        memcpy(record, ring.data + offset, RECORD_HEADER)
+        original = cython.cast("uint64_t*", ring.data + offset)
+        copy = cython.cast("uint64_t*", record)
+        copy[0] = peek64(original)
+        copy[1] = peek64(original + 1)
         span = record_span(record.length)
         if span > ring.remote - ring.local or span > to_end:
             break

@@ -68,8 +68,8 @@ def check(fd: int, size: int) -> None:
 class Segment:
     """A checked mapping of a segment, or of a range of its pages; it does not own the descriptor.
 
-    `address` and `size` are of what is mapped. The memory stays mapped while the object, or a slice of `view`,
-    lives: who uses the address keeps the object.
+    `address` and `size` are of what is mapped. The memory stays mapped while the object or a slice of
+    `view` lives: who uses the address keeps the object.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Segment:
         self.address: int = buffer_address(self._map)
 
     def give_back(self, start: int, length: int) -> None:
-        """Punch a hole: return the memory of whole pages to the kernel. They then read as zeros, for everybody."""
+        """Punch a hole: return whole pages to the kernel. They then read as zeros, for everybody."""
         if start % PAGE or length % PAGE or start < 0 or length < 0 or start + length > self.size:
             raise SegmentError(
                 f"bytes {start}..{start + length} are no range of pages in a mapping of {self.size}"

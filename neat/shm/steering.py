@@ -42,10 +42,10 @@ def initialise(fd, flow_capacity, rss_key=None):
 
 
 def balance(table, accepting):
-    """`table`, changed as little as possible, with an even share (to within one) for each slot in `accepting`.
+    """`table`, changed as little as possible, with an even share (to within one) for each slot that accepts.
 
-    An entry whose slot no longer accepts goes to the slots that have least; a new slot takes its share from
-    those that have more than theirs; all other entries stay where they are.
+    An entry whose slot no longer accepts goes to the slots that have least; a new slot takes its share
+    from those that have more than theirs; all other entries stay where they are.
     """
     if not accepting:
         return bytes([NOBODY]) * len(table)
@@ -91,7 +91,7 @@ class Steering:
             raise SegmentError(f"descriptor {fd} is no steering segment of version {STEERING_VERSION}")
         if self.header.flow_capacity != flow_capacity:
             raise SegmentError(
-                f"steering segment {fd} has {self.header.flow_capacity} flow entries instead of {flow_capacity}"
+                f"steering segment {fd} has {self.header.flow_capacity} flows instead of {flow_capacity}"
             )
 
     @property
@@ -124,7 +124,7 @@ class Steering:
 
     @cython.locals(i=cython.uint)
     def set_state(self, slot, state):
-        """Change the state of a slot (SlotState), and the indirection table with it: only active ones have entries."""
+        """Change the state of a slot (SlotState); only active ones have entries in the indirection table."""
         i = self.check_slot(slot)
         self.check_writable()
         if int(state) not in range(SLOT_TERMINATING + 1):
@@ -134,7 +134,7 @@ class Steering:
 
     @cython.locals(i=cython.uint)
     def bump_epoch(self, slot):
-        """The connections of a slot are gone: the flow table's entries for it are void. Returns the new epoch."""
+        """The connections of a slot are gone: its entries in the flow table are void. The new epoch."""
         i = self.check_slot(slot)
         self.check_writable()
         store32(cython.address(self.header.slots[i].epoch), self.header.slots[i].epoch + 1)
