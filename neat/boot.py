@@ -1,9 +1,11 @@
-"""What a component is started with: its name, its settings, and its inherited descriptors, as one JSON argument.
+"""What a component is started with: its name, its settings, and its inherited descriptors, as one JSON record.
 
 `python -m neat.replica '{"component": "replica0", "incarnation": 3, "config": {...}, "fds": {"board": 5, ...}, ...}'`
-The names of the descriptors each component gets are in ARCHITECTURE.md, "How a component starts".
+or `python -m neat.replica replica0@9`: the record is read from descriptor 9, because everyone may read an argument
+and the record has the stack's secret. The names of the descriptors each component gets are in ARCHITECTURE.md, "How a component starts".
 """
 
+import os
 import sys
 
 import msgspec
@@ -26,12 +28,28 @@ class Boot(msgspec.Struct, frozen=True):
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
 
+    def to_memfd(self) -> int:
+        """A descriptor to hand down as NAME@FD; the caller closes it."""
+        fd = os.memfd_create("neat-boot", os.MFD_CLOEXEC)
+        os.write(fd, msgspec.json.encode(self))
+        return fd
+
+
+def _read_memfd(fd: int) -> bytes:
+    data = os.pread(fd, 1 << 16, 0)
+    os.close(fd)
+    return data
+
 
 def from_argv() -> Boot:
     """The Boot of this process; exits with one line when it was started by hand."""
     if len(sys.argv) != 2:
         sys.exit("this is a component of a NEaT stack and is started by its supervisor: use `neat up`")
+    argument: str | bytes = sys.argv[1]
+    _name, at, fd = sys.argv[1].rpartition("@")
     try:
-        return msgspec.json.decode(sys.argv[1], type=Boot)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        if at and fd.isdecimal() and not sys.argv[1].startswith("{"):
+            argument = _read_memfd(int(fd))
+        return msgspec.json.decode(argument, type=Boot)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
         sys.exit(f"bad boot record: {error}")

@@ -1,0 +1,75 @@
+"""Talking to a stack that runs: where it is, and one request over its control socket."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neat import rundir
+
+
+class NotRunning(click.ClickException):
+    """No stack of that name is up."""
+
+
+# Every command has this option.
+name_option = click.option(
+    "--name", default="default", envvar="NEAT_NAME", show_default=True, help="Which stack."
+)
+
+
+def directory_of(name: str) -> Path:
+    return rundir.path(name)
+
+
+def guardian_of(name: str) -> int:
+    """The pid of the stack's guardian."""
+    pid = rundir.guardian(directory_of(name))
+    if pid is None:
+        raise NotRunning(f"no stack called {name!r} is up (looked in {directory_of(name)})")
+    return pid
+
+
+def request(name: str, message: dict[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
+    """The supervisor's reply to one request. While the supervisor is being replaced, its successor answers."""
+    guardian_of(name)
+    path = directory_of(name) / rundir.CONTROL_SOCKET
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(timeout_s)
+        try:
+            sock.connect(str(path))
+            sock.sendall(json.dumps(message).encode() + b"\n")
+            data = _read_line(sock)
+        except PermissionError:
+            raise click.ClickException(f"the stack {name!r} belongs to another user") from None
+        except TimeoutError:
+            raise click.ClickException(
+                f"the supervisor of {name!r} did not answer within {timeout_s:.0f} s"
+            ) from None
+        except OSError as error:
+            raise click.ClickException(
+                f"the supervisor of {name!r} cannot be reached: {error.strerror}"
+            ) from None
+    if not data:
+        raise click.ClickException(
+            f"the supervisor of {name!r} ended before it answered; it is being restarted"
+        )
+    reply = json.loads(data)
+    if not reply.get("ok"):
+        raise click.ClickException(reply.get("error", "refused"))
+    return reply
+
+
+def _read_line(sock: socket.socket) -> bytes:
+    parts = []
+    while part := sock.recv(1 << 16):
+        parts.append(part)
+        if part.endswith(b"\n"):
+            break
+    return b"".join(parts)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))

@@ -1,0 +1,95 @@
+"""`neat status`: the supervisor's view of the stack, as tables or as JSON."""
+
+from typing import Any
+
+import click
+
+from neat.cli.client import name_option, print_json, request
+
+EVENTS_SHOWN = 10
+
+
+@click.command()
+@name_option
+@click.option("-j", "--json", "as_json", is_flag=True)
+def status(name: str, as_json: bool) -> None:
+    """Show components, replicas, and recent events."""
+    state = request(name, {"op": "status"})["status"]
+    if as_json:
+        print_json(state)
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    ready = "ready" if state["ready"] else "not ready"
+    console.print(
+        f"[bold]{state['name']}[/bold]: {ready}, {state['address']} behind {state['tap']} ({state['gateway']})"
+    )
+    console.print(components_table(state))
+    console.print(replicas_table(state))
+    console.print(f"driver: {summary(state['driver']['counters'])}")
+    for event in state["events"][-EVENTS_SHOWN:]:
+        click.echo(describe(event))
+
+
+def components_table(state: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for column in ("component", "state"):
+        table.add_column(column)
+    for column in ("pid", "uptime", "restarts", "load"):
+        table.add_column(column, justify="right")
+    for part in state["components"]:
+        table.add_row(
+            part["name"],
+            part["state"],
+            str(part["pid"] or "-"),
+            duration(part["uptime_s"]),
+            str(part["restarts"]),
+            f"{part['load']:.1%}",
+        )
+    return table
+
+
+def replicas_table(state: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for column in ("replica", "slot"):
+        table.add_column(column)
+    for column in ("share", "connections", "packets in", "packets out"):
+        table.add_column(column, justify="right")
+    table.add_column("drops")
+    for replica in state["replicas"]:
+        table.add_row(
+            replica["name"],
+            replica["slot_state"],
+            f"{replica['share'] / 128:.0%}",
+            str(replica["connections"]),
+            str(replica["packets_in"]),
+            str(replica["packets_out"]),
+            summary(replica["drops"]),
+        )
+    return table
+
+
+def summary(counters: dict[str, int]) -> str:
+    """Those that are not zero, in one line."""
+    return ", ".join(f"{key} {n}" for key, n in counters.items() if n and "." not in key) or "-"
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{rest:02}s" if minutes else f"{seconds:.1f}s"
+
+
+def describe(event: dict[str, Any]) -> str:
+    from neat.supervisor.events import describe as in_words
+
+    return in_words(event)

@@ -1,0 +1,145 @@
+"""What the control socket can be asked: {"op": "status" | "ss" | "kill" | "restart" | "stop", ...}."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from neat.supervisor.component import Component, Phase
+from neat.supervisor.control import CommandError, Reply, Task, until
+from neat.supervisor.status import status
+
+if TYPE_CHECKING:
+    from neat.supervisor.core import Supervisor
+
+SS_S = 1.0  # how long a replica may take to list its sockets
+RESTART_S = 15.0
+ROLLING_ORDER = ("syscall", "driver", "replica")
+
+
+def handle(supervisor: Supervisor, request: dict[str, Any]) -> Reply | Task:
+    """One request; CommandError is for the user."""
+    supervisor.page.count("control_requests")
+    command = COMMANDS.get(str(request.get("op")))
+    if command is None:
+        raise CommandError(f"unknown request {request.get('op')!r}; there are {', '.join(sorted(COMMANDS))}")
+    return command(supervisor, request)
+
+
+def find(supervisor: Supervisor, name: Any) -> Component:
+    component = supervisor.components.get(name) if isinstance(name, str) else None
+    if component is None:
+        names = ", ".join([*supervisor.components, "supervisor"])
+        raise CommandError(f"no component {name!r}: there are {names}")
+    return component
+
+
+def _status(supervisor: Supervisor, request: dict[str, Any]) -> Reply:
+    return {"status": status(supervisor)}
+
+
+def _kill(supervisor: Supervisor, request: dict[str, Any]) -> Reply:
+    """Send a signal (`signal`: a name or number, default SIGKILL). To the supervisor itself after the reply."""
+    number = _signal_number(request.get("signal", "SIGKILL"))
+    if request.get("component") == "supervisor":
+        supervisor.leaving = lambda: _die(number)
+        return {"pid": os.getpid()}
+    component = find(supervisor, request.get("component"))
+    if component.phase is Phase.DOWN:
+        raise CommandError(f"{component.name} is not running just now")
+    pid = component.pid
+    component.signal(number)
+    return {"pid": pid}
+
+
+def _die(number: int) -> None:
+    signal.signal(number, signal.SIG_DFL) if number not in (signal.SIGKILL, signal.SIGSTOP) else None
+    os.kill(os.getpid(), number)
+
+
+def _signal_number(value: Any) -> int:
+    try:
+        if isinstance(value, int):
+            return signal.Signals(value)
+        name = str(value).upper()
+        return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
+    except (KeyError, ValueError):
+        raise CommandError(f"no signal {value!r}") from None
+
+
+def _restart(supervisor: Supervisor, request: dict[str, Any]) -> Reply | Task:
+    """One component, or with `rolling` each in turn, the next when the one before is ready again."""
+    if request.get("rolling"):
+        everyone = sorted(
+            supervisor.components.values(), key=lambda c: (ROLLING_ORDER.index(c.kind), c.slot or 0)
+        )
+        return _restart_all(supervisor, everyone)
+    if request.get("component") == "supervisor":
+        supervisor.leave("restart was asked for")
+        return {"restarted": ["supervisor"]}
+    return _restart_all(supervisor, [find(supervisor, request.get("component"))])
+
+
+def _restart_all(supervisor: Supervisor, components: list[Component]) -> Task:
+    restarted = []
+    for component in components:
+        before = component.incarnation
+        supervisor.restart(component)
+
+        def ready(component: Component = component, before: int = before) -> bool:
+            return component.phase is Phase.RUNNING and component.incarnation > before
+
+        yield until(ready, RESTART_S)
+        if not ready():
+            raise CommandError(f"{component.name} did not get ready again within {RESTART_S:.0f} s")
+        restarted.append(component.name)
+    return {"restarted": restarted}
+
+
+def _stop(supervisor: Supervisor, request: dict[str, Any]) -> Reply:
+    """The guardian ends the stack, as for SIGTERM."""
+    os.kill(os.getppid(), signal.SIGTERM)
+    return {}
+
+
+def _ss(supervisor: Supervisor, request: dict[str, Any]) -> Task:
+    """The sockets of all replicas: `rows` as they gave them, each with `replica`; `missing`: who did not answer in time."""
+    supervisor.ss_seq += 1
+    seq = supervisor.ss_seq
+    asked: list[Component] = []
+    for component in supervisor.components.values():
+        is_replica = component.slot is not None and component.phase is Phase.RUNNING
+        if is_replica and component.tell({"op": "ss", "seq": seq}):
+            asked.append(component)
+    supervisor.ss_rows[seq] = rows = []
+    supervisor.ss_open[seq] = waiting = {component.name for component in asked}
+    try:
+        yield until(_empty(waiting), SS_S)
+    finally:
+        del supervisor.ss_rows[seq], supervisor.ss_open[seq]
+    return {"rows": rows, "missing": sorted(waiting)}
+
+
+def _empty(names: set[str]) -> Callable[[], bool]:
+    return lambda: not names
+
+
+def collect_rows(supervisor: Supervisor, component: Component, message: dict[str, Any]) -> None:
+    """A part of a replica's answer to `ss`."""
+    seq, rows = message.get("seq"), message["rows"]
+    if seq not in supervisor.ss_open or not isinstance(rows, list):
+        return
+    supervisor.ss_rows[seq] += [{"replica": component.slot} | row for row in rows if isinstance(row, dict)]
+    if not message.get("more"):
+        supervisor.ss_open[seq].discard(component.name)
+
+
+COMMANDS: dict[str, Callable[[Supervisor, dict[str, Any]], Reply | Task]] = {
+    "status": _status,
+    "kill": _kill,
+    "restart": _restart,
+    "stop": _stop,
+    "ss": _ss,
+}

@@ -1,0 +1,104 @@
+"""One component as the supervisor knows it: what plays it, which process it is now, and how that process is doing."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from neat import rundir
+from neat.config import Config
+from neat.supervisor.policy import RestartPolicy
+
+MODULES = {"driver": "neat.drivers", "syscall": "neat.syscalls", "replica": "neat.replica"}
+
+
+def modules() -> dict[str, str]:
+    """Which module plays which kind of component; $NEAT_MODULES (JSON) replaces some, for tests and experiments."""
+    return MODULES | json.loads(os.environ.get("NEAT_MODULES", "{}"))
+
+
+class Phase(Enum):
+    DOWN = "down"  # no process; starts again at start_at
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"  # told to end, by a restart or because the stack ends
+
+
+@dataclass(eq=False)
+class Component:
+    name: str
+    kind: str  # driver, syscall, replica
+    module: str
+    slot: int | None = None
+    phase: Phase = Phase.DOWN
+    policy: RestartPolicy = field(default_factory=RestartPolicy)
+    incarnation: int = 0
+    pid: int = 0
+    start_ticks: int = 0
+    popen: subprocess.Popen[bytes] | None = None  # None when a predecessor of this supervisor started it
+    pidfd: int = -1
+    stat_fd: int = -1  # /proc/PID/stat: it never means another process
+    ctl: socket.socket | None = None
+    start_at: float | None = None  # when to start it, while DOWN
+    started_at: float = 0.0
+    ready_at: float = 0.0
+    died_at: float = 0.0  # of the incarnation before; 0: there was none
+    kill_at: float | None = None  # patience ends: starting too long, or told to stop too long ago
+    kill_reason: str = ""  # why we killed it, if we did
+    wanted: bool = False  # its end was asked for: not a crash
+    failed_starts: int = 0  # deaths before it was ever ready
+
+    def attach(self, pid: int, popen: subprocess.Popen[bytes] | None) -> None:
+        """Watch this process from now on. Raises OSError when it is gone already."""
+        self.pidfd = os.pidfd_open(pid)
+        self.stat_fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        self.pid, self.popen, self.start_ticks = pid, popen, rundir.start_ticks(pid)
+
+    def detach(self) -> None:
+        """Forget the process."""
+        for fd in (self.pidfd, self.stat_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.pidfd = self.stat_fd = -1
+        self.pid = self.start_ticks = 0
+        self.popen = None
+
+    def exit_status(self) -> int | None:
+        """Reap it. As subprocess's returncode; None when it is not our child and nobody tells us."""
+        return self.popen.wait() if self.popen is not None else None
+
+    def kill(self, reason: str) -> None:
+        self.kill_reason = reason
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: int) -> None:
+        """Through the pidfd, so it can't hit another process."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            return  # it died just now: the selector will say so
+
+    def tell(self, message: dict[str, Any]) -> bool:
+        """Send it a message over ctl; False when it does not take it."""
+        if self.ctl is None:
+            return False
+        try:
+            self.ctl.send(json.dumps(message).encode())
+        except OSError:
+            return False
+        return True
+
+
+def all_components(config: Config) -> dict[str, Component]:
+    """Every component that a stack of this configuration has, in the order in which they are started."""
+    played_by = modules()
+    found = [
+        Component(f"replica{k}", "replica", played_by["replica"], slot=k) for k in range(config.replicas)
+    ]
+    found.insert(0, Component("driver", "driver", played_by["driver"]))
+    found.insert(0, Component("syscall", "syscall", played_by["syscall"]))
+    return {component.name: component for component in found}

@@ -1,0 +1,61 @@
+"""What happened to the stack: a bounded log in a small segment, so that the supervisor's successor goes on with it."""
+
+import json
+import os
+import sys
+from collections import deque
+from datetime import datetime
+from typing import Any
+
+MAX_EVENTS = 200
+_HEADER = 8  # bytes: length of the JSON that follows
+
+
+class EventLog:
+    """The last events, oldest first; and which incarnation each component is at."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.events: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
+        self.incarnations: dict[str, int] = {}
+        self._load()
+
+    def _load(self) -> None:
+        """What the predecessor wrote; nothing when it was killed in the middle of writing."""
+        length = int.from_bytes(os.pread(self.fd, _HEADER, 0), "little")
+        try:
+            saved = json.loads(os.pread(self.fd, length, _HEADER)) if length else {}
+        except (ValueError, OverflowError, OSError):
+            return
+        self.events.extend(saved.get("events", []))
+        self.incarnations.update(saved.get("incarnations", {}))
+
+    def save(self) -> None:
+        text = json.dumps({"events": list(self.events), "incarnations": self.incarnations}).encode()
+        os.pwrite(self.fd, bytes(_HEADER), 0)
+        os.pwrite(self.fd, text, _HEADER)
+        os.pwrite(self.fd, len(text).to_bytes(_HEADER, "little"), 0)
+
+    def next_incarnation(self, component: str, at_least: int = 0) -> int:
+        """1, 2, 3, ...; the caller saves."""
+        number = max(self.incarnations.get(component, 0), at_least) + 1
+        self.incarnations[component] = number
+        return number
+
+    def record(self, component: str, what: str, detail: str = "", ms: float | None = None) -> None:
+        """Note it, and say it in the log. `ms`: how long it took, when it is something that took time."""
+        time = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        event: dict[str, Any] = {"time": time, "component": component, "what": what, "detail": detail}
+        if ms is not None:
+            event["ms"] = round(ms, 1)
+        self.events.append(event)
+        self.save()
+        print(describe(event), file=sys.stderr, flush=True)
+
+
+def describe(event: dict[str, Any]) -> str:
+    """One line for a person."""
+    clock = event["time"][11:23]
+    took = f" in {event['ms']:.0f} ms" if "ms" in event else ""
+    detail = f": {event['detail']}" if event["detail"] else ""
+    return f"{clock} {event['component']} {event['what']}{took}{detail}"

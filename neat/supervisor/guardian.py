@@ -1,0 +1,255 @@
+"""The guardian: it holds the stack's descriptors and starts the supervisor again. It does nothing else, so that it has
+nothing to fail at: no parsing but of the store's requests, no state but the descriptors.
+
+`python -m neat.supervisor.guardian guardian@FD`, by `neat up`. Its descriptors: `lock` (of the run directory),
+`report` (a pipe: one JSON line, {"ready": true} or {"error": "..."}), and `owner` (the read end of a pipe; its EOF ends
+the stack), which a detached stack does not have. The run directory is $NEAT_RUN_DIR.
+"""
+
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from neat import rundir
+from neat.boot import Boot, from_argv
+from neat.supervisor import netns, process
+from neat.supervisor.policy import RestartPolicy
+from neat.supervisor.store import StoreServer
+
+# Datagrams between guardian and supervisor; plain bytes, so that the guardian need not parse.
+SAYS_STOP = b"stop"
+SAYS_READY = b"ready"
+SAYS_FAILED = b"failed: "
+
+STOP_GRACE_S = 4.0
+FAILED_STARTS = 3  # of the supervisor, before the stack was ever ready
+DESCRIPTORS = 1 << 18
+
+
+class Guardian:
+    def __init__(self, boot: Boot) -> None:
+        self.boot = boot
+        self.directory = Path(os.environ["NEAT_RUN_DIR"])
+        self.store = StoreServer()
+        self.selector = selectors.DefaultSelector()
+        self.policy = RestartPolicy()
+        self.env = process.environment()
+        self.incarnation = 0
+        self.supervisor: subprocess.Popen[bytes] | None = None
+        self.ctl: socket.socket | None = None
+        self.start_at: float | None = 0.0  # when to start the supervisor; None while it runs
+        self.stop_by: float | None = None  # set once the stack is to end
+        self.failed = False
+        self.lifeline, write_end = os.pipe()
+        self.lifeline_writer = write_end  # never handed down: it ends with this process, whatever ends it
+
+    def set_up(self) -> None:
+        """Namespace, device, signals. Raises OSError with a text for the user."""
+        config = self.boot.config
+        raise_descriptor_limit()
+        process.become_subreaper()
+        self.made_netns = netns.enter(config.netns)
+        from neat.drivers.tap import open_tap  # pulls pyroute2 in: not before it is needed
+
+        gateway = f"{config.gateway}/{config.interface.network.prefixlen}"
+        self.store.keep("tap", open_tap(config.tap, gateway, config.mtu, config.offload))
+        rundir.write_guardian(self.directory, os.getpid())
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        self.signals = (reader, writer)  # both must stay referenced
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        self._watch(reader, lambda: self._on_signal(reader.recv(64)))
+        if "owner" in self.boot.fds:
+            os.set_blocking(self.boot.fds["owner"], False)
+            self._watch(self.boot.fds["owner"], self._on_owner)
+
+    def _watch(self, fileobj: socket.socket | int, callback: Callable[[], None]) -> None:
+        self.selector.register(fileobj, selectors.EVENT_READ, callback)
+
+    def run(self) -> int:
+        """Until the stack ended; the exit status of this process."""
+        while self.supervisor is not None or self.stop_by is None:
+            now = time.monotonic()
+            if self.stop_by is not None and now >= self.stop_by:
+                break
+            if self.supervisor is None and self.start_at is not None and now >= self.start_at:
+                self._start_supervisor()
+            deadlines = [t for t in (self.start_at, self.stop_by) if t is not None]
+            for key, _mask in self.selector.select(max(0.0, min(deadlines) - now) if deadlines else None):
+                key.data()
+            for client in self.store.new_clients:
+                self._add_store_client(client)
+            self.store.new_clients.clear()
+        self._end_everything()
+        return 1 if self.failed else 0
+
+    # The supervisor's life
+
+    def _start_supervisor(self) -> None:
+        self.incarnation += 1
+        self.start_at = None
+        store, store_peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ctl, ctl_peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with store_peer, ctl_peer:
+            boot = Boot(
+                component="supervisor",
+                incarnation=self.incarnation,
+                config=self.boot.config,
+                fds={"store": store_peer.fileno(), "ctl": ctl_peer.fileno(), "lifeline": self.lifeline},
+                secret=self.boot.secret,
+            )
+            self.supervisor = process.start("neat.supervisor", boot, self.env, sys.stderr.fileno())
+        store.setblocking(False)
+        ctl.setblocking(False)
+        self.ctl = ctl
+        self._add_store_client(store)
+        self._watch(ctl, lambda: self._on_ctl(ctl))
+        self.policy.started(time.monotonic())
+
+    def _on_signal(self, numbers: bytes) -> None:
+        if set(numbers) & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}:
+            self.stop()
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if self.supervisor is None or pid != self.supervisor.pid:
+                continue
+            if os.WIFSTOPPED(status):
+                os.kill(pid, signal.SIGKILL)  # it can't watch anything while it is stopped
+                continue
+            self._supervisor_ended(os.waitstatus_to_exitcode(status))
+
+    def _supervisor_ended(self, status: int) -> None:
+        assert self.supervisor is not None
+        self.supervisor.returncode = status
+        self.supervisor = None
+        if self.stop_by is not None:
+            return
+        now = time.monotonic()
+        self.start_at = now + self.policy.died(now)
+        words = f"the supervisor {process.describe_exit(status)}"
+        print(f"guardian: {words}", file=sys.stderr, flush=True)
+        if "report" in self.boot.fds and self.incarnation >= FAILED_STARTS:
+            self._give_up(f"{words}, {self.incarnation} times before the stack was ready")
+
+    def _give_up(self, why: str) -> None:
+        """The stack does not come up."""
+        self.failed = True
+        self.report({"error": why})
+        self.stop()
+
+    def _on_ctl(self, ctl: socket.socket) -> None:
+        """What the supervisor says while the stack comes up: that it is ready, or why it can't be."""
+        try:
+            data = ctl.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.selector.unregister(ctl)
+            ctl.close()
+            return
+        if data == SAYS_READY:
+            self.report({"ready": True})
+        elif data.startswith(SAYS_FAILED):
+            self._give_up(data.removeprefix(SAYS_FAILED).decode(errors="replace"))
+
+    def report(self, message: dict[str, object]) -> None:
+        """Tell who waits for the stack to come up, once."""
+        fd = self.boot.fds.pop("report", None)
+        if fd is None:
+            return
+        try:
+            os.write(fd, json.dumps(message).encode() + b"\n")
+        except BrokenPipeError:
+            pass
+        finally:
+            os.close(fd)
+
+    # The end
+
+    def stop(self) -> None:
+        """Ask the supervisor to end the stack; what is left after the grace time is killed."""
+        if self.stop_by is not None:
+            return
+        self.stop_by = time.monotonic() + STOP_GRACE_S
+        self.start_at = None
+        if self.supervisor is not None and self.ctl is not None:
+            try:
+                self.ctl.send(SAYS_STOP)
+            except OSError:
+                self.stop_by = time.monotonic()
+
+    def _end_everything(self) -> None:
+        """Kill every descendant (each orphan becomes our child), then leave no file behind."""
+        os.close(self.lifeline_writer)
+        deadline = time.monotonic() + STOP_GRACE_S
+        while (left := process.children(os.getpid())) and time.monotonic() < deadline:
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+            for pid in left:
+                os.waitpid(pid, 0)
+        self.store.close()
+        if self.made_netns:
+            netns.remove(self.boot.config.netns)
+        rundir.remove(self.directory)
+
+    # Clients of the store
+
+    def _add_store_client(self, sock: socket.socket) -> None:
+        self._watch(sock, lambda: self._on_store(sock))
+
+    def _on_store(self, sock: socket.socket) -> None:
+        if not self.store.handle(sock):
+            self.selector.unregister(sock)
+            sock.close()
+
+    def _on_owner(self) -> None:
+        if not os.read(self.boot.fds["owner"], 64):
+            self.selector.unregister(self.boot.fds["owner"])
+            self.stop()
+
+
+def raise_descriptor_limit() -> None:
+    """Every connection has a descriptor in its replica: allow as many as the system lets us, within reason."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (max(hard, DESCRIPTORS), hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(limit, DESCRIPTORS)), limit))
+        except (OSError, ValueError):
+            continue
+        return
+
+
+def main() -> None:
+    boot = from_argv()
+    guardian = Guardian(boot)
+    try:
+        guardian.set_up()
+    except OSError as error:
+        guardian.report({"error": str(error)})
+        rundir.remove(guardian.directory)
+        sys.exit(1)
+    status = guardian.run()
+    guardian.report({"error": "the stack was stopped before it was ready"})
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""All descriptors of the stack, by the names under which the guardian keeps them; what is missing is made.
+
+| name | what |
+|---|---|
+| `tap` | the device, from the guardian |
+| `board`, `steering`, `link0`…, `state0`… | segments |
+| `bell.driver`, `bell.replica0`… | eventfds |
+| `sys0`, `sys0.peer`… | socketpairs: syscall server's end, replica's end |
+| `ctl.driver`… | the supervisor's end of each component's control socket |
+| `listen`, `control` | listening sockets in the run directory |
+| `journal` | the supervisor's event log |
+| `app.*`, `bind.*` | the syscall server's own |
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from neat import rundir
+from neat.config import Config
+from neat.shm import board, doorbell, link, segment, steering
+from neat.supervisor.store import Store
+
+FOREIGN = ("app.", "bind.")
+
+
+class Inventory:
+    """Every descriptor here is close-on-exec; a component gets the ones that `for_component` names."""
+
+    def __init__(self, store: Store, config: Config, directory: Path) -> None:
+        self.store = store
+        self.config = config
+        self.directory = directory
+        self.fds: dict[str, int] = {}
+        for name in store.list():
+            if not name.startswith(FOREIGN):
+                fd = store.get(name)
+                if fd is not None:
+                    self.fds[name] = fd
+        if "tap" not in self.fds:
+            raise OSError("the guardian has no TAP device")
+
+    def ensure(self, name: str, make: Callable[[], int]) -> int:
+        if name not in self.fds:
+            self.replace(name, make())
+        return self.fds[name]
+
+    def replace(self, name: str, fd: int) -> None:
+        """Take ownership of fd, in place of what was there."""
+        self.store.put(name, fd)
+        old = self.fds.get(name)
+        self.fds[name] = fd
+        if old is not None:
+            os.close(old)
+
+    def ensure_all(self) -> None:
+        """Make what a new stack needs; on a stack that runs, nothing is missing."""
+        config = self.config
+        self.ensure("journal", lambda: os.memfd_create("neat-journal", os.MFD_CLOEXEC))
+        self.ensure("board", lambda: segment.create("board", board.BOARD_BYTES))
+        self.ensure("steering", lambda: _steering(config.flow_entries))
+        self.ensure("bell.driver", doorbell.make)
+        self.ensure("listen", lambda: self._listen(rundir.SYSCALL_SOCKET, socket.SOCK_SEQPACKET, 0o660))
+        self.ensure("control", lambda: self._listen(rundir.CONTROL_SOCKET, socket.SOCK_STREAM, 0o600))
+        for k in range(config.replicas):
+            self.ensure(f"link{k}", lambda k=k: _link(f"link{k}", config.ring_bytes))
+            self.ensure(f"bell.replica{k}", doorbell.make)
+            if f"sys{k}" not in self.fds or f"sys{k}.peer" not in self.fds:
+                ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                self.replace(f"sys{k}", ours.detach())
+                self.replace(f"sys{k}.peer", peer.detach())
+
+    def renew_state(self, slot: int) -> None:
+        """A fresh, zeroed state segment: what stateless recovery gives to every incarnation of a replica."""
+        from neat.replica.sizes import state_bytes
+
+        self.replace(f"state{slot}", segment.create(f"state{slot}", state_bytes(self.config)))
+
+    def for_component(self, kind: str, slot: int | None) -> dict[str, int]:
+        """The descriptors that a component inherits, beside ctl and lifeline (ARCHITECTURE.md, "How a component starts")."""
+        slots = range(self.config.replicas)
+        bells = [f"bell.replica{k}" for k in slots]
+        if kind == "driver":
+            names = ["board", "tap", "steering", "bell.driver", *bells, *(f"link{k}" for k in slots)]
+        elif kind == "syscall":
+            names = ["board", "listen", *bells, *(f"sys{k}" for k in slots)]
+        else:
+            renamed = {
+                "link": f"link{slot}",
+                "state": f"state{slot}",
+                "bell": f"bell.replica{slot}",
+                "sys": f"sys{slot}.peer",
+            }
+            own = {key: self.fds[name] for key, name in renamed.items()}
+            return own | {name: self.fds[name] for name in ("board", "bell.driver")}
+        return {name: self.fds[name] for name in names}
+
+    def syscall_store(self) -> int:
+        """A socket of its own to the guardian's store, so that a successor never reads its predecessor's answers."""
+        ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with peer:
+            self.store.serve(peer.fileno())
+        return ours.detach()
+
+    def _listen(self, name: str, kind: int, mode: int) -> int:
+        path = self.directory / name
+        path.unlink(missing_ok=True)
+        sock = socket.socket(socket.AF_UNIX, kind)
+        old_mask = os.umask(0o777 & ~mode)
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(old_mask)
+        sock.listen(128)
+        sock.setblocking(False)
+        return sock.detach()
+
+
+def _steering(flow_entries: int) -> int:
+    fd = segment.create("steering", steering.steering_bytes(flow_entries))
+    steering.initialise(fd, flow_entries)
+    return fd
+
+
+def _link(name: str, ring_bytes: int) -> int:
+    fd = segment.create(name, link.link_bytes(ring_bytes, ring_bytes))
+    link.initialise(fd, ring_bytes, ring_bytes)
+    return fd

@@ -1,0 +1,80 @@
+"""Hang detection: look at every heartbeat on the board, and at what the process is doing when one is overdue."""
+
+import os
+from dataclasses import dataclass
+
+from neat.supervisor.policy import Pulse, Verdict, judge
+
+NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+LOAD_WINDOW_NS = 1_000_000_000
+
+
+@dataclass
+class Beat:
+    """The last heartbeat that was seen of one process, and its CPU time at that moment."""
+
+    heartbeat: int
+    cpu_ns: int
+    looks: int = 0
+
+
+class Watch:
+    """Heartbeats of all components. One `look` each period; times in ns on CLOCK_MONOTONIC."""
+
+    def __init__(self, hang_ms: int) -> None:
+        self.hang_ns = hang_ms * 1_000_000
+        self.period_ns = min(max(self.hang_ns // 4, 20_000_000), 100_000_000)
+        self.last_round = 0
+        self._beats: dict[str, Beat] = {}
+        self._loads: dict[
+            str, tuple[int, int, float]
+        ] = {}  # window's start, CPU time then, load of the window before
+
+    def begin_round(self, now: int) -> bool:
+        """True when this round comes so late that we were starved ourselves."""
+        late = self.last_round != 0 and now - self.last_round > 2 * self.period_ns
+        self.last_round = now
+        return late
+
+    def forget(self, name: str) -> None:
+        """Its process is another one from now on."""
+        self._beats.pop(name, None)
+        self._loads.pop(name, None)
+
+    def look(self, name: str, heartbeat: int, stat_fd: int, now: int, late: bool) -> tuple[Verdict, str]:
+        """The verdict, and the evidence in words."""
+        state, cpu_ns = read_stat(stat_fd)
+        self._note_load(name, cpu_ns, now)
+        beat = self._beats.get(name)
+        if beat is None or beat.heartbeat != heartbeat:
+            self._beats[name] = Beat(heartbeat, cpu_ns)
+            return Verdict.ALIVE, ""
+        beat.looks += 1
+        pulse = Pulse(
+            age_ns=now - heartbeat,
+            cpu_ns=cpu_ns - beat.cpu_ns,
+            process_state=state,
+            looks=beat.looks,
+            observer_late=late,
+        )
+        return judge(pulse, self.hang_ns), f"no heartbeat for {pulse.age_ns // 1_000_000} ms"
+
+    def _note_load(self, name: str, cpu_ns: int, now: int) -> None:
+        since, cpu_then, _load = self._loads.setdefault(name, (now, cpu_ns, 0.0))
+        if now - since >= LOAD_WINDOW_NS:
+            self._loads[name] = (now, cpu_ns, max(0.0, min(1.0, (cpu_ns - cpu_then) / (now - since))))
+
+    def load(self, name: str) -> float:
+        """Share of a CPU that it used over the last second or so."""
+        return self._loads.get(name, (0, 0, 0.0))[2]
+
+
+def read_stat(stat_fd: int) -> tuple[str, int]:
+    """State (field 3) and CPU time in ns (fields 14 and 15) of an open /proc/PID/stat; ("X", 0) once it is gone."""
+    try:
+        fields = os.pread(stat_fd, 1024, 0).rpartition(b")")[2].split()
+    except OSError:
+        return "X", 0
+    if len(fields) < 13:
+        return "X", 0
+    return fields[0].decode(), (int(fields[11]) + int(fields[12])) * NS_PER_TICK
