@@ -1,8 +1,10 @@
-"""What a component is started with: its name, its settings, and its inherited descriptors, as one JSON record.
+"""What a component is started with: its name, its settings, and its inherited descriptors, as one JSON
+record.
 
-`python -m neat.replica '{"component": "replica0", "incarnation": 3, "config": {...}, "fds": {"board": 5, ...}, ...}'`
-or `python -m neat.replica replica0@9`: the record is read from descriptor 9, because everyone may read an argument
-and the record has the stack's secret. The names of the descriptors each component gets are in ARCHITECTURE.md, "How a component starts".
+`python -m neat.replica '{"component": "replica0", "incarnation": 3, "config": {...}, "fds": {"board": 5,
+...}, ...}'` or `python -m neat.replica replica0@9`: the record is read from descriptor 9, because everyone
+may read an argument and the record has the stack's secret. The names of the descriptors each component gets
+are in ARCHITECTURE.md, "How a component starts".
 """
 
 import os

@@ -1,4 +1,5 @@
-"""Where a stack's sockets, log and lock live, and who guards it. Import-light: every command and component uses it.
+"""Where a stack's sockets, log and lock live, and who guards it. Import-light: every command and component
+uses it.
 
 `$NEAT_RUN_DIR` when set (the whole directory, whatever the name), else `/run/neat/<name>` for root, else
 `$XDG_RUNTIME_DIR/neat/<name>`. The client core in `neat/shim` has its own copy of this rule.
@@ -32,7 +33,8 @@ def path(name: str) -> Path:
 
 
 def start_ticks(pid: int) -> int:
-    """Field 22 of /proc/PID/stat, which with the pid names one process for ever; 0 when there is none (or a zombie)."""
+    """Field 22 of /proc/PID/stat, which with the pid names one process for ever; 0 when there is none (or a
+    zombie)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -42,7 +44,8 @@ def start_ticks(pid: int) -> int:
 
 
 def acquire(directory: Path) -> int:
-    """Make the directory and lock it; the lock lasts as long as any copy of the returned descriptor. Raises InUse."""
+    """Make the directory and lock it; the lock lasts as long as any copy of the returned descriptor. Raises
+    InUse."""
     while True:
         directory.mkdir(parents=True, exist_ok=True, mode=0o755)
         try:
@@ -62,7 +65,8 @@ def acquire(directory: Path) -> int:
 
 
 def clean(directory: Path, keep: tuple[str, ...] = ()) -> list[str]:
-    """Remove what a stack leaves in its directory, but `keep`; caller must hold the lock. Returns what was there."""
+    """Remove what a stack leaves in its directory, but `keep`; caller must hold the lock. Returns what was
+    there."""
     removed = []
     for name in FILES:
         if name in keep:

@@ -19,6 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """A stack of its own for one test. Settings: `@pytest.mark.parametrize("stack", [{"replicas": 2}], indirect=True)`."""
+    """A stack of its own for one test. Settings: `@pytest.mark.parametrize("stack", [{"replicas": 2}],
+    indirect=True)`."""
     with running_stack(**getattr(request, "param", {})) as running:
         yield running

@@ -1,4 +1,5 @@
-"""Stacks for tests: brought up in a namespace and a run directory of their own, and gone afterwards whatever happened."""
+"""Stacks for tests: brought up in a namespace and a run directory of their own, and gone afterwards
+whatever happened."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Stack:
-    """A stack by its name; `env` is what every program that talks to it needs ($NEAT_RUN_DIR, $PYTHONPATH)."""
+    """A stack by its name; `env` is what every program that talks to it needs ($NEAT_RUN_DIR,
+    $PYTHONPATH)."""
 
     def __init__(self, name: str, run_dir: Path, env: dict[str, str]) -> None:
         self.name = name
@@ -115,7 +117,8 @@ def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 def running_stack(
     *arguments: str, env: dict[str, str] | None = None, detach: bool = True, **settings: Any
 ) -> Iterator[Stack]:
-    """`neat up --detach` with these settings (names as in neat/config.py), and the end of it, even if the test failed.
+    """`neat up --detach` with these settings (names as in neat/config.py), and the end of it, even if the
+    test failed.
 
     `with running_stack(replicas=2, mtu=9000) as stack: stack.peer("curl", ...)`
     """

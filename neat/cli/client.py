@@ -33,7 +33,8 @@ def guardian_of(name: str) -> int:
 
 
 def request(name: str, message: dict[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
-    """The supervisor's reply to one request. While the supervisor is being replaced, its successor answers."""
+    """The supervisor's reply to one request. While the supervisor is being replaced, its successor
+    answers."""
     guardian_of(name)
     path = directory_of(name) / rundir.CONTROL_SOCKET
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:

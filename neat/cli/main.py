@@ -1,4 +1,5 @@
-"""The `neat` command. Each subcommand's module is imported only when it is asked for, so that `neat status` is quick."""
+"""The `neat` command. Each subcommand's module is imported only when it is asked for, so that `neat status`
+is quick."""
 
 import importlib
 

@@ -22,9 +22,8 @@ def status(name: str, as_json: bool) -> None:
 
     console = Console(highlight=False)
     ready = "ready" if state["ready"] else "not ready"
-    console.print(
-        f"[bold]{state['name']}[/bold]: {ready}, {state['address']} behind {state['tap']} ({state['gateway']})"
-    )
+    wire = f"{state['address']} behind {state['tap']} ({state['gateway']})"
+    console.print(f"[bold]{state['name']}[/bold]: {ready}, {wire}")
     console.print(components_table(state))
     console.print(replicas_table(state))
     console.print(f"driver: {summary(state['driver']['counters'])}")

@@ -71,9 +71,8 @@ def up(path: Path | None, settings: tuple[str, ...], detach: bool, **options: An
             end_guardian(guardian.pid)
             guardian.wait()
             raise click.ClickException(f"{config.name}: {outcome['error']}{log_tail(log)}")
-        click.echo(
-            f"{config.name}: up, {config.replicas} replicas at {config.interface.ip} (guardian {guardian.pid})"
-        )
+        what = f"{config.replicas} replicas at {config.interface.ip}"
+        click.echo(f"{config.name}: up, {what} (guardian {guardian.pid})")
         if not detach:
             sys.stdout.flush()
             follow(log, guardian)
@@ -111,7 +110,8 @@ def check_socket_path(directory: Path) -> None:
 
 
 def open_log(path: Path) -> int:
-    """The log that guardian and components write to; what earlier stacks left in it is kept once, as stack.log.1."""
+    """The log that guardian and components write to; what earlier stacks left in it is kept once, as
+    stack.log.1."""
     if path.exists() and path.stat().st_size > LOG_BYTES:
         path.replace(path.with_name(rundir.LOG + ".1"))
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -122,7 +122,8 @@ def open_log(path: Path) -> int:
 def start_guardian(
     config: Config, directory: Path, lock: int, log: int, detach: bool
 ) -> tuple[subprocess.Popen[bytes], int, int]:
-    """The guardian, the pipe on which it reports, and what keeps a foreground stack alive (-1: nothing needs to)."""
+    """The guardian, the pipe on which it reports, and what keeps a foreground stack alive (-1: nothing
+    needs to)."""
     from neat.supervisor import process
 
     report, report_writer = os.pipe()

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 
 def adopt(supervisor: Supervisor) -> None:
-    """Components whose board page names a living child of the guardian are ours; its other children are half-done starts
-    of our predecessor, which nobody would ever watch: they are killed, and started like any that is missing."""
+    """Components whose board page names a living child of the guardian are ours; its other children are
+    half-done starts of our predecessor, which nobody would ever watch: they are killed, and started like
+    any that is missing."""
     orphans = set(process.children(os.getppid())) - {os.getpid()}
     adopted = [c.name for c in supervisor.components.values() if _adopt_one(supervisor, c, orphans)]
     for component in supervisor.components.values():

@@ -41,7 +41,8 @@ def _status(supervisor: Supervisor, request: dict[str, Any]) -> Reply:
 
 
 def _kill(supervisor: Supervisor, request: dict[str, Any]) -> Reply:
-    """Send a signal (`signal`: a name or number, default SIGKILL). To the supervisor itself after the reply."""
+    """Send a signal (`signal`: a name or number, default SIGKILL). To the supervisor itself after the
+    reply."""
     number = _signal_number(request.get("signal", "SIGKILL"))
     if request.get("component") == "supervisor":
         supervisor.leaving = lambda: _die(number)
@@ -105,7 +106,8 @@ def _stop(supervisor: Supervisor, request: dict[str, Any]) -> Reply:
 
 
 def _ss(supervisor: Supervisor, request: dict[str, Any]) -> Task:
-    """The sockets of all replicas: `rows` as they gave them, each with `replica`; `missing`: who did not answer in time."""
+    """The sockets of all replicas: `rows` as they gave them, each with `replica`; `missing`: who did not
+    answer in time."""
     supervisor.ss_seq += 1
     seq = supervisor.ss_seq
     asked: list[Component] = []

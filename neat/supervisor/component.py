@@ -1,4 +1,5 @@
-"""One component as the supervisor knows it: what plays it, which process it is now, and how that process is doing."""
+"""One component as the supervisor knows it: what plays it, which process it is now, and how that process is
+doing."""
 
 import json
 import os
@@ -17,7 +18,8 @@ MODULES = {"driver": "neat.drivers", "syscall": "neat.syscalls", "replica": "nea
 
 
 def modules() -> dict[str, str]:
-    """Which module plays which kind of component; $NEAT_MODULES (JSON) replaces some, for tests and experiments."""
+    """Which module plays which kind of component; $NEAT_MODULES (JSON) replaces some, for tests and
+    experiments."""
     return MODULES | json.loads(os.environ.get("NEAT_MODULES", "{}"))
 
 

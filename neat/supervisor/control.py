@@ -1,7 +1,8 @@
-"""The control socket: one JSON request a line, one JSON reply a line, several clients at once, none of which can block us.
+"""The control socket: one JSON request a line, one JSON reply a line, several clients at once, none of
+which can block us.
 
-A reply is {"ok": true, ...} or {"ok": false, "error": "one line"}. A handler returns the reply, or a generator (a `Task`) that
-yields conditions to wait for and returns the reply.
+A reply is {"ok": true, ...} or {"ok": false, "error": "one line"}. A handler returns the reply, or a
+generator (a `Task`) that yields conditions to wait for and returns the reply.
 """
 
 import json

@@ -1,7 +1,9 @@
-"""The supervisor: one loop that starts components, watches them, restarts them, and answers the command line.
+"""The supervisor: one loop that starts components, watches them, restarts them, and answers the command
+line.
 
-Starting and recovering are one path: `start` makes an incarnation of a component, `_on_death` takes leave of one.
-The order of a turn: events (deaths, messages, commands), starts that are due, the look at heartbeats, tasks.
+Starting and recovering are one path: `start` makes an incarnation of a component, `_on_death` takes leave
+of one. The order of a turn: events (deaths, messages, commands), starts that are due, the look at
+heartbeats, tasks.
 """
 
 import contextlib
@@ -298,7 +300,8 @@ class Supervisor:
         self._announce()
 
     def void_slot(self, component: Component) -> None:
-        """Stateless recovery: no new flow goes there, its old ones are void, and its applications are told."""
+        """Stateless recovery: no new flow goes there, its old ones are void, and its applications are
+        told."""
         if component.slot is not None and not self.ending:
             self.steering.set_state(component.slot, SlotState.SLOT_RECOVERING)
             self.steering.bump_epoch(component.slot)
@@ -367,7 +370,8 @@ class Supervisor:
 
 
 def trim_log() -> None:
-    """Keep stack.log, which is our stderr, from growing for ever: what is over the limit moves to stack.log.1."""
+    """Keep stack.log, which is our stderr, from growing for ever: what is over the limit moves to
+    stack.log.1."""
     fd = sys.stderr.fileno()
     with contextlib.suppress(OSError):
         size = os.fstat(fd).st_size

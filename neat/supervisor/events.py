@@ -1,4 +1,5 @@
-"""What happened to the stack: a bounded log in a small segment, so that the supervisor's successor goes on with it."""
+"""What happened to the stack: a bounded log in a small segment, so that the supervisor's successor goes on
+with it."""
 
 import json
 import os

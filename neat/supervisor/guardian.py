@@ -1,9 +1,10 @@
-"""The guardian: it holds the stack's descriptors and starts the supervisor again. It does nothing else, so that it has
-nothing to fail at: no parsing but of the store's requests, no state but the descriptors.
+"""The guardian: it holds the stack's descriptors and starts the supervisor again. It does nothing else, so
+that it has nothing to fail at: no parsing but of the store's requests, no state but the descriptors.
 
-`python -m neat.supervisor.guardian guardian@FD`, by `neat up`. Its descriptors: `lock` (of the run directory),
-`report` (a pipe: one JSON line, {"ready": true} or {"error": "..."}), and `owner` (the read end of a pipe; its EOF ends
-the stack), which a detached stack does not have. The run directory is $NEAT_RUN_DIR.
+`python -m neat.supervisor.guardian guardian@FD`, by `neat up`. Its descriptors: `lock` (of the run
+directory), `report` (a pipe: one JSON line, {"ready": true} or {"error": "..."}), and `owner` (the read end
+of a pipe; its EOF ends the stack), which a detached stack does not have. The run directory is
+$NEAT_RUN_DIR.
 """
 
 import json
@@ -227,7 +228,8 @@ class Guardian:
 
 
 def raise_descriptor_limit() -> None:
-    """Every connection has a descriptor in its replica: allow as many as the system lets us, within reason."""
+    """Every connection has a descriptor in its replica: allow as many as the system lets us, within
+    reason."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for limit in (max(hard, DESCRIPTORS), hard):
         try:

@@ -78,7 +78,8 @@ class Inventory:
         self.replace(f"state{slot}", segment.create(f"state{slot}", state_bytes(self.config)))
 
     def for_component(self, kind: str, slot: int | None) -> dict[str, int]:
-        """The descriptors that a component inherits, beside ctl and lifeline (ARCHITECTURE.md, "How a component starts")."""
+        """The descriptors that a component inherits, beside ctl and lifeline (ARCHITECTURE.md, "How a
+        component starts")."""
         slots = range(self.config.replicas)
         bells = [f"bell.replica{k}" for k in slots]
         if kind == "driver":
@@ -97,7 +98,8 @@ class Inventory:
         return {name: self.fds[name] for name in names}
 
     def syscall_store(self) -> int:
-        """A socket of its own to the guardian's store, so that a successor never reads its predecessor's answers."""
+        """A socket of its own to the guardian's store, so that a successor never reads its predecessor's
+        answers."""
         ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with peer:
             self.store.serve(peer.fileno())

@@ -9,7 +9,8 @@ NAMED = "/run/netns"
 
 
 def enter(name: str) -> bool:
-    """Go where the stack shall live ("": a new namespace, "none": stay). True when a named one was made for it."""
+    """Go where the stack shall live ("": a new namespace, "none": stay). True when a named one was made for
+    it."""
     if name == "none":
         return False
     if not name:

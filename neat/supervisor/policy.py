@@ -1,4 +1,5 @@
-"""The two judgements of the supervisor, as plain functions of what was seen: when to restart, and what is hung."""
+"""The two judgements of the supervisor, as plain functions of what was seen: when to restart, and what is
+hung."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -9,7 +10,8 @@ HEALTHY_AFTER_S = 10.0
 
 
 class RestartPolicy:
-    """At once the first time; 0.1 s, 0.2 s, ... 5 s while it keeps dying; from the start again after 10 s of health."""
+    """At once the first time; 0.1 s, 0.2 s, ... 5 s while it keeps dying; from the start again after 10 s
+    of health."""
 
     def __init__(self) -> None:
         self.deaths = 0
@@ -29,7 +31,8 @@ class RestartPolicy:
 
 
 SPINNING_CPU_NS = 200_000_000
-# A sleeper may owe its heartbeat this many times longer than hang_ms, because a starved machine wakes it late.
+# A sleeper may owe its heartbeat this many times longer than hang_ms, because a starved machine wakes it
+# late.
 SLEEPER_FACTOR = 4
 
 
@@ -52,7 +55,8 @@ class Verdict(Enum):
 
 
 def judge(pulse: Pulse, hang_ns: int) -> Verdict:
-    """Is it hung? A process that merely gets no CPU (runnable, but not running) is alive, however old its heartbeat."""
+    """Is it hung? A process that merely gets no CPU (runnable, but not running) is alive, however old its
+    heartbeat."""
     if pulse.age_ns < hang_ns:
         return Verdict.ALIVE
     if pulse.process_state in "Tt":

@@ -1,4 +1,5 @@
-"""How a process of the stack is started and signalled: a fresh exec, exactly the descriptors it is meant to have."""
+"""How a process of the stack is started and signalled: a fresh exec, exactly the descriptors it is meant to
+have."""
 
 import ctypes
 import os

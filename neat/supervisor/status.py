@@ -1,4 +1,5 @@
-"""The state of the stack as one JSON object: `neat status -j`. Names here are stable: see neat/cli/README.md."""
+"""The state of the stack as one JSON object: `neat status -j`. Names here are stable: see
+neat/cli/README.md."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The guardian's descriptor store: named descriptors that outlive every component (ARCHITECTURE.md, "The guardian's store").
+"""The guardian's descriptor store: named descriptors that outlive every component (ARCHITECTURE.md, "The
+guardian's store").
 
-One request a datagram, in JSON, a descriptor beside it with SCM_RIGHTS:
-`put` and `serve` carry one, the answer to `get` carries one. `serve` makes the guardian answer on that socket too.
+One request a datagram, in JSON, a descriptor beside it with SCM_RIGHTS: `put` and `serve` carry one, the
+answer to `get` carries one. `serve` makes the guardian answer on that socket too.
 """
 
 import array
@@ -12,7 +13,8 @@ from typing import Any
 
 MAX_NAMES = 65_536
 MAX_REQUEST = 4096
-# A listing is cut into datagrams of this many names; `more` says that another request (after = last name) is due.
+# A listing is cut into datagrams of this many names; `more` says that another request (after = last
+# name) is due.
 LIST_CHUNK = 1000
 MAX_REPLY = 1 << 18
 _RIGHTS_BYTES = socket.CMSG_SPACE(8 * array.array("i").itemsize)
@@ -87,7 +89,8 @@ class Store:
 
 
 class StoreServer:
-    """The guardian's side: what is kept, and how one request is answered. Bad requests are answered `ok: false`."""
+    """The guardian's side: what is kept, and how one request is answered. Bad requests are answered `ok:
+    false`."""
 
     def __init__(self) -> None:
         self.kept: dict[str, int] = {}
@@ -101,7 +104,8 @@ class StoreServer:
             os.close(old)
 
     def handle(self, sock: socket.socket) -> bool:
-        """Answer one request of a non-blocking socket; False when its other end is gone and it should be closed."""
+        """Answer one request of a non-blocking socket; False when its other end is gone and it should be
+        closed."""
         try:
             data, fds = _receive(sock, MAX_REQUEST)
         except BlockingIOError:
@@ -120,7 +124,8 @@ class StoreServer:
         return True
 
     def _answer(self, data: bytes, fds: list[int]) -> tuple[dict[str, Any], int]:
-        """The reply and the descriptor to send with it (-1: none). Descriptors that are kept are taken out of fds."""
+        """The reply and the descriptor to send with it (-1: none). Descriptors that are kept are taken out
+        of fds."""
         refused = ({"ok": False}, -1)
         try:
             request = json.loads(data)

@@ -1,4 +1,5 @@
-"""Hang detection: look at every heartbeat on the board, and at what the process is doing when one is overdue."""
+"""Hang detection: look at every heartbeat on the board, and at what the process is doing when one is
+overdue."""
 
 import os
 from dataclasses import dataclass
@@ -70,7 +71,8 @@ class Watch:
 
 
 def read_stat(stat_fd: int) -> tuple[str, int]:
-    """State (field 3) and CPU time in ns (fields 14 and 15) of an open /proc/PID/stat; ("X", 0) once it is gone."""
+    """State (field 3) and CPU time in ns (fields 14 and 15) of an open /proc/PID/stat; ("X", 0) once it is
+    gone."""
     try:
         fields = os.pread(stat_fd, 1024, 0).rpartition(b")")[2].split()
     except OSError:

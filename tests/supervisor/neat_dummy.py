@@ -1,7 +1,7 @@
 """A component that does nothing, in any role: it beats, says ready, and misbehaves on request.
 
-Files in $NEAT_DUMMY_DIR: `NAME.crash`: exit with status 3 at once; `NAME.mute`: never say ready.
-SIGUSR1: spin without a heartbeat; SIGUSR2: block without one. A replica lists two sockets.
+Files in $NEAT_DUMMY_DIR: `NAME.crash`: exit with status 3 at once; `NAME.mute`: never say ready. SIGUSR1:
+spin without a heartbeat; SIGUSR2: block without one. A replica lists two sockets.
 """
 
 import json
