@@ -1,0 +1,121 @@
+# ruff: noqa: F821 - names without an import come from the sibling .pxd
+"""The loop: one timestamp, a burst from the device, a burst of each replica; sleep when a turn found nothing to do.
+
+System calls: one for each frame; and for each time that it sleeps one epoll_wait, one read that finds the device empty,
+and one doorbell for each replica that sleeps. The driver's own doorbell is never read: it is in the epoll set
+edge-triggered, like the device.
+"""
+
+import cython
+from cython.cimports.libc.stdlib import calloc, free
+
+
+class Loop:
+    def __init__(self, tap, epoll, bell, board, steering, *, heartbeat_ms, spin_us):
+        """tap, bell: descriptors that are in the epoll set `epoll` edge-triggered. board: a BoardWriter.
+        steering: (address, flow entries, owner of the memory)."""
+        self.driver = cython.cast("Driver*", calloc(1, cython.sizeof(Driver)))
+        if self.driver == cython.NULL:
+            raise MemoryError
+        self.driver.tap = tap
+        self.driver.tap_ready = True
+        self.driver.page = cython.cast("BoardPage*", cython.cast(uintptr_t, board.address))
+        self.epoll = epoll
+        self.bell = bell
+        self.timeout = max(1, heartbeat_ms // 2)
+        self.spin = spin_us * 1000
+        self.keep = [board, steering]
+        address, entries, _owner = steering
+        header = cython.cast("SteeringHeader*", cython.cast(uintptr_t, address))
+        flows = cython.cast("FlowEntry*", cython.cast(uintptr_t, address + STEERING_HEADER))
+        steering_state = cython.address(self.driver.steering)
+        if steer_attach(steering_state, header, flows, entries, self.driver.page) < 0:
+            raise ValueError(f"a flow table of {entries} entries: must be a power of two")
+
+    def __dealloc__(self):
+        free(self.driver)
+
+    def attach(self, k, link, bell):
+        """Take up link k (neat.shm.link.Link); bell: the replica's eventfd."""
+        if k not in range(MAX_REPLICAS):
+            raise ValueError(f"slot {k}: must be 0 to {MAX_REPLICAS - 1}")
+        rx = cython.cast("void*", cython.cast(uintptr_t, link.rx_address))
+        tx = cython.cast("void*", cython.cast(uintptr_t, link.tx_address))
+        self.keep.append(link)
+        port_attach(self.driver, k, rx, tx, link.rx_capacity, bell)
+        self.driver.ports = max(self.driver.ports, k + 1)
+
+    @cython.locals(found=cython.int)
+    def run(self):
+        """Move frames until a descriptor in the epoll set other than the device and the bell is readable: that one.
+        OSError when the device is gone. For signals, put a wake-up descriptor into the set."""
+        self.awake_since = monotonic()
+        with cython.nogil:
+            found = self.cycle()
+        if found < 0:
+            raise OSError(-found, "the TAP device is gone")
+        return found
+
+    @cython.locals(found=cython.int, turns=cython.uint, idle_since=cython.ulonglong, now=cython.ulonglong)
+    def cycle(self):
+        turns = 0
+        idle_since = 0
+        while not self.driver.failure:
+            now = monotonic()
+            self.driver.now = now
+            if self.work():
+                turns += 1
+                idle_since = 0
+                # The first turn looked at what woke us. If there is more to do than that, look at the device too.
+                if turns > 1:
+                    self.driver.tap_ready = True
+                found = self.look(0) if now - self.looked > LOOK_NS else -1
+            elif self.spin and (idle_since == 0 or now - idle_since < self.spin):
+                idle_since = idle_since or now
+                self.driver.tap_ready = True
+                continue
+            else:
+                turns = 0
+                idle_since = 0
+                found = self.sleep()
+            if found >= 0:
+                return found
+        return -self.driver.failure
+
+    @cython.locals(moved=cython.uint)
+    def work(self):
+        """One turn; whether there was anything to do."""
+        steer_clock(cython.address(self.driver.steering), self.driver.now)
+        board_heartbeat(self.driver.page, self.driver.now)
+        ports_follow_steering(self.driver)
+        moved = receive_burst(self.driver) if self.driver.tap_ready else 0
+        moved += transmit_burst(self.driver)
+        ports_check(self.driver)
+        return moved > 0
+
+    @cython.locals(events=epoll_event[8], ready=cython.int, i=cython.int, found=cython.int)
+    def look(self, timeout):
+        """A descriptor that is readable, beside the device and the bell, or -1."""
+        self.looked = self.driver.now
+        ports_report(self.driver)
+        ready = epoll_wait(self.epoll, events, LOOK_EVENTS, timeout)
+        found = -1
+        for i in range(ready):
+            if events[i].data.fd == self.driver.tap:
+                self.driver.tap_ready = True
+            elif events[i].data.fd != self.bell:
+                found = events[i].data.fd
+        return found
+
+    @cython.locals(found=cython.int, before=cython.ulonglong)
+    def sleep(self):
+        if not ports_prepare_sleep(self.driver):
+            return -1
+        before = monotonic()
+        board_busy(self.driver.page, before - self.awake_since)
+        self.driver.now = before
+        found = self.look(self.timeout)
+        self.awake_since = monotonic()
+        ports_cancel_sleep(self.driver)
+        board_count(self.driver.page, DRV_WAKEUPS, 1)
+        return found

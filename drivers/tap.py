@@ -1,0 +1,99 @@
+"""The TAP device: made, and configured as the kernel's end of the wire."""
+
+import errno
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+CLONE_DEVICE = "/dev/net/tun"
+TUNSETIFF = 0x400454CA
+TUNSETOFFLOAD = 0x400454D0
+TUNSETVNETHDRSZ = 0x400454D8
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 = 0x01, 0x02, 0x04
+VNET_BYTES = 10
+NAME_MAX = 15
+# Frames that the kernel keeps for the driver before it drops. A restart of the driver fits in.
+QUEUE_FRAMES = 2000
+
+
+class TapError(OSError):
+    """The device cannot be had; the text is one line that says why."""
+
+
+def open_tap(name: str, address: str, mtu: int, offload: bool = True) -> int:
+    """Make the TAP device `name` in the network namespace of the calling thread; bring it and the loopback up.
+
+    address: the kernel's own on the wire, with prefix (10.77.0.1/24). The device lives as long as a copy of
+    the descriptor that is returned (non-blocking, close-on-exec), wherever it is sent. With offload, frames of
+    up to 64 KiB and partial checksums go both ways. TapError when it cannot be had; nothing is left then.
+    """
+    fd = _attach(name)
+    try:
+        fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", VNET_BYTES))
+        # No TUN_F_TSO_ECN and USO: the kernel then splits those segments itself.
+        fcntl.ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 if offload else 0)
+        _silence_ipv6(name)
+        _configure(name, address, mtu)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _attach(name: str) -> int:
+    encoded = name.encode()
+    odd = set("/%") & set(name) or name in (".", "..") or not name.isprintable()
+    if odd or not 0 < len(encoded) <= NAME_MAX:
+        rule = f"a device name has 1 to {NAME_MAX} characters and no / or %"
+        raise TapError(errno.EINVAL, f"TAP device {name!r}: {rule}")
+    try:
+        fd = os.open(CLONE_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        hints = {
+            errno.ENOENT: "it does not exist (is the kernel module tun loaded?)",
+            errno.ENXIO: "the kernel has no TAP support",
+            errno.ENODEV: "the kernel has no TAP support",
+            errno.EACCES: "permission denied",
+            errno.EPERM: "permission denied",
+        }
+        raise TapError(error.errno, f"{CLONE_DEVICE}: {hints.get(error.errno, error.strerror)}") from None
+    try:
+        fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", encoded, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+    except OSError as error:
+        os.close(fd)
+        hints = {
+            errno.EBUSY: "in use by another program",
+            errno.EPERM: "permission denied (CAP_NET_ADMIN is needed in this network namespace)",
+            errno.EINVAL: "there is another device of this name, which is no such TAP device",
+        }
+        raise TapError(error.errno, f"TAP device {name}: {hints.get(error.errno, error.strerror)}") from None
+    return fd
+
+
+def _silence_ipv6(name: str) -> None:
+    """No router solicitations and multicast reports on a wire whose other end speaks IPv4."""
+    setting = Path("/proc/sys/net/ipv6/conf", name, "disable_ipv6")
+    try:
+        setting.write_text("1")
+    except OSError:
+        # No IPv6 in this kernel, or /proc/sys is read-only: then there is some noise, steered like all else.
+        return
+
+
+def _configure(name: str, address: str, mtu: int) -> None:
+    from pyroute2.iproute import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    local, _, prefix = address.partition("/")
+    try:
+        with IPRoute() as netlink:
+            (index,) = netlink.link_lookup(ifname=name)
+            netlink.link("set", index=index, mtu=mtu, txqlen=QUEUE_FRAMES)
+            netlink.addr("replace", index=index, address=local, prefixlen=int(prefix))
+            netlink.link("set", index=index, state="up")
+            netlink.link("set", index=netlink.link_lookup(ifname="lo")[0], state="up")
+    except NetlinkError as error:
+        reason = error.args[1] if len(error.args) > 1 else os.strerror(error.code)
+        raise TapError(error.code, f"TAP device {name} with {address}, MTU {mtu}: {reason}") from None

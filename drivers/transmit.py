@@ -1,0 +1,86 @@
+# ruff: noqa: F821 - names without an import come from the sibling .pxd
+"""Transmitting: a record's payload is just what the device takes, so one write takes it out of the ring."""
+
+import cython
+from cython.cimports.libc.string import memcpy
+
+
+@cython.locals(records=cython.uint, i=cython.uint)
+def transmit_burst(driver):
+    """The replica that comes first changes each turn."""
+    records = 0
+    for i in range(driver.ports):
+        records += transmit_port(driver, (driver.first + i) % driver.ports)
+    driver.first += 1
+    return records
+
+
+@cython.locals(port="Port*", record="RecordHeader*", records=cython.uint, crowded=cython.bint)
+def transmit_port(driver, k):
+    port = cython.address(driver.port[k])
+    if not port.attached:
+        return 0
+    record = ring_peek(cython.address(port.tx))
+    if record == cython.NULL:
+        return 0
+    crowded = port.tx.remote - port.tx.local > port.tx.capacity >> 1
+    records = 0
+    while record != cython.NULL:
+        transmit_record(driver, k, record_payload(record), record.length, record.type)
+        ring_advance(cython.address(port.tx))
+        records += 1
+        if records == TX_BURST:
+            break
+        record = ring_peek(cython.address(port.tx))
+    ring_release(cython.address(port.tx))
+    # A replica that found no room sleeps until something happens: this is something.
+    if crowded:
+        port_wake(driver, k)
+    return records
+
+
+def transmit_record(driver, k, payload, length, type):
+    if type == RECORD_FRAME and VNET_BYTES + ETHERNET_BYTES <= length < MAX_RECORD:
+        transmit_frame(driver, k, payload, length)
+    elif type in (RECORD_FLOW_ADD, RECORD_FLOW_DELETE) and length == cython.sizeof(FlowKey):
+        flow_record(driver, k, payload, length, type)
+    else:
+        drop(driver, k, DRV_DROP_BAD_RECORD)
+
+
+@cython.locals(packet=Packet, done=cython.int)
+def transmit_frame(driver, k, record, length):
+    """Whether the virtio-net header fits the frame is checked by the kernel, on its own copy."""
+    classify_record(record, length, True, cython.address(packet))
+    steer_departure(cython.address(driver.steering), cython.address(packet), k)
+    done = write_device(driver.tap, record, length)
+    if done >= 0:
+        board_count(driver.page, DRV_TX_FRAMES, 1)
+        board_count(driver.page, DRV_TX_BYTES, length - VNET_BYTES)
+        port_counter(driver, k, DRVREP_TX_FRAMES)[0] += 1
+        port_counter(driver, k, DRVREP_TX_BYTES)[0] += length - VNET_BYTES
+    elif done == -EAGAIN or done == -ENOBUFS or done == -ENOMEM or done == -EINTR:
+        drop(driver, k, DRV_DROP_NO_BUFFER)
+    elif done == -EIO:
+        drop(driver, k, DRV_DROP_DEVICE_DOWN)
+    else:
+        if done == -EBADFD:
+            driver.failure = EBADFD
+        drop(driver, k, DRV_DROP_TAP_WRITE)
+
+
+@cython.locals(key=FlowKey, done=cython.int)
+def flow_record(driver, k, payload, length, type):
+    """The key is copied before it is looked at."""
+    memcpy(cython.address(key), payload, cython.sizeof(FlowKey))
+    if type == RECORD_FLOW_ADD:
+        done = steer_add(cython.address(driver.steering), cython.address(key), k)
+    else:
+        done = steer_delete(cython.address(driver.steering), cython.address(key), k)
+    if done < 0:
+        drop(driver, k, DRV_DROP_BAD_RECORD)
+
+
+def drop(driver, k, reason):
+    board_count(driver.page, reason, 1)
+    port_counter(driver, k, DRVREP_TX_DROPS)[0] += 1
