@@ -10,9 +10,12 @@ cpdef enum Counter:
     RX_RUNT                         # shorter than its headers
     RX_NOT_FOR_US                   # another MAC or IP address
     RX_UNKNOWN_ETHERTYPE
+    RX_VLAN                         # dropped: not built
+    RX_IPV6                         # dropped: not built
     RX_BAD_VNET                     # a virtio-net header that makes no sense
     ARP_IN
     ARP_BAD
+    ARP_CONFLICT                    # somebody else uses our address
     ARP_REQUESTS_OUT
     ARP_REPLIES_OUT
     ARP_UNRESOLVED                  # gave up on a neighbour
@@ -25,7 +28,6 @@ cpdef enum Counter:
     IP_FRAGMENT                     # dropped: reassembly is not built
     IP_OPTIONS                      # packets with options (processed, options skipped)
     IP_UNKNOWN_PROTOCOL
-    IP_TTL_EXPIRED
     IP_NO_ROUTE
     # ICMP
     ICMP_IN
@@ -60,7 +62,6 @@ cpdef enum Counter:
     TCP_NO_CONNECTION               # answered by RST unless it was one
     TCP_RST_OUT
     TCP_RST_IN
-    TCP_RST_LIMITED
     TCP_OUT_OF_WINDOW               # RFC 9293 §3.10.7.4, first: not acceptable
     TCP_PAWS
     TCP_NO_TIMESTAMP                # negotiated but missing: accepted
@@ -77,7 +78,6 @@ cpdef enum Counter:
     TCP_DATA_AFTER_CLOSE            # answered by RST
     TCP_DATA_AFTER_FIN
     TCP_URGENT_IGNORED
-    TCP_SHORT_CIRCUIT               # header prediction hit
     # opening
     TCP_SYNS_IN
     TCP_PASSIVE_OPENS
@@ -93,7 +93,6 @@ cpdef enum Counter:
     TCP_TIMEOUTS
     TCP_FAST_RETRANSMITS
     TCP_LIMITED_TRANSMITS
-    TCP_SPURIOUS_TIMEOUTS
     TCP_DUP_ACKS_IN
     TCP_DELAYED_ACKS
     TCP_ZERO_WINDOW_PROBES

@@ -1,0 +1,248 @@
+# ruff: noqa: F821 - names without an import come from the sibling .pxd
+"""Ethernet and IPv4. Received: is it safe to parse, does it make sense, whose is it. Each check names its counter."""
+
+import cython
+from cython.cimports.neat.stack.arp import arp_input
+from cython.cimports.neat.stack.icmp import (
+    ICMP_PROTOCOL_UNREACHABLE,
+    ICMP_UNREACHABLE,
+    icmp_error,
+    icmp_input,
+)
+from cython.cimports.neat.stack.neighbour import (
+    neighbour_confirm,
+    neighbour_create,
+    neighbour_known,
+    neighbour_resolve,
+)
+from cython.cimports.neat.stack.tcp.input import tcp_input
+from cython.cimports.neat.stack.udp import udp_input
+
+
+def ipv4_create(stack):
+    stack.ip.address = load_address(stack.config.address)
+    stack.ip.gateway = load_address(stack.config.gateway)
+    if stack.config.prefix == 0 or stack.config.prefix > 30:
+        return -EINVAL
+    stack.ip.mask = htonl(cython.cast("uint32_t", 0xFFFFFFFF) << (32 - stack.config.prefix))
+    neighbour_create(stack)
+    return 0
+
+
+def ipv4_destroy(stack):
+    stack.ip.announce = False
+
+
+def ipv4_input(stack, record, length):
+    count(stack, Counter.RX_FRAMES)
+    if length < VNET_BYTES + ETHERNET_BYTES:
+        count(stack, Counter.RX_RUNT)
+        return
+    stack.counters[cython.cast("uint32_t", Counter.RX_BYTES)] += length - VNET_BYTES
+    eth = cython.cast("EthernetHeader*", record + VNET_BYTES)
+    cast = link_cast(stack, eth)
+    if cast == LINK_OTHER:
+        count(stack, Counter.RX_NOT_FOR_US)
+        return
+    ethertype = ntohs(eth.ethertype)
+    if ethertype == ETHERTYPE_IPV4:
+        receive(stack, record, length, cast == LINK_BROADCAST)
+    elif ethertype == ETHERTYPE_ARP:
+        arp_input(stack, record, length)
+    elif ethertype == ETHERTYPE_IPV6:
+        count(stack, Counter.RX_IPV6)
+    elif ethertype == ETHERTYPE_VLAN:
+        count(stack, Counter.RX_VLAN)
+    else:
+        count(stack, Counter.RX_UNKNOWN_ETHERTYPE)
+
+
+def link_cast(stack, eth):
+    if memcmp(eth.destination, stack.config.mac, 6) == 0:
+        return LINK_OURS
+    if memcmp(eth.destination, b"\xff\xff\xff\xff\xff\xff", 6) == 0:
+        return LINK_BROADCAST
+    return LINK_OTHER
+
+
+def receive(stack, record, length, link_broadcast):
+    reason = check_integrity(record, length, cython.address(packet))
+    if reason == ACCEPTED:
+        reason = check_sense(stack, cython.address(packet), link_broadcast)
+    if reason == ACCEPTED:
+        reason = check_vnet(stack, cython.address(packet))
+    if reason != ACCEPTED:
+        count(stack, reason)
+        return
+    count(stack, Counter.IP_IN)
+    packet.now = stack.now
+    stack.ip.hand_source = load_address(packet.source)
+    memcpy(stack.ip.hand_mac, record + VNET_BYTES + 6, 6)
+    neighbour_confirm(stack, stack.ip.hand_source, stack.ip.hand_mac)
+    hand_on(stack, cython.address(packet))
+    stack.ip.hand_source = 0
+
+
+def check_integrity(record, length, packet):
+    """Safe to parse: every length is inside the frame, the header's checksum is right. Fills in the packet."""
+    available = length - IPV4_OFFSET
+    if available < IPV4_BYTES:
+        return Counter.RX_RUNT
+    ip = cython.cast("Ipv4Header*", record + IPV4_OFFSET)
+    header = (ip.version_ihl & 0x0F) * 4
+    total = ntohs(ip.total_length)
+    if ip.version_ihl >> 4 != 4 or header < IPV4_BYTES or total < header or total > available:
+        return Counter.IP_BAD_HEADER
+    # RFC 1122 §3.2.1.2: verified always; the device vouches for transport checksums only.
+    if checksum_fold(checksum_add(record + IPV4_OFFSET, header, 0)) != 0xFFFF:
+        return Counter.IP_BAD_CHECKSUM
+    memset(packet, 0, cython.sizeof(packet[0]))
+    packet.record = record
+    packet.length = length
+    packet.ip = IPV4_OFFSET
+    packet.ip_length = total
+    packet.l4 = IPV4_OFFSET + header
+    packet.l4_length = total - header
+    packet.family = FAMILY_IPV4
+    packet.protocol = ip.protocol
+    packet.tos = ip.tos
+    packet.ttl = ip.ttl
+    memcpy(packet.source, ip.source, 4)
+    memcpy(packet.destination, ip.destination, 4)
+    return ACCEPTED
+
+
+def check_sense(stack, packet, link_broadcast):
+    """Makes sense: whole, for us, from somebody. TTL does not matter at the destination (RFC 1122 §3.2.1.7)."""
+    ip = cython.cast("Ipv4Header*", packet.record + packet.ip)
+    destination = load_address(packet.destination)
+    if destination != stack.ip.address:
+        if not is_broadcast(stack, destination):
+            return Counter.RX_NOT_FOR_US
+        packet.broadcast = True
+    elif link_broadcast:
+        # RFC 1122 §3.3.6: discard what came by link broadcast for one host.
+        return Counter.RX_NOT_FOR_US
+    source = load_address(packet.source)
+    if is_martian(stack, source):
+        return Counter.IP_BAD_ADDRESS
+    if ip.fragment & htons(IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK):
+        return Counter.IP_FRAGMENT
+    if packet.l4 != L4_OFFSET:
+        count(stack, Counter.IP_OPTIONS)
+    return ACCEPTED
+
+
+def check_vnet(stack, packet):
+    """What the device says about checksum and size fits the packet (virtio 1.2 §5.1.6.4.2)."""
+    vnet = cython.cast("VnetHeader*", packet.record)
+    gso = vnet.gso_type & ~VNET_GSO_ECN
+    if gso == VNET_GSO_TCPV4:
+        if packet.protocol != PROTO_TCP or vnet.gso_size == 0:
+            return Counter.RX_BAD_VNET
+        packet.gso_size = vnet.gso_size
+    elif gso != VNET_GSO_NONE:
+        return Counter.RX_BAD_VNET
+    if not stack.config.offloads & OFFLOAD_CSUM:
+        return ACCEPTED
+    if vnet.flags & VNET_F_NEEDS_CSUM:
+        field = 16 if packet.protocol == PROTO_TCP else 6
+        if vnet.csum_start != packet.l4 - VNET_BYTES or vnet.csum_offset != field:
+            return Counter.RX_BAD_VNET
+        packet.csum_ok = True
+    elif vnet.flags & VNET_F_DATA_VALID:
+        packet.csum_ok = True
+    return ACCEPTED
+
+
+def hand_on(stack, packet):
+    if packet.protocol == PROTO_TCP:
+        tcp_input(stack, packet)
+    elif packet.protocol == PROTO_UDP:
+        udp_input(stack, packet)
+    elif packet.protocol == PROTO_ICMP:
+        icmp_input(stack, packet)
+    else:
+        count(stack, Counter.IP_UNKNOWN_PROTOCOL)
+        ipv4_error(stack, packet, ICMP_UNREACHABLE, ICMP_PROTOCOL_UNREACHABLE)
+
+
+def ipv4_error(stack, packet, type, code):
+    icmp_error(stack, packet, type, code)
+
+
+def ipv4_prepare(stack, buffer, destination, protocol, l4_length, tos, ttl):
+    if l4_length > IPV4_MAX_L4:
+        return -EMSGSIZE
+    target = load_address(destination)
+    eth = cython.cast("EthernetHeader*", buffer + VNET_BYTES)
+    error = find_mac(stack, target, eth.destination)
+    if error:
+        return error
+    memset(buffer, 0, VNET_BYTES)
+    memcpy(eth.source, stack.config.mac, 6)
+    eth.ethertype = htons(ETHERTYPE_IPV4)
+    ip = cython.cast("Ipv4Header*", buffer + IPV4_OFFSET)
+    ip.version_ihl = 0x45
+    ip.tos = tos
+    ip.total_length = htons(cython.cast("uint16_t", IPV4_BYTES + l4_length))
+    ip.identification = htons(stack.ip.identification)
+    stack.ip.identification += 1
+    ip.fragment = htons(IPV4_DONT_FRAGMENT)
+    ip.ttl = ttl if ttl else DEFAULT_TTL
+    ip.protocol = protocol
+    ip.checksum = 0
+    memcpy(ip.source, stack.config.address, 4)
+    memcpy(ip.destination, cython.address(target), 4)
+    total = checksum_add(cython.cast("uint8_t*", ip), IPV4_BYTES, 0)
+    ip.checksum = checksum_fold(total) ^ 0xFFFF
+    count(stack, Counter.IP_OUT)
+    return L4_OFFSET
+
+
+def ipv4_via(stack, destination, address):
+    hop = next_hop(stack, load_address(destination))
+    return hop != 0 and hop == load_address(address)
+
+
+def find_mac(stack, target, mac):
+    if is_broadcast(stack, target):
+        memset(mac, 0xFF, 6)
+        return 0
+    hop = next_hop(stack, target)
+    if hop == 0:
+        count(stack, Counter.IP_NO_ROUTE)
+        return -ENETUNREACH
+    # A reply to the packet in hand needs no resolution, and makes no entry: it may go back where the frame came from.
+    if target == stack.ip.hand_source:
+        if not neighbour_known(stack, hop, mac):
+            memcpy(mac, stack.ip.hand_mac, 6)
+        return 0
+    return neighbour_resolve(stack, hop, mac)
+
+
+def next_hop(stack, target):
+    """The neighbour that frames for this unicast address go to; 0: none."""
+    if target == stack.ip.address or is_martian(stack, target):
+        return 0
+    if (target ^ stack.ip.address) & stack.ip.mask == 0:
+        return target
+    return stack.ip.gateway
+
+
+def is_broadcast(stack, address):
+    """The limited or our network's own broadcast address (RFC 1122 §3.2.1.3 (c), (d))."""
+    return address == cython.cast("uint32_t", 0xFFFFFFFF) or address == stack.ip.address | ~stack.ip.mask
+
+
+def is_martian(stack, source):
+    """An address that no packet on a wire may come from (RFC 1122 §3.2.1.3), our own included."""
+    host = ntohl(source)
+    if (
+        source == stack.ip.address
+        or is_broadcast(stack, source)
+        or source == stack.ip.address & stack.ip.mask
+    ):
+        return True
+    # this network, loopback, multicast and reserved
+    return host >> 24 == 0 or host >> 24 == 127 or host >> 28 >= 14

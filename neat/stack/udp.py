@@ -1,0 +1,462 @@
+# ruff: noqa: F821 - names without an import come from the sibling .pxd
+"""UDP. Received datagrams go into the socket's ring at once; what is to be sent stays there until it is polled."""
+
+import cython
+from cython.cimports.neat.stack.icmp import ICMP_PORT_UNREACHABLE, ICMP_PROTOCOL_UNREACHABLE, ICMP_UNREACHABLE
+from cython.cimports.neat.stack.ipv4 import (
+    IPV4_OFFSET,
+    L4_OFFSET,
+    ipv4_error,
+    ipv4_prepare,
+    ipv4_via,
+    is_broadcast,
+)
+
+# Binds ----------------------------------------------------------------------------------------------------------
+
+
+def udp_create(stack):
+    table = cython.cast("UdpTable*", calloc(1, cython.sizeof(UdpTable)))
+    stack.udp.memory = table
+    if table == cython.NULL:
+        return -ENOMEM
+    table.room = stack.config.mtu
+    table.binds = cython.cast("UdpBind*", calloc(stack.config.max_udp, cython.sizeof(UdpBind)))
+    table.bytes = cython.cast("uint8_t*", calloc(WAITING_SLOTS, table.room))
+    if table.binds == cython.NULL or table.bytes == cython.NULL:
+        return -ENOMEM
+    table.first_pending = table.last_pending = NO_BIND
+    for i in range(UDP_HEADS):
+        table.heads[i] = NO_BIND
+    for i in range(stack.config.max_udp):
+        stack.udp_slots[i].used = False
+    return 0
+
+
+def udp_destroy(stack):
+    table = table_of(stack)
+    if table != cython.NULL:
+        free(table.binds)
+        free(table.bytes)
+        free(table)
+        stack.udp.memory = cython.NULL
+
+
+def udp_bind(stack, app, sock, local, flags):
+    table = table_of(stack)
+    channel = channel_of(stack, app)
+    if channel == cython.NULL:
+        return -ENOENT
+    if local.port == 0 or (local.family != 0 and local.family != FAMILY_IPV4) or sock >= channel.nsock:
+        return -EINVAL
+    if load_address(local.addr) != 0 and load_address(local.addr) != stack.ip.address:
+        return -EADDRNOTAVAIL
+    if conflicts(stack, local, flags):
+        return -EADDRINUSE
+    i = 0
+    while i < cython.cast("int32_t", stack.config.max_udp) and stack.udp_slots[i].used:
+        i += 1
+    if i == cython.cast("int32_t", stack.config.max_udp):
+        return -ENOSPC
+    index = sock_birth(channel, sock, NEAT_SOCK_UDP, i)
+    if index < 0:
+        return index
+    channel.socks[sock].local = local[0]
+    slot = cython.address(stack.udp_slots[i])
+    memset(slot, 0, cython.sizeof(slot[0]))
+    slot.app, slot.sock, slot.generation = app, sock, channel.owners[sock].generation
+    slot.flags, slot.port, slot.family = flags, local.port, FAMILY_IPV4
+    memcpy(slot.address, local.addr, 4)
+    bind = cython.address(table.binds[i])
+    bind.channel = channel
+    bind.pending = bind.broken = False
+    bind.tx_until = bind.errors = bind.drops = 0
+    # The node may still be queued for a bind that was here before: its links stay.
+    bind.node.event.kinds = bind.node.event.error = 0
+    bind.node.event.app, bind.node.event.sock, bind.node.event.generation = app, sock, slot.generation
+    bind.node.event.conn = -1
+    bind.next = table.heads[slot.port & (UDP_HEADS - 1)]
+    table.heads[slot.port & (UDP_HEADS - 1)] = cython.cast("int16_t", i)
+    slot.used = True
+    return 0
+
+
+def conflicts(stack, local, flags):
+    """Another bind has this port on an address that overlaps, and one of the two does not share."""
+    i = table_of(stack).heads[local.port & (UDP_HEADS - 1)]
+    while i >= 0:
+        if stack.udp_slots[i].port == local.port:
+            mine, theirs = load_address(local.addr), load_address(stack.udp_slots[i].address)
+            shared = flags & stack.udp_slots[i].flags & (NEAT_BIND_REUSEADDR | NEAT_BIND_REUSEPORT)
+            if (mine == 0 or theirs == 0 or mine == theirs) and not shared:
+                return True
+        i = table_of(stack).binds[i].next
+    return False
+
+
+def udp_unbind(stack, app, sock):
+    channel = channel_of(stack, app)
+    if channel == cython.NULL:
+        return -ENOENT
+    if sock >= channel.nsock or channel.owners[sock].kind != NEAT_SOCK_UDP:
+        return -EINVAL
+    release(stack, channel.owners[sock].owner)
+    return 0
+
+
+def udp_detach(stack, channel):
+    for i in range(stack.config.max_udp):
+        if stack.udp_slots[i].used and table_of(stack).binds[i].channel == channel:
+            release(stack, i)
+
+
+def release(stack, i):
+    """Unbind. Its datagrams that wait for a neighbour still go."""
+    table = table_of(stack)
+    leave_pending(stack, i)
+    at = cython.address(table.heads[stack.udp_slots[i].port & (UDP_HEADS - 1)])
+    while at[0] != cython.cast("int32_t", i):
+        at = cython.address(table.binds[at[0]].next)
+    at[0] = table.binds[i].next
+    stack.udp_slots[i].used = False
+    sock_death(table.binds[i].channel, stack.udp_slots[i].sock)
+
+
+def join_pending(stack, i):
+    table = table_of(stack)
+    if table.binds[i].pending:
+        return
+    table.binds[i].pending = True
+    table.binds[i].next_pending = NO_BIND
+    if table.last_pending < 0:
+        table.first_pending = cython.cast("int16_t", i)
+    else:
+        table.binds[table.last_pending].next_pending = cython.cast("int16_t", i)
+    table.last_pending = cython.cast("int16_t", i)
+
+
+def leave_pending(stack, i):
+    table = table_of(stack)
+    if not table.binds[i].pending:
+        return
+    table.binds[i].pending = False
+    previous = NO_BIND
+    at = cython.address(table.first_pending)
+    while at[0] != cython.cast("int32_t", i):
+        previous = at[0]
+        at = cython.address(table.binds[at[0]].next_pending)
+    at[0] = table.binds[i].next_pending
+    if table.last_pending == cython.cast("int32_t", i):
+        table.last_pending = previous
+
+
+def report(stack, i, error):
+    """An error for the application to read as SO_ERROR."""
+    bind = cython.address(table_of(stack).binds[i])
+    sock = cython.address(bind.channel.socks[stack.udp_slots[i].sock])
+    bind.errors += 1
+    store32(cython.address(sock.error), error)
+    store32(cython.address(sock.error_count), bind.errors)
+    event_raise(cython.address(stack.events), cython.address(bind.node), EV_READABLE | EV_WRITABLE)
+
+
+def break_off(stack, i):
+    """The application broke the contract of its rings: nothing is read from them or written to them any more."""
+    count(stack, Counter.UDP_BAD_COMMAND)
+    table_of(stack).binds[i].broken = True
+    leave_pending(stack, i)
+    report(stack, i, EIO)
+
+
+# In ---------------------------------------------------------------------------------------------------------------
+
+
+def udp_input(stack, packet):
+    count(stack, Counter.UDP_IN)
+    header = cython.cast("UdpHeader*", packet.record + packet.l4)
+    if packet.l4_length < UDP_BYTES:
+        count(stack, Counter.UDP_BAD_LENGTH)
+        return
+    size = ntohs(header.length)
+    if size < UDP_BYTES or size > packet.l4_length:
+        count(stack, Counter.UDP_BAD_LENGTH)
+        return
+    # RFC 768: "An all zero transmitted checksum value means that the transmitter generated no checksum".
+    if header.checksum != 0 and not packet.csum_ok:
+        total = pseudo_header_v4(packet.source, packet.destination, PROTO_UDP, size, 0)
+        if checksum_fold(checksum_add(packet.record + packet.l4, size, total)) != 0xFFFF:
+            count(stack, Counter.UDP_BAD_CHECKSUM)
+            return
+    port, stranger = ntohs(header.destination_port), False
+    i = match(
+        stack, packet.destination, port, packet.source, ntohs(header.source_port), cython.address(stranger)
+    )
+    if i >= 0:
+        deliver(stack, i, packet, ntohs(header.source_port), size - UDP_BYTES)
+        return
+    count(stack, Counter.UDP_NOT_PEER if stranger else Counter.UDP_NO_PORT)
+    ipv4_error(stack, packet, ICMP_UNREACHABLE, ICMP_PORT_UNREACHABLE)
+
+
+def match(stack, local, port, remote, remote_port, stranger):
+    table = table_of(stack)
+    best, highest = NO_BIND, -1
+    i = table.heads[port & (UDP_HEADS - 1)]
+    while i >= 0:
+        slot = cython.address(stack.udp_slots[i])
+        address = load_address(slot.address)
+        if slot.port == port and (address == 0 or address == load_address(local)):
+            score = 1 if address else 0
+            sock = cython.address(table.binds[i].channel.socks[slot.sock])
+            if load32(cython.address(sock.options)) & NEAT_OPT_PEER:
+                score = score + 2 if is_peer(sock, remote, remote_port) else -1
+                if score < 0:
+                    stranger[0] = True
+            if score > highest:
+                best, highest = i, score
+        i = table.binds[i].next
+    return best
+
+
+def is_peer(sock, address, port):
+    peer = sock.peer
+    return (
+        peer.family == FAMILY_IPV4 and peer.port == port and load_address(peer.addr) == load_address(address)
+    )
+
+
+def deliver(stack, i, packet, port, size):
+    """One datagram into the ring: bytes first, then the counter, then the news. Without room it is dropped and counted."""
+    bind = cython.address(table_of(stack).binds[i])
+    if bind.broken:
+        count(stack, Counter.UDP_BAD_COMMAND)
+        return
+    slot = cython.address(stack.udp_slots[i])
+    sock = cython.address(bind.channel.socks[slot.sock])
+    used = slot.rx_tail - load64(cython.address(sock.rx_head))
+    if used > bind.channel.rx_size or used & 7:
+        break_off(stack, i)
+        return
+    limit = load32(cython.address(sock.rcvbuf))
+    need = padded(DATAGRAM_HEAD + size)
+    # One datagram always fits, however small SO_RCVBUF is.
+    if limit == 0 or limit > bind.channel.rx_size or used == 0:
+        limit = bind.channel.rx_size
+    if used + need > limit:
+        count(stack, Counter.UDP_RING_FULL)
+        bind.drops += 1
+        store32(cython.address(sock.drops), bind.drops)
+        return
+    memset(cython.address(head), 0, cython.sizeof(head))
+    head.length = size
+    head.addr.family, head.addr.protocol, head.addr.port = FAMILY_IPV4, PROTO_UDP, port
+    memcpy(head.addr.addr, packet.source, 4)
+    ring = sock_rx_ring(bind.channel, slot.sock)
+    ring_write(ring, bind.channel.rx_size, slot.rx_tail, cython.address(head), DATAGRAM_HEAD)
+    data = packet.record + packet.l4 + UDP_BYTES
+    ring_write(ring, bind.channel.rx_size, slot.rx_tail + DATAGRAM_HEAD, data, size)
+    store64(cython.address(slot.rx_tail), slot.rx_tail + need)
+    store64(cython.address(sock.rx_tail), slot.rx_tail)
+    event_raise(cython.address(stack.events), cython.address(bind.node), EV_READABLE)
+
+
+def udp_icmp_error(stack, key, type, code):
+    """RFC 1122 §4.1.3.3: passed to the application; to one that has a peer, as Linux does, and only what will not heal."""
+    error = 0
+    if type == ICMP_UNREACHABLE and code == ICMP_PORT_UNREACHABLE:
+        error = ECONNREFUSED
+    elif type == ICMP_UNREACHABLE and code == ICMP_PROTOCOL_UNREACHABLE:
+        error = ENOPROTOOPT
+    stranger = False
+    i = match(stack, key.local, key.local_port, key.remote, key.remote_port, cython.address(stranger))
+    if error == 0 or i < 0:
+        count(stack, Counter.ICMP_IGNORED)
+        return
+    sock = cython.address(table_of(stack).binds[i].channel.socks[stack.udp_slots[i].sock])
+    if load32(cython.address(sock.options)) & NEAT_OPT_PEER:
+        report(stack, i, error)
+    else:
+        count(stack, Counter.ICMP_IGNORED)
+
+
+# Out --------------------------------------------------------------------------------------------------------------
+
+
+def udp_command(stack, channel, sock, shared):
+    table = table_of(stack)
+    i = channel.owners[sock].owner
+    bind = cython.address(table.binds[i])
+    slot = cython.address(stack.udp_slots[i])
+    if load32(cython.address(shared.request)) & NEAT_REQ_RESIGNAL:
+        fetch_and32(cython.address(shared.request), ~cython.cast("uint32_t", NEAT_REQ_RESIGNAL))
+        event_raise(cython.address(stack.events), cython.address(bind.node), EV_READABLE | EV_WRITABLE)
+    if bind.broken:
+        return
+    tail = load64(cython.address(shared.tx_tail))
+    if tail - slot.tx_head > channel.tx_size or tail & 7:
+        break_off(stack, i)
+        return
+    # Only what was there now is sent on this command: a writer that never stops cannot hold the replica up.
+    bind.tx_until = tail
+    if tail != slot.tx_head:
+        join_pending(stack, i)
+
+
+def udp_poll(stack, buffer):
+    table = table_of(stack)
+    length = 0
+    if table.ready:
+        length = poll_waiting(stack, buffer)
+    while length == 0 and table.first_pending >= 0:
+        length = send_one(stack, table.first_pending, buffer)
+    return length
+
+
+def send_one(stack, i, buffer):
+    """Take one datagram out of the ring. Returns the length of the record to send; 0 when nothing came of it."""
+    bind = cython.address(table_of(stack).binds[i])
+    slot = cython.address(stack.udp_slots[i])
+    sock = cython.address(bind.channel.socks[slot.sock])
+    leave_pending(stack, i)
+    left = bind.tx_until - slot.tx_head
+    if left < DATAGRAM_HEAD:
+        break_off(stack, i)
+        return 0
+    ring_read(
+        sock_tx_ring(bind.channel, slot.sock),
+        bind.channel.tx_size,
+        slot.tx_head,
+        cython.address(head),
+        DATAGRAM_HEAD,
+    )
+    need = padded(DATAGRAM_HEAD + cython.cast("uint64_t", head.length))
+    if need > left:
+        break_off(stack, i)
+        return 0
+    length = emit(stack, i, sock, cython.address(head), buffer)
+    if length < 0:
+        count(stack, Counter.UDP_UNSENDABLE)
+        report(stack, i, -length)
+        length = 0
+    store64(cython.address(slot.tx_head), slot.tx_head + need)
+    store64(cython.address(sock.tx_head), slot.tx_head)
+    if bind.tx_until != slot.tx_head:
+        join_pending(stack, i)
+    if (bind.tx_until - slot.tx_head) * 3 <= cython.cast("uint64_t", bind.channel.tx_size) * 2:
+        event_raise(cython.address(stack.events), cython.address(bind.node), EV_WRITABLE)
+    return length
+
+
+def emit(stack, i, sock, head, buffer):
+    """Make a record of the datagram at the ring's head. Returns its length, 0 when it waits, or a negative errno."""
+    bind = cython.address(table_of(stack).binds[i])
+    slot = cython.address(stack.udp_slots[i])
+    options = load32(cython.address(sock.options))
+    if head.addr.family == 0 and options & NEAT_OPT_PEER:
+        peer = sock.peer
+        head.addr = peer
+    if head.addr.family != FAMILY_IPV4:
+        return -EDESTADDRREQ
+    if head.addr.port == 0:
+        return -EINVAL
+    l4_length = UDP_BYTES + head.length
+    if l4_length + L4_OFFSET - IPV4_OFFSET > stack.config.mtu:
+        return -EMSGSIZE
+    if is_broadcast(stack, load_address(head.addr.addr)) and not options & NEAT_OPT_BROADCAST:
+        return -EACCES
+    ring = sock_tx_ring(bind.channel, slot.sock)
+    data = buffer + L4_OFFSET + UDP_BYTES
+    ring_read(ring, bind.channel.tx_size, slot.tx_head + DATAGRAM_HEAD, data, head.length)
+    write_header(stack, buffer, slot.port, cython.address(head.addr), l4_length)
+    error = ipv4_prepare(stack, buffer, head.addr.addr, PROTO_UDP, l4_length, sock.tos, sock.ttl)
+    if error == -EAGAIN:
+        return 0 if put_aside(stack, i, sock, cython.address(head.addr), buffer, l4_length) else -EHOSTUNREACH
+    if error < 0:
+        return error
+    return finish(stack, buffer, l4_length)
+
+
+def write_header(stack, buffer, port, destination, l4_length):
+    """The UDP header, with a full checksum or, when the device completes it, the sum of the pseudo-header."""
+    header = cython.cast("UdpHeader*", buffer + L4_OFFSET)
+    header.source_port = htons(port)
+    header.destination_port = htons(destination.port)
+    header.length = htons(cython.cast("uint16_t", l4_length))
+    header.checksum = 0
+    total = pseudo_header_v4(stack.config.address, destination.addr, PROTO_UDP, l4_length, 0)
+    if stack.config.offloads & OFFLOAD_CSUM:
+        header.checksum = checksum_fold(total)
+        return
+    header.checksum = checksum_fold(checksum_add(buffer + L4_OFFSET, l4_length, total)) ^ 0xFFFF
+    # RFC 768: "If the computed checksum is zero, it is transmitted as all ones".
+    if header.checksum == 0:
+        header.checksum = 0xFFFF
+
+
+def finish(stack, buffer, l4_length):
+    """The record's length; what the device must know about the checksum is in the virtio-net header."""
+    if stack.config.offloads & OFFLOAD_CSUM:
+        vnet = cython.cast("VnetHeader*", buffer)
+        vnet.flags = VNET_F_NEEDS_CSUM
+        vnet.csum_start = L4_OFFSET - VNET_BYTES
+        vnet.csum_offset = 6
+    count(stack, Counter.UDP_OUT)
+    return L4_OFFSET + l4_length
+
+
+def put_aside(stack, i, sock, destination, buffer, l4_length):
+    """Keep a datagram until its neighbour answers. False: too many wait."""
+    table = table_of(stack)
+    for k in range(WAITING_SLOTS):
+        waiting = cython.address(table.waiting[k])
+        if waiting.length:
+            continue
+        waiting.length = l4_length
+        waiting.ready = False
+        memcpy(waiting.destination, destination.addr, 4)
+        waiting.tos, waiting.ttl = sock.tos, sock.ttl
+        waiting.bind, waiting.generation = cython.cast("int16_t", i), stack.udp_slots[i].generation
+        memcpy(table.bytes + k * table.room, buffer + L4_OFFSET, l4_length)
+        return True
+    return False
+
+
+def udp_neighbour_ready(stack, address, reachable):
+    table = table_of(stack)
+    for i in range(WAITING_SLOTS):
+        waiting = cython.address(table.waiting[i])
+        if waiting.length == 0 or waiting.ready or not ipv4_via(stack, waiting.destination, address):
+            continue
+        if reachable:
+            waiting.ready = True
+            table.ready += 1
+        else:
+            give_up(stack, waiting)
+
+
+def poll_waiting(stack, buffer):
+    table = table_of(stack)
+    for i in range(WAITING_SLOTS):
+        waiting = cython.address(table.waiting[i])
+        if not waiting.ready:
+            continue
+        waiting.ready = False
+        table.ready -= 1
+        length = waiting.length
+        memcpy(buffer + L4_OFFSET, table.bytes + i * table.room, length)
+        l4 = ipv4_prepare(stack, buffer, waiting.destination, PROTO_UDP, length, waiting.tos, waiting.ttl)
+        if l4 < 0:
+            give_up(stack, waiting)
+            continue
+        waiting.length = 0
+        return finish(stack, buffer, length)
+    return 0
+
+
+def give_up(stack, waiting):
+    """The neighbour did not answer: the datagram is lost, its socket hears of it if it is still there."""
+    waiting.length = 0
+    count(stack, Counter.UDP_UNSENDABLE)
+    slot = cython.address(stack.udp_slots[waiting.bind])
+    if slot.used and slot.generation == waiting.generation:
+        report(stack, waiting.bind, EHOSTUNREACH)
