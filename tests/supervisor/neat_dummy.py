@@ -53,7 +53,7 @@ def answer(boot, ctl, behaviour, message):
     if message["op"] == "stop":
         sys.exit(0)
     elif message["op"] == "ss":
-        row = {"proto": "tcp", "state": "LISTEN", "local": "10.77.0.2:80", "remote": "*:*"}
+        row = {"protocol": "tcp", "state": "LISTEN", "local": "10.77.0.2:80", "remote": "*:*"}
         ctl.send(json.dumps({"seq": message["seq"], "rows": [row], "more": True}).encode())
         ctl.send(json.dumps({"seq": message["seq"], "rows": [row], "more": False}).encode())
     else:
