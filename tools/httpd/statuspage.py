@@ -5,8 +5,10 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+import click
 import msgspec
 
+from neat.cli.client import request
 from neat.tools.httpd.files import Page
 
 if TYPE_CHECKING:
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 # A status that is younger than this is shown again, so that a reload button cannot burden the supervisor.
 FRESH_SECONDS = 0.5
+# This server stands still meanwhile.
+ASK_SECONDS = 0.3
 
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}"
@@ -74,12 +78,10 @@ class StatusPage:
 
 def stack_status(name: str) -> dict[str, Any]:
     """What `neat status -j` prints; {"error": …} when no stack of this name can be asked."""
-    from neat.cli.client import StackError, ask
-
     try:
-        return ask(name, {"op": "status"}, timeout=0.5)
-    except StackError as error:
-        return {"error": str(error)}
+        return request(name, {"op": "status"}, timeout_s=ASK_SECONDS)["status"]
+    except click.ClickException as error:
+        return {"error": error.message}
 
 
 def stack_tables(status: dict[str, Any]) -> list[str]:

@@ -1,0 +1,110 @@
+"""What the benchmarks compute; and their Linux side, which needs no stack."""
+
+import os
+
+import pytest
+
+from neat.tools.bench import churn, cpu, load
+from neat.tools.bench.compare import interleaved, medians, ratio
+from neat.tools.bench.http import HttpSettings, measure, shares
+from neat.tools.bench.sides import linux_side
+
+WRK = """Running 2s test @ http://127.0.0.1:8080/a.txt
+  1 threads and 16 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency    70.01us   71.92us   2.33ms   97.68%
+    Req/Sec   155.39k     8.23k  161.74k    90.48%
+  Latency Distribution
+     50%   60.00us
+     75%   80.00us
+     90%    1.10ms
+     99%    2.00ms
+  323812 requests in 2.10s, 83.38MB read
+  Socket errors: connect 1, read 2, write 3, timeout 4
+  Non-2xx or 3xx responses: 5
+Requests/sec: 154107.76
+"""
+
+HTTPERF = """
+Total: connections 32 requests 32000 replies 31999 test-duration 1.500 s
+Reply time [ms]: response 0.2 transfer 0.0
+Reply status: 1xx=0 2xx=31990 3xx=0 4xx=9 5xx=0
+Errors: total 1 client-timo 1 socket-timo 0 connrefused 0 connreset 0
+"""
+
+
+def test_what_wrk_says():
+    result = load.parse_wrk(WRK, 1.5)
+    assert result == load.HttpResult(323812, 2.1, 15, pytest.approx(60e-6), pytest.approx(2e-3), 1.5)
+    with pytest.raises(load.LoadError, match="unable to connect"):
+        load.parse_wrk("unable to connect to 10.0.0.1", 0.0)
+
+
+def test_what_httperf_says():
+    result = load.parse_httperf(HTTPERF, 0.5)
+    assert (result.requests, result.seconds, result.errors, result.latency_p50_s) == (31999, 1.5, 10, 0.0002)
+
+
+def test_a_client_that_fails_is_no_result():
+    with pytest.raises(load.LoadError, match="exit status 3: no luck"):
+        load.run(["sh", "-c", "echo no luck; exit 3"], 1)
+
+
+def test_cpu_seconds_of_a_client():
+    _, seconds = load.run(["sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"], 5)
+    assert 0.005 < seconds < 5
+
+
+def test_rounds_take_turns():
+    order = "".join(name for _, name in interleaved("AB", 3))
+    assert order == "ABBAAB"
+
+
+def test_medians_reach_into_dictionaries_and_add_errors():
+    rounds = [{"rate": rate, "errors": 1, "cpu": {"driver": rate * 2}} for rate in (5, 1, 3)]
+    assert medians(rounds) == {"rate": 3, "errors": 3, "cpu": {"driver": 6}}
+    assert ratio(1, 4) == 0.25 and ratio(1, 0) is None
+
+
+def test_shares_and_the_rest():
+    assert shares({"driver": 1.0, "server": 2.0, "machine": 4.0}) == {
+        "driver": 0.25,
+        "server": 0.5,
+        "rest": 0.25,
+    }
+
+
+def test_own_figures():
+    before = cpu.process_s(os.getpid())
+    sum(range(3_000_000))
+    assert cpu.process_s(os.getpid()) > before
+    assert cpu.resident_bytes(os.getpid()) > 1 << 20
+    with open(os.devnull) as _:
+        assert cpu.descriptors(os.getpid()) > 2
+    assert cpu.process_s(1 << 30) == 0.0
+
+
+def test_leaks_are_named():
+    before = churn.Level(1, {"driver": 10, "server": 5}, {"driver": 1 << 20, "server": 1 << 20})
+    assert churn.leaks(before, before) == []
+    after = churn.Level(2, {"driver": 10, "server": 7}, {"driver": 1 << 20, "server": 9 << 20})
+    assert churn.leaks(before, after) == [
+        "sockets: 1, then 2",
+        "server: 2 more descriptors",
+        "server: 8192 KiB more memory",
+    ]
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_the_linux_side(tmp_path, keep_alive):
+    (tmp_path / "file.bin").write_bytes(b"x" * 20)
+    with linux_side(tmp_path) as side:
+        result = measure(side, HttpSettings(8, 1, 1, 1, 20, keep_alive, "wrk", 1, 1))
+        assert result["requests_per_s"] > 100 and result["errors"] == 0
+        assert result["cpu_us_per_request"]["server"] > 0
+        assert load.curl(side.inside, f"http://{side.address}/file.bin", 20).bytes == 20
+        with pytest.raises(load.LoadError):
+            load.curl(side.inside, f"http://{side.address}/none", 20)
+    assert not os.path.exists(f"/proc/{side.server.pid}")
+    assert not os.path.exists(f"/proc/{side.client_pid}")

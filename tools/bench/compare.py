@@ -1,0 +1,43 @@
+"""Two sides in turns, A B B A A B …, so that what else the machine does hits both; medians of the rounds."""
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+Round = dict[str, Any]
+
+
+def interleaved(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
+    """(round, side), each round in the opposite order of the one before it."""
+    for number in range(rounds):
+        for name in names if number % 2 == 0 else reversed(names):
+            yield number, name
+
+
+def run_rounds(
+    sides: Mapping[str, Callable[[], Round]], rounds: int, progress: Callable[[str], None]
+) -> dict[str, list[Round]]:
+    """`rounds` results of each side. What a side raises ends the comparison."""
+    results: dict[str, list[Round]] = {name: [] for name in sides}
+    for number, name in interleaved(list(sides), rounds):
+        progress(f"round {number + 1} of {rounds}: {name}")
+        results[name].append(sides[name]())
+    return results
+
+
+def medians(rounds: Sequence[Round]) -> Round:
+    """The median of each number, in dictionaries of numbers too. Errors are added up, not forgiven."""
+    merged: Round = {}
+    for key, first in rounds[0].items():
+        values = [entry[key] for entry in rounds]
+        if isinstance(first, dict):
+            merged[key] = medians(values)
+        elif key == "errors":
+            merged[key] = sum(values)
+        else:
+            merged[key] = statistics.median(values)
+    return merged
+
+
+def ratio(ours: float, theirs: float) -> float | None:
+    return round(ours / theirs, 3) if theirs else None

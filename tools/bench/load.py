@@ -1,0 +1,133 @@
+"""One run of a load generator, as numbers. Each is bounded in time; its failure is an error, not a result."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import click
+
+# Seconds that a client may take beyond its planned duration.
+GRACE_S = 20.0
+
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+
+# Puts a command into the client's network namespace.
+Inside = Callable[[Sequence[str]], list[str]]
+
+
+class LoadError(Exception):
+    """The load generator did not do its work; the text says what it said."""
+
+
+class HttpResult(NamedTuple):
+    requests: int
+    seconds: float
+    errors: int
+    latency_p50_s: float
+    latency_p99_s: float
+    client_cpu_s: float
+
+
+class BulkResult(NamedTuple):
+    bytes: int
+    seconds: float
+    client_cpu_s: float
+
+
+def need(*programs: str) -> None:
+    """One clear line when a program is missing."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        raise click.ClickException(
+            f"please install {' and '.join(missing)} (Debian: apt-get install {' '.join(missing)})"
+        )
+
+
+def run(command: Sequence[str], seconds: float) -> tuple[str, float]:
+    """Output and CPU seconds of a client that is planned to take `seconds`. LoadError."""
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        usage_before = os.times()
+        try:
+            status = process.wait(seconds + GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise LoadError(f"{command[0]} did not end within {seconds + GRACE_S:.0f} s") from None
+        usage = os.times()
+        output.seek(0)
+        text = output.read()
+    if status != 0:
+        raise LoadError(f"{' '.join(command)}: exit status {status}: {text.strip()[-300:]}")
+    cpu = (
+        usage.children_user
+        + usage.children_system
+        - usage_before.children_user
+        - usage_before.children_system
+    )
+    return text, cpu
+
+
+def wrk(
+    inside: Inside, url: str, *, connections: int, seconds: int, keep_alive: bool, threads: int
+) -> HttpResult:
+    command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "5s"]
+    if not keep_alive:
+        command += ["-H", "Connection: close"]
+    text, cpu = run(inside([*command, url]), seconds)
+    return parse_wrk(text, cpu)
+
+
+def parse_wrk(text: str, cpu: float) -> HttpResult:
+    total = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m)", text)
+    if total is None:
+        raise LoadError(f"wrk said: {text.strip()[-300:]}")
+    errors = sum(int(count) for count in re.findall(r"(?:connect|read|write|timeout) (\d+)", text))
+    errors += sum(int(count) for count in re.findall(r"Non-2xx or 3xx responses: (\d+)", text))
+    latency = {
+        percent: float(value) * UNITS[unit]
+        for percent, value, unit in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s|m)\b", text)
+    }
+    return HttpResult(
+        int(total[1]),
+        float(total[2]) * UNITS[total[3]],
+        errors,
+        latency.get("50", 0.0),
+        latency.get("99", 0.0),
+        cpu,
+    )
+
+
+def httperf(inside: Inside, host: str, port: int, path: str, *, connections: int, calls: int) -> HttpResult:
+    """`connections` at once, each with `calls` requests, one after the other."""
+    command = ["httperf", "--hog", f"--server={host}", f"--port={port}", f"--uri={path}", "--timeout=5"]
+    command += [f"--num-conns={connections}", f"--num-calls={calls}", "--rate=2000"]
+    text, cpu = run(inside(command), 120.0)
+    return parse_httperf(text, cpu)
+
+
+def parse_httperf(text: str, cpu: float) -> HttpResult:
+    total = re.search(r"Total: connections (\d+) requests (\d+) replies (\d+) test-duration ([\d.]+) s", text)
+    errors = re.search(r"Errors: total (\d+)", text)
+    status = re.search(r"Reply status: 1xx=(\d+) 2xx=(\d+) 3xx=(\d+) 4xx=(\d+) 5xx=(\d+)", text)
+    if total is None or errors is None or status is None:
+        raise LoadError(f"httperf said: {text.strip()[-300:]}")
+    latency = re.search(r"Reply time \[ms\]: response ([\d.]+)", text)
+    mean = float(latency[1]) / 1e3 if latency else 0.0
+    wrong = int(errors[1]) + int(total[3]) - int(status[2])
+    return HttpResult(int(total[3]), float(total[4]), wrong, mean, 0.0, cpu)
+
+
+def curl(inside: Inside, url: str, size: int, seconds: float = 60.0) -> BulkResult:
+    """One download to /dev/null. LoadError unless it is complete and a 200."""
+    command = ["curl", "-sS", "-o", "/dev/null", "--max-time", f"{seconds:g}", "-w", "%{json}", url]
+    text, cpu = run(inside(command), seconds)
+    facts: dict[str, Any] = json.loads(text[text.index("{") :])
+    if facts["http_code"] != 200 or facts["size_download"] != size:
+        raise LoadError(f"curl got {facts['size_download']} of {size} bytes with status {facts['http_code']}")
+    return BulkResult(int(facts["size_download"]), float(facts["time_total"]), cpu)

@@ -1,0 +1,129 @@
+"""Clients at the other end of the wire, under control: many kept connections, a constant rate, a download."""
+
+import contextlib
+import json
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from neat.tools.site import sha256_of
+
+REPORT_S = 20.0
+POLL_S = 0.01
+
+# Makes the command line that runs a program at the other end of the wire.
+Peer = Callable[[Sequence[str]], list[str]]
+
+
+class ClientError(Exception):
+    """A client did not do what it was told; the text says what happened."""
+
+
+class Client:
+    """A `neat.tools.clients` process. `first` is its first report: it is ready."""
+
+    def __init__(self, peer: Peer, env: dict[str, str], *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            peer([sys.executable, "-m", "neat.tools.clients", *arguments]),
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            self.first = self.report()
+        except ClientError:
+            self.close()
+            raise
+
+    def ask(self, command: str) -> dict[str, Any]:
+        """Send one line, and wait for the report."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(command.encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError as error:
+            raise ClientError(f"the client is gone: {error}") from None
+        return self.report()
+
+    def report(self) -> dict[str, Any]:
+        """The next report. ClientError for none, and for one that says that the client gave up."""
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], REPORT_S)
+        line = self.process.stdout.readline() if ready else b""
+        if not line:
+            raise ClientError(
+                f"no report from the client within {REPORT_S:g} s" if not ready else "the client ended"
+            )
+        report = json.loads(line)
+        if report["event"] == "error":
+            raise ClientError(f"the client gave up: {report['error']}")
+        return report
+
+    def close(self) -> None:
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Download:
+    """A download with curl into a file; at most `rate` (as curl spells it, like 40M), to have a middle."""
+
+    def __init__(self, peer: Peer, env: dict[str, str], url: str, target: Path, rate: str = "") -> None:
+        self.target = target
+        command = ["curl", "-sS", "--fail", "--max-time", "60", "-o", str(target), url]
+        if rate:
+            command += ["--limit-rate", rate]
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            peer(command), env=env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+
+    def wait_until(self, size: int) -> None:
+        """Until that many bytes are there. ClientError when it ended before, or takes too long."""
+        deadline = time.monotonic() + REPORT_S
+        while self.received() < size:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise ClientError(f"the download has {self.received()} bytes, and not {size}")
+            time.sleep(POLL_S)
+
+    def received(self) -> int:
+        return self.target.stat().st_size if self.target.exists() else 0
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def finish(self) -> tuple[str, float]:
+        """Wait for its end: the SHA-256 of what came, and the seconds. ClientError when curl failed."""
+        assert self.process.stderr is not None
+        said = self.process.stderr.read().decode(errors="replace").strip()
+        status = self.process.wait()
+        seconds = time.monotonic() - self.started
+        self.process.stderr.close()
+        if status != 0:
+            raise ClientError(f"{said or 'curl'} (status {status}, {self.received()} bytes)")
+        return sha256_of(self.target), seconds
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+        self.target.unlink(missing_ok=True)
