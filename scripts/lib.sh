@@ -109,13 +109,13 @@ modules() {
   find neat drivers tools -type f -name '*.so' ! -path 'neat/shim/*' -exec sha256sum {} +
 }
 
-# The steps that demo and test share. Run from anywhere; goes to the root of the repository.
+# The steps that demo and test share; the arguments go to system_packages. Ends in the root of the repository.
 set_up() {
   cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
   mkdir -p .cache
   exec 8>.cache/setup.lock
   flock 8
-  system_packages "gcc gcc" "curl curl" "ip iproute2" "$@"
+  system_packages "gcc gcc" "ip iproute2" "nsenter util-linux" "$@"
   make_venv
 }
 
