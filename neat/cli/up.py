@@ -22,6 +22,7 @@ READY_S = 20.0
 LOG_BYTES = 1 << 20
 LOG_TAIL_LINES = 12
 CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21
+PROC_STATUS = Path("/proc/self/status")
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -55,13 +56,13 @@ def up(path: Path | None, settings: tuple[str, ...], detach: bool, **options: An
         raise click.ClickException(str(error)) from None
     check_privileges(config)
     directory = rundir.path(config.name)
+    check_socket_path(directory)
     try:
         lock = rundir.acquire(directory)
     except rundir.InUse:
         raise click.ClickException(f"a stack called {config.name!r} is up already (in {directory})") from None
     except OSError as error:
         raise click.ClickException(f"run directory {directory}: {error.strerror}") from None
-    check_socket_path(directory)
     rundir.clean(directory, keep=(rundir.LOCK, rundir.LOG, rundir.LOG + ".1"))
     log = open_log(directory / rundir.LOG)
     guardian, report, owner = start_guardian(config, directory, lock, log, detach)
@@ -90,8 +91,7 @@ def up(path: Path | None, settings: tuple[str, ...], detach: bool, **options: An
 
 
 def check_privileges(config: Config) -> None:
-    status = Path("/proc/self/status").read_text()
-    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    effective = int(PROC_STATUS.read_text().partition("CapEff:")[2].split()[0], 16)
     missing = not effective >> CAP_NET_ADMIN & 1 or (
         config.netns != "none" and not effective >> CAP_SYS_ADMIN & 1
     )

@@ -30,6 +30,7 @@ def adopt(supervisor: Supervisor) -> None:
     for component in supervisor.components.values():
         if component.phase is Phase.DOWN and component.incarnation:
             supervisor.void_slot(component)
+    supervisor.tell_slots(supervisor.components["syscall"])
     if supervisor.boot.incarnation > 1:
         supervisor.page.count("adopted", len(adopted))
         supervisor.events.record("supervisor", "is back", f"adopted {', '.join(adopted) or 'nothing'}")

@@ -209,7 +209,7 @@ class Supervisor:
         component.policy.started(now)
         self.watch_process(component)
         if component.kind == "syscall":
-            self._tell_slots(component)
+            self.tell_slots(component)
         self.page.count("components_started")
         self.events.save()
 
@@ -266,8 +266,8 @@ class Supervisor:
     def _replica_up(self, component: Component) -> dict[str, object]:
         return {"op": "replica_up", "replica": component.slot, "incarnation": component.incarnation}
 
-    def _tell_slots(self, syscall: Component) -> None:
-        """A new syscall server must know which replicas are active."""
+    def tell_slots(self, syscall: Component) -> None:
+        """A new syscall server must know which replicas are active; a new supervisor says it again."""
         for component in self.components.values():
             if component.slot is not None and component.phase is Phase.RUNNING:
                 syscall.tell(self._replica_up(component))
