@@ -34,7 +34,7 @@ def classify_frame(frame, length, outgoing, packet):
 
 @cython.locals(operation=cython.uint)
 def classify_arp(arp, length, outgoing, packet):
-    """RFC 826 for Ethernet and IPv4. RFC 5227 §2.3: a request for the sender's own address is an announcement."""
+    """RFC 826 for Ethernet and IPv4. RFC 5227 §2.3: a request for one's own address is an announcement."""
     if length < 28 or be32_at(arp) != 0x00010800 or be16_at(arp + 4) != 0x0604:
         return PACKET_MALFORMED
     packet.key.family = FAMILY_IPV4
@@ -45,10 +45,15 @@ def classify_arp(arp, length, outgoing, packet):
     return PACKET_NEIGHBOUR_NEWS if operation in (1, 2) else PACKET_MALFORMED
 
 
-@cython.locals(at=cython.int)
+@cython.locals(at=cython.int, end=cython.uint)
 def classify_ip(ip, length, outgoing, packet):
     at = read_ip(ip, length, outgoing, packet)
     if at < 0:
+        return PACKET_MALFORMED
+    # What lies behind the datagram is padding of the frame.
+    end = be16_at(ip + 2) if packet.key.family == FAMILY_IPV4 else be16_at(ip + 4) + 40
+    length = min(length, end)
+    if cython.cast(cython.uint, at) > length:
         return PACKET_MALFORMED
     if packet.fragment == FRAGMENT_LATER:
         return PACKET_HOSTS
@@ -133,7 +138,7 @@ def read_ipv4(ip, length, outgoing, packet):
 
 @cython.locals(at=cython.uint, next_header=cython.uint, field=cython.uint)
 def read_ipv6(ip, length, outgoing, packet):
-    """RFC 8200 §4: over at most IPV6_EXTENSIONS_MAX extension headers, which must lie in the bytes that we have."""
+    """RFC 8200 §4: over at most IPV6_EXTENSIONS_MAX extension headers, all in the bytes that we have."""
     packet.key.family = FAMILY_IPV6
     set_addresses(cython.address(packet.key), ip + 8, ip + 24, 16, outgoing)
     next_header = ip[6]

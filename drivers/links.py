@@ -1,8 +1,9 @@
 # ruff: noqa: F821 - names without an import come from the sibling .pxd
 """Links. A replica that breaks the contract of a ring loses its own link, and nobody else notices.
 
-A broken link stays dead until the supervisor has replaced the replica and bumped the slot's epoch. Then both rings start empty, from
-positions that only the driver knows: what the rings themselves say cannot be trusted any more.
+A broken link stays dead until the supervisor has replaced the replica and bumped the slot's epoch. Then
+both rings start empty, from positions that only the driver knows: what the rings themselves say cannot be
+trusted any more.
 """
 
 import cython

@@ -1,9 +1,9 @@
 # ruff: noqa: F821 - names without an import come from the sibling .pxd
-"""The loop: one timestamp, a burst from the device, a burst of each replica; sleep when a turn found nothing to do.
+"""The loop: one timestamp, a burst from the device, a burst of each replica, sleep if there was nothing.
 
-System calls: one for each frame; and for each time that it sleeps one epoll_wait, one read that finds the device empty,
-and one doorbell for each replica that sleeps. The driver's own doorbell is never read: it is in the epoll set
-edge-triggered, like the device.
+System calls: one for each frame; and for each time that it sleeps one epoll_wait, one read that finds the
+device empty, and one doorbell for each replica that sleeps. The driver's own doorbell is never read: it is in
+the epoll set edge-triggered, like the device.
 """
 
 import cython
@@ -47,8 +47,8 @@ class Loop:
 
     @cython.locals(found=cython.int)
     def run(self):
-        """Move frames until a descriptor in the epoll set other than the device and the bell is readable: that one.
-        OSError when the device is gone. For signals, put a wake-up descriptor into the set."""
+        """Move frames until a descriptor in the epoll set other than the device and the bell is readable:
+        that one. OSError when the device is gone. For signals, put a wake-up descriptor into the set."""
         self.awake_since = monotonic()
         with cython.nogil:
             found = self.cycle()
@@ -66,7 +66,8 @@ class Loop:
             if self.work():
                 turns += 1
                 idle_since = 0
-                # The first turn looked at what woke us. If there is more to do than that, look at the device too.
+                # The first turn looked at what woke us. If there is more to do than that, look at the
+                # device too.
                 if turns > 1:
                     self.driver.tap_ready = True
                 found = self.look(0) if now - self.looked > LOOK_NS else -1

@@ -1,5 +1,5 @@
 # ruff: noqa: F821 - names without an import come from the sibling .pxd
-"""Receiving: straight into the ring of the replica that got the previous frame. What is for another is copied."""
+"""Receiving: straight into the ring of the replica that got the previous frame; the rest is copied."""
 
 import cython
 
@@ -16,8 +16,8 @@ def receive_burst(driver):
 
 @cython.locals(record="uint8_t*", room="uint8_t*", length=cython.int, packet=Packet, to=cython.int)
 def receive_frame(driver):
-    """One frame. False when there is none. A ring without room stalls nobody else: the frame goes through private
-    memory, and is lost only if it is for that ring."""
+    """One frame. False when there is none. A ring without room stalls nobody else: the frame goes through
+    private memory, and is lost only if it is for that ring."""
     room = ring_reserve(cython.address(driver.port[driver.guess].rx), MAX_RECORD)
     record = room if room != cython.NULL else driver.scratch
     length = read_device(driver.tap, record, MAX_RECORD)
@@ -39,7 +39,8 @@ def receive_frame(driver):
 
 @cython.locals(k=cython.uint, guess=cython.uint)
 def deliver(driver, record, length, replica, in_place):
-    """in_place: the record lies in reserved room of the ring of driver.guess. Copies for others are made first."""
+    """in_place: the record lies in reserved room of the ring of driver.guess. Copies for others are made
+    first."""
     guess = driver.guess
     if replica >= 0:
         deliver_to(driver, record, length, replica, in_place and cython.cast(cython.uint, replica) == guess)

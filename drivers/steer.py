@@ -104,8 +104,8 @@ def by_hash(steering, key, ports):
 
 @cython.locals(flags=cython.uint, entry="FlowEntry*")
 def steer_departure(steering, packet, replica):
-    """A SYN opens a flow. It is live when the stack has said more than SYN, SYN-ACK or RST: before that, no peer has
-    proved that it is where it says it is, so a flood of SYNs cannot push out live flows."""
+    """A SYN opens a flow. It is live when the stack has said more than SYN, SYN-ACK or RST: before that, no
+    peer has proved that it is where it says it is, so a flood of SYNs cannot push out live flows."""
     if packet.kind != PACKET_TUPLE or packet.key.protocol != PROTO_TCP:
         return
     flags = packet.tcp_flags

@@ -23,11 +23,12 @@ class TapError(OSError):
 
 
 def open_tap(name: str, address: str, mtu: int, offload: bool = True) -> int:
-    """Make the TAP device `name` in the network namespace of the calling thread; bring it and the loopback up.
+    """Make the TAP device `name` in the calling thread's network namespace; bring it and the loopback up.
 
     address: the kernel's own on the wire, with prefix (10.77.0.1/24). The device lives as long as a copy of
-    the descriptor that is returned (non-blocking, close-on-exec), wherever it is sent. With offload, frames of
-    up to 64 KiB and partial checksums go both ways. TapError when it cannot be had; nothing is left then.
+    the descriptor that is returned (non-blocking, close-on-exec), wherever it is sent. With offload, frames
+    of up to 64 KiB and partial checksums go both ways. TapError when it cannot be had; nothing is left
+    then.
     """
     fd = _attach(name)
     try:

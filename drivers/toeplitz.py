@@ -1,5 +1,5 @@
 # ruff: noqa: F821 - names without an import come from the sibling .pxd
-"""Toeplitz hash: the xor, over all input bits that are set, of the 32 bits of the key from that position on."""
+"""Toeplitz hash: the xor, over all input bits that are set, of the key's 32 bits from that position on."""
 
 import cython
 

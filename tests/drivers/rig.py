@@ -126,7 +126,8 @@ class Rig:
 
 
 class FakeReplica:
-    """A replica's side of a link. After `serve`, a thread gives each frame to `answer` and sends what that returns."""
+    """A replica's side of a link. After `serve`, a thread gives each frame to `answer` and sends what that
+    returns."""
 
     def __init__(self, k, rx, tx, bell, driver_bell):
         self.k, self.rx, self.tx, self.bell, self.driver_bell = k, rx, tx, bell, driver_bell
