@@ -1,0 +1,99 @@
+"""Applications: who is registered, through which connections, and their segments in each replica."""
+
+import contextlib
+import os
+import secrets
+import socket
+from dataclasses import dataclass, field
+
+from neat.config import Config
+from neat.shim.messages import SHARED_SOCKS, channel_bytes, channel_header
+from neat.shm import segment
+
+MAX_APPS = (
+    200  # a replica has room for some more, so that those that are on their way out do not stand in the way
+)
+MAX_SESSIONS_PER_APP = 1024
+MAX_BINDS_PER_APP = 1024
+MAX_PENDING_PER_SESSION = 32
+
+
+@dataclass(eq=False)
+class Session:
+    """One registered connection of one process."""
+
+    sock: socket.socket
+    pid: int
+    uid: int
+    app: "App | None" = None
+    pending: int = 0  # requests that wait for replicas
+
+
+@dataclass
+class Channel:
+    """Segment app a,k."""
+
+    fd: int
+    incarnation: int  # of the replica that it belongs to
+    attached: bool = False  # the replica has been told, by this server
+
+
+@dataclass(eq=False)
+class App:
+    number: int
+    token: int
+    uid: int
+    pid: int  # of who registered it
+    sessions: set[Session] = field(default_factory=set)
+    channels: dict[int, Channel] = field(default_factory=dict)  # by replica slot
+    socks: set[int] = field(default_factory=set)  # shared indexes in use
+    binds: set[int] = field(default_factory=set)  # bind ids
+    watched: dict[int, int] = field(
+        default_factory=dict
+    )  # pid -> pidfd, of processes that have not come back yet
+    gone_at: float | None = None  # since when nobody is left
+
+    def take_sock(self) -> int | None:
+        """A free shared index: the lowest, so that replicas' tables stay dense."""
+        for index in range(SHARED_SOCKS):
+            if index not in self.socks:
+                self.socks.add(index)
+                return index
+        return None
+
+    @property
+    def deserted(self) -> bool:
+        return not (self.sessions or self.watched or self.binds)
+
+    def pids(self) -> set[int]:
+        return {session.pid for session in self.sessions} | set(self.watched)
+
+    def close(self) -> None:
+        for channel in self.channels.values():
+            os.close(channel.fd)
+        for pidfd in self.watched.values():
+            os.close(pidfd)
+        self.channels.clear()
+        self.watched.clear()
+
+
+def new_token() -> int:
+    """Never 0, which means none."""
+    return secrets.randbits(64) | 1
+
+
+def watch_pid(app: App, pid: int) -> bool:
+    """Keep an eye on a process of an application whose connection was lost with our predecessor. False when
+    it is gone."""
+    with contextlib.suppress(OSError):
+        app.watched[pid] = os.pidfd_open(pid)
+        return True
+    return False
+
+
+def make_segment(config: Config, app: int, replica: int, incarnation: int) -> int:
+    """A new segment app a,k, laid out by channel.h and sealed. Sparse: it costs what is used."""
+    geometry = config.sockets_per_app, config.socket_rx_bytes, config.socket_tx_bytes
+    fd = segment.create(f"app{app}.{replica}", channel_bytes(*geometry))
+    os.pwrite(fd, channel_header(app, replica, incarnation, *geometry), 0)
+    return fd

@@ -1,0 +1,38 @@
+"""Bound sockets: the stack's ends that the syscall server holds, with their ports."""
+
+from dataclasses import dataclass
+
+from neat.shim.messages import PROTO_UDP, Address, Message, Op
+from neat.syscalls.ports import Binding
+
+
+@dataclass(eq=False)
+class Bind:
+    number: int  # bind_id
+    app: int
+    fd: int  # the stack's end
+    local: Address
+    flags: int  # NEAT_BIND_*
+    binding: Binding
+    sock: int = -1  # shared index: of UDP sockets from birth, of TCP sockets from listen() on
+    backlog: int = 0
+
+    @property
+    def udp(self) -> bool:
+        return self.binding.protocol == PROTO_UDP
+
+    @property
+    def in_replicas(self) -> bool:
+        return self.sock >= 0
+
+    def message(self) -> Message:
+        """What a replica is told to have its subsocket."""
+        return Message(
+            Op.ADD_UDP if self.udp else Op.ADD_LISTENER,
+            app=self.app,
+            sock=self.sock,
+            bind_id=self.number,
+            backlog=self.backlog,
+            options=self.flags,
+            local=self.local,
+        )

@@ -1,0 +1,305 @@
+"""What applications ask for: one method for each op of control.h. Each answers once, at once or when the
+replicas have.
+
+An errno is raised as Refused; everything in a message is checked before it is used.
+"""
+
+import contextlib
+import errno
+from collections.abc import Callable
+
+from neat.config import Config
+from neat.shim.messages import PROTO_TCP, PROTO_UDP, REPLY, Address, BindFlag, Message, Op
+from neat.syscalls import wire
+from neat.syscalls.apps import MAX_BINDS_PER_APP, MAX_PENDING_PER_SESSION, MAX_SESSIONS_PER_APP, App, Session
+from neat.syscalls.binds import Bind
+from neat.syscalls.ports import Binding
+from neat.syscalls.registry import Registry
+from neat.syscalls.replicas import Rounds
+
+SOMAXCONN = 4096
+
+
+class Refused(Exception):
+    def __init__(self, number: int) -> None:
+        super().__init__(errno.errorcode.get(number, str(number)))
+        self.errno = number
+
+
+class Calls:
+    def __init__(self, config: Config, registry: Registry, rounds: Rounds, hooks: "Hooks") -> None:
+        self.config = config
+        self.registry = registry
+        self.rounds = rounds
+        self.hooks = hooks
+        self.address = Address.ipv4(str(config.interface.ip), 0)
+        self.ops: dict[int, Callable[[Session, Message, list[int]], None]] = {
+            Op.HELLO: self.hello,
+            Op.JOIN: self.join,
+            Op.SEGMENT: self.segment,
+            Op.BIND: self.bind,
+            Op.LISTEN: self.listen,
+            Op.CONNECT: self.connect,
+            Op.PREFER: self.prefer,
+        }
+
+    def serve(self, session: Session, message: Message, fds: list[int]) -> None:
+        """Carry out one request. Descriptors that are taken over are taken out of `fds`. wire.Gone: give the
+        session up."""
+        call = self.ops.get(message.op)
+        if call is None or message.flags & REPLY:
+            self.hooks.count("drop_bad_message")
+            return
+        self.hooks.count("requests")
+        try:
+            if session.app is None and message.op not in (Op.HELLO, Op.JOIN):
+                raise Refused(errno.ENOTCONN)
+            if session.app is not None and message.app not in (0, session.app.number):
+                raise Refused(errno.EPERM)
+            call(session, message, fds)
+        except Refused as refused:
+            self.hooks.count("errors")
+            wire.send(session.sock, message.reply(refused.errno))
+
+    # --- registration
+
+    def hello(self, session: Session, message: Message, _fds: list[int]) -> None:
+        if session.app is None:
+            app = self.registry.add_app(session.uid, session.pid)
+            if app is None:
+                raise Refused(errno.EUSERS)
+            self.hooks.count("apps_registered")
+            self._enter(session, app)
+        self._greet(session, message)
+
+    def join(self, session: Session, message: Message, _fds: list[int]) -> None:
+        app = self.registry.apps.get(message.app)
+        if app is None or app.token != message.token:
+            raise Refused(errno.ESRCH)
+        if len(app.sessions) >= MAX_SESSIONS_PER_APP:
+            raise Refused(errno.EUSERS)
+        if session.app not in (None, app):
+            raise Refused(errno.EISCONN)
+        self.hooks.count("apps_rejoined")
+        self._enter(session, app)
+        self._greet(session, message)
+
+    def _enter(self, session: Session, app: App) -> None:
+        session.app = app
+        app.sessions.add(session)
+        app.gone_at = None
+        if session.pid in app.watched:
+            self.hooks.forget_pid(app, session.pid)
+        self.registry.save()
+
+    def _greet(self, session: Session, message: Message) -> None:
+        app = session.app
+        assert app is not None
+        wire.send(
+            session.sock,
+            message.reply(
+                app=app.number,
+                token=app.token,
+                replica=self.registry.bitmap(),
+                local=self.address,
+                prefix=self.config.interface.network.prefixlen,
+                u=self._geometry(),
+            ),
+        )
+
+    def _geometry(self) -> tuple[int, int, int]:
+        c = self.config
+        return c.sockets_per_app, c.socket_rx_bytes, c.socket_tx_bytes
+
+    def prefer(self, session: Session, message: Message, _fds: list[int]) -> None:
+        wire.send(session.sock, message.reply(replica=self.registry.bitmap()))
+
+    def segment(self, session: Session, message: Message, _fds: list[int]) -> None:
+        replica = self.registry.replicas.get(message.replica)
+        if replica is None or not replica.known:
+            raise Refused(errno.ENXIO)
+        if message.incarnation not in (0, replica.incarnation):
+            raise Refused(errno.ESTALE)
+        channel = self.registry.channel(self._app(session), replica)
+        if not channel.attached:
+            raise Refused(errno.EAGAIN)
+        reply = message.reply(
+            app=self._app(session).number,
+            replica=replica.slot,
+            incarnation=channel.incarnation,
+            u=self._geometry(),
+        )
+        wire.send(session.sock, reply, (channel.fd, replica.bell))
+
+    # --- bound sockets
+
+    def bind(self, session: Session, message: Message, fds: list[int]) -> None:
+        app, local = self._app(session), message.local
+        if not fds or not wire.is_stack_end(fds[0]):
+            raise Refused(errno.EBADF)
+        if local.protocol not in (PROTO_TCP, PROTO_UDP):
+            raise Refused(errno.EPROTONOSUPPORT)
+        host = self._local_host(local)
+        if len(app.binds) >= MAX_BINDS_PER_APP:
+            raise Refused(errno.ENOBUFS)
+        flags = message.options
+        binding = Binding(
+            local.protocol,
+            host,
+            local.port,
+            session.uid,
+            bool(flags & BindFlag.REUSEADDR),
+            bool(flags & BindFlag.REUSEPORT),
+        )
+        sock = -1
+        if local.protocol == PROTO_UDP:
+            sock = self._take_sock(app)
+        error = self.registry.ports.bind(binding)
+        if error:
+            app.socks.discard(sock)
+            raise Refused(error)
+        bound = Address(4, local.protocol, binding.port, 0, local.raw)
+        entry = self.registry.add_bind(app, fds.pop(0), bound, flags, binding, sock)
+        self.hooks.watch_bind(entry)
+        self.hooks.count("binds")
+
+        def answer(error: int) -> None:
+            self._answer(
+                session,
+                message,
+                error,
+                bind_id=entry.number,
+                local=bound,
+                sock=max(entry.sock, 0),
+                replica=self.registry.bitmap(),
+            )
+
+        if entry.udp:
+            self._spread(session, entry, answer)
+        else:
+            answer(0)
+
+    def listen(self, session: Session, message: Message, _fds: list[int]) -> None:
+        app, entry = self._app(session), self._own_bind(session, message)
+        if entry.udp:
+            raise Refused(errno.EOPNOTSUPP)
+        error = self.registry.ports.listen(entry.binding)
+        if error:
+            raise Refused(error)
+        if not entry.in_replicas:
+            try:
+                entry.sock = self._take_sock(app)
+            except Refused:
+                entry.binding.listening = False
+                raise
+            self.registry.widen(entry)
+        entry.backlog = min(max(message.backlog, 0), SOMAXCONN)
+        self.registry.save()
+        self.hooks.count("listens")
+        self._spread(
+            session,
+            entry,
+            lambda error: self._answer(session, message, error, bind_id=entry.number, sock=entry.sock),
+        )
+
+    def connect(self, session: Session, message: Message, fds: list[int]) -> None:
+        app = self._app(session)
+        replica = self.registry.replicas.get(message.replica)
+        if replica is None or not replica.active:
+            raise Refused(errno.ENETDOWN)
+        if message.remote.family != 4:
+            raise Refused(errno.EAFNOSUPPORT)
+        entry = self._own_bind(session, message) if message.bind_id else None
+        if entry is not None and (entry.udp or entry.in_replicas):
+            raise Refused(errno.EISCONN)
+        if entry is None and (not fds or not wire.is_stack_end(fds[0])):
+            raise Refused(errno.EBADF)
+        if not self.registry.channel(app, replica).attached:
+            raise Refused(errno.ENETDOWN)
+        local = entry.local if entry is not None else self.address
+        if local.wildcard:
+            local = Address(4, PROTO_TCP, local.port, 0, self.address.raw)
+        order = Message(
+            Op.CONNECT_VIA,
+            app=app.number,
+            bind_id=message.bind_id,
+            local=local,
+            remote=message.remote,
+            options=message.options,
+            u=message.u[:1],
+        )
+        if not replica.send(order, entry.fd if entry is not None else fds[0]):
+            raise Refused(errno.ENETDOWN)
+        self.hooks.count("connects")
+        if entry is not None:
+            # From now on the replica alone holds the stack's end: its death must hang up.
+            self.hooks.drop_bind(entry)
+        wire.send(session.sock, message.reply(replica=replica.slot))
+
+    # --- parts
+
+    def _app(self, session: Session) -> App:
+        assert session.app is not None
+        return session.app
+
+    def _own_bind(self, session: Session, message: Message) -> Bind:
+        entry = self.registry.binds.get(message.bind_id)
+        if entry is None or entry.app != self._app(session).number:
+            raise Refused(errno.EINVAL)
+        return entry
+
+    def _take_sock(self, app: App) -> int:
+        sock = app.take_sock()
+        if sock is None:
+            raise Refused(errno.ENOBUFS)
+        return sock
+
+    def _local_host(self, local: Address) -> bytes | None:
+        if local.family != 4:
+            raise Refused(errno.EAFNOSUPPORT)
+        if local.wildcard:
+            return None
+        if local.raw != self.address.raw:
+            raise Refused(errno.EADDRNOTAVAIL)
+        return local.raw
+
+    def _spread(self, session: Session, entry: Bind, done: Callable[[int], None]) -> None:
+        """Make the subsockets in all replicas; then `done`."""
+        if session.pending >= MAX_PENDING_PER_SESSION:
+            raise Refused(errno.EAGAIN)
+        app = self._app(session)
+        targets = self.registry.known()
+        for replica in targets:
+            self.registry.channel(app, replica)
+        session.pending += 1
+
+        def finish(error: int) -> None:
+            session.pending -= 1
+            done(error)
+
+        self.rounds.start(targets, entry.message, entry.fd, finish)
+
+    def _answer(self, session: Session, message: Message, error: int, **fields: object) -> None:
+        """Answer later. Who is gone by then, or does not read, is cleaned up by its hang-up."""
+        if session.sock.fileno() < 0:
+            return
+        if error:
+            self.hooks.count("errors")
+        with contextlib.suppress(wire.Gone):
+            wire.send(session.sock, message.reply(error, **fields))
+
+
+class Hooks:
+    """What the calls need from the server's event loop."""
+
+    def count(self, name: str) -> None:
+        raise NotImplementedError
+
+    def watch_bind(self, bind: Bind) -> None:
+        raise NotImplementedError
+
+    def drop_bind(self, bind: Bind) -> None:
+        raise NotImplementedError
+
+    def forget_pid(self, app: App, pid: int) -> None:
+        raise NotImplementedError

@@ -1,0 +1,215 @@
+"""All that the syscall server knows, and how it is kept and found again: applications, bound sockets,
+replicas.
+
+Each change that a successor must know of ends in `save`.
+"""
+
+import contextlib
+import os
+import socket
+
+from neat.config import Config
+from neat.shim.messages import Address, Message, Op
+from neat.syscalls import record as records
+from neat.syscalls.apps import MAX_APPS, App, Channel, make_segment, new_token, watch_pid
+from neat.syscalls.binds import Bind
+from neat.syscalls.ports import Binding, PortTable
+from neat.syscalls.replicas import Replica
+
+ACCEPT_QUEUE_BYTES = 4 << 20  # of a listener's unix socket: room for some thousand connections
+
+
+class Registry:
+    def __init__(self, config: Config, store: records.Store, replicas: dict[int, Replica]) -> None:
+        self.config = config
+        self.store = store
+        self.replicas = replicas
+        self.apps: dict[int, App] = {}
+        self.binds: dict[int, Bind] = {}
+        self.ports = PortTable()
+        self.next_app = 1
+        self.next_bind = 1
+
+    # --- applications
+
+    def add_app(self, uid: int, pid: int) -> App | None:
+        """None when there are too many."""
+        if len(self.apps) >= MAX_APPS:
+            return None
+        app = App(self.next_app, new_token(), uid, pid)
+        self.next_app += 1
+        self.apps[app.number] = app
+        return app
+
+    def remove_app(self, app: App) -> None:
+        """Nobody is left: replicas let its segments go when the last socket in them is closed."""
+        for slot in app.channels:
+            replica = self.replicas[slot]
+            if replica.incarnation == app.channels[slot].incarnation:
+                replica.send(Message(Op.APP_GONE, app=app.number))
+        slots = list(app.channels)
+        app.close()
+        del self.apps[app.number]
+        self.save()
+        for slot in slots:
+            self.store.drop(records.channel_name(app.number, slot))
+
+    def channel(self, app: App, replica: Replica) -> Channel:
+        """The segment of this application in this incarnation of the replica, made and attached when it was
+        not there."""
+        channel = app.channels.get(replica.slot)
+        if channel is None or channel.incarnation != replica.incarnation:
+            if channel is not None:
+                os.close(channel.fd)
+            fd = make_segment(self.config, app.number, replica.slot, replica.incarnation)
+            channel = app.channels[replica.slot] = Channel(fd, replica.incarnation)
+            self.store.put(records.channel_name(app.number, replica.slot), fd)
+            self.save()
+        if not channel.attached:
+            channel.attached = replica.send(self._attach(app), channel.fd)
+        return channel
+
+    def _attach(self, app: App) -> Message:
+        c = self.config
+        geometry = (c.sockets_per_app, c.socket_rx_bytes, c.socket_tx_bytes)
+        return Message(Op.ATTACH, app=app.number, u=(*geometry, app.pid))
+
+    # --- bound sockets
+
+    def add_bind(self, app: App, fd: int, local: Address, flags: int, binding: Binding, sock: int) -> Bind:
+        """Takes fd over. The caller has the port."""
+        bind = Bind(self.next_bind, app.number, fd, local, flags, binding, sock)
+        self.next_bind += 1
+        self.binds[bind.number] = bind
+        app.binds.add(bind.number)
+        self.store.put(records.bind_name(bind.number), fd)
+        self.save()
+        return bind
+
+    def remove_bind(self, bind: Bind) -> None:
+        """Its application's end is closed, or a replica has it for itself now. Replicas see a hang-up by
+        themselves."""
+        del self.binds[bind.number]
+        self.ports.release(bind.binding)
+        app = self.apps.get(bind.app)
+        if app is not None:
+            app.binds.discard(bind.number)
+            app.socks.discard(bind.sock)
+        os.close(bind.fd)
+        self.save()
+        self.store.drop(records.bind_name(bind.number))
+
+    def widen(self, bind: Bind) -> None:
+        """Give a listener's stack end the longest queue that is allowed: it is the accept queue."""
+        with socket.socket(fileno=os.dup(bind.fd)) as copy, contextlib.suppress(OSError):
+            copy.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ACCEPT_QUEUE_BYTES)
+
+    # --- replicas
+
+    def active(self) -> list[Replica]:
+        return [replica for replica in self.replicas.values() if replica.active]
+
+    def known(self) -> list[Replica]:
+        """Those that must hear of new sockets: also one that is not active yet but has had its welcome."""
+        return [replica for replica in self.replicas.values() if replica.known]
+
+    def bitmap(self) -> int:
+        return sum(1 << replica.slot for replica in self.active())
+
+    def brief(self, replica: Replica) -> None:
+        """Tell a replica of all sockets that it must have. Hearing of one again changes nothing."""
+        for app in self.apps.values():
+            channel = app.channels.get(replica.slot)
+            if channel is not None:
+                channel.attached = False
+        for bind in self.binds.values():
+            if bind.in_replicas:
+                self.channel(self.apps[bind.app], replica)
+                replica.send(bind.message(), bind.fd)
+
+    # --- across restarts
+
+    def save(self) -> None:
+        records.save(
+            self.store,
+            records.Record(
+                next_app=self.next_app,
+                next_bind=self.next_bind,
+                apps=[
+                    records.AppRecord(
+                        app.number,
+                        app.token,
+                        app.uid,
+                        app.pid,
+                        sorted(app.pids()),
+                        [
+                            records.ChannelRecord(k, channel.incarnation)
+                            for k, channel in app.channels.items()
+                        ],
+                    )
+                    for app in self.apps.values()
+                ],
+                binds=[
+                    records.BindRecord(
+                        bind.number,
+                        bind.app,
+                        bind.binding.protocol,
+                        bind.binding.port,
+                        bind.local.pack().hex(),
+                        bind.flags,
+                        bind.binding.uid,
+                        bind.sock,
+                        bind.backlog,
+                        bind.binding.listening,
+                    )
+                    for bind in self.binds.values()
+                ],
+                replicas=[
+                    records.ReplicaRecord(r.slot, r.incarnation, r.active) for r in self.replicas.values()
+                ],
+            ),
+        )
+
+    def load(self) -> None:
+        """Take over what the predecessor left. What has lost its descriptor is forgotten."""
+        left = records.load(self.store)
+        self.next_app, self.next_bind = left.next_app, left.next_bind
+        for entry in left.replicas:
+            if entry.slot in self.replicas:
+                replica = self.replicas[entry.slot]
+                replica.incarnation, replica.active = entry.incarnation, entry.active
+        for entry in left.apps:
+            self._load_app(entry)
+        for entry in left.binds:
+            self._load_bind(entry)
+        wanted = {records.bind_name(number) for number in self.binds}
+        wanted |= {records.channel_name(app.number, k) for app in self.apps.values() for k in app.channels}
+        for name in self.store.list("bind.") + self.store.list("app."):
+            if name not in wanted:
+                self.store.drop(name)
+
+    def _load_app(self, entry: records.AppRecord) -> None:
+        app = self.apps[entry.number] = App(entry.number, entry.token, entry.uid, entry.pid)
+        for pid in entry.pids:
+            watch_pid(app, pid)
+        for place in entry.channels:
+            fd = self.store.get(records.channel_name(app.number, place.replica))
+            if fd is not None and place.replica in self.replicas:
+                app.channels[place.replica] = Channel(fd, place.incarnation)
+
+    def _load_bind(self, entry: records.BindRecord) -> None:
+        app, fd = self.apps.get(entry.app), self.store.get(records.bind_name(entry.number))
+        if fd is None or app is None:
+            return
+        local = Address.unpack(bytes.fromhex(entry.address))
+        host = None if local.wildcard else local.raw
+        binding = Binding(
+            entry.protocol, host, entry.port, entry.uid, bool(entry.flags & 1), bool(entry.flags & 2)
+        )
+        binding.listening = entry.listening
+        self.ports.bindings.setdefault((binding.protocol, binding.port), []).append(binding)
+        bind = Bind(entry.number, entry.app, fd, local, entry.flags, binding, entry.sock, entry.backlog)
+        self.binds[bind.number] = bind
+        app.binds.add(bind.number)
+        if bind.sock >= 0:
+            app.socks.add(bind.sock)

@@ -1,0 +1,263 @@
+"""The syscall server's event loop: who speaks on which descriptor, and what happens when one is hung up.
+
+Registrations of applications come over the listening socket; `sys<k>` leads to replica k; `ctl` to the
+supervisor. The stack's
+end of every bound socket is watched for the moment when the application has closed its last copy.
+"""
+
+import contextlib
+import json
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+from neat.boot import Boot
+from neat.shim.messages import REPLY, BadMessage, Message, Op
+from neat.shm.board import BoardWriter
+from neat.syscalls import wire
+from neat.syscalls.apps import App, Session
+from neat.syscalls.binds import Bind
+from neat.syscalls.calls import Calls, Hooks
+from neat.syscalls.record import Store
+from neat.syscalls.registry import Registry
+from neat.syscalls.replicas import Replica, Rounds
+
+MAX_SESSIONS = 4096
+BATCH = 32  # messages of one peer in one go
+GRACE_S = 2.0  # between an application's last sign of life and its end: it may be in the middle of exec
+ACCEPT_AGAIN_S = 0.2
+MAX_CTL = 4096
+PEER = struct.Struct("iII")  # struct ucred
+HUNG_UP = select.EPOLLHUP | select.EPOLLERR
+
+
+class Server(Hooks):
+    def __init__(self, boot: Boot, store: Store, board: BoardWriter) -> None:
+        self.board = board
+        self.incarnation = boot.incarnation
+        self.heartbeat_s = boot.config.heartbeat_ms * 0.8e-3
+        self.stopping = False
+        self.poll = select.epoll()
+        self.ready: dict[int, Callable[[int], None]] = {}  # by descriptor
+        self.sessions: set[Session] = set()
+        self.accept_at: float | None = None  # when to accept again, after running out of descriptors
+        self.ctl = self._adopt(boot.fds["ctl"])
+        self.listener = self._adopt(boot.fds["listen"])
+        replicas = {}
+        for k in range(boot.config.replicas):
+            if f"sys{k}" in boot.fds:
+                replicas[k] = Replica(k, self._adopt(boot.fds[f"sys{k}"]), boot.fds[f"bell.replica{k}"])
+        self.registry = Registry(boot.config, store, replicas)
+        self.rounds = Rounds()
+        self.calls = Calls(boot.config, self.registry, self.rounds, self)
+        self.registry.load()
+        self._watch_all(boot.fds["lifeline"])
+
+    def _adopt(self, fd: int) -> socket.socket:
+        sock = socket.socket(fileno=fd)
+        sock.setblocking(False)
+        return sock
+
+    def _watch_all(self, lifeline: int) -> None:
+        self.watch(self.ctl.fileno(), select.EPOLLIN, self.on_ctl)
+        self.watch(self.listener.fileno(), select.EPOLLIN, self.on_listener)
+        self.watch(lifeline, select.EPOLLIN, self.stop)
+        for replica in self.registry.replicas.values():
+            self.watch(replica.sock.fileno(), select.EPOLLIN, lambda _events, r=replica: self.on_replica(r))
+        for bind in list(self.registry.binds.values()):
+            self.watch_bind(bind)
+        for app in self.registry.apps.values():
+            for pid in list(app.watched):
+                self.watch(app.watched[pid], select.EPOLLIN, lambda _e, a=app, p=pid: self.forget_pid(a, p))
+        # Tell those that run on what the predecessor may have left half told.
+        for replica in self.registry.known():
+            self.registry.brief(replica)
+
+    def watch(self, fd: int, events: int, call: Callable[[int], None]) -> None:
+        self.poll.register(fd, events)
+        self.ready[fd] = call
+
+    def forget(self, fd: int) -> None:
+        if self.ready.pop(fd, None) is not None:
+            self.poll.unregister(fd)
+
+    def stop(self, *_why: object) -> None:
+        self.stopping = True
+
+    # --- the loop
+
+    def run(self) -> None:
+        """Until told to stop, or the guardian is gone."""
+        self.board.running()
+        self.ctl.send(json.dumps({"event": "ready"}).encode())
+        while not self.stopping:
+            events = self.poll.poll(self.heartbeat_s)
+            began = time.monotonic_ns()
+            for fd, mask in events:
+                call = self.ready.get(fd)
+                if call is not None:
+                    call(mask)
+            self._due()
+            self.board.heartbeat()
+            self.board.busy(time.monotonic_ns() - began)
+        self.board.stopping()
+
+    def _due(self) -> None:
+        now = time.monotonic()
+        self.rounds.expire()
+        for app in list(self.registry.apps.values()):
+            if not app.deserted:
+                app.gone_at = None
+            elif app.gone_at is None:
+                app.gone_at = now
+            elif now - app.gone_at >= GRACE_S:
+                self.registry.remove_app(app)
+                self.count("apps_gone")
+        if self.accept_at is not None and now >= self.accept_at:
+            self.accept_at = None
+            self.watch(self.listener.fileno(), select.EPOLLIN, self.on_listener)
+
+    # --- Hooks
+
+    def count(self, name: str) -> None:
+        self.board.count(name)
+
+    def watch_bind(self, bind: Bind) -> None:
+        # No event but a hang-up is asked for: what is in the queue is not ours.
+        self.watch(bind.fd, 0, lambda events: self.on_bind(bind, events))
+
+    def drop_bind(self, bind: Bind) -> None:
+        self.forget(bind.fd)
+        self.registry.remove_bind(bind)
+
+    def forget_pid(self, app: App, pid: int) -> None:
+        pidfd = app.watched.pop(pid, None)
+        if pidfd is not None:
+            self.forget(pidfd)
+            os.close(pidfd)
+            self.registry.save()
+
+    # --- what comes in
+
+    def on_bind(self, bind: Bind, events: int) -> None:
+        if events & HUNG_UP:
+            self.drop_bind(bind)
+
+    def on_listener(self, _events: int) -> None:
+        for _ in range(BATCH):
+            try:
+                sock, _address = self.listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:
+                # Out of descriptors: let those that wait wait, instead of spinning.
+                self.forget(self.listener.fileno())
+                self.accept_at = time.monotonic() + ACCEPT_AGAIN_S
+                return
+            if len(self.sessions) >= MAX_SESSIONS:
+                sock.close()
+                continue
+            sock.setblocking(False)
+            pid, uid, _gid = PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+            session = Session(sock, pid, uid)
+            self.sessions.add(session)
+            self.watch(sock.fileno(), select.EPOLLIN, lambda _events, s=session: self.on_session(s))
+
+    def on_session(self, session: Session) -> None:
+        try:
+            for _ in range(BATCH):
+                try:
+                    received = wire.receive(session.sock)
+                except BadMessage:
+                    self.count("drop_bad_message")
+                    continue
+                if received is None:
+                    return
+                message, fds = received
+                try:
+                    self.calls.serve(session, message, fds)
+                finally:
+                    wire.close_all(fds)
+        except wire.Gone:
+            self._end(session)
+
+    def _end(self, session: Session) -> None:
+        self.forget(session.sock.fileno())
+        session.sock.close()
+        self.sessions.discard(session)
+        if session.app is not None:
+            session.app.sessions.discard(session)
+            self.registry.save()
+
+    def on_replica(self, replica: Replica) -> None:
+        for _ in range(BATCH):
+            try:
+                received = wire.receive(replica.sock)
+            except BadMessage:
+                self.count("drop_bad_message")
+                continue
+            except wire.Gone:
+                self.forget(replica.sock.fileno())
+                return
+            if received is None:
+                return
+            message, fds = received
+            wire.close_all(fds)
+            if message.op == Op.REPLICA_HELLO:
+                self._welcome(replica, message)
+            elif message.flags & REPLY and message.op in (Op.ADD_LISTENER, Op.ADD_UDP):
+                self.rounds.answer(replica.slot, message)
+            else:
+                self.count("drop_bad_message")
+
+    def _welcome(self, replica: Replica, message: Message) -> None:
+        """A replica has started: all sockets, then the word that this was all."""
+        if message.incarnation < replica.incarnation:
+            return  # said by a predecessor
+        self.count("replica_hellos")
+        if message.incarnation != replica.incarnation:
+            self.rounds.lost(replica.slot)
+            replica.incarnation = message.incarnation
+            replica.active = False
+            self.registry.save()
+        self.registry.brief(replica)
+        replica.send(Message(Op.WELCOME, seq=message.seq))
+
+    def on_ctl(self, _events: int) -> None:
+        for _ in range(BATCH):
+            try:
+                data = self.ctl.recv(MAX_CTL)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self.forget(self.ctl.fileno())
+                return
+            with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
+                self._obey(json.loads(data))
+
+    def _obey(self, message: dict) -> None:
+        op = message.get("op")
+        if op == "stop":
+            self.stop()
+        elif op in ("replica_up", "replica_down"):
+            replica = self.registry.replicas[int(message["replica"])]
+            if op == "replica_up":
+                self._replica_up(replica, int(message.get("incarnation", replica.incarnation)))
+            else:
+                replica.active = False
+                self.rounds.lost(replica.slot)
+            self.registry.save()
+
+    def _replica_up(self, replica: Replica, incarnation: int) -> None:
+        if incarnation < replica.incarnation:
+            return
+        if incarnation > replica.incarnation:
+            # Its hello was to a predecessor of ours that could not write it down.
+            replica.incarnation = incarnation
+            self.registry.brief(replica)
+        replica.active = True

@@ -1,0 +1,106 @@
+"""A killed syscall server's successor goes on where it was, without the applications doing anything."""
+
+import errno
+import os
+import signal
+
+from neat.shim.messages import PROTO_UDP, Address, Message, Op
+from tests.syscalls.conftest import pair, receive
+
+
+def listener(world, client, port=80):
+    bound, ours = client.bind(port)
+    client.send(Message(Op.LISTEN, bind_id=bound.bind_id, backlog=9))
+    for replica in world.replicas:
+        replica.take(Op.ADD_LISTENER)
+    reply, _ = client.answer()
+    return bound.bind_id, reply.sock, ours
+
+
+def test_successor_has_ports_sockets_and_segments(world):
+    world.bring_up(0, 1)
+    client = world.client()
+    client.hello()
+    bind_id, sock, _ours = listener(world, client)
+    _reply, fds = client.ask(Message(Op.SEGMENT, replica=0))
+    world.kill()
+    world.start()
+    # Replicas that run on hear of it again: the predecessor may have died half way.
+    told, _ = world.replicas[0].take(Op.ADD_LISTENER)
+    assert (told.bind_id, told.sock, told.backlog) == (bind_id, sock, 9)
+    again = world.client()
+    reply, _ = again.ask(Message(Op.JOIN, app=client.app, token=client.token))
+    assert (reply.error, reply.replica) == (0, 0b11)
+    assert again.bind(80)[0].error == errno.EADDRINUSE
+    _reply, same = again.ask(Message(Op.SEGMENT, replica=0))
+    assert os.fstat(same[0]).st_ino == os.fstat(fds[0]).st_ino
+    assert again.bind(81)[0].bind_id > bind_id
+    # A new replica gets the old listener.
+    assert world.replicas[1].take(Op.ADD_LISTENER)[0].bind_id == bind_id
+    told = world.replicas[1].hello(incarnation=2)
+    assert [message.op for message in told] == [Op.ATTACH, Op.ADD_LISTENER]
+
+
+def test_successor_notices_what_was_closed_meanwhile(world):
+    world.bring_up(0, 1)
+    client = world.client()
+    client.hello()
+    bind_id, _sock, ours = listener(world, client)
+    world.kill()
+    ours.close()
+    world.start()
+    again = world.client()
+    again.ask(Message(Op.JOIN, app=client.app, token=client.token))
+    for _ in range(50):
+        reply, end = again.bind(80)
+        if reply.error == 0:
+            break
+        end.close()
+    assert reply.error == 0
+    assert f"bind.{bind_id}" not in world.store.kept
+
+
+def test_application_that_died_meanwhile_is_forgotten(world):
+    world.bring_up(0)
+    pid = os.fork()
+    if pid == 0:
+        child = world.client()
+        child.hello()
+        child.ask(Message(Op.SEGMENT, replica=0))
+        signal.pause()
+        os._exit(0)
+    try:
+        attach, _ = receive(world.replicas[0].sock)
+        world.kill()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    world.start()
+    gone, _ = world.replicas[0].take(Op.APP_GONE, answer=False)
+    assert gone.app == attach.app
+
+
+def test_udp_socket_lives_on(world):
+    world.bring_up(0, 1)
+    client = world.client()
+    client.hello()
+    _ours, theirs = pair()
+    client.send(Message(Op.BIND, local=Address.ipv4("0.0.0.0", 53, PROTO_UDP)), [theirs.fileno()])
+    theirs.close()
+    for replica in world.replicas:
+        replica.take(Op.ADD_UDP)
+    bound, _ = client.answer()
+    world.kill()
+    world.start()
+    for replica in world.replicas:
+        message, _ = replica.take(Op.ADD_UDP)
+        assert (message.sock, message.bind_id, message.local.port) == (bound.sock, bound.bind_id, 53)
+
+
+def test_replica_that_started_meanwhile_gets_its_welcome(world):
+    world.bring_up(0)
+    world.kill()
+    world.replicas[1].sock.send(Message(Op.REPLICA_HELLO, seq=1, replica=1, incarnation=5).pack())
+    world.start()
+    message, _ = receive(world.replicas[1].sock)
+    assert (message.op, message.seq, message.incarnation) == (Op.WELCOME, 1, 5)
