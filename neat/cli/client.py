@@ -16,7 +16,7 @@ class NotRunning(click.ClickException):
 
 # Every command has this option.
 name_option = click.option(
-    "--name", default="default", envvar="NEAT_NAME", show_default=True, help="Which stack."
+    "--name", default="default", envvar="NEAT_STACK", show_default=True, help="Which stack."
 )
 
 

@@ -38,7 +38,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 @click.command()
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="Settings, in TOML.")
-@click.option("--name", envvar="NEAT_NAME", help="Of the stack.")
+@click.option("--name", envvar="NEAT_STACK", help="Of the stack.")
 @click.option("--replicas", type=int)
 @click.option("--netns", help="A network namespace by name, or `none`: the current one.")
 @click.option("--tap", help="Name of the TAP device.")

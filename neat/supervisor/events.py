@@ -24,12 +24,15 @@ class EventLog:
     def _load(self) -> None:
         """What the predecessor wrote; nothing when it was killed in the middle of writing."""
         length = int.from_bytes(os.pread(self.fd, _HEADER, 0), "little")
-        try:
-            saved = json.loads(os.pread(self.fd, length, _HEADER)) if length else {}
-        except (ValueError, OverflowError, OSError):
+        if not 0 < length <= os.fstat(self.fd).st_size - _HEADER:
             return
-        self.events.extend(saved.get("events", []))
-        self.incarnations.update(saved.get("incarnations", {}))
+        try:
+            saved = json.loads(os.pread(self.fd, length, _HEADER))
+            events, incarnations = list(saved["events"]), dict(saved["incarnations"])
+        except (ValueError, KeyError, TypeError):
+            return
+        self.events.extend(events)
+        self.incarnations.update(incarnations)
 
     def save(self) -> None:
         text = json.dumps({"events": list(self.events), "incarnations": self.incarnations}).encode()
