@@ -67,3 +67,15 @@ class Conversation:
         frame = bytes(Ether(src=MAC, dst=self.mac) / ip / payload)
         self.seq += len(payload) + ("S" in flags) + ("F" in flags)
         return frame
+
+    def large_segment(self, payload, mss=1460):
+        """(frame, virtio-net header) of one segment that the device splits, with a partial checksum."""
+        frame = bytearray(self.segment("PA", payload))
+        start = 14 + 20
+        pseudo = (
+            socket.inet_aton(STACK) + socket.inet_aton(KERNEL) + struct.pack("!BBH", 0, 6, len(frame) - start)
+        )
+        total = sum(struct.unpack("!6H", pseudo))
+        total = (total & 0xFFFF) + (total >> 16)
+        struct.pack_into("!H", frame, start + 16, total)
+        return bytes(frame), struct.pack("<BBHHHH", 1, 1, start + 20, mss, start, 16)

@@ -6,6 +6,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from neat.drivers.pysteer import classify
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
@@ -19,7 +20,6 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Raw
 
 from neat.drivers.classify import FragmentPart, PacketKind
-from neat.drivers.pysteer import classify
 
 PEER, STACK = "10.77.0.1", "10.77.0.2"
 PEER6, STACK6 = "fd00::1", "fd00::2"
@@ -59,10 +59,11 @@ def test_tcp_flags_and_options():
 def test_arp():
     ask = ARP(op=1, psrc=PEER, pdst=STACK)
     found = classify(record(ask))
-    assert (found["kind"], found["local"], found["remote"]) == (PacketKind.PACKET_NEIGHBOUR_QUERY, STACK,
-    PEER) assert kind(ARP(op=2, psrc=PEER, pdst=STACK)) == PacketKind.PACKET_NEIGHBOUR_NEWS assert
-    kind(ARP(op=1, psrc=PEER, pdst=PEER)) == PacketKind.PACKET_NEIGHBOUR_NEWS  # RFC 5227 §2.3 for wrong in
-    (ARP(op=9), ARP(hwtype=6), ARP(hwlen=8), ARP(plen=16, psrc="::", pdst="::")):
+    assert found["kind"] == PacketKind.PACKET_NEIGHBOUR_QUERY
+    assert (found["local"], found["remote"]) == (STACK, PEER)
+    assert kind(ARP(op=2, psrc=PEER, pdst=STACK)) == PacketKind.PACKET_NEIGHBOUR_NEWS
+    assert kind(ARP(op=1, psrc=PEER, pdst=PEER)) == PacketKind.PACKET_NEIGHBOUR_NEWS  # RFC 5227 §2.3
+    for wrong in (ARP(op=9), ARP(hwtype=6), ARP(hwlen=8), ARP(plen=16, psrc="::", pdst="::")):
         assert kind(wrong) == PacketKind.PACKET_MALFORMED
 
 
@@ -91,11 +92,12 @@ def test_icmp6_error_has_the_key_that_it_quotes():
 
 
 def test_icmp_without_a_usable_quote_goes_by_addresses():
-    quotes = [b"", bytes(QUOTED)[:19], bytes(QUOTED)[:22], bytes(IP(src=STACK, dst=PEER, frag=9) /
-    b"12345678"), b"\x60" * 60] for quote in quotes:
+    fragment = bytes(IP(src=STACK, dst=PEER, frag=9) / b"12345678")
+    for quote in (b"", bytes(QUOTED)[:19], bytes(QUOTED)[:22], fragment, b"\x60" * 60):
         found = classify(record(IP(**IN) / ICMP(type=3) / Raw(quote)))
-        assert (found["kind"], found["local"], found["remote"]) == (PacketKind.PACKET_HOSTS, STACK, PEER),
-        quote assert (found["local_port"], found["remote_port"]) == (0, 0)
+        assert found["kind"] == PacketKind.PACKET_HOSTS, quote
+        assert (found["local"], found["remote"]) == (STACK, PEER)
+        assert (found["local_port"], found["remote_port"]) == (0, 0)
 
 
 def test_what_has_no_ports_goes_by_addresses():
@@ -123,13 +125,15 @@ def test_ipv6_extension_headers():
     assert classify(record(hop))["remote_port"] == 9
     first = IPv6(**IN6) / IPv6ExtHdrFragment(id=99, m=1) / UDP(sport=9, dport=10) / bytes(16)
     found = classify(record(first))
-    assert (found["fragment"], found["fragment_id"], found["local_port"]) == (FragmentPart.FRAGMENT_FIRST,
-    99, 10) later = IPv6(**IN6) / IPv6ExtHdrFragment(id=99, offset=3, nh=17) / Raw(bytes(16)) found =
-    classify(record(later)) assert (found["kind"], found["fragment"], found["protocol"]) ==
-    (PacketKind.PACKET_HOSTS, FragmentPart.FRAGMENT_LATER, 17) atomic = IPv6(**IN6) /
-    IPv6ExtHdrFragment(id=99) / UDP(sport=9, dport=10) assert classify(record(atomic))["fragment"] ==
-    FragmentPart.FRAGMENT_NONE chain = bytes([0, 0, 0, 0, 0, 0, 0, 0]) * 20 assert kind(IPv6(**IN6, nh=0) /
-    Raw(chain)) == PacketKind.PACKET_MALFORMED
+    assert found["fragment"] == FragmentPart.FRAGMENT_FIRST
+    assert (found["fragment_id"], found["local_port"]) == (99, 10)
+    later = IPv6(**IN6) / IPv6ExtHdrFragment(id=99, offset=3, nh=17) / Raw(bytes(16))
+    found = classify(record(later))
+    assert (found["kind"], found["fragment"]) == (PacketKind.PACKET_HOSTS, FragmentPart.FRAGMENT_LATER)
+    assert found["protocol"] == 17
+    atomic = IPv6(**IN6) / IPv6ExtHdrFragment(id=99) / UDP(sport=9, dport=10)
+    assert classify(record(atomic))["fragment"] == FragmentPart.FRAGMENT_NONE
+    assert kind(IPv6(**IN6, nh=0) / Raw(bytes(8 * 20))) == PacketKind.PACKET_MALFORMED
 
 
 def test_not_ip():

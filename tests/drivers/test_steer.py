@@ -1,11 +1,11 @@
 """Who gets a packet: the order of choice, what is learnt, and what a replica may say about flows."""
 
 import pytest
+from neat.drivers.pysteer import Steering, toeplitz
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
-from neat.drivers.pysteer import Steering, toeplitz
 from neat.shm import segment, steering
 from neat.shm.counters import DriverCounter
 
@@ -28,8 +28,9 @@ class Network:
         self.driver.clock(1)
 
     def arrive(self, packet):
-        return self.driver.arrive(bytes(10) + bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
-        / packet))
+        return self.driver.arrive(
+            bytes(10) + bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / packet)
+        )
 
     def depart(self, packet, replica):
         frame = bytes(Ether(src="02:00:00:00:00:02", dst="02:00:00:00:00:01") / packet)
@@ -181,10 +182,13 @@ def test_fragments_follow_the_first_one(net):
 def test_fragments_without_a_first_one_go_by_addresses(net):
     later = IP(src=PEER, dst=STACK, id=9, frag=4, proto=17) / Raw(bytes(8))
     assert net.arrive(later) == net.by_table()
-    first = IP(src=PEER, dst=STACK, id=9, flags="MF") / UDP(sport=net.port_of((net.by_table() + 1) % SLOTS),
-    dport=80) replica = net.arrive(first / bytes(24)) assert net.arrive(later) == replica != net.by_table()
-    net.driver.clock(40_000_000_000) assert net.arrive(later) == net.by_table() assert
-    net.count("DRV_FRAGMENTS_UNMATCHED") == 2
+    port = net.port_of((net.by_table() + 1) % SLOTS)
+    first = IP(src=PEER, dst=STACK, id=9, flags="MF") / UDP(sport=port, dport=80)
+    replica = net.arrive(first / bytes(24))
+    assert net.arrive(later) == replica != net.by_table()
+    net.driver.clock(40_000_000_000)
+    assert net.arrive(later) == net.by_table()
+    assert net.count("DRV_FRAGMENTS_UNMATCHED") == 2
 
 
 @pytest.mark.parametrize("state", [ABSENT, STARTING])

@@ -1,12 +1,9 @@
 """The published verification suite: Microsoft, "Verifying the RSS hash calculation"."""
 
 import pytest
-
 from neat.drivers.pysteer import toeplitz
 
-KEY = bytes.fromhex(
-    "6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa"
-)
+KEY = bytes.fromhex("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")
 
 # Source, destination, their ports; the hash with ports, and of the addresses alone.
 IPV4 = [
@@ -30,8 +27,10 @@ IPV6 = [
 ]
 
 
-@pytest.mark.parametrize(("source", "destination", "from_port", "to_port", "with_ports", "hosts"), IPV4 +
-IPV6) def test_published_vectors(source, destination, from_port, to_port, with_ports, hosts):
+@pytest.mark.parametrize(
+    ("source", "destination", "from_port", "to_port", "with_ports", "hosts"), IPV4 + IPV6
+)
+def test_published_vectors(source, destination, from_port, to_port, with_ports, hosts):
     assert toeplitz(KEY, source, destination, (from_port, to_port)) == with_ports
     assert toeplitz(KEY, source, destination) == hosts
 
