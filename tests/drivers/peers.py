@@ -13,6 +13,8 @@ from tests.drivers.rig import KERNEL, MAC, STACK
 
 def answer_arp_and_ping(_vnet, frame):
     """Frames (with virtio-net header) that a stack at STACK answers with."""
+    if frame[12:14] == b"\x08\x00" and frame[23] != socket.IPPROTO_ICMP:
+        return []
     packet = Ether(frame)
     if ARP in packet and packet[ARP].op == 1 and packet[ARP].pdst == STACK:
         arp = packet[ARP]

