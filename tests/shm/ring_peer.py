@@ -7,7 +7,7 @@ import sys
 
 from neat.shm.pyring import RING_HEADER, FrameRing, ring_bytes
 
-from neat.shm import doorbell
+from neat.shm import doorbell, testing
 from neat.shm.segment import Segment
 
 HEAD = 64  # offset of RingHeader.head
@@ -82,11 +82,15 @@ def lie(view, count, seed):
 def main():
     role, fd, capacity, *rest = sys.argv[1:]
     capacity, numbers = int(capacity), [int(n) for n in rest]
-    view = Segment(int(fd), ring_bytes(capacity)).view
+    memory = Segment(int(fd), ring_bytes(capacity))
+    view = memory.view
     if role == "killed":
         produce_until_killed(view, capacity)
     elif role == "produce":
         produce(view, capacity, *numbers)
+    elif role == "produce_fast":
+        count, bell, length = numbers
+        testing.produce(memory.address, capacity, count, bell, length)
     elif role == "scribble_all":
         scribble(view, capacity, 0, ring_bytes(capacity), *numbers)
     elif role == "scribble_header":

@@ -204,7 +204,8 @@ def test_lying_producer_breaks_the_consumers_side(tail):
         (2**32 - 16, FRAME),
         (113, FRAME),  # beyond the tail
         (CAPACITY - 15, FRAME),
-        (0, PAD),  # a PAD must end where the ring ends
+        (0, PAD),
+        (112, PAD),  # a PAD must end where the ring ends
         (2**32 - 1, PAD),
         (CAPACITY - 16, PAD),  # beyond the tail
     ],
