@@ -28,7 +28,7 @@ def path(name: str) -> Path:
         return Path(override)
     if os.geteuid() == 0:
         return Path("/run/neat") / name
-    base = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/neat-{os.geteuid()}"
+    base = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
     return Path(base) / "neat" / name
 
 

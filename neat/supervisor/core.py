@@ -36,6 +36,8 @@ STARTING_S = 10.0  # patience with a component that does not get ready
 STOPPING_S = 2.0  # and with one that was told to end
 FAILED_STARTS = 3  # a stack that comes up is given up when a component died so often without ever being ready
 LOG_BYTES = 4 << 20
+# Who watches and who is awaited goes first, however loaded the machine is.
+NICE_WATCHER, NICE_READY = -10, 0
 
 
 class Supervisor:
@@ -74,6 +76,7 @@ class Supervisor:
     # The loop
 
     def run(self) -> None:
+        set_priority(os.getpid(), NICE_WATCHER)  # inherited by what is started
         self._listen()
         adopt(self)
         self.steering.rebuild()  # a predecessor may have died between two writes
@@ -255,6 +258,7 @@ class Supervisor:
         component.ready_at = now
         component.kill_at = None
         component.failed_starts = 0
+        set_priority(component.pid, NICE_READY)
         if component.slot is not None:
             self.steering.set_state(component.slot, SlotState.SLOT_ACTIVE)
             self.components["syscall"].tell(self._replica_up(component))
@@ -367,6 +371,12 @@ class Supervisor:
         if verdict is not Verdict.ALIVE:
             self.page.count("hangs")
             component.kill(f"{verdict.value}, {evidence}")
+
+
+def set_priority(pid: int, nice: int) -> None:
+    """If we may: a stack without CAP_SYS_NICE works too, on a loaded machine with longer gaps."""
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        os.setpriority(os.PRIO_PROCESS, pid, nice)
 
 
 def trim_log() -> None:
