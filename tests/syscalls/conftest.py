@@ -23,12 +23,13 @@ from neat.supervisor.store import StoreServer
 ROOT = Path(__file__).parents[2]
 CONFIG = Config(sockets_per_app=512, replicas=2)
 STACK = "10.77.0.2"
+PATIENCE_S = 20
 
 
 def pair():
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in ends:
-        end.settimeout(5)
+        end.settimeout(PATIENCE_S)
     return ends
 
 
@@ -44,7 +45,7 @@ class Client:
 
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.sock.settimeout(5)
+        self.sock.settimeout(PATIENCE_S)
         self.sock.connect(path)
         self.seq = 0
         self.app = self.token = 0
@@ -183,10 +184,21 @@ class World:
         for slot in slots:
             self.replicas[slot].hello(incarnation)
             self.tell(op="replica_up", replica=slot, incarnation=incarnation)
+            self.await_active(slot, True)
+
+    def await_active(self, slot, active):
+        """Until the server has heard what it was told over ctl, which it reads beside its clients."""
+        client = self.client()
+        client.hello()
+        for _ in range(1000):
+            if bool(client.ask(Message(Op.PREFER))[0].replica & 1 << slot) == active:
+                client.close()
+                return
+        raise AssertionError(f"replica {slot} did not become {'active' if active else 'inactive'}")
 
     def kill(self):
         self.process.kill()
-        assert self.process.wait(5) == -signal.SIGKILL
+        assert self.process.wait(PATIENCE_S) == -signal.SIGKILL
 
     def client(self):
         return Client(self.path)
@@ -197,7 +209,7 @@ class World:
     def close(self):
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
-            self.process.wait(5)
+            self.process.wait(PATIENCE_S)
         self.over.set()
         self.wake.send(b"x")
         self.thread.join(5)

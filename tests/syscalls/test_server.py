@@ -39,6 +39,7 @@ def test_only_replicas_that_are_up_get_connections(world):
     client.hello()
     assert client.ask(Message(Op.PREFER))[0].replica == 0b11
     world.tell(op="replica_down", replica=0)
+    world.await_active(0, False)
     assert client.ask(Message(Op.PREFER))[0].replica == 0b10
 
 
