@@ -1,0 +1,163 @@
+"""What a replica hears between turns: the syscall server's messages on `sys`, the supervisor's on `ctl`. The
+slow path.
+
+On its start it says NEAT_OP_REPLICA_HELLO and repeats it until a NEAT_OP_WELCOME answers: the syscall server
+may just be
+restarting. All that comes before is for this incarnation or ignored; hearing something twice changes nothing.
+"""
+
+import array
+import json
+import os
+import socket
+import time
+from typing import Any
+
+from neat.boot import Boot
+from neat.replica import ss
+from neat.replica.core import Core
+from neat.shim.messages import MESSAGE_BYTES, REPLY, BadMessage, Message, Op
+from neat.shm.board import BoardWriter
+
+HELLO_AGAIN_S = 0.1
+BATCH = 64  # messages in one go; the rest after the next turn
+MAX_CTL = 4096
+ROWS_A_DATAGRAM = 200
+MAX_FDS = 4
+
+
+class Control:
+    def __init__(self, boot: Boot, core: Core, board: BoardWriter) -> None:
+        self.core = core
+        self.board = board
+        self.replica = boot.slot
+        self.incarnation = boot.incarnation
+        self.sys = socket.socket(fileno=boot.fds["sys"])
+        self.ctl = socket.socket(fileno=boot.fds["ctl"])
+        self.sys.setblocking(False)
+        self.ctl.setblocking(False)
+        self.stopping = False
+        self.ready = False
+        self.seq = 0
+        self.hello_at = 0.0
+        self.pids: dict[int, int] = {}  # app -> a process of it
+        self.rows: ss.Listing | None = None  # an answer that has not been sent to its end
+        self.tick()
+
+    def stop(self, *_signal: object) -> None:
+        self.stopping = True
+
+    def tick(self) -> None:
+        """Whatever is due: the hello again, the rest of a long answer."""
+        if not self.ready and time.monotonic() >= self.hello_at + HELLO_AGAIN_S:
+            self.hello_at = time.monotonic()
+            self.seq += 1
+            self._send(
+                Message(Op.REPLICA_HELLO, seq=self.seq, replica=self.replica, incarnation=self.incarnation)
+            )
+        if self.rows is not None:
+            self._send_rows()
+
+    def _send(self, message: Message) -> None:
+        try:
+            self.sys.send(message.pack())
+        except BlockingIOError:
+            # the syscall server does not read: it will ask again, or its successor will
+            self.core.drop_control()
+
+    def read_sys(self) -> None:
+        for _ in range(BATCH):
+            try:
+                data, ancillary, flags, _address = self.sys.recvmsg(
+                    MESSAGE_BYTES + 1, socket.CMSG_SPACE(MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return
+            fds = array.array("i")
+            for _level, _kind, payload in ancillary:
+                fds.frombytes(payload[: len(payload) & ~3])
+            left = list(fds)
+            try:
+                self._hear(Message.unpack(data), left)
+            except BadMessage:
+                self.core.drop_control()
+            finally:
+                for fd in left:
+                    os.close(fd)
+
+    def _hear(self, message: Message, fds: list[int]) -> None:
+        """Carry one message out. Descriptors that are taken over are taken out of `fds`."""
+        if message.incarnation not in (0, self.incarnation):
+            return  # to the one before us
+        if message.op == Op.WELCOME:
+            if message.seq == self.seq and not self.ready:
+                self._get_ready()
+        elif message.op == Op.APP_GONE:
+            self.core.app_gone(message.app)
+            self.pids.pop(message.app, None)
+        elif not fds:
+            raise BadMessage("no descriptor")
+        elif message.op == Op.ATTACH:
+            self.core.attach(message.app, fds[0], *message.u[:3])
+            self.pids[message.app] = message.u[3]
+        elif message.op == Op.CONNECT_VIA:
+            local, remote = message.local.pack(), message.remote.pack()
+            if self.core.connect(message.app, local, remote, message.options, message.u[0], fds[0]):
+                fds.pop(0)
+        elif message.op in (Op.ADD_LISTENER, Op.ADD_UDP):
+            self._add(message, fds)
+        else:
+            raise BadMessage(f"op {message.op}")
+
+    def _add(self, message: Message, fds: list[int]) -> None:
+        app, sock, bind_id, address = message.app, message.sock, message.bind_id, message.local.pack()
+        if message.op == Op.ADD_LISTENER:
+            backlog = max(message.backlog, 0)
+            error, taken = self.core.add_listener(
+                app, sock, bind_id, backlog, message.options, address, fds[0]
+            )
+        else:
+            error, taken = self.core.add_udp(app, sock, bind_id, message.options, address, fds[0])
+        if taken:
+            fds.pop(0)
+        self._send(Message(message.op, REPLY, message.seq, error, message.app, self.replica, bind_id=bind_id))
+
+    def _get_ready(self) -> None:
+        self.ready = True
+        self.board.running()
+        self._tell({"event": "ready"})
+
+    def _tell(self, message: dict[str, Any]) -> bool:
+        try:
+            self.ctl.send(json.dumps(message, separators=(",", ":")).encode())
+        except BlockingIOError:
+            return False
+        return True
+
+    def read_ctl(self) -> None:
+        for _ in range(BATCH):
+            try:
+                data = self.ctl.recv(MAX_CTL)
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            try:
+                message = json.loads(data)
+            except ValueError:
+                continue
+            if not isinstance(message, dict):
+                continue
+            if message.get("op") == "stop":
+                self.stop()
+            elif message.get("op") == "ss":
+                self.rows = ss.Listing(self.core, self.pids, message.get("seq", 0))
+                self._send_rows()
+
+    def _send_rows(self) -> None:
+        """As much of the answer as the socket takes; the rest at the next tick."""
+        while self.rows is not None:
+            if not self._tell(self.rows.datagram(ROWS_A_DATAGRAM)):
+                return
+            if not self.rows.advance():
+                self.rows = None

@@ -1,0 +1,252 @@
+# ruff: noqa: F821 - names without an import come from the sibling .pxd
+"""The replica as Python sees it: made from mapped segments and descriptors, asked to run, told what the
+control messages say.
+
+Between two calls of `run` nothing else touches the process's state: one thread, no locks.
+"""
+
+import cython
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import memcpy
+
+from neat.shim.messages import channel_bytes
+from neat.shm.segment import SegmentError, check
+
+REASONS = {"sys": 1, "ctl": 2, "lifeline": 4, "tick": 8}
+
+
+def read_address(packed, out):
+    if len(packed) != cython.sizeof(neat_addr):
+        raise ValueError("not a struct neat_addr")
+    memcpy(out, cython.cast("const char*", packed), cython.sizeof(neat_addr))
+    return 0
+
+
+def show_address(addr):
+    host = ".".join([str(addr.addr[i]) for i in range(4)])
+    return ("*" if host == "0.0.0.0" else host), addr.port
+
+
+class Core:
+    def __cinit__(self):
+        self.p = cython.cast("Process*", calloc(1, cython.sizeof(Process)))
+        if self.p == cython.NULL:
+            raise MemoryError
+        self.p.epoll = -1
+        for i in range(MAX_SHARED):
+            self.p.shared[i].fd = -1
+
+    @cython.locals(
+        settings=StackConfig, state_address=uintptr_t, board_address=uintptr_t, rx=uintptr_t, tx=uintptr_t
+    )
+    def __init__(self, boot, state, link, board, spin_us):
+        """`state`: mapped Segment; `link`: Link; `board`: BoardWriter. ValueError or OSError when something
+        does not fit."""
+        p = self.p
+        fds, config = boot.fds, boot.config
+        fill_config(cython.address(settings), config, boot.slot, boot.secret)
+        state_address, board_address, rx, tx = state.address, board.address, link.rx_address, link.tx_address
+        p.board = cython.cast("BoardPage*", board_address)
+        p.counters = cython.address(p.board.counters[REPLICA_COUNTERS_BASE])
+        p.stack = stack_create(
+            cython.address(settings), cython.cast("void*", state_address), state.size, monotonic_ns()
+        )
+        if p.stack == cython.NULL:
+            raise ValueError("the engine refused its settings or its state segment")
+        stack_use_counters(p.stack, p.board.counters)
+        if ring_attach_consumer(cython.address(p.rx), cython.cast("void*", rx), config.ring_bytes) < 0:
+            raise ValueError("the receive ring makes no sense")
+        if ring_attach_producer(cython.address(p.tx), cython.cast("void*", tx), config.ring_bytes) < 0:
+            raise ValueError("the transmit ring makes no sense")
+        self.max_connections = config.max_connections
+        p.endpoints = cython.cast("Endpoint*", calloc(self.max_connections, cython.sizeof(Endpoint)))
+        if p.endpoints == cython.NULL:
+            raise MemoryError
+        p.endpoint_count = self.max_connections
+        for i in range(self.max_connections):
+            p.endpoints[i].fd = p.endpoints[i].app_fd = p.endpoints[i].next = p.endpoints[i].queue = -1
+        p.replica = boot.slot
+        p.incarnation = boot.incarnation
+        p.bell = fds["bell"]
+        p.driver_bell = fds["bell.driver"]
+        p.spin_ns = spin_us * 1000
+        p.heartbeat_ns = config.heartbeat_ms * 800_000  # leaves room for a late wake-up
+        self.held = (state, link, board)
+        self._watch({"bell": WATCH_BELL, "sys": WATCH_SYS, "ctl": WATCH_CTL, "lifeline": WATCH_LIFELINE}, fds)
+        # The driver may have been told to sleep by a predecessor that did not ring.
+        doorbell_ring(p.driver_bell)
+
+    def _watch(self, kinds, fds):
+        p = self.p
+        p.epoll = epoll_create1(EPOLL_CLOEXEC)
+        if p.epoll < 0:
+            raise OSError("no epoll instance")
+        for name, kind in kinds.items():
+            status = watch(p.epoll, EPOLL_CTL_ADD, fds[name], EPOLLIN, watch_data(kind, 0, 0))
+            if status < 0:
+                raise OSError(-status, f"{name} cannot be watched")
+
+    def __dealloc__(self):
+        if self.p != cython.NULL:
+            if self.p.stack != cython.NULL:
+                stack_destroy(self.p.stack)
+            if self.p.epoll >= 0:
+                close(self.p.epoll)
+            free(self.p.endpoints)
+            free(self.p)
+
+    def run(self):
+        """Turn until Python is wanted: a bitmap of REASONS, at least every half heartbeat."""
+        p = self.p
+        with cython.nogil:
+            reasons: uint32_t = turns(p)
+        return reasons
+
+    def drop_control(self):
+        tally(self.p, COUNT_DROP_CONTROL)
+
+    @cython.locals(app=uint32_t, nsock=uint32_t, rx=uint32_t, tx=uint32_t, length=uint64_t, fd=cython.int)
+    def attach(self, app, fd, nsock, rx, tx):
+        """Map an application's segment. 0 or a positive errno; the descriptor stays the caller's."""
+        p = self.p
+        try:
+            if nsock == 0 or nsock > NEAT_MAX_SOCKS or not rx or not tx:
+                raise SegmentError("geometry")
+            length = channel_bytes(nsock, rx, tx)
+            check(fd, length)
+        except SegmentError:
+            tally(p, COUNT_CHANNELS_REFUSED)
+            return EINVAL
+        memory = mmap(cython.NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0)
+        if memory == MAP_FAILED:
+            tally(p, COUNT_CHANNELS_REFUSED)
+            return ENOMEM
+        status = channel_attach(p, app, memory, length, nsock, rx, tx)
+        if status < 0:
+            munmap(memory, length)
+            if status != -EEXIST:
+                tally(p, COUNT_CHANNELS_REFUSED)
+        return -status
+
+    @cython.locals(app=uint32_t)
+    def app_gone(self, app):
+        channel_orphan(self.p, app)
+
+    @cython.locals(
+        local=neat_addr,
+        app=uint32_t,
+        sock=uint32_t,
+        bind_id=uint32_t,
+        backlog=uint32_t,
+        flags=uint32_t,
+        fd=cython.int,
+    )
+    def add_listener(self, app, sock, bind_id, backlog, flags, address, fd):
+        """(positive errno or 0, whether fd was taken over)."""
+        read_address(address, cython.address(local))
+        self.p.now = monotonic_ns()
+        status = listener_add(self.p, app, sock, bind_id, backlog, flags, cython.address(local), fd)
+        return (-status if status < 0 else 0), status == 0
+
+    @cython.locals(
+        local=neat_addr, app=uint32_t, sock=uint32_t, bind_id=uint32_t, flags=uint32_t, fd=cython.int
+    )
+    def add_udp(self, app, sock, bind_id, flags, address, fd):
+        """(positive errno or 0, whether fd was taken over)."""
+        read_address(address, cython.address(local))
+        status = udp_add(self.p, app, sock, bind_id, flags, cython.address(local), fd)
+        return (-status if status < 0 else 0), status == 0
+
+    @cython.locals(
+        local=neat_addr,
+        remote=neat_addr,
+        app=uint32_t,
+        options=uint32_t,
+        fills=uint32_t,
+        fd=cython.int,
+        info=ConnInfo,
+    )
+    def connect(self, app, local_address, remote_address, options, fills, fd):
+        """Open a connection whose stack's end is `fd`, with so many fill messages in it.
+
+        True when fd was taken over; otherwise the application has been told.
+        """
+        p = self.p
+        read_address(local_address, cython.address(local))
+        read_address(remote_address, cython.address(remote))
+        p.now = monotonic_ns()
+        conn = stack_connect(p.stack, app, cython.address(local), cython.address(remote), options, p.now)
+        if conn < 0:
+            tally(p, COUNT_CONNECTS_FAILED)
+            tell_failed(p, fd, -conn)
+            return False
+        end = endpoint_of(p, conn)
+        if end.state != END_FREE:
+            endpoint_drop(p, end)
+        status = -ENOENT if stack_conn_info(p.stack, conn, cython.address(info)) < 0 else 0
+        if status == 0:
+            status = endpoint_open(p, conn, fd, END_CONNECTING)
+        if status < 0:
+            tally(p, COUNT_CONNECTS_FAILED)
+            tell_failed(p, fd, -status)
+            stack_close(p.stack, conn, p.now)
+            return False
+        end.app = app
+        end.sock = info.sock
+        end.generation = info.generation
+        lines = stack_sock(p.stack, app, info.sock)
+        if lines != cython.NULL:
+            exchange32(cython.address(lines.out_block), fills)
+        tell_connecting(p, end, cython.address(info.local))
+        return True
+
+    @cython.locals(conn=int32_t, info=ConnInfo)
+    def connection(self, conn):
+        """What `ss` shows of the connection in slot `conn`, as a dict, or None."""
+        p = self.p
+        if stack_conn_info(p.stack, conn, cython.address(info)) < 0:
+            return None
+        return {
+            "state": info.state,
+            "local": show_address(cython.address(info.local)),
+            "remote": show_address(cython.address(info.remote)),
+            "app": info.app,
+            "sock": info.sock,
+            "cwnd": info.cwnd,
+            "ssthresh": info.ssthresh,
+            "mss": info.mss,
+            "rtt_us": info.srtt_us,
+            "rto_us": info.rto_us,
+            "retransmits": info.retransmits,
+            "snd_wnd": info.snd_wnd,
+            "rcv_wnd": info.rcv_wnd,
+            "queues": self._queues(info.app, info.sock),
+        }
+
+    @cython.locals(app=uint32_t, sock=uint32_t)
+    def _queues(self, app, sock):
+        """(bytes to be read, bytes to be acknowledged). The application's words count, so they are
+        clamped."""
+        lines = stack_sock(self.p.stack, app, sock)
+        channel = channel_find(self.p, app)
+        if lines == cython.NULL or channel == cython.NULL:
+            return 0, 0
+        received = load64(cython.address(lines.rx_tail)) - load64(cython.address(lines.rx_head))
+        waiting = load64(cython.address(lines.tx_tail)) - load64(cython.address(lines.tx_head))
+        return (min(received, channel.rx_size), min(waiting, channel.tx_size))
+
+    def shared_sockets(self):
+        """(kind, local, app, sock, backlog, waiting for room) of each listening and UDP socket."""
+        p = self.p
+        return [
+            (
+                "udp" if p.shared[i].kind == NEAT_SOCK_UDP else "tcp",
+                show_address(cython.address(p.shared[i].local)),
+                p.shared[i].app,
+                p.shared[i].sock,
+                p.shared[i].backlog,
+                bool(p.shared[i].blocked),
+            )
+            for i in range(MAX_SHARED)
+            if p.shared[i].fd >= 0
+        ]

@@ -1,0 +1,31 @@
+"""What a replica process counts beside its engine. Their place in the board page is REPLICA_COUNTERS_BASE + the number.
+
+To add one: append it before REPLICA_COUNTERS. Its name for people is the rest in lower case.
+"""
+
+cdef enum:
+    REPLICA_COUNTERS_BASE = 320     # the engine's end before that
+
+cpdef enum ReplicaCounter:
+    COUNT_WAKEUPS                   # times that it slept and was woken
+    COUNT_DOORBELLS                 # doorbells of the driver that it rang
+    COUNT_RX_RING_BROKEN            # the driver broke the contract of the receive ring
+    COUNT_TX_RING_BROKEN
+    COUNT_RX_UNKNOWN_RECORD
+    COUNT_TX_RING_FULL              # turns that had to leave something unsent
+    COUNT_TOKENS_SENT
+    COUNT_ACCEPTS_SENT
+    COUNT_ACCEPT_QUEUE_FULL         # the listener's socket was full: handed over later
+    COUNT_ACCEPT_NO_FD              # no descriptor for a new connection: reset
+    COUNT_ACCEPT_NO_LISTENER        # its listener is closed: reset
+    COUNT_HANGUPS                   # connections whose last descriptor was closed
+    COUNT_RESETS_TOLD
+    COUNT_RINGS_PUNCHED             # memory of a socket's ring given back
+    COUNT_DROP_CONTROL              # messages of the syscall server that make no sense
+    COUNT_CHANNELS_REFUSED          # segments that could not be attached
+    COUNT_CONNECTS_FAILED           # at once: no port, no slot, no route
+    COUNT_LISTENERS                 # gauge
+    COUNT_UDP_SOCKETS               # gauge
+    COUNT_CHANNELS                  # gauge
+    COUNT_DESCRIPTORS               # gauge: stack's ends of connections
+    REPLICA_COUNTERS

@@ -1,0 +1,58 @@
+"""The stack's end of each connection's descriptor: tokens, hang-ups, resets, and memory given back. By connection index."""
+cimport cython
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from neat.replica.posix cimport (
+    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLRDHUP, O_CLOEXEC, SHUT_RDWR, SHUT_WR,
+    all_read, close, drain, pipe2, punch, send_with, shutdown, watch,
+)
+from neat.replica.counters cimport (
+    COUNT_DESCRIPTORS, COUNT_HANGUPS, COUNT_RESETS_TOLD, COUNT_RINGS_PUNCHED, COUNT_TOKENS_SENT,
+)
+from neat.replica.process cimport (
+    END_CLOSED, END_CONNECTING, END_FREE, END_HALF, END_HUNG, END_OPEN, END_QUEUED, END_WATCH, KEEP_RING_BYTES,
+    WATCH_ENDPOINT, Channel, Endpoint, Process, SharedEnd, gauge, tally, watch_data,
+)
+from neat.replica.channels cimport channel_find
+from neat.shim.channel cimport (
+    NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_MSG_MAGIC, neat_addr, neat_msg, neat_rx_offset, neat_sock, neat_tx_offset,
+)
+from neat.shm.atomic cimport exchange32, load32, load64
+from neat.stack.engine cimport (
+    EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_WRITABLE, Event, stack_close, stack_sock,
+)
+
+cdef enum:
+    MAX_FILLS = 16                  # fill messages taken out at a time: an honest client core sends one or two
+
+# The entry of `conn`, NULL if there is no such slot.
+cdef Endpoint* endpoint_of(Process* p, int32_t conn) noexcept nogil
+# Take `fd` as the stack's end of `conn` and watch it. -errno; the caller keeps fd then.
+cdef int endpoint_open(Process* p, int32_t conn, int fd, uint8_t state) noexcept nogil
+cdef void endpoint_drop(Process* p, Endpoint* end) noexcept nogil
+# What the engine has to say about a connection that has a descriptor (accepts are listeners.py's).
+cdef void endpoint_event(Process* p, Event* event) noexcept nogil
+# What epoll has to say.
+cdef void endpoint_hangup(Process* p, uint32_t conn, uint32_t serial, uint32_t events) noexcept nogil
+# "Look at the rings": one token, unless one is on its way.
+cdef void send_token(Process* p, neat_sock* sock, int fd) noexcept nogil
+# Make the descriptor writable again.
+cdef void take_fills(neat_sock* sock, int fd) noexcept nogil
+# Leave the accept queue, if it is in one.
+cdef void unqueue(Process* p, Endpoint* end) noexcept nogil
+# A message about this socket of this replica.
+cdef void compose(Process* p, neat_msg* message, uint16_t op, uint32_t app, uint32_t sock, uint32_t generation) noexcept nogil
+# Say NEAT_EV_CONNECTING or NEAT_EV_FAILED on a connecting socket's descriptor.
+@cython.locals(message=neat_msg)
+cdef void tell_connecting(Process* p, Endpoint* end, const neat_addr* local) noexcept nogil
+@cython.locals(message=neat_msg)
+cdef void tell_failed(Process* p, int fd, int error) noexcept nogil
+
+# Parts of the above.
+cdef void peer_closed(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil
+cdef void hang_up(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil
+@cython.locals(ends="int[2]")
+cdef void reset(Process* p, int32_t conn, Endpoint* end, neat_sock* sock, int error) noexcept nogil
+cdef void application_gone(Process* p, int32_t conn, Endpoint* end) noexcept nogil
+cdef void give_back(Process* p, uint32_t app, uint32_t sock) noexcept nogil
+cdef void punch_ring(Process* p, uint8_t* ring, uint64_t size, uint64_t touched) noexcept nogil

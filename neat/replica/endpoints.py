@@ -1,0 +1,227 @@
+# ruff: noqa: F821 - names without an import come from the sibling .pxd
+"""The stack's end of each connection's descriptor. What the application's poll sees of each step:
+ARCHITECTURE.md, "Sockets".
+
+Invariants:
+1. an endpoint has a descriptor in every state but END_FREE and END_CLOSED;
+2. stack_close is called once for each connection that got this far, when the last copy of the application's
+end is gone;
+3. one message, the canary, stays unread in the stack's end, so whatever closes it without a farewell reads
+as a reset.
+"""
+
+import cython
+from cython.cimports.libc.string import memset
+
+GONE = cython.declare(cython.uint, EPOLLHUP | EPOLLERR)
+
+
+def endpoint_of(p, conn):
+    if conn < 0 or cython.cast(cython.uint, conn) >= p.endpoint_count:
+        return cython.NULL
+    return cython.address(p.endpoints[conn])
+
+
+def endpoint_open(p, conn, fd, state):
+    end = endpoint_of(p, conn)
+    p.serial += 1
+    status = watch(
+        p.epoll, EPOLL_CTL_ADD, fd, EPOLLRDHUP | EPOLLET, watch_data(WATCH_ENDPOINT, p.serial, conn)
+    )
+    if status < 0:
+        return status
+    end.fd = fd
+    end.serial = p.serial
+    end.state = state
+    gauge(p, COUNT_DESCRIPTORS, 1)
+    return 0
+
+
+def endpoint_drop(p, end):
+    """Close what it has; events that are still on their way become stale."""
+    unqueue(p, end)
+    if end.fd >= 0:
+        close(end.fd)
+        end.fd = -1
+        gauge(p, COUNT_DESCRIPTORS, -1)
+    if end.app_fd >= 0:
+        close(end.app_fd)
+        end.app_fd = -1
+    p.serial += 1
+    end.serial = p.serial
+    end.state = END_CLOSED
+
+
+def send_token(p, sock, fd):
+    if exchange32(cython.address(sock.in_token), 1) == 0:
+        send_with(fd, b"t", 1, -1)
+        tally(p, COUNT_TOKENS_SENT)
+
+
+def take_fills(sock, fd):
+    if load32(cython.address(sock.out_block)) == 0:
+        return
+    fills = exchange32(cython.address(sock.out_block), 0)
+    drain(fd, MAX_FILLS if fills > MAX_FILLS else fills)
+
+
+def endpoint_event(p, event):
+    end = endpoint_of(p, event.conn)
+    if end == cython.NULL:
+        return
+    if end.state != END_FREE and end.generation == event.generation and end.app == event.app:
+        kinds = event.kinds
+        sock = stack_sock(p.stack, event.app, event.sock)
+        if end.state == END_QUEUED:
+            # What it waits for is signalled when it is handed over.
+            if kinds & EV_RESET:
+                application_gone(p, event.conn, end)
+        elif end.fd >= 0 and end.state < END_HUNG and sock != cython.NULL:
+            if kinds & EV_CONNECTED and end.state == END_CONNECTING:
+                end.state = END_OPEN
+            if kinds & EV_READABLE:
+                send_token(p, sock, end.fd)
+            if kinds & (EV_WRITABLE | EV_CONNECTED):
+                take_fills(sock, end.fd)
+            if kinds & EV_RESET:
+                reset(p, event.conn, end, sock, event.error)
+            elif kinds & EV_CLOSED:
+                hang_up(p, end, sock)
+            elif kinds & EV_RDHUP:
+                peer_closed(p, end, sock)
+    if event.kinds & EV_FREED:
+        if end.state != END_FREE:
+            endpoint_drop(p, end)
+            end.state = END_FREE
+        give_back(p, event.app, event.sock)
+
+
+def peer_closed(p, end, sock):
+    """The peer's FIN: end of file for the application.
+
+    The farewell is a message that the client core never reads (it reads one for each token): while it is
+    unread, the
+    application's end lives. After our own shutdown nothing else would tell.
+    """
+    if end.state != END_OPEN:
+        return
+    send_token(p, sock, end.fd)
+    send_with(end.fd, b"f", 1, -1)
+    shutdown(end.fd, SHUT_WR)
+    end.state = END_HALF
+
+
+def hang_up(p, end, sock):
+    """Both directions are over in order: POLLHUP without an error."""
+    take_fills(sock, end.fd)
+    peer_closed(p, end, sock)
+    shutdown(end.fd, SHUT_RDWR)
+    end.state = END_HUNG
+
+
+def reset(p, conn, end, sock, error):
+    """POLLERR and ECONNRESET, by closing the stack's end over its canary.
+
+    What was received before can still be read, so the socket stays until the application's end is gone. To
+    know that, the
+    replica leaves the write end of a pipe in the application's queue: it goes when the queue does.
+    """
+    tally(p, COUNT_RESETS_TOLD)
+    if end.state == END_CONNECTING:
+        tell_failed(p, end.fd, error)
+        application_gone(p, conn, end)
+        return
+    if end.state != END_OPEN or pipe2(ends, O_CLOEXEC) < 0:
+        application_gone(p, conn, end)
+        return
+    send_token(p, sock, end.fd)
+    status = send_with(end.fd, b"w", 1, ends[1])
+    close(ends[1])
+    endpoint_drop(p, end)
+    if status < 0 or endpoint_open(p, conn, ends[0], END_WATCH) < 0:
+        close(ends[0])
+        application_gone(p, conn, end)
+
+
+def application_gone(p, conn, end):
+    """The application's end is closed, or no longer matters."""
+    endpoint_drop(p, end)
+    stack_close(p.stack, conn, p.now)
+
+
+def endpoint_hangup(p, conn, serial, events):
+    end = endpoint_of(p, cython.cast(int32_t, conn))
+    if end == cython.NULL or end.fd < 0 or (end.serial & 0xFFFFFF) != serial or not events & GONE:
+        return
+    if end.state == END_HUNG and not events & EPOLLERR and not all_read(end.fd):
+        return  # our own shutdown: the farewell is still unread
+    tally(p, COUNT_HANGUPS)
+    application_gone(p, cython.cast(int32_t, conn), end)
+
+
+def unqueue(p, end):
+    if end.queue < 0:
+        return
+    listener = cython.address(p.shared[end.queue])
+    conn = cython.cast(int32_t, end - p.endpoints)
+    before = cython.declare(int32_t, -1)
+    here = listener.first
+    while here >= 0 and here != conn:
+        before = here
+        here = p.endpoints[here].next
+    if here == conn:
+        if before < 0:
+            listener.first = end.next
+        else:
+            p.endpoints[before].next = end.next
+        if listener.last == conn:
+            listener.last = before
+    end.queue = -1
+    end.next = -1
+
+
+def compose(p, message, op, app, sock, generation):
+    memset(message, 0, cython.sizeof(neat_msg))
+    message.magic = NEAT_MSG_MAGIC
+    message.op = op
+    message.app = app
+    message.replica = p.replica
+    message.incarnation = p.incarnation
+    message.sock = sock
+    message.generation = generation
+
+
+def tell_connecting(p, end, local):
+    compose(p, cython.address(message), NEAT_EV_CONNECTING, end.app, end.sock, end.generation)
+    message.local = local[0]
+    send_with(end.fd, cython.address(message), cython.sizeof(neat_msg), -1)
+
+
+def tell_failed(p, fd, error):
+    compose(p, cython.address(message), NEAT_EV_FAILED, 0, 0, 0)
+    message.error = error
+    send_with(fd, cython.address(message), cython.sizeof(neat_msg), -1)
+
+
+def give_back(p, app, sock):
+    """Memory of a freed socket's rings, beyond what the next one will surely use."""
+    channel = channel_find(p, app)
+    if channel == cython.NULL or sock >= channel.nsock:
+        return
+    lines = stack_sock(p.stack, app, sock)
+    if lines == cython.NULL:
+        return
+    rx = channel.memory + neat_rx_offset(channel.nsock, channel.rx_size, channel.tx_size, sock)
+    tx = channel.memory + neat_tx_offset(channel.nsock, channel.rx_size, channel.tx_size, sock)
+    punch_ring(p, rx, channel.rx_size, load64(cython.address(lines.rx_tail)))
+    punch_ring(p, tx, channel.tx_size, load64(cython.address(lines.tx_tail)))
+
+
+def punch_ring(p, ring, size, touched):
+    """`touched` is the application's word: it can only decide how much of its own ring is given back."""
+    if touched > size:
+        touched = size
+    touched = (touched + 4095) & ~cython.cast(uint64_t, 4095)
+    if touched > KEEP_RING_BYTES and touched <= size:
+        punch(ring + KEEP_RING_BYTES, touched - KEEP_RING_BYTES)
+        tally(p, COUNT_RINGS_PUNCHED)

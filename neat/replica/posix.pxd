@@ -1,0 +1,127 @@
+"""The few system calls that the replica makes from compiled code: unix socketpairs, epoll, sleeping. All return -errno."""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef extern from * nogil:
+    """
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <stdint.h>
+    #include <string.h>
+    #include <sys/epoll.h>
+    #include <sys/ioctl.h>
+    #include <sys/mman.h>
+    #include <sys/socket.h>
+    #include <sys/uio.h>
+    #include <linux/sockios.h>
+    #include <time.h>
+    #include <unistd.h>
+
+    /* A connection's pair: ends[0] the stack's, ends[1] the application's, which has sent its canary. */
+    static inline int neat_make_pair(int ends[2]) {
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+            return -errno;
+        if (send(ends[1], "c", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1) {
+            int error = errno;
+            close(ends[0]);
+            close(ends[1]);
+            return -error;
+        }
+        return 0;
+    }
+
+    /* One datagram, with a descriptor beside it unless fd is -1. */
+    static inline int neat_send(int to, const void *data, size_t length, int fd) {
+        struct iovec part = {(void *)data, length};
+        union { struct cmsghdr align; char room[CMSG_SPACE(sizeof(int))]; } control;
+        struct msghdr message;
+        memset(&message, 0, sizeof message);
+        message.msg_iov = &part;
+        message.msg_iovlen = 1;
+        if (fd >= 0) {
+            memset(&control, 0, sizeof control);
+            message.msg_control = &control;
+            message.msg_controllen = sizeof control.room;
+            struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+            c->cmsg_level = SOL_SOCKET;
+            c->cmsg_type = SCM_RIGHTS;
+            c->cmsg_len = CMSG_LEN(sizeof(int));
+            memcpy(CMSG_DATA(c), &fd, sizeof(int));
+        }
+        return sendmsg(to, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+    }
+
+    /* Take up to `count` messages out; how many there were. */
+    static inline int neat_drain(int fd, int count) {
+        char byte[8];
+        int taken = 0;
+        while (taken < count && recv(fd, byte, sizeof byte, MSG_DONTWAIT) > 0)
+            taken++;
+        return taken;
+    }
+
+    /* Whether nothing that we sent is unread at the other end; true, too, when that end is gone. */
+    static inline int neat_all_read(int fd) {
+        int bytes = 0;
+        return ioctl(fd, SIOCOUTQ, &bytes) < 0 || bytes == 0;
+    }
+
+    static inline int neat_watch(int epoll, int op, int fd, uint32_t events, uint64_t data) {
+        struct epoll_event event;
+        memset(&event, 0, sizeof event);
+        event.events = events;
+        event.data.u64 = data;
+        return epoll_ctl(epoll, op, fd, &event) < 0 ? -errno : 0;
+    }
+
+    /* timeout in ns; 0 returns at once. */
+    static inline int neat_wait(int epoll, struct epoll_event *events, int count, int64_t timeout) {
+        struct timespec at = {timeout / 1000000000, timeout % 1000000000};
+        int n = timeout ? epoll_pwait2(epoll, events, count, &at, NULL) : epoll_wait(epoll, events, count, 0);
+        if (n < 0 && errno == ENOSYS)
+            n = epoll_wait(epoll, events, count, (int)((timeout + 999999) / 1000000));
+        return n < 0 ? -errno : n;
+    }
+
+    static inline uint64_t neat_now(void) {
+        struct timespec at;
+        clock_gettime(CLOCK_MONOTONIC, &at);
+        return (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
+    }
+
+    /* Give the memory of a shared mapping back; it reads as zeros from then on. */
+    static inline int neat_punch(void *memory, uint64_t length) {
+        return madvise(memory, length, MADV_REMOVE) < 0 ? -errno : 0;
+    }
+
+    #if defined(__x86_64__)
+    #define neat_relax() __builtin_ia32_pause()
+    #else
+    #define neat_relax() __asm__ volatile("yield")
+    #endif
+    """
+    int make_pair "neat_make_pair"(int* ends) noexcept
+    int send_with "neat_send"(int to, const void* data, size_t length, int fd) noexcept
+    int drain "neat_drain"(int fd, int count) noexcept
+    bint all_read "neat_all_read"(int fd) noexcept
+    int watch "neat_watch"(int epoll, int op, int fd, uint32_t events, uint64_t data) noexcept
+    int wait_events "neat_wait"(int epoll, epoll_event* events, int count, int64_t timeout) noexcept
+    uint64_t monotonic_ns "neat_now"() noexcept
+    int punch "neat_punch"(void* memory, uint64_t length) noexcept
+    void relax "neat_relax"() noexcept
+
+    int pipe2(int* ends, int flags) noexcept
+    int close(int fd) noexcept
+    int shutdown(int fd, int how) noexcept
+    ssize_t read(int fd, void* buffer, size_t length) noexcept
+    ssize_t write(int fd, const void* buffer, size_t length) noexcept
+    int epoll_create1(int flags) noexcept
+
+    ctypedef union epoll_data_t:
+        uint64_t u64
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    const int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
+    const uint32_t EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP, EPOLLET
+    const int O_CLOEXEC, SHUT_RD, SHUT_WR, SHUT_RDWR
+    const int errno

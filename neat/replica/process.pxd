@@ -1,0 +1,102 @@
+"""What a replica process holds beside its engine: private memory, one of each for each process. Layouts only.
+
+An Endpoint is the stack's end of one connection's descriptor (ARCHITECTURE.md, "Sockets"); a SharedEnd that of a listening or
+UDP socket, which all replicas have; a Channel an application's segment as it is mapped here.
+"""
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from neat.shim.channel cimport neat_addr
+from neat.shm.board cimport BoardPage
+from neat.shm.ring cimport Ring
+from neat.stack.engine cimport Stack
+
+cdef enum:
+    MAX_CHANNELS = 256              # applications at one time
+    MAX_SHARED = 512                # listening and UDP sockets at one time
+    SHARED_INDEXES = 256            # NEAT_SHARED_SOCKS, as a constant that sizes an array
+    KEEP_RING_BYTES = 32768         # of a freed socket's ring: what was touched beyond is given back
+
+cdef enum EndpointState:
+    END_FREE = 0
+    END_QUEUED = 1                  # established, waits for room in the listener's queue
+    END_CONNECTING = 2
+    END_OPEN = 3
+    END_HALF = 4                    # the peer's FIN was passed on: shutdown(SHUT_WR)
+    END_HUNG = 5                    # both directions over: shutdown(SHUT_RDWR)
+    END_WATCH = 6                   # reset: the stack's end is closed; `fd` is a pipe that tells when the application's is
+    END_CLOSED = 7                  # no descriptor any more: the engine has been told, EV_FREED will follow
+
+cdef struct Endpoint:               # by index of the connection slot
+    int32_t fd
+    int32_t app_fd                  # the application's end, while it waits in the accept queue; -1
+    uint32_t app, sock, generation
+    uint32_t serial                 # of `fd`: an epoll event that carries another one is stale
+    int32_t next                    # next in the accept queue
+    int16_t queue                   # the listener's place in `shared` while it is queued there, -1
+    uint8_t state                   # EndpointState
+
+cdef struct SharedEnd:
+    int32_t fd                      # -1: unused
+    uint32_t kind                   # NEAT_SOCK_LISTENER or NEAT_SOCK_UDP
+    uint32_t app, sock, bind_id, backlog
+    uint32_t serial
+    int32_t first, last             # accept queue: connections that wait for room in the socket
+    bint blocked                    # EPOLLOUT is awaited
+    neat_addr local
+
+cdef struct Channel:
+    uint32_t app
+    bint used
+    bint orphan                     # its application is gone; goes when its last socket does
+    uint8_t* memory
+    uint64_t bytes
+    uint32_t nsock, rx_size, tx_size
+    int16_t shared[SHARED_INDEXES]  # index into `shared`, -1
+
+cdef enum WatchKind:                # upper byte of an epoll event's data; below it the serial (24 bits) and an index (32 bits)
+    WATCH_BELL = 1
+    WATCH_SYS = 2
+    WATCH_CTL = 3
+    WATCH_LIFELINE = 4
+    WATCH_ENDPOINT = 5
+    WATCH_SHARED = 6
+
+cdef enum Reason:                   # why the loop returns to Python: a bitmap
+    REASON_SYS = 1
+    REASON_CTL = 2
+    REASON_LIFELINE = 4
+    REASON_TICK = 8
+
+cdef struct Process:
+    Stack* stack
+    BoardPage* board
+    uint64_t* counters              # ReplicaCounter, in the board page
+    Ring rx, tx
+    int epoll, bell, driver_bell
+    uint32_t replica
+    uint64_t incarnation
+    uint64_t now                    # of this turn
+    uint64_t spin_ns, heartbeat_ns
+    uint64_t polled_at              # when epoll was asked last
+    uint64_t woke_at
+    uint64_t returned_at            # when Python had its turn last
+    uint32_t reasons
+    bint tx_blocked                 # the transmit ring was full
+    Endpoint* endpoints             # [max_connections]
+    uint32_t endpoint_count
+    uint32_t serial
+    SharedEnd shared[MAX_SHARED]
+    Channel channels[MAX_CHANNELS]
+    uint32_t channels_end           # one beyond the last used
+
+cdef inline void tally(Process* p, uint32_t counter) noexcept nogil:
+    p.counters[counter] += 1
+
+cdef inline void gauge(Process* p, uint32_t counter, int64_t change) noexcept nogil:
+    p.counters[counter] += <uint64_t>change
+
+# For what is said once.
+cdef inline void note(Process* p, uint32_t counter) noexcept nogil:
+    p.counters[counter] = 1
+
+cdef inline uint64_t watch_data(uint32_t kind, uint32_t serial, uint32_t index) noexcept nogil:
+    return (<uint64_t>kind << 56) | (<uint64_t>(serial & 0xFFFFFF) << 32) | index

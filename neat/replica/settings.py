@@ -1,0 +1,54 @@
+# ruff: noqa: F821 - names without an import come from the sibling .pxd
+"""A stack's settings as the engine takes them."""
+
+import cython
+from cython.cimports.libc.string import memset
+
+from neat.shm.segment import page_align
+
+# Ports for connect() without bind. A replica's are those with p % REPLICA_SLOTS == slot, however many
+# replicas there are: a port never changes its class. bind() to port 0 takes from 61000 on.
+EPHEMERAL = (32768, 60999)
+REPLICA_SLOTS = 16
+
+
+def fill_config(out, config, slot, secret):
+    key = bytes.fromhex(secret)
+    if len(key) != 32:
+        raise ValueError(f"the secret has {len(key)} bytes instead of 32")
+    memset(out, 0, cython.sizeof(StackConfig))
+    address, gateway, mac = (
+        config.interface.ip.packed,
+        bytes(map(int, config.gateway.split("."))),
+        config.mac_bytes(),
+    )
+    for i in range(4):
+        out.address[i] = address[i]
+        out.gateway[i] = gateway[i]
+    for i in range(6):
+        out.mac[i] = mac[i]
+    for i in range(32):
+        out.secret[i] = key[i]
+    out.prefix = config.interface.network.prefixlen
+    out.mtu = config.mtu
+    out.replica = slot
+    out.replicas = REPLICA_SLOTS
+    out.port_low, out.port_high = EPHEMERAL
+    out.max_connections = config.max_connections
+    out.max_listeners = config.max_listeners
+    out.max_udp = config.max_udp
+    out.offloads = OFFLOAD_CSUM | OFFLOAD_TSO4 if config.offload else 0
+    out.time_wait_ms = config.time_wait_ms
+    out.min_rto_ms = config.min_rto_ms
+    out.max_rto_ms = config.max_rto_ms
+    out.delayed_ack_ms = config.delayed_ack_ms
+    out.syn_retries = config.syn_retries
+    out.data_retries = config.data_retries
+    return 0
+
+
+@cython.locals(settings=StackConfig)
+def state_bytes(config):
+    """Size of the state segment of a replica with these settings."""
+    fill_config(cython.address(settings), config, 0, "00" * 32)
+    return page_align(stack_state_bytes(cython.address(settings)))

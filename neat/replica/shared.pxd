@@ -1,0 +1,55 @@
+"""The stack's ends of listening and UDP sockets, which every replica has, and the way of connections to accept()."""
+cimport cython
+from libc.stdint cimport int16_t, int32_t, uint32_t, uint64_t
+
+from neat.replica.channels cimport channel_find, channel_reap
+from neat.replica.counters cimport (
+    COUNT_ACCEPT_NO_FD, COUNT_ACCEPT_NO_LISTENER, COUNT_ACCEPT_QUEUE_FULL, COUNT_ACCEPTS_SENT, COUNT_LISTENERS,
+    COUNT_UDP_SOCKETS,
+)
+from neat.replica.endpoints cimport (
+    application_gone, compose, endpoint_drop, endpoint_of, endpoint_open, peer_closed, send_token, take_fills, unqueue,
+)
+from neat.replica.posix cimport (
+    EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT, EPOLLRDHUP, close, make_pair, send_with, watch,
+)
+from neat.replica.process cimport (
+    END_FREE, END_OPEN, END_QUEUED, MAX_SHARED, SHARED_INDEXES, WATCH_SHARED, Channel, Endpoint, Process, SharedEnd,
+    gauge, tally, watch_data,
+)
+from neat.shim.channel cimport (
+    NEAT_EV_ACCEPT, NEAT_EV_REPLICA, NEAT_REQ_ABORT, NEAT_SOCK_LISTENER, NEAT_SOCK_UDP, NEAT_ST_RDHUP, neat_addr, neat_msg,
+)
+from neat.shm.atomic cimport fetch_or32, load32, load64
+from neat.stack.engine cimport (
+    EV_FREED, EV_READABLE, EV_RESET, EV_WRITABLE, ConnInfo, Event, stack_conn_info, stack_listen,
+    stack_set_backlog, stack_sock, stack_udp_bind, stack_udp_unbind, stack_unlisten,
+)
+
+cdef SharedEnd* shared_find(Process* p, uint32_t app, uint32_t sock) noexcept nogil
+# A listening socket of `app` under index `sock`; takes fd over when it returns 0. A known bind_id: its backlog changes,
+# and fd stays the caller's (returns 1). -errno.
+cdef int listener_add(Process* p, uint32_t app, uint32_t sock, uint32_t bind_id, uint32_t backlog, uint32_t flags, const neat_addr* local, int fd) noexcept nogil
+# A UDP socket; likewise. Says NEAT_EV_REPLICA on it.
+@cython.locals(message=neat_msg)
+cdef int udp_add(Process* p, uint32_t app, uint32_t sock, uint32_t bind_id, uint32_t flags, const neat_addr* local, int fd) noexcept nogil
+# EV_ACCEPT: hand the connection over, or queue it until there is room.
+cdef void accept_event(Process* p, Event* event) noexcept nogil
+cdef void udp_event(Process* p, Event* event) noexcept nogil
+# What epoll has to say: the application's end is gone, or there is room.
+cdef void shared_ready(Process* p, uint32_t index, uint32_t serial, uint32_t events) noexcept nogil
+# All that an application had: its channel is about to go.
+cdef void shared_drop_app(Process* p, uint32_t app) noexcept nogil
+
+# Parts of the above.
+cdef int32_t shared_place(Process* p, Channel* channel, uint32_t app, uint32_t sock) noexcept nogil
+cdef int shared_open(Process* p, int32_t place, Channel* channel, uint32_t kind, uint32_t sock, uint32_t bind_id, const neat_addr* local, int fd) noexcept nogil
+cdef void shared_close(Process* p, SharedEnd* end) noexcept nogil
+cdef void refuse(Process* p, int32_t conn, Endpoint* end) noexcept nogil
+@cython.locals(ends="int[2]")
+cdef bint pair_up(Process* p, int32_t conn, Endpoint* end) noexcept nogil
+@cython.locals(info=ConnInfo, message=neat_msg)
+cdef int offer(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noexcept nogil
+cdef void settle(Process* p, Endpoint* end) noexcept nogil
+cdef void serve_queue(Process* p, SharedEnd* listener) noexcept nogil
+cdef void await_room(Process* p, SharedEnd* listener, bint wanted) noexcept nogil

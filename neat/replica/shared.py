@@ -1,0 +1,249 @@
+# ruff: noqa: F821 - names without an import come from the sibling .pxd
+"""The stack's ends of listening and UDP sockets, which every replica has, and the way of connections to
+accept().
+
+The queue of a listener's unix socket is the accept queue. When it is full, connections wait here, first come
+first served;
+only the first of them has its pair already.
+"""
+
+import cython
+from cython.cimports.libc.errno import EAGAIN, EEXIST, EINVAL, ENOENT, ENOSPC
+
+
+def shared_find(p, app, sock):
+    channel = channel_find(p, app)
+    if channel == cython.NULL or sock >= SHARED_INDEXES or channel.shared[sock] < 0:
+        return cython.NULL
+    return cython.address(p.shared[channel.shared[sock]])
+
+
+def shared_place(p, channel, app, sock):
+    """A free entry for this socket, or -errno."""
+    if channel == cython.NULL:
+        return -ENOENT
+    if sock >= SHARED_INDEXES:
+        return -EINVAL
+    if channel.shared[sock] >= 0:
+        return -EEXIST
+    for i in range(MAX_SHARED):
+        if p.shared[i].fd < 0:
+            return i
+    return -ENOSPC
+
+
+def shared_open(p, place, channel, kind, sock, bind_id, local, fd):
+    end = cython.address(p.shared[place])
+    p.serial += 1
+    status = watch(
+        p.epoll, EPOLL_CTL_ADD, fd, EPOLLRDHUP | EPOLLET, watch_data(WATCH_SHARED, p.serial, place)
+    )
+    if status < 0:
+        return status
+    end.fd = fd
+    end.serial = p.serial
+    end.kind = kind
+    end.app = channel.app
+    end.sock = sock
+    end.bind_id = bind_id
+    end.local = local[0]
+    end.first = -1
+    end.last = -1
+    end.blocked = False
+    channel.shared[sock] = place
+    return 0
+
+
+def listener_add(p, app, sock, bind_id, backlog, flags, local, fd):
+    channel = channel_find(p, app)
+    known = shared_find(p, app, sock)
+    if known != cython.NULL and known.bind_id == bind_id and known.kind == NEAT_SOCK_LISTENER:
+        known.backlog = backlog
+        status = stack_set_backlog(p.stack, app, sock, backlog)
+        return status if status < 0 else 1
+    place = shared_place(p, channel, app, sock)
+    if place < 0:
+        return place
+    status = stack_listen(p.stack, app, sock, local, backlog, flags)
+    if status < 0:
+        return status
+    status = shared_open(p, place, channel, NEAT_SOCK_LISTENER, sock, bind_id, local, fd)
+    if status < 0:
+        stack_unlisten(p.stack, app, sock, p.now)
+        return status
+    p.shared[place].backlog = backlog
+    gauge(p, COUNT_LISTENERS, 1)
+    return 0
+
+
+def udp_add(p, app, sock, bind_id, flags, local, fd):
+    channel = channel_find(p, app)
+    known = shared_find(p, app, sock)
+    if known != cython.NULL and known.bind_id == bind_id and known.kind == NEAT_SOCK_UDP:
+        return 1
+    place = shared_place(p, channel, app, sock)
+    if place < 0:
+        return place
+    status = stack_udp_bind(p.stack, app, sock, local, flags)
+    if status < 0:
+        return status
+    status = shared_open(p, place, channel, NEAT_SOCK_UDP, sock, bind_id, local, fd)
+    if status < 0:
+        stack_udp_unbind(p.stack, app, sock)
+        return status
+    gauge(p, COUNT_UDP_SOCKETS, 1)
+    compose(p, cython.address(message), NEAT_EV_REPLICA, app, sock, 0)
+    message.bind_id = bind_id
+    send_with(fd, cython.address(message), cython.sizeof(neat_msg), -1)
+    return 0
+
+
+def udp_event(p, event):
+    end = shared_find(p, event.app, event.sock)
+    sock = stack_sock(p.stack, event.app, event.sock)
+    if end == cython.NULL or sock == cython.NULL or end.kind != NEAT_SOCK_UDP:
+        return
+    if event.kinds & EV_READABLE:
+        send_token(p, sock, end.fd)
+    if event.kinds & EV_WRITABLE:
+        take_fills(sock, end.fd)
+
+
+def accept_event(p, event):
+    end = endpoint_of(p, event.conn)
+    if end == cython.NULL or event.kinds & EV_FREED:
+        return
+    if end.state != END_FREE:
+        endpoint_drop(p, end)
+    end.app = event.app
+    end.sock = event.sock
+    end.generation = event.generation
+    listener = shared_find(p, event.app, event.listener_sock)
+    if listener == cython.NULL or listener.kind != NEAT_SOCK_LISTENER or event.kinds & EV_RESET:
+        tally(p, COUNT_ACCEPT_NO_LISTENER)
+        refuse(p, event.conn, end)
+        return
+    if listener.blocked or offer(p, event.conn, end, listener) == -EAGAIN:
+        tally(p, COUNT_ACCEPT_QUEUE_FULL)
+        end.state = END_QUEUED
+        end.queue = cython.cast("int16_t", listener - p.shared)
+        if listener.last < 0:
+            listener.first = event.conn
+        else:
+            p.endpoints[listener.last].next = event.conn
+        listener.last = event.conn
+        await_room(p, listener, True)
+
+
+def refuse(p, conn, end):
+    """Reset a connection that no application will ever see."""
+    sock = stack_sock(p.stack, end.app, end.sock)
+    if sock != cython.NULL:
+        fetch_or32(cython.address(sock.request), NEAT_REQ_ABORT)
+    application_gone(p, conn, end)
+
+
+def pair_up(p, conn, end):
+    if make_pair(ends) < 0:
+        return False
+    if endpoint_open(p, conn, ends[0], END_QUEUED) < 0:
+        close(ends[0])
+        close(ends[1])
+        return False
+    end.app_fd = ends[1]
+    return True
+
+
+def offer(p, conn, end, listener):
+    """Send the application its end. 0 when the matter is settled, -EAGAIN when the socket's queue is full."""
+    if end.app_fd < 0 and not pair_up(p, conn, end):
+        tally(p, COUNT_ACCEPT_NO_FD)
+        refuse(p, conn, end)
+        return 0
+    if stack_conn_info(p.stack, conn, cython.address(info)) < 0:
+        endpoint_drop(p, end)
+        return 0
+    compose(p, cython.address(message), NEAT_EV_ACCEPT, end.app, end.sock, end.generation)
+    message.bind_id = listener.bind_id
+    message.local = info.local
+    message.remote = info.remote
+    status = send_with(listener.fd, cython.address(message), cython.sizeof(neat_msg), end.app_fd)
+    if status == -EAGAIN:
+        return status
+    if status < 0:
+        # The listener is closed, or too many descriptors are on their way (ETOOMANYREFS).
+        tally(p, COUNT_ACCEPT_NO_FD)
+        refuse(p, conn, end)
+        return 0
+    close(end.app_fd)
+    end.app_fd = -1
+    unqueue(p, end)
+    end.state = END_OPEN
+    tally(p, COUNT_ACCEPTS_SENT)
+    settle(p, end)
+    return 0
+
+
+def settle(p, end):
+    """Signal what came while it waited: data, or the peer's FIN."""
+    sock = stack_sock(p.stack, end.app, end.sock)
+    if sock == cython.NULL:
+        return
+    if load64(cython.address(sock.rx_tail)) != 0:
+        send_token(p, sock, end.fd)
+    if load32(cython.address(sock.status)) & NEAT_ST_RDHUP:
+        peer_closed(p, end, sock)
+
+
+def await_room(p, listener, wanted):
+    if listener.blocked == wanted:
+        return
+    listener.blocked = wanted
+    index = cython.cast(uint32_t, listener - p.shared)
+    events = EPOLLRDHUP | EPOLLET | (EPOLLOUT if wanted else 0)
+    watch(p.epoll, EPOLL_CTL_MOD, listener.fd, events, watch_data(WATCH_SHARED, listener.serial, index))
+
+
+def serve_queue(p, listener):
+    """There is room again: hand over who waits. `offer` takes what it settles out of the queue."""
+    while listener.first >= 0:
+        conn = listener.first
+        if offer(p, conn, cython.address(p.endpoints[conn]), listener) == -EAGAIN:
+            return
+    await_room(p, listener, False)
+
+
+def shared_ready(p, index, serial, events):
+    if index >= MAX_SHARED:
+        return
+    end = cython.address(p.shared[index])
+    if end.fd < 0 or (end.serial & 0xFFFFFF) != serial:
+        return
+    if events & (EPOLLHUP | EPOLLERR):
+        shared_close(p, end)
+    elif events & EPOLLOUT and end.kind == NEAT_SOCK_LISTENER:
+        serve_queue(p, end)
+
+
+def shared_close(p, end):
+    """The application's last copy is gone: what waits to be accepted is reset, the port is free."""
+    while end.first >= 0:
+        refuse(p, end.first, cython.address(p.endpoints[end.first]))
+    if end.kind == NEAT_SOCK_LISTENER:
+        stack_unlisten(p.stack, end.app, end.sock, p.now)
+        gauge(p, COUNT_LISTENERS, -1)
+    else:
+        stack_udp_unbind(p.stack, end.app, end.sock)
+        gauge(p, COUNT_UDP_SOCKETS, -1)
+    channel = channel_find(p, end.app)
+    if channel != cython.NULL:
+        channel.shared[end.sock] = -1
+        channel_reap(p, channel)
+    close(end.fd)
+    end.fd = -1
+
+
+def shared_drop_app(p, app):
+    for i in range(MAX_SHARED):
+        if p.shared[i].fd >= 0 and p.shared[i].app == app:
+            shared_close(p, cython.address(p.shared[i]))
