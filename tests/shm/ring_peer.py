@@ -5,9 +5,8 @@ import os
 import random
 import sys
 
-from neat.shm.pyring import RING_HEADER, FrameRing, ring_bytes
-
 from neat.shm import doorbell, testing
+from neat.shm.pyring import RING_HEADER, FrameRing, ring_bytes
 from neat.shm.segment import Segment
 
 HEAD = 64  # offset of RingHeader.head

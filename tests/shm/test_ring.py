@@ -6,9 +6,9 @@ from collections import deque
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from neat.shm.pyring import FRAME, MAX_RECORD, PAD, RING_HEADER, FrameRing, ring_bytes
 
 from neat.shm import segment
+from neat.shm.pyring import FRAME, MAX_RECORD, PAD, RING_HEADER, FrameRing, ring_bytes
 from neat.shm.segment import Segment
 
 TAIL, HEAD, SLEEPING = 0, 64, 72  # offsets in RingHeader

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from neat.shm.pyring import MAX_RECORD, FrameRing, ring_bytes
 from ring_peer import payload
 
 import neat
 from neat.shm import doorbell, segment, testing
+from neat.shm.pyring import MAX_RECORD, FrameRing, ring_bytes
 from neat.shm.segment import Segment
 
 CAPACITY = 1 << 18

@@ -4,9 +4,10 @@ import struct
 
 from hypothesis import given
 from hypothesis import strategies as st
-from neat.wire.testing import internet_checksum, partial_sum, pseudo_sum_v4
 from scapy.layers.inet import IP, TCP
 from scapy.utils import checksum as scapy_checksum
+
+from neat.wire.testing import internet_checksum, partial_sum, pseudo_sum_v4
 
 
 def reference(data: bytes) -> bytes:

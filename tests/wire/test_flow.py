@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from neat.wire.testing import flow_equal, flow_hash, flow_key
 
 keys = st.binary(min_size=40, max_size=40)

@@ -2,6 +2,7 @@
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from neat.wire.testing import seq_ge, seq_gt, seq_in_window, seq_le, seq_lt, seq_max
 
 MODULUS = 2**32
