@@ -109,6 +109,14 @@ modules() {
   find neat drivers tools -type f -name '*.so' ! -path 'neat/shim/*' -exec sha256sum {} +
 }
 
+# The modules that are not compiled.
+plain_modules() {
+  local file
+  find -L neat -name '*.py' | while read -r file; do
+    [ -e "${file%.py}.pxd" ] || echo "$file"
+  done
+}
+
 # The steps that demo and test share; the arguments go to system_packages. Ends in the root of the repository.
 set_up() {
   cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
