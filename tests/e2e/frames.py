@@ -1,6 +1,6 @@
 """Random and mutated frames, sent into the TAP device from the kernel's side.
 
-`python -m tests.e2e.frames DEVICE COUNT SEED MAC`, inside the stack's network namespace; prints how many were sent.
+`python -m tests.e2e.frames DEVICE COUNT SEED MAC`, in the stack's namespace; prints how many were sent.
 """
 
 import random
