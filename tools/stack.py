@@ -61,7 +61,7 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """What a program on the stack, or a `neat` command for it, needs to find it."""
-        return environment() | {"NEAT_NAME": self.name}
+        return environment() | {"NEAT_STACK": self.name}
 
     def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
         try:

@@ -76,7 +76,7 @@ class Served:
 @contextlib.contextmanager
 def serve(root: Path, hashes: dict[str, str], **settings: Any) -> Iterator[Served]:
     with running_stack(**settings) as stack:
-        server = start_server(httpd(root), stack.env | {"NEAT_NAME": stack.name})
+        server = start_server(httpd(root), stack.env | {"NEAT_STACK": stack.name})
         try:
             yield Served(stack, root, hashes, server)
         finally:
@@ -112,7 +112,7 @@ def python_on_stack() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
         def start(stack: Stack, code: str, *arguments: str) -> subprocess.Popen[str]:
             command = [sys.executable, "-c", code, *arguments]
-            process = start_server(command, stack.env | {"NEAT_NAME": stack.name})
+            process = start_server(command, stack.env | {"NEAT_STACK": stack.name})
             ends.callback(end, process)
             return process
 

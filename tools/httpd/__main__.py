@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import resource
 import signal
 import socket as linux
@@ -29,7 +30,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=80)
     parser.add_argument("--backlog", type=int, default=1024)
     parser.add_argument("--max-connections", type=int, default=16384)
-    parser.add_argument("--name", default=None, help="the stack that the status page is about")
+    parser.add_argument("--name", help="the stack; default: $NEAT_STACK, or `default`")
     return parser.parse_args()
 
 
@@ -64,13 +65,15 @@ def stop(_signum: int, _frame: object) -> None:
 
 def main() -> None:
     args = options()
+    if args.name:
+        os.environ["NEAT_STACK"] = args.name
     try:
         site = Site(args.directory)
         listener = listen(sockets(args.kernel), (args.bind, args.port), args.backlog)
     except OSError as error:
         sys.exit(f"httpd: {args.directory}, {args.bind}:{args.port}: {error.strerror or error}")
     side = "Linux" if args.kernel else "NEaT"
-    page = StatusPage(args.name)
+    page = StatusPage()
     responder = Responder(site, f"neat-httpd ({side})", page.paths())
     server = Server(listener, responder, connection_limit(args.max_connections))
     page.server = server

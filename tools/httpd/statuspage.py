@@ -28,10 +28,10 @@ STYLE = (
 
 
 class StatusPage:
-    """Knows the stack by its name, and the server (set after it is made)."""
+    """About the stack that $NEAT_STACK and $NEAT_RUN_DIR name, and the server (set after it is made)."""
 
-    def __init__(self, stack: str | None) -> None:
-        self.stack = stack or os.environ.get("NEAT_NAME") or "default"
+    def __init__(self) -> None:
+        self.stack = os.environ.get("NEAT_STACK") or "default"
         self.server: Server | None = None
         self._stack_status: dict[str, Any] = {}
         self._taken = -FRESH_SECONDS
