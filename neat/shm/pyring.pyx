@@ -93,6 +93,11 @@ cdef class FrameRing:
         self.need(False)
         rings.ring_release(&self.ring)
 
+    def discard(self):
+        """Consume and release, unread, all that is published now."""
+        self.need(False)
+        rings.ring_discard(&self.ring)
+
     def prepare_sleep(self):
         """True when the caller may block on its doorbell now."""
         self.need(False)

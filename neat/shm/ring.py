@@ -131,8 +131,8 @@ def ring_peek(ring):
     while not ring.broken and (ring.local != ring.remote or refresh_tail(ring)):
         offset = ring.local & (ring.capacity - 1)
         to_end = ring.capacity - offset
-        # Copy first, check the copy: the producer could change the original in between. Atomic loads, as after a plain
-        # copy the compiler may read the original again.
+        # Copy first, check the copy: the producer could change the original in between. The loads are atomic,
+        # as after a plain copy the compiler may read the original once more.
         record = cython.address(ring.view.header)
         original = cython.cast("uint64_t*", ring.data + offset)
         copy = cython.cast("uint64_t*", record)
@@ -163,6 +163,12 @@ def ring_advance(ring):
 def ring_release(ring):
     if not ring.broken:
         store64(cython.address(ring.shared.head), ring.local)
+
+
+def ring_discard(ring):
+    if not ring.broken and refresh_tail(ring):
+        ring.local = ring.remote
+        ring_release(ring)
 
 
 def ring_prepare_sleep(ring):

@@ -16,6 +16,9 @@ cdef extern from "<poll.h>" nogil:
     int poll(pollfd* fds, unsigned long count, int timeout)
     const short POLLIN
 
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
+
 cdef extern from * nogil:
     """
     #define neat_relax() __asm__ __volatile__("" ::: "memory")
@@ -37,6 +40,7 @@ def produce(uintptr_t address, uint64_t capacity, uint64_t count, int bell, uint
     cdef Ring ring
     cdef uint8_t* room
     cdef uint64_t number = 0, pause
+    cdef uint32_t spins
     if ring_attach_producer(&ring, <void*>address, capacity) < 0 or not 8 <= length <= 2048:
         raise ValueError("no such ring, or no such length")
     with nogil:
@@ -49,8 +53,12 @@ def produce(uintptr_t address, uint64_t capacity, uint64_t count, int bell, uint
             if ring_publish(&ring):
                 doorbell.doorbell_ring(bell)
             number += 1
+            spins = 0
             while peek64(&ring.shared.head) != ring.local:
                 relax()
+                spins += 1
+                if spins & 0xFFF == 0:
+                    sched_yield()
             # Pauses of many lengths, so that it meets the consumer at every point of its way to sleep.
             for pause in range(((number * <uint64_t>2654435761) >> 16) & <uint64_t>0x7F):
                 relax()

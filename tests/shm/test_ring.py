@@ -101,6 +101,19 @@ def test_a_record_that_can_never_fit_is_refused():
         pair.producer.push(b"x" * (MAX_RECORD + 1))
 
 
+def test_discard_frees_what_was_published():
+    pair = Pair()
+    for _ in range(3):
+        pair.producer.push(b"old" * 100)
+    pair.producer.publish()
+    pair.producer.push(b"new")
+    pair.consumer.pop()
+    pair.consumer.discard()
+    assert pair.consumer.counters[0] == pair.consumer.counters[1]
+    pair.producer.publish()
+    assert drain(pair.consumer) == [(FRAME, 0, b"new")]
+
+
 operations = st.lists(
     st.one_of(
         st.tuples(st.just("push"), st.integers(0, CAPACITY // 2 - 16)),

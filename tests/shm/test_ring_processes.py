@@ -112,10 +112,10 @@ def test_no_wake_up_is_lost(ring_fd):
 
 @pytest.mark.parametrize("length", [8, 2000])
 def test_no_wake_up_is_lost_between_compiled_loops(ring_fd, length):
-    """As fast as it goes: half a million records meet the consumer at every step of its way to sleep."""
+    """As fast as it goes: 200,000 records meet the consumer at every step of its way to sleep."""
     memory = Segment(ring_fd, ring_bytes(CAPACITY))
     bell = doorbell.make()
-    count = 500_000
+    count = 200_000
     with peer("produce_fast", ring_fd, count, bell, length, pass_fds=(bell,)) as process:
         taken, sleeps = testing.consume(memory.address, CAPACITY, count, bell, 5_000)
         assert taken == count, f"asleep for ever, or out of order, from record {taken}"
