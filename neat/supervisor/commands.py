@@ -115,7 +115,8 @@ def _ss(supervisor: Supervisor, request: dict[str, Any]) -> Task:
         is_replica = component.slot is not None and component.phase is Phase.RUNNING
         if is_replica and component.tell({"op": "ss", "seq": seq}):
             asked.append(component)
-    supervisor.ss_rows[seq] = rows = []
+    rows: list[dict[str, Any]] = []
+    supervisor.ss_rows[seq] = rows
     supervisor.ss_open[seq] = waiting = {component.name for component in asked}
     try:
         yield until(_empty(waiting), SS_S)

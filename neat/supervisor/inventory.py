@@ -16,6 +16,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from neat import rundir
 from neat.config import Config
@@ -41,10 +42,9 @@ class Inventory:
         if "tap" not in self.fds:
             raise OSError("the guardian has no TAP device")
 
-    def ensure(self, name: str, make: Callable[[], int]) -> int:
+    def ensure(self, name: str, make: Callable[..., int], *arguments: Any) -> None:
         if name not in self.fds:
-            self.replace(name, make())
-        return self.fds[name]
+            self.replace(name, make(*arguments))
 
     def replace(self, name: str, fd: int) -> None:
         """Take ownership of fd, in place of what was there."""
@@ -57,14 +57,14 @@ class Inventory:
     def ensure_all(self) -> None:
         """Make what a new stack needs; on a stack that runs, nothing is missing."""
         config = self.config
-        self.ensure("journal", lambda: os.memfd_create("neat-journal", os.MFD_CLOEXEC))
-        self.ensure("board", lambda: segment.create("board", board.BOARD_BYTES))
-        self.ensure("steering", lambda: _steering(config.flow_entries))
+        self.ensure("journal", os.memfd_create, "neat:journal", os.MFD_CLOEXEC)
+        self.ensure("board", segment.create, "board", board.BOARD_BYTES)
+        self.ensure("steering", _steering, config.flow_entries)
         self.ensure("bell.driver", doorbell.make)
-        self.ensure("listen", lambda: self._listen(rundir.SYSCALL_SOCKET, socket.SOCK_SEQPACKET, 0o660))
-        self.ensure("control", lambda: self._listen(rundir.CONTROL_SOCKET, socket.SOCK_STREAM, 0o600))
+        self.ensure("listen", self._listen, rundir.SYSCALL_SOCKET, socket.SOCK_SEQPACKET, 0o660)
+        self.ensure("control", self._listen, rundir.CONTROL_SOCKET, socket.SOCK_STREAM, 0o600)
         for k in range(config.replicas):
-            self.ensure(f"link{k}", lambda k=k: _link(f"link{k}", config.ring_bytes))
+            self.ensure(f"link{k}", _link, f"link{k}", config.ring_bytes)
             self.ensure(f"bell.replica{k}", doorbell.make)
             if f"sys{k}" not in self.fds or f"sys{k}.peer" not in self.fds:
                 ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
