@@ -45,7 +45,7 @@ def answer(stack, request):
 
 
 def conflict(stack, arp):
-    """Somebody else uses our address: defend it, but not in a duel (RFC 5227 §2.4 (c)). Our own echo is no conflict."""
+    """Somebody else uses our address: defend it, but not in a duel (RFC 5227 §2.4 (c)). Our echo is none."""
     if memcmp(arp.sender_mac, stack.config.mac, 6) == 0:
         return
     count(stack, Counter.ARP_CONFLICT)

@@ -3,7 +3,7 @@
 
 import cython
 from cython.cimports.neat.stack.ipv4 import IPV4_BYTES, L4_OFFSET, ipv4_prepare
-from cython.cimports.neat.stack.tcp.input import tcp_icmp_error
+from cython.cimports.neat.stack.tcp.icmp import tcp_icmp_error
 from cython.cimports.neat.stack.udp import udp_icmp_error
 
 
@@ -26,7 +26,7 @@ def icmp_input(stack, packet):
 
 
 def is_error(type):
-    return type == ICMP_UNREACHABLE or type == ICMP_TIME_EXCEEDED or type == ICMP_PARAMETER_PROBLEM
+    return type in (ICMP_UNREACHABLE, ICMP_TIME_EXCEEDED, ICMP_PARAMETER_PROBLEM)
 
 
 def echo(stack, packet):
@@ -46,7 +46,7 @@ def icmp_error(stack, packet, type, code):
     if not within_limit(stack):
         count(stack, Counter.ICMP_LIMITED)
         return
-    quote = min(packet.ip_length, ERROR_MAX - IPV4_BYTES - ICMP_BYTES)
+    quote = min(packet.ip_length, cython.cast("uint32_t", ERROR_MAX - IPV4_BYTES - ICMP_BYTES))
     buffer = begin(stack, packet, ICMP_BYTES + quote, 0)
     if buffer == cython.NULL:
         return
@@ -56,7 +56,7 @@ def icmp_error(stack, packet, type, code):
 
 
 def may_draw_error(packet):
-    """RFC 1122 §3.2.2: none about a broadcast or about an ICMP error. Fragments and odd sources do not get here."""
+    """RFC 1122 §3.2.2: none about a broadcast or an ICMP error. Fragments and odd sources never get here."""
     if packet.broadcast:
         return False
     if packet.protocol != PROTO_ICMP:
@@ -69,7 +69,9 @@ def within_limit(stack):
     earned = (stack.now - stack.ip.error_tokens_at) // ERROR_INTERVAL
     if earned:
         stack.ip.error_tokens_at = stack.now
-        stack.ip.error_tokens = cython.cast("uint32_t", min(stack.ip.error_tokens + earned, ERROR_BURST))
+        stack.ip.error_tokens = cython.cast(
+            "uint32_t", min(stack.ip.error_tokens + earned, cython.cast("uint64_t", ERROR_BURST))
+        )
     if stack.ip.error_tokens == 0:
         return False
     stack.ip.error_tokens -= 1
@@ -77,7 +79,7 @@ def within_limit(stack):
 
 
 def begin(stack, packet, size, tos):
-    """Room for an ICMP message of `size` bytes to the packet's source, headers before it written; NULL: it cannot be."""
+    """Room for an ICMP message of `size` bytes to the packet's source, headers written; NULL: none."""
     if L4_OFFSET + size > REPLY_RECORD_MAX or IPV4_BYTES + size > stack.config.mtu:
         count(stack, Counter.ICMP_IGNORED)
         return cython.NULL
@@ -103,7 +105,7 @@ def finish(stack, message, type, code, rest, size):
 
 
 def error_arrives(stack, packet):
-    """An error about something that we are said to have sent: it must quote our address and eight bytes of what followed."""
+    """An error about something that we sent, it says: it quotes our address and 8 bytes of what followed."""
     count(stack, Counter.ICMP_ERRORS_IN)
     header = cython.cast("IcmpHeader*", packet.record + packet.l4)
     quote = packet.record + packet.l4 + ICMP_BYTES

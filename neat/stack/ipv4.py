@@ -1,5 +1,5 @@
 # ruff: noqa: F821 - names without an import come from the sibling .pxd
-"""Ethernet and IPv4. Received: is it safe to parse, does it make sense, whose is it. Each check names its counter."""
+"""Ethernet and IPv4. Received: safe to parse? Does it make sense? Whose is it? Each check has a counter."""
 
 import cython
 from cython.cimports.neat.stack.arp import arp_input
@@ -84,7 +84,7 @@ def receive(stack, record, length, link_broadcast):
 
 
 def check_integrity(record, length, packet):
-    """Safe to parse: every length is inside the frame, the header's checksum is right. Fills in the packet."""
+    """Safe to parse: each length is inside the frame, the header's checksum is right. Fills in packet."""
     available = length - IPV4_OFFSET
     if available < IPV4_BYTES:
         return Counter.RX_RUNT
@@ -113,7 +113,7 @@ def check_integrity(record, length, packet):
 
 
 def check_sense(stack, packet, link_broadcast):
-    """Makes sense: whole, for us, from somebody. TTL does not matter at the destination (RFC 1122 §3.2.1.7)."""
+    """Makes sense: whole, for us, from somebody. TTL does not matter here (RFC 1122 §3.2.1.7)."""
     ip = cython.cast("Ipv4Header*", packet.record + packet.ip)
     destination = load_address(packet.destination)
     if destination != stack.ip.address:
@@ -213,7 +213,7 @@ def find_mac(stack, target, mac):
     if hop == 0:
         count(stack, Counter.IP_NO_ROUTE)
         return -ENETUNREACH
-    # A reply to the packet in hand needs no resolution, and makes no entry: it may go back where the frame came from.
+    # A reply to the packet in hand needs no resolution and makes no entry: it goes back where that came from.
     if target == stack.ip.hand_source:
         if not neighbour_known(stack, hop, mac):
             memcpy(mac, stack.ip.hand_mac, 6)

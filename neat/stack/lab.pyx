@@ -21,12 +21,13 @@ from neat.stack.engine cimport (
     stack_channel_users, stack_close, stack_conn_info, stack_connect, stack_counters, stack_create, stack_destroy,
     stack_expire, stack_frame_arrives, stack_listen, stack_next_deadline, stack_poll_event, stack_poll_transmit,
     stack_scan_channel, stack_set_backlog, stack_state_bytes, stack_udp_bind, stack_udp_unbind, stack_unlisten,
+    stack_waiting_info,
 )
 from neat.wire.vnet cimport VNET_BYTES, VnetHeader
 
 from neat.stack.counters import Counter
 
-LabEvent = namedtuple("LabEvent", "kinds app sock generation conn error listener_sock")
+LabEvent = namedtuple("LabEvent", "kinds app sock generation conn error listener_sock touched")
 
 SHARED_SOCKS = NEAT_SHARED_SOCKS
 SOCKS_OFFSET = NEAT_SOCKS_OFFSET
@@ -205,7 +206,7 @@ cdef class Lab:
         cdef list out = []
         memset(&event, 0, sizeof(event))
         while stack_poll_event(self.stack, &event):
-            out.append(LabEvent(event.kinds, event.app, event.sock, event.generation, event.conn, event.error, event.listener_sock))
+            out.append(LabEvent(event.kinds, event.app, event.sock, event.generation, event.conn, event.error, event.listener_sock, event.touched))
         return out
 
     def advance(self, uint64_t ns=0):
@@ -275,6 +276,16 @@ cdef class Lab:
             "snd_wnd": info.snd_wnd, "rcv_wnd": info.rcv_wnd, "cwnd": info.cwnd, "ssthresh": info.ssthresh,
             "mss": info.mss, "srtt_us": info.srtt_us, "rto_us": info.rto_us, "retransmits": info.retransmits,
         }
+
+    def waiting(self):
+        """The connections that hold no slot any more, in TIME-WAIT or FIN-WAIT-2, as (state, local, remote)."""
+        cdef ConnInfo info
+        cdef uint32_t at = stack_waiting_info(self.stack, 0, &info)
+        out = []
+        while at:
+            out.append((info.state, _pair(&info.local), _pair(&info.remote)))
+            at = stack_waiting_info(self.stack, at, &info)
+        return out
 
     def counters(self):
         """The counters that are not zero, by name."""
@@ -369,6 +380,13 @@ cdef class Lab:
         store64(&s.rx_head, s.rx_head + ((sizeof(head) + head.length + 7) & ~<uint64_t>7))
         self.dirty(sock)
         return out, _pair(&head.addr)
+
+    def rx_ring(self, uint32_t sock):
+        """Where the socket's receive ring starts in `channel`."""
+        return neat_rx_offset(self.nsock, self.rx_size, self.tx_size, sock)
+
+    def tx_ring(self, uint32_t sock):
+        return neat_tx_offset(self.nsock, self.rx_size, self.tx_size, sock)
 
     def set_peer(self, uint32_t sock, str address, uint16_t port):
         """The address that NEAT_OPT_PEER makes valid."""

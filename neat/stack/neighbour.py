@@ -1,5 +1,5 @@
 # ruff: noqa: F821 - names without an import come from the sibling .pxd
-"""The neighbour cache. A slot's life: FREE, INCOMPLETE, REACHABLE, PROBE, REACHABLE ...; without an answer FAILED, FREE."""
+"""The neighbour cache. A slot: FREE, INCOMPLETE, REACHABLE, PROBE, REACHABLE, ...; unanswered: FAILED."""
 
 import cython
 from cython.cimports.neat.stack.arp import arp_announce, arp_request
@@ -155,7 +155,7 @@ def create(stack, address):
 
 
 def vacate(stack):
-    """A free slot; else that of the neighbour which was not used for longest, and not for REACHABLE_NS. -1: none."""
+    """A free slot; else that of the neighbour unused for longest, and for REACHABLE_NS. -1: none."""
     best = NO_NEIGHBOUR
     oldest = stack.now
     for i in range(STATE_NEIGHBOURS):

@@ -66,7 +66,7 @@ cdef struct UdpTable:
 cdef inline UdpTable* table_of(Stack* stack) noexcept nogil:
     return <UdpTable*>stack.udp.memory
 
-@cython.locals(table="UdpTable*", i=uint32_t)
+@cython.locals(table="UdpTable*", i=uint32_t, head=int32_t)
 cdef int udp_create(Stack* stack) noexcept nogil
 @cython.locals(table="UdpTable*")
 cdef void udp_destroy(Stack* stack) noexcept nogil
@@ -89,7 +89,7 @@ cdef void udp_icmp_error(Stack* stack, const FlowKey* key, uint8_t type, uint8_t
 # The next datagram to send, as a record; 0: none.
 @cython.locals(table="UdpTable*", length=uint32_t)
 cdef uint32_t udp_poll(Stack* stack, uint8_t* buffer) noexcept nogil
-@cython.locals(table="UdpTable*", waiting="UdpWaiting*", i=uint32_t)
+@cython.locals(table="UdpTable*", waiting="UdpWaiting*", i=int32_t)
 cdef void udp_neighbour_ready(Stack* stack, const uint8_t* address, bint reachable) noexcept nogil
 
 @cython.locals(i=int32_t, mine=uint32_t, theirs=uint32_t)
@@ -123,11 +123,11 @@ cdef void write_header(
 ) noexcept nogil
 @cython.locals(vnet="VnetHeader*")
 cdef uint32_t finish(Stack* stack, uint8_t* buffer, uint32_t l4_length) noexcept nogil
-@cython.locals(table="UdpTable*", waiting="UdpWaiting*", k=uint32_t)
+@cython.locals(table="UdpTable*", waiting="UdpWaiting*", k=int32_t)
 cdef bint put_aside(
     Stack* stack, uint32_t i, neat_sock* sock, const neat_addr* destination, uint8_t* buffer, uint32_t l4_length
 ) noexcept nogil
-@cython.locals(table="UdpTable*", waiting="UdpWaiting*", i=uint32_t, length=uint32_t, l4=int32_t)
+@cython.locals(table="UdpTable*", waiting="UdpWaiting*", i=int32_t, length=uint32_t, l4=int32_t)
 cdef uint32_t poll_waiting(Stack* stack, uint8_t* buffer) noexcept nogil
 cdef void give_up(Stack* stack, UdpWaiting* waiting) noexcept nogil
 

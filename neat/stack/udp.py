@@ -1,5 +1,5 @@
 # ruff: noqa: F821 - names without an import come from the sibling .pxd
-"""UDP. Received datagrams go into the socket's ring at once; what is to be sent stays there until it is polled."""
+"""UDP. Received datagrams go into the socket's ring at once; what is to be sent stays there until polled."""
 
 import cython
 from cython.cimports.neat.stack.icmp import ICMP_PORT_UNREACHABLE, ICMP_PROTOCOL_UNREACHABLE, ICMP_UNREACHABLE
@@ -12,7 +12,7 @@ from cython.cimports.neat.stack.ipv4 import (
     is_broadcast,
 )
 
-# Binds ----------------------------------------------------------------------------------------------------------
+# Binds ------------------------------------------------------------------------------------------
 
 
 def udp_create(stack):
@@ -26,8 +26,8 @@ def udp_create(stack):
     if table.binds == cython.NULL or table.bytes == cython.NULL:
         return -ENOMEM
     table.first_pending = table.last_pending = NO_BIND
-    for i in range(UDP_HEADS):
-        table.heads[i] = NO_BIND
+    for head in range(UDP_HEADS):
+        table.heads[head] = NO_BIND
     for i in range(stack.config.max_udp):
         stack.udp_slots[i].used = False
     return 0
@@ -161,14 +161,14 @@ def report(stack, i, error):
 
 
 def break_off(stack, i):
-    """The application broke the contract of its rings: nothing is read from them or written to them any more."""
+    """The application broke the contract of its rings: they are not used any more."""
     count(stack, Counter.UDP_BAD_COMMAND)
     table_of(stack).binds[i].broken = True
     leave_pending(stack, i)
     report(stack, i, EIO)
 
 
-# In ---------------------------------------------------------------------------------------------------------------
+# In ---------------------------------------------------------------------------------------------
 
 
 def udp_input(stack, packet):
@@ -226,7 +226,7 @@ def is_peer(sock, address, port):
 
 
 def deliver(stack, i, packet, port, size):
-    """One datagram into the ring: bytes first, then the counter, then the news. Without room it is dropped and counted."""
+    """One datagram into the ring: bytes first, then the counter, then the news. Dropped without room."""
     bind = cython.address(table_of(stack).binds[i])
     if bind.broken:
         count(stack, Counter.UDP_BAD_COMMAND)
@@ -261,7 +261,7 @@ def deliver(stack, i, packet, port, size):
 
 
 def udp_icmp_error(stack, key, type, code):
-    """RFC 1122 §4.1.3.3: passed to the application; to one that has a peer, as Linux does, and only what will not heal."""
+    """RFC 1122 §4.1.3.3: told to the application; as on Linux, if it has a peer and it will not heal."""
     error = 0
     if type == ICMP_UNREACHABLE and code == ICMP_PORT_UNREACHABLE:
         error = ECONNREFUSED
@@ -279,7 +279,7 @@ def udp_icmp_error(stack, key, type, code):
         count(stack, Counter.ICMP_IGNORED)
 
 
-# Out --------------------------------------------------------------------------------------------------------------
+# Out --------------------------------------------------------------------------------------------
 
 
 def udp_command(stack, channel, sock, shared):
@@ -313,7 +313,7 @@ def udp_poll(stack, buffer):
 
 
 def send_one(stack, i, buffer):
-    """Take one datagram out of the ring. Returns the length of the record to send; 0 when nothing came of it."""
+    """Take one datagram out of the ring. Returns the length of the record to send, 0 for none."""
     bind = cython.address(table_of(stack).binds[i])
     slot = cython.address(stack.udp_slots[i])
     sock = cython.address(bind.channel.socks[slot.sock])
@@ -348,7 +348,7 @@ def send_one(stack, i, buffer):
 
 
 def emit(stack, i, sock, head, buffer):
-    """Make a record of the datagram at the ring's head. Returns its length, 0 when it waits, or a negative errno."""
+    """Make a record of the datagram at the ring's head. Returns its length, 0 if it waits, or an error."""
     bind = cython.address(table_of(stack).binds[i])
     slot = cython.address(stack.udp_slots[i])
     options = load32(cython.address(sock.options))

@@ -1,11 +1,11 @@
-"""Fixtures: an engine with its surroundings, and one TCP connection, which every script meets at several ISNs."""
+"""Fixtures: an engine in its surroundings; one TCP connection, which every script meets at several ISNs."""
 
 import pytest
 
 from tests.stack.harness.conn import Conn
 from tests.stack.harness.host import Host
 
-# (the peer's ISN, about where the stack's should be): nowhere special, and such that sequence numbers, or their sign, wrap.
+# (the peer's ISN, about where the stack's should be): nowhere special; such that they wrap, or their sign.
 ISNS = {
     "plain": (1000, None),
     "wrap": (2**32 - 1, 2**32 - 300),

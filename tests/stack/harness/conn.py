@@ -40,7 +40,7 @@ def pattern(offset: int, length: int) -> bytes:
 
 @lru_cache
 def _start_time(iss: int, local_port: int, peer_port: int) -> int:
-    """When to start the clock so that the engine chooses about this ISN: RFC 6528 adds a clock to the hash."""
+    """When to start the clock so that the engine chooses about this ISN: RFC 6528 adds a clock."""
 
     def isn(now: int) -> int:
         host = Host(now=now)
@@ -56,16 +56,25 @@ def _start_time(iss: int, local_port: int, peer_port: int) -> int:
 
 
 class Conn:
-    """The connection between STACK_PORT of the engine and PEER_PORT of the peer that the script plays.
+    """The connection between STACK_PORT of the engine and a port of the peer that the script plays.
 
-    `irs` is the peer's ISN. `iss`, the stack's, is read from its SYN; the argument says where it should be (to some hundreds).
+    `irs` is the peer's ISN. `iss`, the stack's, is read from its SYN; the argument says about
+    where it should be. `host`: an engine that is there already; `port`: of the peer.
     """
 
-    def __init__(self, irs: int = 1000, iss: int | None = None, **settings):
+    def __init__(
+        self,
+        irs: int = 1000,
+        iss: int | None = None,
+        host: Host | None = None,
+        port: int = PEER_PORT,
+        **settings,
+    ):
         if iss is not None:
             settings.setdefault("now", _start_time(iss, STACK_PORT, PEER_PORT))
-        self.host = Host(**settings)
+        self.host = host or Host(**settings)
         self.lab = self.host.lab
+        self.port = port
         self.irs = irs
         self.iss: int | None = None
         self.index: int | None = None  # of the engine's connection
@@ -75,14 +84,14 @@ class Conn:
         self.vnet: dict[str, int] = {}  # virtio-net header of what the peer sends
         self._clock = self.host.now  # time of the last step
 
-    # The application ------------------------------------------------------------------------------------------------
+    # The application --------------------------------------------------------------------------------
 
     def listen(self, backlog: int = 16) -> None:
         self.lab.listen(LISTENER_SOCK, STACK_PORT, backlog=backlog)
 
     def connect(self) -> None:
         """Start an active open; the SYN is the next packet."""
-        self.index = self.lab.connect(PEER_IP, PEER_PORT, local_port=STACK_PORT)
+        self.index = self.lab.connect(PEER_IP, self.port, local_port=STACK_PORT)
         self.sock = self.info["sock"]
         self.settle()
 
@@ -96,7 +105,7 @@ class Conn:
         self.settle()
 
     def established(self, *, win: int = 65535, options: str = "mss 1460", mss: int = 1460) -> None:
-        """Passive open, accepted; both next sequence numbers are 1. With timestamps, the peer's clock stands at 100."""
+        """Passive open, accepted; both next sequence numbers are 1. A peer with timestamps begins at 100."""
         self.listen()
         stamp = ", TS val 100 ecr last" if "TS" in options else ""
         last_options = f"<nop,nop{stamp}>" if stamp else ""
@@ -159,8 +168,10 @@ class Conn:
     @property
     def state(self) -> TcpState:
         """RFC 9293 §3.3.2; FREE when the connection is gone."""
-        info = self.info
-        return TcpState.FREE if info is None else TcpState(info["state"])
+        for state, _, remote in self.lab.waiting():
+            if remote == (PEER_IP, self.port):
+                return TcpState(state)
+        return TcpState.FREE if self.info is None else TcpState(self.info["state"])
 
     @property
     def counters(self) -> dict[str, int]:
@@ -174,7 +185,7 @@ class Conn:
             kinds |= event.kinds
         return kinds
 
-    # The script -----------------------------------------------------------------------------------------------------
+    # The script -------------------------------------------------------------------------------------
 
     def settle(self) -> None:
         """Let the engine do what is due now; its packets wait for the next script."""
@@ -207,7 +218,7 @@ class Conn:
         ack = 0 if step.ack is None else self._our(step.ack)
         payload = pattern(step.start - 1, step.length) if step.length else b""
         return tcp(
-            PEER_PORT,
+            self.port,
             STACK_PORT,
             self.irs + step.start,
             ack,
@@ -222,7 +233,7 @@ class Conn:
         """An ICMP error that quotes the header and 8 bytes of a segment that we sent (RFC 792)."""
         kind, code, mtu = step.icmp
         quoted = tcp(
-            STACK_PORT, PEER_PORT, self._our(step.start), 0, ACK, source=STACK_IP, destination=PEER_IP
+            STACK_PORT, self.port, self._our(step.start), 0, ACK, source=STACK_IP, destination=PEER_IP
         )
         total = 40 + step.length
         packet = ipv4(quoted, TCP, STACK_IP, PEER_IP, total_length=total)
@@ -283,7 +294,7 @@ class Conn:
 
     def _differences(self, step: Step, sent: Sent) -> list[str]:
         segment = sent.packet.segment if sent.packet else None
-        if segment is None or (segment.dport, segment.sport) != (PEER_PORT, STACK_PORT):
+        if segment is None or (segment.dport, segment.sport) != (self.port, STACK_PORT):
             return ["not a segment of this connection"]
         problems = []
         if segment.flags & SYN:

@@ -1,7 +1,7 @@
 """Frames as tests make and read them: plain Python, independent of the code under test.
 
-Addresses are text; `Segment` is a parsed TCP segment. `wire_frames` does what a network card does with the record of a
-stack that offloads: it completes checksums and cuts large segments, so that what comes out could be on a cable.
+Addresses are text. `wire_frames` does what a network card does with the record of a stack that offloads:
+it completes checksums and cuts large segments, so that what comes out could be on a cable.
 """
 
 import struct
@@ -45,7 +45,7 @@ def ethernet(
 def ipv4(
     payload: bytes, protocol: int, source: str = PEER_IP, destination: str = STACK_IP, **fields
 ) -> bytes:
-    """An IPv4 packet. Fields: ttl, tos, ident, fragment, options (bytes), and to lie: total_length, ihl, version, checksum."""
+    """An IPv4 packet. Fields: ttl, tos, ident, fragment, options; to lie: total_length, ihl, checksum."""
     options = fields.get("options", b"")
     header = bytearray(
         struct.pack(
@@ -137,7 +137,7 @@ def arp_reply_to(frame: bytes, mac: bytes = PEER_MAC) -> bytes:
 
 @dataclass
 class Segment:
-    """A TCP segment as read from a record; numbers are absolute. `options` maps a name of the notation to its value."""
+    """A TCP segment as read from a record; numbers are absolute, options are tuples of the notation."""
 
     source: str
     destination: str
@@ -211,7 +211,7 @@ def read_options(raw: bytes) -> list[tuple]:
 
 
 def read_packet(record: bytes) -> Packet | None:
-    """The IPv4 packet in a record that the stack sent, every length and checksum verified; None when it is not IPv4."""
+    """The IPv4 packet in a record that the stack sent, lengths and checksums verified; None if not IPv4."""
     flags, gso_type, _, gso_size, csum_start, csum_offset = VNET.unpack_from(record)
     frame = record[VNET.size :]
     _require(len(frame) >= 14, "short frame")

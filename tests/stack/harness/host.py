@@ -1,4 +1,4 @@
-"""An engine on a virtual clock, and what surrounds it: the peer's machine answers ARP, and everything that is sent is kept."""
+"""An engine on a virtual clock, and its surroundings: ARP is answered, everything that is sent is kept."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Sent:
 
 
 class Host:
-    """A Lab whose output is read and verified. ARP requests for `neighbours` (address to MAC) are answered at once."""
+    """A Lab whose output is read and verified. ARP requests for `neighbours` are answered at once."""
 
     def __init__(self, **settings):
         self.lab = Lab(**settings)
@@ -70,7 +70,7 @@ class Host:
         self.sent.append(Sent(self.lab.now, payload, read_packet(payload)))
 
     def until(self, time: int, stop_when_sent: bool = False) -> None:
-        """Move the clock to `time`, by way of every deadline before it; or to where the first record was sent."""
+        """Move the clock to `time` by way of every deadline, or to where the first record was sent."""
         turns = 0
         while not (stop_when_sent and self.sent):
             deadline = self.lab.deadline

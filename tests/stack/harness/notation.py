@@ -7,13 +7,14 @@
     *    > R 1:1(0)
     +0   < icmp unreachable frag_needed mtu 1200 [1:1461(1460)]
 
-`<` comes from the peer, `>` is expected from the stack. The time is seconds since the line before; `*` is whenever it comes.
-Sequence numbers are relative: to the peer's ISN in its packets, to the stack's in its own; an ACK to the other's.
-Flags are letters of `SFRPUEW`, `.` is ACK, `-` is none. Window and options are as in the header: not scaled.
+`<` comes from the peer, `>` is expected from the stack. The time is seconds since the line before; `*` is
+whenever it comes. Sequence numbers are relative: to the peer's ISN in its packets, to the stack's in its
+own; an ACK to the other's. Flags are letters of `SFRPUEW`, `.` is ACK, `-` is none. Window and options are
+as in the header: not scaled.
 
-In an expectation, what is not mentioned does not matter: window, options, urgent pointer and PSH. Options that are written
-must be all there are, in this order, NOPs aside; with `...` others may come too. `TS val *`, `TS ecr *` match anything; from the peer,
-`ecr last` is the stack's latest TSval.
+In an expectation, what is not mentioned does not matter: window, options, urgent pointer and PSH. Options
+that are written must be all there are, in this order, NOPs aside; with `...` others may come too. `TS val
+*` and `TS ecr *` match anything; from the peer, `ecr last` is the stack's latest TSval.
 """
 
 import re

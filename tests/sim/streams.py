@@ -1,0 +1,135 @@
+"""Two applications on two engines that exchange random streams both ways, each at its own whim."""
+
+import random
+from dataclasses import dataclass, field
+
+from neat.stack.lab import Lab
+from tests.stack.harness.host import EV_ACCEPT, EV_CONNECTED, EV_RESET, REQ_ACCEPTED, REQ_SHUT_WR
+
+from .wire import SECOND, Simulation, Weather
+
+LISTENER_SOCK, PORT = 5, 8080
+ADDRESSES = ("10.77.0.1", "10.77.0.2")
+MACS = (b"\x02\x4e\x00\x00\x00\x01", b"\x02\x4e\x00\x00\x00\x02")
+
+
+@dataclass
+class Side:
+    """One end of one connection: what it has to say, what it heard, and how greedy its application is."""
+
+    to_send: bytes
+    bite: int  # bytes that it takes at a time
+    sent: int = 0
+    heard: bytearray = field(default_factory=bytearray)
+    conn: int | None = None
+    sock: int | None = None
+    shut: bool = False
+    closed: bool = False
+    error: int = 0
+
+
+class Exchange:
+    """A client on host 0 and a server on host 1, over `connections` connections at once."""
+
+    def __init__(
+        self,
+        seed: int,
+        weather: Weather,
+        *,
+        sizes,
+        connections: int = 1,
+        offload_wire: bool = False,
+        **settings,
+    ):
+        self.random = random.Random(seed)
+        secret = self.random.randbytes(32)
+        per_host = settings.pop("per_host", ({}, {}))
+        self.labs = [
+            Lab(
+                address=ADDRESSES[i],
+                gateway=ADDRESSES[1 - i],
+                mac=MACS[i],
+                secret=secret,
+                **settings,
+                **per_host[i],
+            )
+            for i in (0, 1)
+        ]
+        self.simulation = Simulation(seed, weather, self.labs, offload_wire)
+        self.clients = [self._side(sizes) for _ in range(connections)]
+        self.waiting = [self._side(sizes) for _ in range(connections)]  # servers that nobody talks to yet
+        self.servers: dict[int, Side] = {}  # by the client's port
+        self.labs[1].listen(LISTENER_SOCK, PORT, backlog=connections + 4)
+        for client in self.clients:
+            client.conn = self.labs[0].connect(ADDRESSES[1], PORT)
+        self.by_conn: list[dict[int, Side]] = [{c.conn: c for c in self.clients}, {}]
+        self.pairs: list[tuple[Side, Side]] = []
+
+    def _side(self, sizes) -> Side:
+        size = self.random.choice(sizes)
+        return Side(self.random.randbytes(size), self.random.choice((1 << 30, 1 << 30, 1000, 7777)))
+
+    def run(self, limit: float) -> None:
+        """Until every byte arrived in both directions; compares them."""
+        self.simulation.run(self._tick, self._done, round(limit * SECOND))
+        assert len(self.pairs) == len(self.clients)
+        for client, server in self.pairs:
+            assert bytes(server.heard) == client.to_send, "client to server: the bytes differ"
+            assert bytes(client.heard) == server.to_send, "server to client: the bytes differ"
+
+    def drained(self, limit: float) -> None:
+        """Then until both engines have forgotten the connections."""
+        self.simulation.run(self._tick, self._empty, round(limit * SECOND))
+
+    def _empty(self) -> bool:
+        return all(
+            lab.conn_info(conn) is None
+            for lab, sides in zip(self.labs, self.by_conn, strict=True)
+            for conn in sides
+        )
+
+    def _done(self) -> bool:
+        return len(self.pairs) == len(self.clients) and all(s.closed for pair in self.pairs for s in pair)
+
+    def _tick(self, host: int) -> None:
+        lab = self.labs[host]
+        for event in lab.events():
+            self._event(host, event)
+        for side in list(self.by_conn[host].values()):
+            if side.sock is not None and not side.closed:
+                self._play(lab, side)
+
+    def _event(self, host: int, event) -> None:
+        lab = self.labs[host]
+        if event.kinds & EV_ACCEPT:
+            side = self.waiting.pop()
+            side.conn, side.sock = event.conn, event.sock
+            lab.request(event.sock, REQ_ACCEPTED)
+            self.by_conn[host][event.conn] = side
+            port = lab.conn_info(event.conn)["remote"][1]
+            client = next(c for c in self.clients if self.labs[0].conn_info(c.conn)["local"][1] == port)
+            self.pairs.append((client, side))
+        side = self.by_conn[host].get(event.conn)
+        if side is None:
+            return
+        if event.kinds & EV_CONNECTED:
+            side.sock = event.sock
+        if event.kinds & EV_RESET and not side.closed:
+            raise AssertionError(f"host {host}: the connection ended with error {event.error}")
+
+    def _play(self, lab: Lab, side: Side) -> None:
+        """Send what fits, read a bite, shut down after the last byte, close when the peer is done too."""
+        while side.sent < len(side.to_send):
+            n = lab.send(side.sock, side.to_send[side.sent : side.sent + min(side.bite, 1 << 16)])
+            side.sent += n
+            if n == 0:
+                break
+        if side.sent == len(side.to_send) and not side.shut:
+            side.shut = True
+            lab.request(side.sock, REQ_SHUT_WR)
+        while data := lab.recv(side.sock, side.bite):
+            side.heard += data
+        ended = lab.peek(side.sock, "status") & 2  # NEAT_ST_RDHUP
+        if ended and side.shut and lab.peek(side.sock, "rx_tail") == lab.peek(side.sock, "rx_head"):
+            side.closed = True
+            lab.close(side.conn)

@@ -1,0 +1,200 @@
+"""Frames that no honest machine sends: truncated, absurd, mutated. Nothing crashes, and the engine serves on.
+
+The valid ones are made by scapy, so that they do not come from the same pen as the code or the other tests.
+"""
+
+import random
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Raw
+
+from .harness.conn import Conn
+from .harness.frames import PEER_IP, PEER_MAC, STACK_IP, STACK_MAC, VNET, checksum, fold
+from .harness.host import Host
+
+MUTANTS = 100_000
+CSUM, TSO = 1, 2
+UDP_SOCK, LISTENER_SOCK = 3, 7
+
+
+def mac(raw: bytes) -> str:
+    return raw.hex(":")
+
+
+def frame(*layers) -> bytes:
+    packet = Ether(src=mac(PEER_MAC), dst=mac(STACK_MAC)) / IP(src=PEER_IP, dst=STACK_IP, flags="DF")
+    for layer in layers:
+        packet = packet / layer
+    return bytes(packet)
+
+
+QUOTED = bytes(IP(src=STACK_IP, dst=PEER_IP) / TCP(sport=80, dport=40000, seq=1))
+TCP_OPTIONS = [("MSS", 1460), ("NOP", None), ("WScale", 7), ("SAckOK", b""), ("Timestamp", (5, 0))]
+FRAMES = {
+    "syn": frame(TCP(sport=40001, dport=80, seq=7, flags="S", window=65535, options=TCP_OPTIONS)),
+    "ack": frame(TCP(sport=40000, dport=80, seq=1001, ack=1, flags="A")),
+    "data": frame(TCP(sport=40000, dport=80, seq=1001, ack=1, flags="PA"), Raw(b"x" * 100)),
+    "fin": frame(TCP(sport=40000, dport=80, seq=1001, ack=1, flags="FA")),
+    "rst": frame(TCP(sport=40000, dport=80, seq=999, flags="R")),
+    "sack": frame(
+        TCP(sport=40000, dport=80, seq=1001, ack=1, flags="A", options=[("SAck", (1, 100, 200, 300))])
+    ),
+    "urgent": frame(TCP(sport=40000, dport=80, seq=1001, ack=1, flags="AU", urgptr=7), Raw(b"y" * 10)),
+    "udp": frame(UDP(sport=9, dport=7000), Raw(b"datagram")),
+    "echo": frame(ICMP(id=1, seq=2), Raw(b"ping")),
+    "unreachable": frame(ICMP(type=3, code=4, nexthopmtu=600), Raw(QUOTED)),
+    "exceeded": frame(ICMP(type=11, code=0), Raw(QUOTED)),
+    "arp": bytes(
+        Ether(dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=mac(PEER_MAC), psrc=PEER_IP, pdst=STACK_IP)
+    ),
+    "arp-reply": bytes(
+        Ether(dst=mac(STACK_MAC)) / ARP(op=2, hwsrc=mac(PEER_MAC), psrc=PEER_IP, pdst=STACK_IP)
+    ),
+}
+
+
+def repair(raw: bytearray) -> bytes:
+    """Make the checksums right again where the frame allows, so that damage gets past them."""
+    if len(raw) < 34 or raw[12:14] != b"\x08\x00" or not 20 <= (raw[14] & 15) * 4 <= len(raw) - 14:
+        return bytes(raw)
+    l4 = 14 + (raw[14] & 15) * 4
+    raw[24:26] = b"\0\0"
+    raw[24:26] = checksum(bytes(raw[14:l4])).to_bytes(2, "big")
+    at = {6: 16, 17: 6, 1: 2}.get(raw[23])
+    end = 14 + int.from_bytes(raw[16:18], "big")
+    if at is None or not l4 + at + 2 <= end <= len(raw):
+        return bytes(raw)
+    raw[l4 + at : l4 + at + 2] = b"\0\0"
+    start = b"" if raw[23] == 1 else bytes(raw[26:34]) + bytes([0, raw[23]]) + (end - l4).to_bytes(2, "big")
+    raw[l4 + at : l4 + at + 2] = (fold(start + bytes(raw[l4:end])) ^ 0xFFFF).to_bytes(2, "big")
+    return bytes(raw)
+
+
+def serving() -> Conn:
+    """An engine with a listener, a UDP socket and an established connection with data in both directions."""
+    conn = Conn(max_connections=256)
+    conn.lab.udp_bind(UDP_SOCK, 7000)
+    conn.established()
+    return conn
+
+
+def serves(host: Host, port: int = 50_123) -> None:
+    """A new connection is accepted, and its data arrives."""
+    host.take_sent()
+    host.take_events()
+    peer = Conn(77, host=host, port=port)
+    peer.run("""
+        +0 < S 0:0(0) win 65535 <mss 1460>
+        +0 > S. 0:0(0) ack 1 <...>
+        +0 < . 1:1(0) ack 1 win 65535
+    """)
+    peer.accept()
+    peer.run("""
+        +0 < P. 1:5(4) ack 1 win 65535
+        +0~+.5 > . 1:1(0) ack 5
+    """)
+    assert len(peer.recv()) == 4
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_every_truncation(name):
+    """Each length of a valid frame: as it is, and with lengths and checksums that fit what is left."""
+    conn = serving()
+    whole = FRAMES[name]
+    for length in range(len(whole)):
+        conn.lab.arrive(whole[:length])
+        cut = bytearray(whole[:length])
+        if length >= 18:
+            cut[16:18] = max(length - 14, 0).to_bytes(2, "big")
+        conn.lab.arrive(repair(cut))
+        conn.lab.transmit()
+    serves(conn.host)
+
+
+@pytest.mark.parametrize("name", [n for n in FRAMES if not n.startswith("arp")])
+def test_every_length_field(name):
+    """Each IHL and version, absurd total lengths, for TCP each data offset; right checksums if possible."""
+    conn = serving()
+    whole = FRAMES[name]
+    for value in range(256):
+        conn.lab.arrive(repair(bytearray(whole[:14] + bytes([value]) + whole[15:])))
+        if whole[23] == 6:
+            conn.lab.arrive(repair(bytearray(whole[:46] + bytes([value]) + whole[47:])))
+            conn.lab.arrive(repair(bytearray(whole[:47] + bytes([value]) + whole[48:])))
+        if whole[23] == 17:
+            conn.lab.arrive(repair(bytearray(whole[:38] + value.to_bytes(2, "big") + whole[40:])))
+    for total in (*range(80), 1500, 32768, 65535):
+        conn.lab.arrive(repair(bytearray(whole[:16] + total.to_bytes(2, "big") + whole[18:])))
+    conn.lab.transmit()
+    serves(conn.host)
+
+
+@pytest.mark.parametrize("flags", ["S", "A", "SA"])
+def test_tcp_options_of_every_kind_and_length(flags):
+    conn = serving()
+    for kind in range(256):
+        for length in (*range(12), 39, 40, 41, 255):
+            options = (bytes([kind, length]) + bytes(range(38)))[:40]
+            raw = frame(TCP(sport=40000 + kind, dport=80, seq=1001, ack=1, flags=flags))
+            grown = bytearray(raw + options)
+            grown[16:18] = (80).to_bytes(2, "big")
+            grown[46] = 15 << 4
+            conn.lab.arrive(repair(grown))
+        conn.lab.transmit()
+        conn.lab.events()
+    conn.host.run_for(600)  # half-open ones are given up
+    serves(conn.host)
+
+
+def aim(raw: bytearray, conn: Conn, rng: random.Random) -> None:
+    """Put sequence numbers at, or just beside, those that the connection expects."""
+    info = conn.info or {"rcv_nxt": rng.getrandbits(32), "snd_nxt": rng.getrandbits(32)}
+    for at, name in ((38, "rcv_nxt"), (42, "snd_nxt")):
+        number = info[name] + rng.choice((0, 0, 1, -1, 1000, 2**31)) & 0xFFFFFFFF
+        raw[at : at + 4] = number.to_bytes(4, "big")
+
+
+@pytest.mark.parametrize(("seed", "offloads"), [(1, 0), (2, CSUM | TSO)])
+def test_mutants(seed, offloads):
+    """Frames with bytes changed, cut, repeated or mixed, and virtio-net headers of all kinds, while time passes."""
+    rng = random.Random(seed)
+    conn = Conn(max_connections=256, offloads=offloads)
+    conn.lab.udp_bind(UDP_SOCK, 7000)
+    conn.established()
+    frames = list(FRAMES.values())
+    for i in range(MUTANTS // 2):
+        raw = bytearray(rng.choice(frames))
+        if raw[23:24] == b"\6" and rng.random() < 0.7:
+            aim(raw, conn, rng)
+        for _ in range(rng.choice((0, 1, 1, 2, 8))):
+            raw[rng.randrange(len(raw))] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.getrandbits(8)))
+        if rng.random() < 0.1:
+            raw += rng.randbytes(rng.randrange(1500))
+        if rng.random() < 0.1:
+            del raw[rng.randrange(len(raw)) :]
+        record = repair(raw) if rng.random() < 0.8 else bytes(raw)
+        vnet = (
+            bytes(VNET.size)
+            if rng.random() < 0.7
+            else bytes([rng.randrange(4), rng.randrange(6), *rng.randbytes(8)])
+        )
+        conn.lab.arrive_record(vnet + record)
+        if i % 64 == 0:
+            conn.lab.scan()
+            conn.lab.transmit()
+            conn.lab.events()
+            conn.lab.advance(rng.choice((0, 1_000_000, 300_000_000)))
+    conn.host.run_for(600)
+    conn.host.neighbours = {PEER_IP: PEER_MAC}
+    serves(conn.host)
+
+
+def test_random_bytes():
+    """No structure at all."""
+    rng = random.Random(3)
+    conn = serving()
+    for _ in range(20_000):
+        conn.lab.arrive_record(rng.randbytes(rng.randrange(200)))
+    serves(conn.host)
