@@ -43,8 +43,8 @@ def driver_names():
 
 
 def replica_names():
-    """Name -> index, of a replica. The stack's room defines them: it is imported only when somebody asks."""
-    return enumerate_names(importlib.import_module("neat.stack.counters").NAMES)
+    """Name -> index, of a replica. Its room defines them: it is imported only when somebody asks."""
+    return importlib.import_module("neat.replica.counters").names()
 
 
 def enumerate_names(known):
