@@ -52,24 +52,26 @@ def _attach(name: str) -> int:
     try:
         fd = os.open(CLONE_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        hints = {
+        hints: dict[int | None, str] = {
             errno.ENOENT: "it does not exist (is the kernel module tun loaded?)",
             errno.ENXIO: "the kernel has no TAP support",
             errno.ENODEV: "the kernel has no TAP support",
             errno.EACCES: "permission denied",
             errno.EPERM: "permission denied",
         }
-        raise TapError(error.errno, f"{CLONE_DEVICE}: {hints.get(error.errno, error.strerror)}") from None
+        raise TapError(error.errno, f"{CLONE_DEVICE}: {hints.get(error.errno) or error.strerror}") from None
     try:
         fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", encoded, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
     except OSError as error:
         os.close(fd)
-        hints = {
+        hints: dict[int | None, str] = {
             errno.EBUSY: "in use by another program",
             errno.EPERM: "permission denied (CAP_NET_ADMIN is needed in this network namespace)",
             errno.EINVAL: "there is another device of this name, which is no such TAP device",
         }
-        raise TapError(error.errno, f"TAP device {name}: {hints.get(error.errno, error.strerror)}") from None
+        raise TapError(
+            error.errno, f"TAP device {name}: {hints.get(error.errno) or error.strerror}"
+        ) from None
     return fd
 
 

@@ -13,12 +13,11 @@ import threading
 import time
 import traceback
 
-from neat.shm.pyring import FRAME
-
 from neat.boot import Boot
 from neat.config import build
 from neat.drivers.tap import open_tap
 from neat.shm import board, doorbell, link, segment, steering
+from neat.shm.pyring import FRAME
 
 CLONE_NEWNET = 0x40000000
 KERNEL, STACK = "10.77.0.1", "10.77.0.2"

@@ -6,7 +6,6 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from neat.drivers.pysteer import classify
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
@@ -20,6 +19,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Raw
 
 from neat.drivers.classify import FragmentPart, PacketKind
+from neat.drivers.pysteer import classify
 
 PEER, STACK = "10.77.0.1", "10.77.0.2"
 PEER6, STACK6 = "fd00::1", "fd00::2"

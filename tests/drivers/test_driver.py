@@ -8,11 +8,11 @@ import struct
 import threading
 
 import pytest
-from neat.drivers.pysteer import flow_key
-from neat.shm.pyring import FLOW_ADD, FLOW_DELETE, FRAME
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 
+from neat.drivers.pysteer import flow_key
+from neat.shm.pyring import FLOW_ADD, FLOW_DELETE, FRAME
 from tests.drivers.peers import Conversation, Pinger, answer_arp_and_ping
 from tests.drivers.rig import (
     KERNEL,

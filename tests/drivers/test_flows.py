@@ -6,8 +6,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from neat.drivers.pysteer import FLOW_WINDOW, Steering
 
+from neat.drivers.pysteer import FLOW_WINDOW, Steering
 from neat.shm import segment, steering
 from neat.shm.counters import DriverCounter
 

@@ -1,11 +1,11 @@
 """Who gets a packet: the order of choice, what is learnt, and what a replica may say about flows."""
 
 import pytest
-from neat.drivers.pysteer import Steering, toeplitz
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
+from neat.drivers.pysteer import Steering, toeplitz
 from neat.shm import segment, steering
 from neat.shm.counters import DriverCounter
 

@@ -1,6 +1,7 @@
 """The published verification suite: Microsoft, "Verifying the RSS hash calculation"."""
 
 import pytest
+
 from neat.drivers.pysteer import toeplitz
 
 KEY = bytes.fromhex("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")
