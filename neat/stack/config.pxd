@@ -44,3 +44,4 @@ cdef struct Event:                      # bits are merged: one event may carry s
     int32_t conn                        # index of the connection slot; -1 for UDP
     int32_t error                       # errno, positive
     uint32_t listener_sock              # for EV_ACCEPT
+    uint32_t touched                    # for EV_FREED: at most so many bytes of each of its rings were ever used

@@ -5,6 +5,7 @@ A caller drives it in a fixed order: frames in, commands, expire, then poll_tran
 All functions are nogil and allocate nothing after stack_create and channel_attach; one Stack belongs to one thread.
 Errors are negative errno values.
 """
+cimport cython
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from neat.shim.channel cimport neat_addr, neat_sock
 
@@ -12,7 +13,7 @@ from neat.stack.config cimport (        # laid out there
     StackConfig, Event, Offload, OFFLOAD_CSUM, OFFLOAD_TSO4,
     EventKind, EV_ACCEPT, EV_CONNECTED, EV_READABLE, EV_WRITABLE, EV_RDHUP, EV_CLOSED, EV_RESET, EV_FREED,
 )
-from neat.stack.types cimport Stack     # its fields are the engine's own business
+from neat.stack.types cimport CHANNELS, Stack     # its fields are the engine's own business
 
 # state: memory of the state segment (zeroed at birth), at least stack_state_bytes(config). NULL: no memory or bad config.
 cdef uint64_t stack_state_bytes(const StackConfig* config) noexcept nogil
@@ -62,6 +63,10 @@ cdef struct ConnInfo:                   # 128 bytes, for ss, accept messages, an
     uint32_t iss, irs, snd_una, snd_nxt, rcv_nxt, snd_wnd, rcv_wnd
     uint32_t cwnd, ssthresh, mss, srtt_us, rto_us, retransmits
 cdef int stack_conn_info(Stack* stack, int32_t conn, ConnInfo* info) noexcept nogil     # -ENOENT
+# Connections in TIME_WAIT, or in FIN_WAIT_2 without a descriptor, hold no slot: they are listed apart. Start with 0, go on with what
+# it returns; 0 is the end.
+@cython.locals(at=uint32_t)
+cdef uint32_t stack_waiting_info(Stack* stack, uint32_t start, ConnInfo* info) noexcept nogil
 cdef uint64_t* stack_counters(Stack* stack) noexcept nogil      # COUNTER_COUNT words, indexed by neat.stack.counters.Counter
 # Point the counters at shared memory (the board page) instead of private memory.
 cdef void stack_use_counters(Stack* stack, uint64_t* counters) noexcept nogil

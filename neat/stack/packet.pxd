@@ -24,7 +24,7 @@ All take the Stack first, which is left out here; `stack.now` is the time of the
 |                | void udp_detach(Channel*)                        unbind all of a channel that goes; no memory access after |
 |                | void udp_neighbour_ready(const uint8_t* address, bint reachable)                                      |
 | tcp/input.pxd  | void tcp_input(Packet*)                                                                               |
-|                | void tcp_icmp_error(const FlowKey*, uint32_t sequence, uint8_t type, uint8_t code, uint16_t mtu)      |
+| tcp/icmp.pxd   | void tcp_icmp_error(const FlowKey*, uint32_t sequence, uint8_t type, uint8_t code, uint16_t mtu)      |
 | tcp/output.pxd | void tcp_neighbour_ready(const uint8_t* address, bint reachable)     neighbour calls it once resolved or given up |
 | reply.pxd      | reply_reserve, reply_commit, reply_poll          frames that belong to no connection                  |
 | events.pxd     | event_raise(&stack.events, EventNode*, kinds)    embedded nodes, merged kinds                         |

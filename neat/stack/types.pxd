@@ -2,7 +2,7 @@
 
 Parts reach each other through packet.pxd's port; a part's own fields are in its own struct (TcpPrivate, IpPrivate, UdpPrivate).
 """
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from neat.shim.channel cimport neat_sock
 from neat.stack.config cimport StackConfig
 from neat.stack.events cimport EventNode, EventQueue
@@ -75,3 +75,6 @@ cdef struct Stack:
 
 cdef inline void count(Stack* stack, uint32_t counter) noexcept nogil:
     stack.counters[counter] += 1
+
+cdef inline void count_add(Stack* stack, uint32_t counter, int64_t n) noexcept nogil:
+    stack.counters[counter] += n

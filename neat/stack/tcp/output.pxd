@@ -1,6 +1,39 @@
-"""TCP segments out: what to send, in which frames (RFC 9293 §3.8, RFC 5681, RFC 1122 §4.2.3.4)."""
-from libc.stdint cimport uint8_t, uint32_t
-from neat.stack.types cimport Stack
+"""TCP segments out: the fair queue of connections that have something to send, and one frame of one connection.
 
+A connection is in the queue at most once; what it sends is decided when its turn comes, so ACKs of a burst merge and
+what the application wrote meanwhile goes along.
+"""
+cimport cython
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+from neat.shm.atomic cimport peek32
+from neat.stack.counters cimport Counter
+from neat.stack.ipv4 cimport ipv4_prepare
+from neat.stack.state cimport SLOT_TIMESTAMPS, SLOT_WSCALE, ConnSlot
+from neat.stack.tcp.congestion cimport congestion_restart
+from neat.stack.tcp.deadlines cimport timer_clear, timer_runs, timer_set
+from neat.stack.tcp.plan cimport Plan, effective_mss, has_unsent, pending, plan_next
+from neat.stack.tcp.respond cimport timestamp_now
+from neat.stack.tcp.segment cimport NO_WSCALE, Outgoing, outgoing_bytes, segment_finish, segment_write
+from neat.stack.tcp.state cimport TcpState, can_transmit
+from neat.stack.tcp.types cimport (
+    MICROSECOND, MILLISECOND, NO_INDEX, TF_FIN_SENT, TF_FORCE, TF_KEEPALIVE, TF_PROBE, TF_QUEUED, TF_RETRANSMIT, TF_SEND_SYN, TF_TIMING,
+    TF_WAITS_NEIGHBOUR, TIMER_DELACK, TIMER_PERSIST, TIMER_RETRANSMIT, Tcb, TcpPrivate,
+)
+from neat.stack.tcp.window cimport window_advertise
+from neat.stack.types cimport Stack, count, count_add
+from neat.wire.headers cimport PROTO_TCP, TCP_ACK, TCP_FIN, TCP_PSH, TCP_SYN
+from neat.wire.seq cimport seq_gt, seq_lt
+
+cdef enum:
+    OVERRIDE_MS = 200               # longest that a silly window or a cork holds text back (RFC 9293 §3.8.6.2.1: 0.1 to 1.0 s)
+
+# Put it into the queue: it may have something to send.
+cdef void output_want(Stack* stack, Tcb* tcb) noexcept nogil
+cdef void output_forget(Stack* stack, Tcb* tcb) noexcept nogil     # out of all queues
+# The next frame of any connection, 0 when none has anything to send.
+@cython.locals(tcp="TcpPrivate*", tcb="Tcb*", length=uint32_t)
+cdef uint32_t tcp_poll(Stack* stack, uint8_t* buffer) noexcept nogil
 # The neighbour that frames to `address` go to answered, or did not. Connections that waited for it go on.
+@cython.locals(tcp="TcpPrivate*", tcb="Tcb*", at=uint32_t)
 cdef void tcp_neighbour_ready(Stack* stack, const uint8_t* address, bint reachable) noexcept nogil

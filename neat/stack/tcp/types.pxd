@@ -1,4 +1,7 @@
-"""The volatile half of a connection (Tcb) and TCP's private memory. What must survive the process is in ConnSlot."""
+"""The volatile half of a connection (Tcb) and TCP's private memory. What must survive the process is in ConnSlot.
+
+Names are RFC 9293 §3.3.1's. Sequence numbers are uint32_t, stream offsets uint64_t, times ns unless the name says otherwise.
+"""
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from neat.shim.channel cimport neat_sock
 from neat.stack.events cimport EventNode
@@ -8,9 +11,134 @@ from neat.wire.flow cimport FlowKey
 cdef enum:
     OOO_MAX = 16                    # intervals of out-of-order data kept for a connection
     NO_INDEX = 0xFFFFFFFF
+    TW_BIT = 0x80000000             # in hash chains: the index is one of a TimeWait
+
+cdef extern from *:
+    """
+    #define NEAT_NEVER UINT64_MAX
+    #define NEAT_MICROSECOND UINT64_C(1000)
+    #define NEAT_MILLISECOND UINT64_C(1000000)
+    #define NEAT_SECOND UINT64_C(1000000000)
+    """
+    const uint64_t NEVER "NEAT_NEVER"
+    const uint64_t MICROSECOND "NEAT_MICROSECOND"
+    const uint64_t MILLISECOND "NEAT_MILLISECOND"
+    const uint64_t SECOND "NEAT_SECOND"
+
+cdef enum Timer:
+    TIMER_RETRANSMIT = 0            # RFC 6298; zero-window probes too: never both
+    TIMER_DELACK = 1
+    TIMER_KEEP = 2                  # keepalive
+    TIMER_PERSIST = 3               # zero window, silly window or cork override
+    TIMERS = 4
+
+cdef enum TcbFlag:
+    TF_QUEUED = 1                   # in the transmit queue
+    TF_SEND_SYN = 2                 # SYN or SYN-ACK is due (again)
+    TF_RETRANSMIT = 4               # one segment at snd_una is due
+    TF_RECOVERY = 8                 # fast recovery (RFC 6582)
+    TF_PROBE = 16                   # a window probe is due
+    TF_FORCE = 32                   # send less than a segment now: the override timer fired
+    TF_KEEPALIVE = 64               # a keepalive probe is due
+    TF_TIMING = 128                 # rtt_seq is being timed
+    TF_BACKED_OFF = 256             # timed out since the last new ACK
+    TF_FIN_WAITS = 512              # the peer's FIN came early, at fin_seq
+    TF_WAITS_NEIGHBOUR = 1024
+    TF_FIN_SENT = 2048
+    TF_HASHED = 4096
+    TF_KNOWN = 8192                 # the process was told of it: EV_FREED is due at its end
 
 cdef struct Interval:               # sequence numbers, start <= x < end
     uint32_t start, end
 
+cdef struct Tcb:
+    # what each segment touches
+    ConnSlot* slot
+    neat_sock* sock                 # NULL: none (yet, or any more)
+    uint8_t* rx_ring
+    uint8_t* tx_ring
+    uint64_t rx_head                # last good value that the application wrote
+    uint64_t tx_tail                # last good value, or the offset of our FIN once that is queued
+    uint32_t snd_una, snd_nxt       # snd_nxt goes back to snd_una when the retransmission timer fires
+    uint32_t snd_max                # highest sequence number ever sent, + 1
+    uint32_t rcv_nxt
+    uint32_t flags                  # TcbFlag
+    uint32_t ack_owed               # ACKs that must leave now; duplicates are owed one by one
+    uint32_t unacked                # bytes received in order since the last ACK
+    uint32_t cwnd, ssthresh
+    uint32_t rx_size, tx_size       # of the rings
+    uint32_t rcv_limit              # receive buffer, bytes
+    uint32_t rcv_seg                # largest segment seen: what "full-sized" means for delayed ACKs
+    uint32_t last_ack_sent          # RFC 7323 §4.3
+    uint32_t max_window             # largest snd_wnd seen
+    uint32_t snd_small              # end of the last small segment sent (Nagle as Minshall has it)
+    uint32_t index
+    uint32_t ooo_count
+    # timers
+    uint64_t deadline[TIMERS]
+    uint64_t heap_key               # never later than the earliest deadline
+    uint32_t heap_at                # NO_INDEX: not in the heap
+    uint32_t rto_us, srtt_us, rttvar_us
+    uint32_t rtt_seq
+    uint64_t rtt_at
+    uint64_t stalled_since          # first retransmission or probe without an answer; 0: none
+    uint64_t heard_at               # last segment from the peer, for keepalive
+    uint64_t sent_at                # last data sent, for restart after idle
+    # loss
+    uint32_t recover                # RFC 6582
+    uint32_t dup_acks
+    uint32_t retries                # timeouts or probes in a row
+    uint32_t keep_probes
+    uint32_t retransmits            # ever
+    uint32_t fin_seq
+    uint64_t challenged_at          # RFC 5961 §7: limit of challenge ACKs
+    uint32_t challenges
+    # links
+    uint32_t hash_next
+    uint32_t queue_next
+    uint32_t free_next
+    uint32_t status                 # neat_status bits, as the socket object has them
+    uint32_t errors
+    void* channel                   # Channel*; NULL without sock
+    EventNode event
+    Interval ooo[OOO_MAX]           # disjoint, ascending, beyond rcv_nxt
+
+# A connection in TIME_WAIT, or in FIN_WAIT_2 after its descriptor was closed: enough to answer correctly.
+cdef struct TimeWait:
+    FlowKey key
+    uint32_t state                  # TIME_WAIT or FIN_WAIT_2; 0 is free
+    uint32_t snd_nxt, rcv_nxt, rcv_wnd
+    uint32_t ts_recent, ts_offset
+    uint64_t ts_recent_at
+    uint64_t deadline
+    uint64_t answered_at            # limit of ACKs
+    uint8_t timestamps
+    uint8_t rcv_wscale
+    uint32_t hash_next
+    uint32_t previous, next         # by deadline; next also links the free list
+
+cdef struct Listener:               # volatile half of a ListenerSlot
+    uint32_t next                   # chain of its port bucket
+    uint32_t pending                # connections in SYN_RCVD or not accepted yet
+    void* channel                   # Channel*
+
+cdef enum:
+    LISTENER_BUCKETS = 256
+
 cdef struct TcpPrivate:
-    void* memory
+    Tcb* tcbs                       # [max_connections], parallel to the slots
+    TimeWait* waits                 # [wait_capacity]
+    Listener* listeners             # [max_listeners], parallel to the slots
+    uint32_t listener_buckets[LISTENER_BUCKETS]
+    uint32_t* buckets               # hash of connections and TimeWaits
+    uint32_t bucket_mask
+    uint32_t hash_seed
+    uint32_t first_free             # Tcb
+    uint32_t wait_capacity, wait_fresh, wait_free, wait_first, wait_last
+    uint32_t* heap
+    uint32_t heap_size
+    uint32_t queue_first, queue_last    # transmit queue
+    uint32_t waiting_first          # connections that wait for a neighbour
+    uint64_t isn_key[2]
+    uint64_t ts_key[2]
+    uint64_t port_key[2]

@@ -1,0 +1,175 @@
+"""The ACK field of a segment: what it acknowledges, the send window, and where it leads."""
+
+import cython
+from cython.cimports.libc.stdint import uint32_t
+from cython.cimports.neat.stack.tcp.listen import listen_establish
+
+
+def challenge(stack, tcb):
+    if stack.now >= tcb.challenged_at + SECOND:
+        tcb.challenged_at = stack.now
+        tcb.challenges = 0
+    if tcb.challenges >= 10:
+        count(stack, Counter.TCP_CHALLENGE_LIMITED)
+        return
+    tcb.challenges += 1
+    count(stack, Counter.TCP_CHALLENGE_ACKS)
+    owe_ack(tcb)
+
+
+def check_ack(stack, tcb, packet, seg):
+    if not seg.flags & TCP_ACK:
+        count(stack, Counter.TCP_NO_ACK)
+        return False
+    if tcb.slot.state == TcpState.SYN_RCVD:
+        if not (seq_lt(tcb.snd_una, seg.ack) and seq_le(seg.ack, tcb.snd_max)):
+            count(stack, Counter.TCP_BAD_ACK)
+            respond_rst(stack, packet, seg)
+            return False
+        if not establish(stack, tcb, seg):
+            return False
+    # RFC 5961 §5.2: acceptable is SND.UNA - MAX.SND.WND =< SEG.ACK =< SND.NXT; else an ACK, and drop.
+    if seq_gt(seg.ack, tcb.snd_max) or seq_lt(seg.ack, tcb.snd_una - tcb.max_window):
+        count(stack, Counter.TCP_BAD_ACK)
+        challenge(stack, tcb)
+        return False
+    if seq_gt(seg.ack, tcb.snd_una):
+        acknowledged(stack, tcb, seg)
+    elif is_duplicate(tcb, seg):
+        congestion_dup_ack(stack, tcb)
+    if seq_ge(seg.ack, tcb.snd_una):
+        update_window(stack, tcb, seg)
+    if tcb.slot.flags & SLOT_FIN_ACKED:
+        return fin_acknowledged(stack, tcb)
+    return True
+
+
+def establish(stack, tcb, seg):
+    """RFC 9293 §3.10.7.4: "set SND.WND <- SEG.WND, SND.WL1 <- SEG.SEQ, SND.WL2 <- SEG.ACK"."""
+    slot = tcb.slot
+    if slot.flags & SLOT_PASSIVE and not listen_establish(stack, tcb):
+        return False
+    sample_rtt(stack, tcb, seg)
+    tcb.snd_una = slot.iss + 1
+    slot.flags |= SLOT_SYN_ACKED
+    if seq_lt(tcb.snd_nxt, tcb.snd_una):
+        tcb.snd_nxt = tcb.snd_una
+    tcb.snd_small = tcb.snd_una
+    slot.snd_wnd = seg.wnd
+    if slot.flags & SLOT_WSCALE and not seg.flags & TCP_SYN:
+        slot.snd_wnd = seg.wnd << slot.snd_wscale
+    slot.snd_wl1 = seg.seq
+    slot.snd_wl2 = seg.ack
+    tcb.max_window = slot.snd_wnd
+    tcb.flags &= ~(TF_SEND_SYN | TF_BACKED_OFF)
+    tcb.stalled_since = 0
+    timer_clear(tcb, TIMER_RETRANSMIT)
+    congestion_start(tcb)
+    rto_restore(stack, tcb)
+    conn_set_state(tcb, TcpState.FIN_WAIT_1 if slot.flags & SLOT_FIN_QUEUED else TcpState.ESTABLISHED)
+    tcb.status &= ~NEAT_ST_CONNECTING
+    conn_status(tcb, NEAT_ST_CONNECTED)
+    conn_publish(tcb)
+    keepalive_start(stack, tcb)
+    conn_event(stack, tcb, EV_ACCEPT if slot.flags & SLOT_PASSIVE else EV_CONNECTED)
+    return True
+
+
+def is_duplicate(tcb, seg):
+    """RFC 5681 §2: outstanding data, no text, neither SYN nor FIN, the same acknowledgment and the same window."""
+    if seg.len or seg.ack != tcb.snd_una or tcb.snd_una == tcb.snd_max:
+        return False
+    wnd = seg.wnd
+    if tcb.slot.flags & SLOT_WSCALE:
+        wnd <<= tcb.slot.snd_wscale
+    return wnd == tcb.slot.snd_wnd and wnd != 0
+
+
+def update_window(stack, tcb, seg):
+    slot = tcb.slot
+    if not (seq_lt(slot.snd_wl1, seg.seq) or (slot.snd_wl1 == seg.seq and seq_le(slot.snd_wl2, seg.ack))):
+        return
+    slot.snd_wl1 = seg.seq
+    slot.snd_wl2 = seg.ack
+    wnd = seg.wnd
+    if slot.flags & SLOT_WSCALE and not seg.flags & TCP_SYN:
+        wnd <<= slot.snd_wscale
+    if wnd == slot.snd_wnd:
+        return
+    if slot.snd_wnd == 0:
+        # It opens: what a probe sent may have been dropped, so sending goes on at snd_una.
+        timer_clear(tcb, TIMER_PERSIST)
+        tcb.flags &= ~TF_PROBE
+    slot.snd_wnd = wnd
+    if wnd > tcb.max_window:
+        tcb.max_window = wnd
+
+
+def sample_rtt(stack, tcb, seg):
+    """One timed segment a round trip; after a retransmission, which must not be timed, the echoed timestamp."""
+    if tcb.flags & TF_TIMING:
+        if seq_ge(seg.ack, tcb.rtt_seq):
+            tcb.flags &= ~TF_TIMING
+            rtt_sample(stack, tcb, (stack.now - tcb.rtt_at) // 1000)
+    elif tcb.slot.flags & SLOT_TIMESTAMPS and seg.has_ts and tcb.flags & TF_BACKED_OFF:
+        echo = timestamp_now(stack, tcb.slot.ts_offset) - seg.tsecr
+        if echo < 60_000:
+            rtt_sample(stack, tcb, echo * 1000)
+
+
+def acknowledged(stack, tcb, seg):
+    """SND.UNA < SEG.ACK =< SND.NXT: "set SND.UNA <- SEG.ACK"."""
+    slot = tcb.slot
+    acked = seg.ack - tcb.snd_una
+    in_flight = tcb.snd_nxt - tcb.snd_una
+    text = min(acked, pending(tcb))
+    if text < acked:
+        slot.flags |= SLOT_FIN_ACKED
+    sample_rtt(stack, tcb, seg)
+    tcb.snd_una = seg.ack
+    if text:
+        store64(cython.address(slot.tx_head), slot.tx_head + text)
+        store64(cython.address(tcb.sock.tx_head), slot.tx_head)
+    if seq_lt(tcb.snd_nxt, tcb.snd_una):
+        tcb.snd_nxt = tcb.snd_una
+    if tcb.flags & TF_BACKED_OFF:
+        tcb.flags &= ~TF_BACKED_OFF
+        rto_restore(stack, tcb)
+    tcb.retries = 0
+    tcb.stalled_since = 0
+    # RFC 6298 §5.2, §5.3
+    if tcb.snd_una == tcb.snd_max:
+        timer_clear(tcb, TIMER_RETRANSMIT)
+    else:
+        timer_set(cython.address(stack.tcp), tcb, TIMER_RETRANSMIT, stack.now + tcb.rto_us * MICROSECOND)
+    congestion_ack(stack, tcb, acked, in_flight)
+    if text:
+        signal_writable(stack, tcb)
+
+
+def is_writable(tcb):
+    limit = peek32(cython.address(tcb.sock.sndbuf))
+    if limit == 0 or limit > tcb.tx_size:
+        limit = tcb.tx_size
+    return pending(tcb) <= limit - limit // 3
+
+
+def signal_writable(stack, tcb):
+    """The application fills its descriptor, then looks at tx_head; we store tx_head, then look whether it did."""
+    fence()
+    if peek32(cython.address(tcb.sock.out_block)) and is_writable(tcb):
+        conn_event(stack, tcb, EV_WRITABLE)
+
+
+def fin_acknowledged(stack, tcb):
+    state = tcb.slot.state
+    if state == TcpState.FIN_WAIT_1:
+        conn_set_state(tcb, TcpState.FIN_WAIT_2)
+    elif state == TcpState.CLOSING:
+        wait_enter(stack, tcb, TcpState.TIME_WAIT, False)
+        return False
+    elif state == TcpState.LAST_ACK:
+        count(stack, Counter.TCP_CLOSED)
+        conn_over(stack, tcb, 0, False)
+        return False
+    return True

@@ -1,0 +1,151 @@
+"""TCP segments in: find the connection, then RFC 9293 §3.10.7 step by step, one function a step, in its order."""
+
+import cython
+from cython.cimports.libc.errno import ECONNREFUSED, ECONNRESET
+
+
+def tcp_input(stack, packet):
+    count(stack, Counter.TCP_IN)
+    if packet.broadcast:
+        # RFC 9293 §3.9.2.3: "TCP MUST silently discard an incoming segment addressed to a broadcast or multicast address"
+        count(stack, Counter.TCP_BAD_ADDRESS)
+        return
+    if not segment_parse(stack, packet, cython.address(seg)):
+        return
+    memset(cython.address(key), 0, cython.sizeof(FlowKey))
+    key.family = packet.family
+    key.protocol = PROTO_TCP
+    key.local_port = seg.local_port
+    key.remote_port = seg.remote_port
+    memcpy(key.local, packet.destination, 16)
+    memcpy(key.remote, packet.source, 16)
+    at = lookup(cython.address(stack.tcp), cython.address(key))
+    if at & TW_BIT:
+        iss_floor = 0
+        if at == NO_INDEX:
+            listen_input(stack, packet, cython.address(seg), cython.address(key), cython.NULL)
+        elif wait_input(stack, at & ~TW_BIT, packet, cython.address(seg), cython.address(iss_floor)):
+            listen_input(stack, packet, cython.address(seg), cython.address(key), cython.address(iss_floor))
+        return
+    stack.state.suspect.conn = at
+    tcb = cython.address(stack.tcp.tcbs[at])
+    tcb.heard_at = stack.now
+    tcb.keep_probes = 0
+    if tcb.slot.state == TcpState.SYN_SENT:
+        if not synsent_input(stack, tcb, packet, cython.address(seg)):
+            return
+    elif not segment_arrives(stack, tcb, packet, cython.address(seg)):
+        return
+    if tcb.ack_owed or tcb.flags & (TF_RETRANSMIT | TF_SEND_SYN) or has_unsent(tcb):
+        output_want(stack, tcb)
+
+
+def segment_arrives(stack, tcb, packet, seg):
+    if not check_sequence(stack, tcb, seg):
+        return True
+    if seg.flags & TCP_RST:
+        return check_rst(stack, tcb, seg)
+    if seg.flags & TCP_SYN and not check_syn(stack, tcb, seg):
+        return True
+    if not check_ack(stack, tcb, packet, seg):
+        # What check_ack may have ended is not in the hash any more.
+        return tcb.slot.state != TcpState.FREE and tcb.slot.state != TcpState.CLOSED and tcb.slot.state != TcpState.TIME_WAIT
+    if seg.flags & TCP_URG:
+        # Deviates: urgent data is read as part of the stream (RFC 6093 §6: new applications should not use it).
+        count(stack, Counter.TCP_URGENT_IGNORED)
+    if not process_text(stack, tcb, packet, seg) or not check_fin(stack, tcb, seg):
+        return False
+    slot = tcb.slot
+    if slot.state == TcpState.FIN_WAIT_2 and slot.flags & SLOT_ORPHAN:
+        wait_enter(stack, tcb, TcpState.FIN_WAIT_2, tcb.ack_owed != 0)
+        return False
+    return True
+
+
+def is_acceptable(tcb, seg):
+    """RFC 9293 §3.10.7.4, the table of four cases. What only repeats the left edge is acceptable if any of it is new."""
+    wnd = rcv_wnd(tcb)
+    if seg.len == 0:
+        return seg.seq == tcb.rcv_nxt if wnd == 0 else seq_in_window(seg.seq, tcb.rcv_nxt, wnd)
+    if wnd == 0:
+        return False
+    return seq_in_window(seg.seq, tcb.rcv_nxt, wnd) or seq_in_window(seg.seq + seg.len - 1, tcb.rcv_nxt, wnd) or (
+        seq_lt(seg.seq, tcb.rcv_nxt) and seq_gt(seg.seq + seg.len, tcb.rcv_nxt)
+    )
+
+
+def check_sequence(stack, tcb, seg):
+    """First: sequence number, and before it PAWS (RFC 7323 §5.3). The timestamp of what is acceptable is remembered."""
+    if tcb.slot.state == TcpState.SYN_RCVD and seg.flags & TCP_SYN and seg.seq == tcb.slot.irs:
+        if not seg.flags & TCP_ACK:
+            # The peer's SYN again: our SYN-ACK was lost.
+            tcb.flags |= TF_SEND_SYN
+            output_want(stack, tcb)
+            return False
+        # Simultaneous open: the peer's SYN-ACK repeats the SYN that we know (RFC 9293 §3.5 figure 7).
+        seg.flags &= ~TCP_SYN
+        seg.seq += 1
+        seg.len -= 1
+    if tcb.slot.flags & SLOT_TIMESTAMPS and not check_timestamp(stack, tcb, seg):
+        return False
+    if not is_acceptable(tcb, seg):
+        if rcv_wnd(tcb) == 0 and seg.seq == tcb.rcv_nxt and seg.text_len and not seg.flags & TCP_RST:
+            # "special allowance should be made to accept valid ACKs": a probe of our closed window.
+            owe_ack(tcb)
+            seg.text_len = 0
+            seg.len = 0
+            seg.flags &= ~TCP_FIN
+            return True
+        count(stack, Counter.TCP_OUT_OF_WINDOW)
+        if not seg.flags & TCP_RST:
+            # "If an incoming segment is not acceptable, an acknowledgment should be sent"; limited if it has no text.
+            if seg.len:
+                owe_duplicate(tcb)
+            else:
+                challenge(stack, tcb)
+        return False
+    if seg.has_ts and seq_le(seg.seq, tcb.last_ack_sent) and seq_le(tcb.slot.ts_recent, seg.tsval):
+        # RFC 7323 §4.3 (2): "SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent"
+        tcb.slot.ts_recent = seg.tsval
+        tcb.slot.ts_recent_at = stack.now
+    return True
+
+
+def check_timestamp(stack, tcb, seg):
+    slot = tcb.slot
+    if not seg.has_ts:
+        if not seg.flags & TCP_RST:
+            # Deviates from RFC 7323 §3.2 (SHOULD drop), as Linux does: some peers leave them out.
+            count(stack, Counter.TCP_NO_TIMESTAMP)
+        return True
+    if (
+        seq_lt(seg.tsval, slot.ts_recent)
+        and not seg.flags & TCP_RST
+        and stack.now - slot.ts_recent_at < PAWS_IDLE_S * SECOND
+    ):
+        count(stack, Counter.TCP_PAWS)
+        owe_duplicate(tcb)
+        return False
+    return True
+
+
+def check_rst(stack, tcb, seg):
+    """Second, as RFC 5961 §3.2 has it. Returns False when the connection is gone."""
+    if seg.seq != tcb.rcv_nxt:
+        count(stack, Counter.TCP_INEXACT_RST)
+        challenge(stack, tcb)
+        return True
+    count(stack, Counter.TCP_RST_IN)
+    if tcb.slot.state == TcpState.SYN_RCVD and tcb.slot.flags & SLOT_PASSIVE:
+        conn_free(stack, tcb)  # "return this connection to the LISTEN state"
+        return False
+    count(stack, Counter.TCP_RESETS)
+    conn_over(stack, tcb, ECONNREFUSED if tcb.slot.state == TcpState.SYN_RCVD else ECONNRESET, False)
+    return False
+
+
+def check_syn(stack, tcb, seg):
+    """Fourth, as RFC 5961 §4.2 has it: a SYN in a synchronized state draws a challenge ACK."""
+    count(stack, Counter.TCP_SYN_IN_WINDOW)
+    challenge(stack, tcb)
+    return False

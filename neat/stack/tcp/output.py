@@ -1,0 +1,328 @@
+"""TCP segments out: the fair queue of connections that have something to send, and one frame of one connection."""
+
+import cython
+from cython.cimports.libc.errno import EAGAIN
+from cython.cimports.neat.stack.tcp.connection import conn_over
+
+
+def output_want(stack, tcb):
+    if tcb.flags & (TF_QUEUED | TF_WAITS_NEIGHBOUR):
+        return
+    tcb.flags |= TF_QUEUED
+    tcb.queue_next = NO_INDEX
+    if stack.tcp.queue_last == NO_INDEX:
+        stack.tcp.queue_first = tcb.index
+    else:
+        stack.tcp.tcbs[stack.tcp.queue_last].queue_next = tcb.index
+    stack.tcp.queue_last = tcb.index
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(tcp="TcpPrivate*", first="uint32_t*", index=uint32_t, at=uint32_t, previous=uint32_t)
+@cython.returns(uint32_t)
+def cut(tcp, first, index):
+    """Out of a chain of queue_next; returns the entry before it."""
+    previous = NO_INDEX
+    at = first[0]
+    while at != NO_INDEX and at != index:
+        previous = at
+        at = tcp.tcbs[at].queue_next
+    if at == index:
+        if previous == NO_INDEX:
+            first[0] = tcp.tcbs[index].queue_next
+        else:
+            tcp.tcbs[previous].queue_next = tcp.tcbs[index].queue_next
+    return previous
+
+
+def output_forget(stack, tcb):
+    tcp = cython.address(stack.tcp)
+    if tcb.flags & TF_QUEUED:
+        previous = cut(tcp, cython.address(tcp.queue_first), tcb.index)
+        if tcp.queue_last == tcb.index:
+            tcp.queue_last = previous
+    elif tcb.flags & TF_WAITS_NEIGHBOUR:
+        cut(tcp, cython.address(tcp.waiting_first), tcb.index)
+    tcb.flags &= ~(TF_QUEUED | TF_WAITS_NEIGHBOUR)
+
+
+def tcp_poll(stack, buffer):
+    tcp = cython.address(stack.tcp)
+    while tcp.queue_first != NO_INDEX:
+        tcb = cython.address(tcp.tcbs[tcp.queue_first])
+        tcp.queue_first = tcb.queue_next
+        if tcp.queue_first == NO_INDEX:
+            tcp.queue_last = NO_INDEX
+        tcb.flags &= ~TF_QUEUED
+        length = send_next(stack, tcb, buffer)
+        if length:
+            if tcb.ack_owed or has_unsent(tcb) or tcb.flags & (TF_RETRANSMIT | TF_SEND_SYN):
+                output_want(stack, tcb)
+            return length
+    return 0
+
+
+def tcp_neighbour_ready(stack, address, reachable):
+    """Whichever neighbour it was: those that still have to wait come back to the list by themselves."""
+    tcp = cython.address(stack.tcp)
+    at = tcp.waiting_first
+    tcp.waiting_first = NO_INDEX
+    while at != NO_INDEX:
+        tcb = cython.address(tcp.tcbs[at])
+        at = tcb.queue_next
+        tcb.flags &= ~TF_WAITS_NEIGHBOUR
+        output_want(stack, tcb)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(stack="Stack*", tcb="Tcb*", buffer="uint8_t*", plan="Plan")
+@cython.returns(uint32_t)
+def send_next(stack, tcb, buffer):
+    """One frame of this connection, 0 when it has nothing to send now."""
+    state = tcb.slot.state
+    if tcb.flags & TF_SEND_SYN:
+        return send_syn(stack, tcb, buffer)
+    if can_transmit(state):
+        if plan_next(stack, tcb, cython.address(plan)):
+            return send_text(stack, tcb, buffer, cython.address(plan))
+        if plan.blocked and not timer_runs(tcb, TIMER_PERSIST):
+            start_persist(stack, tcb)
+    if state == TcpState.SYN_SENT:
+        return 0
+    if tcb.flags & TF_KEEPALIVE:
+        # RFC 9293 §3.8.4: SEG.SEQ = SND.NXT-1, no text, so that older implementations answer too.
+        tcb.flags &= ~TF_KEEPALIVE
+        return send_empty(stack, tcb, buffer, tcb.snd_una - 1)
+    if tcb.ack_owed:
+        return send_empty(stack, tcb, buffer, tcb.snd_nxt)
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(stack="Stack*", tcb="Tcb*", wait=uint64_t)
+@cython.returns(cython.void)
+def start_persist(stack, tcb):
+    wait = OVERRIDE_MS * MILLISECOND
+    if tcb.slot.snd_wnd == 0:
+        wait = tcb.rto_us * MICROSECOND
+    timer_set(cython.address(stack.tcp), tcb, TIMER_PERSIST, stack.now + wait)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(stack="Stack*", tcb="Tcb*", out="Outgoing*", slot="ConnSlot*", seq=uint32_t, flags=uint8_t)
+@cython.returns(cython.void)
+def fill(stack, tcb, out, seq, flags):
+    """The header of a segment in a synchronized state."""
+    slot = tcb.slot
+    out.local_port = slot.key.local_port
+    out.remote_port = slot.key.remote_port
+    out.seq = seq
+    out.ack = tcb.rcv_nxt
+    out.flags = flags
+    out.wnd = window_advertise(tcb)
+    out.wscale = NO_WSCALE
+    out.mss = 0
+    out.has_ts = slot.flags & SLOT_TIMESTAMPS != 0
+    if out.has_ts:
+        out.tsval = timestamp_now(stack, slot.ts_offset)
+        out.tsecr = slot.ts_recent
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(stack="Stack*", tcb="Tcb*", buffer="uint8_t*", out="Outgoing*", text=uint32_t, size=uint32_t, l4=int32_t)
+@cython.locals(tos=uint8_t, ttl=uint8_t)
+@cython.returns(int32_t)
+def start_frame(stack, tcb, buffer, out, text):
+    """All headers but the checksum. Offset of the TCP header; -EAGAIN: the connection waits for its neighbour; else lost."""
+    size = outgoing_bytes(out)
+    tos = 0
+    ttl = 0
+    if tcb.sock != cython.NULL:
+        tos = tcb.sock.tos & 0xFC
+        ttl = tcb.sock.ttl
+    l4 = ipv4_prepare(stack, buffer, tcb.slot.key.remote, PROTO_TCP, size + text, tos, ttl)
+    if l4 >= 0:
+        segment_write(buffer + l4, out)
+    elif l4 == -EAGAIN:
+        tcb.flags |= TF_WAITS_NEIGHBOUR
+        tcb.queue_next = stack.tcp.waiting_first
+        stack.tcp.waiting_first = tcb.index
+    else:
+        count(stack, Counter.TCP_UNREACHABLE)
+    return l4
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(tcb="Tcb*", pure=cython.bint)
+@cython.returns(cython.void)
+def ack_left(tcb, pure):
+    """A segment with ACK leaves. Duplicate ACKs only count as such for the peer when they carry no text."""
+    if pure or tcb.ack_owed == 1:
+        tcb.ack_owed -= 1 if tcb.ack_owed else 0
+    tcb.unacked = 0
+    tcb.last_ack_sent = tcb.rcv_nxt
+    timer_clear(tcb, TIMER_DELACK)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(stack="Stack*", tcb="Tcb*", buffer="uint8_t*", seq=uint32_t, out="Outgoing", size=uint32_t, l4=int32_t)
+@cython.returns(uint32_t)
+def send_empty(stack, tcb, buffer, seq):
+    fill(stack, tcb, cython.address(out), seq, TCP_ACK)
+    l4 = start_frame(stack, tcb, buffer, cython.address(out), 0)
+    if l4 == -EAGAIN:
+        return 0
+    ack_left(tcb, True)
+    if l4 < 0:
+        return 0
+    size = outgoing_bytes(cython.address(out))
+    segment_finish(stack, buffer, l4, size, size, 0, tcb.slot.key.local, tcb.slot.key.remote)
+    count(stack, Counter.TCP_OUT)
+    return l4 + size
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(stack="Stack*", tcb="Tcb*", buffer="uint8_t*", out="Outgoing", size=uint32_t, l4=int32_t, slot="ConnSlot*")
+@cython.returns(uint32_t)
+def send_syn(stack, tcb, buffer):
+    """SYN, or SYN-ACK, with the options that we offer or that were negotiated."""
+    slot = tcb.slot
+    fill(stack, tcb, cython.address(out), slot.iss, TCP_SYN)
+    if slot.state == TcpState.SYN_SENT:
+        out.ack = 0
+    else:
+        out.flags |= TCP_ACK
+    # RFC 7323 §2.2: "The window field in a segment where the SYN bit is set [...] MUST NOT be scaled."
+    out.wnd = cython.cast(uint16_t, min(tcb.rcv_limit, 65535))
+    slot.rcv_adv = tcb.rcv_nxt + out.wnd
+    out.mss = slot.rcv_mss
+    if slot.flags & SLOT_WSCALE:
+        out.wscale = slot.rcv_wscale
+    l4 = start_frame(stack, tcb, buffer, cython.address(out), 0)
+    if l4 == -EAGAIN:
+        return 0
+    tcb.flags &= ~TF_SEND_SYN
+    if tcb.snd_max == slot.iss:
+        tcb.snd_nxt = slot.iss + 1
+        tcb.snd_max = slot.iss + 1
+        tcb.rtt_seq = slot.iss + 1
+        tcb.rtt_at = stack.now
+        tcb.flags |= TF_TIMING
+    else:
+        tcb.flags &= ~TF_TIMING
+    ack_left(tcb, True)
+    if not timer_runs(tcb, TIMER_RETRANSMIT):
+        timer_set(cython.address(stack.tcp), tcb, TIMER_RETRANSMIT, stack.now + tcb.rto_us * MICROSECOND)
+    if l4 < 0:
+        if slot.state == TcpState.SYN_SENT:
+            conn_over(stack, tcb, -l4, False)
+        return 0
+    size = outgoing_bytes(cython.address(out))
+    segment_finish(stack, buffer, l4, size, size, 0, slot.key.local, slot.key.remote)
+    count(stack, Counter.TCP_OUT)
+    return l4 + size
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(tcb="Tcb*", offset=uint64_t, to="uint8_t*", length=uint32_t, at=uint32_t, first=uint32_t)
+@cython.returns(cython.void)
+def read_ring(tcb, offset, to, length):
+    at = cython.cast(uint32_t, offset & (tcb.tx_size - 1))
+    first = min(length, tcb.tx_size - at)
+    memcpy(to, tcb.tx_ring + at, first)
+    if first < length:
+        memcpy(to + first, tcb.tx_ring, length - first)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(stack="Stack*", tcb="Tcb*", buffer="uint8_t*", plan="Plan*", out="Outgoing", size=uint32_t, l4=int32_t)
+@cython.locals(mss=uint32_t, flags=uint8_t, slot="ConnSlot*")
+@cython.returns(uint32_t)
+def send_text(stack, tcb, buffer, plan):
+    """Text, FIN or both, as planned. A frame that cannot leave counts as sent and lost: the timer deals with it."""
+    slot = tcb.slot
+    if plan.is_new and tcb.snd_nxt == tcb.snd_una and stack.now - tcb.sent_at > tcb.rto_us * MICROSECOND:
+        congestion_restart(tcb)
+    flags = TCP_ACK
+    if plan.push and plan.length:
+        flags |= TCP_PSH
+    if plan.fin:
+        flags |= TCP_FIN
+    fill(stack, tcb, cython.address(out), plan.seq, flags)
+    l4 = start_frame(stack, tcb, buffer, cython.address(out), plan.length)
+    if l4 == -EAGAIN:
+        return 0
+    mss = effective_mss(tcb)
+    size = outgoing_bytes(cython.address(out))
+    if l4 >= 0:
+        read_ring(tcb, slot.tx_head + (plan.seq - tcb.snd_una), buffer + l4 + size, plan.length)
+    ack_left(tcb, False)
+    note_sent(stack, tcb, plan, mss)
+    if l4 < 0:
+        return 0
+    segment_finish(
+        stack, buffer, l4, size, size + plan.length, mss if plan.length > mss else 0, slot.key.local, slot.key.remote
+    )
+    count(stack, Counter.TCP_OUT)
+    count_add(stack, Counter.TCP_BYTES_OUT, plan.length)
+    return l4 + size + plan.length
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(stack="Stack*", tcb="Tcb*", plan="Plan*", mss=uint32_t, end=uint32_t)
+@cython.returns(cython.void)
+def note_sent(stack, tcb, plan, mss):
+    """What leaving text changes: snd_nxt, the timed segment, the retransmission timer."""
+    end = plan.seq + plan.length + (1 if plan.fin else 0)
+    if plan.fin:
+        tcb.flags |= TF_FIN_SENT
+    if seq_lt(plan.seq, tcb.snd_max):
+        # RFC 6298 §3, Karn: "RTT samples MUST NOT be made using segments that were retransmitted"
+        tcb.flags &= ~TF_TIMING
+        tcb.retransmits += 1
+        if not tcb.flags & TF_PROBE:
+            count(stack, Counter.TCP_RETRANSMITS)
+    elif not tcb.flags & (TF_TIMING | TF_PROBE):
+        tcb.flags |= TF_TIMING
+        tcb.rtt_seq = end
+        tcb.rtt_at = stack.now
+    if seq_gt(end, tcb.snd_max):
+        tcb.snd_max = end
+    tcb.sent_at = stack.now
+    if not plan.is_new and tcb.flags & TF_PROBE and not tcb.flags & TF_RETRANSMIT:
+        tcb.flags &= ~TF_PROBE
+        count(stack, Counter.TCP_ZERO_WINDOW_PROBES)
+        return
+    if seq_gt(end, tcb.snd_nxt):
+        tcb.snd_nxt = end
+    if plan.length % mss:
+        tcb.snd_small = end
+    tcb.flags &= ~(TF_FORCE | TF_RETRANSMIT)
+    timer_clear(tcb, TIMER_PERSIST)
+    if not timer_runs(tcb, TIMER_RETRANSMIT):
+        timer_set(cython.address(stack.tcp), tcb, TIMER_RETRANSMIT, stack.now + tcb.rto_us * MICROSECOND)

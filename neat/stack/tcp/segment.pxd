@@ -1,0 +1,61 @@
+"""A TCP segment: parsed from a Packet, and written into a record (RFC 9293 §3.1, options RFC 7323)."""
+cimport cython
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+from neat.stack.config cimport OFFLOAD_CSUM
+from neat.stack.counters cimport Counter
+from neat.stack.packet cimport Packet
+from neat.stack.types cimport Stack, count
+from neat.wire.checksum cimport checksum_add, checksum_fold, pseudo_header_v4
+from neat.wire.headers cimport (
+    PROTO_TCP, TCP_FIN, TCP_SYN, TCPOPT_END, TCPOPT_MSS, TCPOPT_NOP, TCPOPT_SACK_PERMITTED, TCPOPT_TIMESTAMP, TCPOPT_WSCALE,
+    TcpHeader, htonl, htons, ntohl, ntohs,
+)
+from neat.wire.vnet cimport VNET_BYTES, VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, VnetHeader
+
+cdef enum:
+    TCP_HEADER = 20
+    TS_OPTION = 12                  # with two NOPs before it
+    NO_WSCALE = 255
+    MAX_WSCALE = 14                 # RFC 7323 §2.3
+
+cdef struct Segment:                # SEG.* of RFC 9293 §3.3.1
+    uint16_t local_port, remote_port
+    uint32_t seq, ack
+    uint32_t wnd                    # as in the header, not scaled
+    uint32_t len                    # sequence space: text, SYN and FIN
+    uint8_t flags
+    uint8_t wscale                  # NO_WSCALE: none
+    bint has_ts
+    bint sack_ok
+    uint16_t mss                    # 0: none
+    uint32_t tsval, tsecr
+    uint8_t* text
+    uint32_t text_len
+
+# Safe to parse? Counts and returns False if not. Caller looks at nothing of the segment then.
+@cython.locals(header="TcpHeader*", data="uint8_t*", size=uint32_t, total=uint64_t)
+cdef bint segment_parse(Stack* stack, Packet* packet, Segment* seg) noexcept nogil
+@cython.locals(i=uint32_t, kind=uint8_t, size=uint8_t)
+cdef void segment_options(const uint8_t* options, uint32_t length, Segment* seg) noexcept nogil
+
+cdef struct Outgoing:               # what goes into a header
+    uint16_t local_port, remote_port
+    uint32_t seq, ack
+    uint16_t wnd
+    uint8_t flags
+    uint8_t wscale                  # SYN: NO_WSCALE for none
+    uint16_t mss                    # SYN: 0 for none
+    bint has_ts
+    uint32_t tsval, tsecr
+
+# Bytes of the header with its options.
+cdef inline uint32_t outgoing_bytes(const Outgoing* out) noexcept nogil:
+    return (TCP_HEADER + (4 if out.mss else 0) + (4 if out.wscale != NO_WSCALE else 0) + (TS_OPTION if out.has_ts else 0))
+
+@cython.locals(header="TcpHeader*", at="uint8_t*")
+cdef void segment_write(uint8_t* l4, const Outgoing* out) noexcept nogil
+# Finish a frame whose header and text are in place: checksum, partial or full, and the virtio-net header. gso: MSS, 0 for one segment.
+@cython.locals(header="TcpHeader*", vnet="VnetHeader*", total=uint64_t, l4="uint8_t*")
+cdef void segment_finish(Stack* stack, uint8_t* record, uint32_t l4_at, uint32_t header_bytes, uint32_t l4_bytes, uint32_t gso,
+                         const uint8_t* source, const uint8_t* destination) noexcept nogil

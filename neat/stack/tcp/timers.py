@@ -1,0 +1,119 @@
+"""What a connection does when one of its timers fires."""
+
+import cython
+from cython.cimports.libc.errno import ETIMEDOUT
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+
+
+def tcp_next_deadline(stack):
+    return heap_next(cython.address(stack.tcp))
+
+
+def tcp_expire(stack):
+    tcp = cython.address(stack.tcp)
+    while True:
+        tcb = heap_due(tcp, stack.now)
+        if tcb == cython.NULL:
+            return
+        if timer_due(tcb, TIMER_DELACK, stack.now):
+            timer_clear(tcb, TIMER_DELACK)
+            count(stack, Counter.TCP_DELAYED_ACKS)
+            owe_ack(tcb)
+        if timer_due(tcb, TIMER_RETRANSMIT, stack.now):
+            timer_clear(tcb, TIMER_RETRANSMIT)
+            if not retransmit_fires(stack, tcb):
+                continue
+        if timer_due(tcb, TIMER_PERSIST, stack.now):
+            timer_clear(tcb, TIMER_PERSIST)
+            if not persist_fires(stack, tcb):
+                continue
+        if timer_due(tcb, TIMER_KEEP, stack.now):
+            timer_clear(tcb, TIMER_KEEP)
+            if not keep_fires(stack, tcb):
+                continue
+        output_want(stack, tcb)
+
+
+def give_up(stack, tcb):
+    respond_abort(stack, tcb)
+    conn_over(stack, tcb, ETIMEDOUT, False)
+
+
+def has_patience(stack, tcb):
+    if tcb.stalled_since == 0:
+        tcb.stalled_since = tcb.sent_at
+    limit = 0
+    if tcb.sock != cython.NULL:
+        limit = peek32(cython.address(tcb.sock.user_timeout_ms)) * MILLISECOND
+    if limit and stack.now - tcb.stalled_since >= limit:
+        count(stack, Counter.TCP_USER_TIMEOUT)
+        return False
+    most = stack.config.data_retries
+    if tcb.slot.flags & SLOT_ORPHAN:
+        most = min(most, cython.cast(uint32_t, ORPHAN_RETRIES))
+    if limit == 0 and tcb.retries > most:
+        count(stack, Counter.TCP_TIMED_OUT)
+        return False
+    return True
+
+
+def retransmit_fires(stack, tcb):
+    """RFC 6298 §5.4: "Retransmit the earliest segment"; §5.5: back off; §5.6: start the timer."""
+    slot = tcb.slot
+    tcb.retries += 1
+    tcb.flags &= ~TF_TIMING
+    count(stack, Counter.TCP_TIMEOUTS)
+    rto_back_off(stack, tcb)
+    if slot.state == TcpState.SYN_SENT or slot.state == TcpState.SYN_RCVD:
+        if tcb.retries > stack.config.syn_retries:
+            count(stack, Counter.TCP_SYN_TIMEOUT)
+            conn_over(stack, tcb, ETIMEDOUT, False)
+            return False
+        count(stack, Counter.TCP_RETRANSMITS)
+        tcb.retransmits += 1
+        tcb.flags |= TF_SEND_SYN
+    else:
+        if not has_patience(stack, tcb):
+            give_up(stack, tcb)
+            return False
+        congestion_timeout(stack, tcb)
+        tcb.snd_nxt = tcb.snd_una
+        tcb.flags |= TF_RETRANSMIT
+    timer_set(cython.address(stack.tcp), tcb, TIMER_RETRANSMIT, stack.now + tcb.rto_us * MICROSECOND)
+    return True
+
+
+def persist_fires(stack, tcb):
+    """A closed window is probed for as long as the peer answers (RFC 9293 §3.8.6.1); silly windows and corks are overridden."""
+    if not has_unsent(tcb) and tcb.snd_una == tcb.snd_max:
+        return True
+    if tcb.slot.snd_wnd != 0:
+        tcb.flags |= TF_FORCE
+        return True
+    tcb.retries += 1
+    if not has_patience(stack, tcb):
+        give_up(stack, tcb)
+        return False
+    rto_back_off(stack, tcb)
+    tcb.flags |= TF_PROBE
+    timer_set(cython.address(stack.tcp), tcb, TIMER_PERSIST, stack.now + tcb.rto_us * MICROSECOND)
+    return True
+
+
+def keep_fires(stack, tcb):
+    if tcb.sock == cython.NULL or timer_runs(tcb, TIMER_RETRANSMIT) or timer_runs(tcb, TIMER_PERSIST):
+        # What is outstanding asks the peer anyway.
+        timer_set(cython.address(stack.tcp), tcb, TIMER_KEEP, stack.now + keep_interval(tcb))
+        return True
+    if stack.now < tcb.heard_at + keep_idle(tcb) and tcb.keep_probes == 0:
+        timer_set(cython.address(stack.tcp), tcb, TIMER_KEEP, tcb.heard_at + keep_idle(tcb))
+        return True
+    if tcb.keep_probes >= keep_probes(tcb):
+        count(stack, Counter.TCP_KEEPALIVE_FAILED)
+        give_up(stack, tcb)
+        return False
+    tcb.keep_probes += 1
+    tcb.flags |= TF_KEEPALIVE
+    count(stack, Counter.TCP_KEEPALIVE_PROBES)
+    timer_set(cython.address(stack.tcp), tcb, TIMER_KEEP, stack.now + keep_interval(tcb))
+    return True

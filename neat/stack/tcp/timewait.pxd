@@ -1,0 +1,31 @@
+"""TIME_WAIT in a compact table of its own (RFC 9293 §3.6.1, RFC 1337, RFC 6191). No slot and no socket is held.
+
+FIN_WAIT_2 of a closed descriptor waits here too. All wait for the same time, so the list by deadline is a FIFO; when the
+table is full the oldest makes room.
+"""
+cimport cython
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from neat.shm.ring cimport RECORD_FLOW_DELETE
+from neat.stack.counters cimport Counter
+from neat.stack.packet cimport Packet
+from neat.stack.state cimport SLOT_TIMESTAMPS, ConnSlot
+from neat.stack.tcp.connection cimport conn_over, flow_record
+from neat.stack.tcp.lookup cimport lookup_insert_wait, lookup_remove, lookup_remove_wait
+from neat.stack.tcp.respond cimport respond_rst, respond_wait_ack
+from neat.stack.tcp.segment cimport Segment
+from neat.stack.tcp.state cimport TcpState
+from neat.stack.tcp.types cimport MILLISECOND, NEVER, NO_INDEX, SECOND, Tcb, TcpPrivate, TimeWait
+from neat.stack.types cimport Stack, count, count_add
+from neat.wire.headers cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN
+from neat.wire.seq cimport seq_gt
+
+cdef int wait_create(Stack* stack) noexcept nogil
+# The connection goes on in the table, in TIME_WAIT or FIN_WAIT_2, and is over for everyone else. ack: answer its FIN.
+@cython.locals(tcp="TcpPrivate*", wait="TimeWait*", slot="ConnSlot*", index=uint32_t)
+cdef void wait_enter(Stack* stack, Tcb* tcb, uint32_t state, bint ack) noexcept nogil
+# A segment for it. True: it was a new SYN, the entry is gone, go on as in LISTEN with an ISS beyond *iss_floor.
+@cython.locals(tcp="TcpPrivate*", wait="TimeWait*")
+cdef bint wait_input(Stack* stack, uint32_t index, Packet* packet, Segment* seg, uint32_t* iss_floor) noexcept nogil
+@cython.locals(tcp="TcpPrivate*", index=uint32_t)
+cdef void wait_expire(Stack* stack) noexcept nogil
+cdef uint64_t wait_next_deadline(Stack* stack) noexcept nogil

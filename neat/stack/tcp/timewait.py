@@ -1,0 +1,188 @@
+"""TIME_WAIT in a compact table of its own."""
+
+import cython
+from cython.cimports.libc.errno import ENOMEM
+from cython.cimports.libc.stdlib import calloc
+from cython.cimports.libc.string import memset
+
+
+def wait_create(stack):
+    tcp = cython.address(stack.tcp)
+    tcp.wait_capacity = 4 * stack.config.max_connections
+    tcp.waits = cython.cast(cython.pointer(TimeWait), calloc(tcp.wait_capacity, cython.sizeof(TimeWait)))
+    if tcp.waits == cython.NULL:
+        return -ENOMEM
+    tcp.wait_first = NO_INDEX
+    tcp.wait_last = NO_INDEX
+    tcp.wait_free = NO_INDEX
+    tcp.wait_fresh = 0
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(stack="Stack*", index=uint32_t, tcp="TcpPrivate*", wait="TimeWait*")
+@cython.returns(cython.void)
+def append(stack, index):
+    """To the end of the list, with a whole 2 MSL before it."""
+    tcp = cython.address(stack.tcp)
+    wait = cython.address(tcp.waits[index])
+    wait.deadline = stack.now + stack.config.time_wait_ms * MILLISECOND
+    wait.previous = tcp.wait_last
+    wait.next = NO_INDEX
+    if tcp.wait_last == NO_INDEX:
+        tcp.wait_first = index
+    else:
+        tcp.waits[tcp.wait_last].next = index
+    tcp.wait_last = index
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(tcp="TcpPrivate*", wait="TimeWait*")
+@cython.returns(cython.void)
+def unlink(tcp, wait):
+    if wait.previous == NO_INDEX:
+        tcp.wait_first = wait.next
+    else:
+        tcp.waits[wait.previous].next = wait.next
+    if wait.next == NO_INDEX:
+        tcp.wait_last = wait.previous
+    else:
+        tcp.waits[wait.next].previous = wait.previous
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(stack="Stack*", index=uint32_t, tcp="TcpPrivate*", wait="TimeWait*", flow_ends=cython.bint)
+@cython.returns(cython.void)
+def remove(stack, index, flow_ends):
+    tcp = cython.address(stack.tcp)
+    wait = cython.address(tcp.waits[index])
+    lookup_remove_wait(tcp, wait, index)
+    unlink(tcp, wait)
+    if flow_ends:
+        flow_record(stack, cython.address(wait.key), RECORD_FLOW_DELETE)
+    wait.state = TcpState.FREE
+    wait.next = tcp.wait_free
+    tcp.wait_free = index
+    count_add(stack, Counter.TCP_TIME_WAITING, -1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(stack="Stack*", index=uint32_t, tcp="TcpPrivate*")
+@cython.returns(uint32_t)
+def take(stack):
+    """A free entry; the table's untouched part is used last, so that it costs no memory until it is needed."""
+    tcp = cython.address(stack.tcp)
+    if tcp.wait_free == NO_INDEX and tcp.wait_fresh < tcp.wait_capacity:
+        tcp.wait_fresh += 1
+        return tcp.wait_fresh - 1
+    if tcp.wait_free == NO_INDEX:
+        count(stack, Counter.TCP_TIME_WAIT_RECYCLED)
+        remove(stack, tcp.wait_first, True)
+    index = tcp.wait_free
+    tcp.wait_free = tcp.waits[index].next
+    return index
+
+
+def wait_enter(stack, tcb, state, ack):
+    tcp = cython.address(stack.tcp)
+    slot = tcb.slot
+    index = take(stack)
+    wait = cython.address(tcp.waits[index])
+    memset(wait, 0, cython.sizeof(TimeWait))
+    wait.key = slot.key
+    wait.state = state
+    wait.snd_nxt = tcb.snd_nxt
+    wait.rcv_nxt = tcb.rcv_nxt
+    wait.rcv_wnd = slot.rcv_adv - tcb.rcv_nxt
+    wait.rcv_wscale = slot.rcv_wscale
+    wait.timestamps = 1 if slot.flags & SLOT_TIMESTAMPS else 0
+    wait.ts_recent = slot.ts_recent
+    wait.ts_recent_at = slot.ts_recent_at
+    wait.ts_offset = slot.ts_offset
+    lookup_remove(tcp, tcb)
+    lookup_insert_wait(tcp, wait, index)
+    append(stack, index)
+    count_add(stack, Counter.TCP_TIME_WAITING, 1)
+    count(stack, Counter.TCP_TIME_WAITS)
+    if ack:
+        respond_wait_ack(stack, wait)
+    conn_over(stack, tcb, 0, True)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.locals(wait="TimeWait*", seg="Segment*")
+@cython.returns(cython.bint)
+def is_newer(wait, seg):
+    """RFC 6191 §2: may this SYN open the connection anew?"""
+    if seg.has_ts and wait.timestamps and seg.tsval != wait.ts_recent:
+        return seq_gt(seg.tsval, wait.ts_recent)
+    return seq_gt(seg.seq, wait.rcv_nxt)
+
+
+def wait_input(stack, index, packet, seg, iss_floor):
+    tcp = cython.address(stack.tcp)
+    wait = cython.address(tcp.waits[index])
+    if seg.flags & TCP_RST:
+        # RFC 1337 §3: "ignore RST segments in TIME-WAIT state"
+        if wait.state == TcpState.FIN_WAIT_2 and seg.seq == wait.rcv_nxt:
+            remove(stack, index, True)
+        count(stack, Counter.TCP_RST_IN)
+        return False
+    if seg.flags & TCP_SYN and not seg.flags & TCP_ACK and wait.state == TcpState.TIME_WAIT and is_newer(wait, seg):
+        count(stack, Counter.TCP_TIME_WAIT_REUSED)
+        iss_floor[0] = wait.snd_nxt
+        remove(stack, index, False)
+        return True
+    if not seg.flags & (TCP_ACK | TCP_SYN):
+        count(stack, Counter.TCP_NO_ACK)
+        return False
+    if wait.state == TcpState.FIN_WAIT_2:
+        if seg.text_len and seq_gt(seg.seq + seg.text_len, wait.rcv_nxt):
+            # Nobody is left to read it.
+            count(stack, Counter.TCP_DATA_AFTER_CLOSE)
+            respond_rst(stack, packet, seg)
+            remove(stack, index, True)
+            return False
+        if seg.flags & TCP_FIN and seg.seq + seg.text_len == wait.rcv_nxt:
+            wait.rcv_nxt += 1
+            wait.state = TcpState.TIME_WAIT
+    if seg.flags & TCP_FIN and seg.seq + seg.len == wait.rcv_nxt:
+        # RFC 9293 §3.10.7.4: "Acknowledge it, and restart the 2 MSL timeout."
+        if seg.has_ts and wait.timestamps:
+            wait.ts_recent = seg.tsval
+        unlink(tcp, wait)
+        append(stack, index)
+        respond_wait_ack(stack, wait)
+    elif seg.len or seg.seq != wait.rcv_nxt:
+        # Not acceptable: an ACK, but never so many that two such ends feed each other.
+        if stack.now >= wait.answered_at + SECOND // 2 or wait.answered_at == 0:
+            wait.answered_at = stack.now
+            respond_wait_ack(stack, wait)
+    return False
+
+
+def wait_expire(stack):
+    tcp = cython.address(stack.tcp)
+    while tcp.wait_first != NO_INDEX:
+        index = tcp.wait_first
+        if tcp.waits[index].deadline > stack.now:
+            return
+        if tcp.waits[index].state == TcpState.FIN_WAIT_2:
+            count(stack, Counter.TCP_FIN_WAIT_TIMEOUT)
+        remove(stack, index, True)
+
+
+def wait_next_deadline(stack):
+    if stack.tcp.wait_first == NO_INDEX:
+        return NEVER
+    return stack.tcp.waits[stack.tcp.wait_first].deadline

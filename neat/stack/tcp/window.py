@@ -1,0 +1,48 @@
+"""The receive window: what we promise. The right edge, rcv_adv, never moves back."""
+
+import cython
+from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
+
+
+def window_free(tcb):
+    if tcb.sock == cython.NULL:
+        return tcb.rcv_limit
+    head = load64(cython.address(tcb.sock.rx_head))
+    # Nonsense is not believed here; the next command deals with it.
+    if head > tcb.rx_head and head <= tcb.slot.rx_tail:
+        tcb.rx_head = head
+    tcb.rcv_limit = window_limit(peek32(cython.address(tcb.sock.rcvbuf)), tcb.rx_size)
+    used = tcb.slot.rx_tail - tcb.rx_head
+    if used >= tcb.rcv_limit:
+        return 0
+    return cython.cast(uint32_t, tcb.rcv_limit - used)
+
+
+def window_advertise(tcb):
+    """Silly window avoidance (RFC 9293 §3.8.6.2.2): the edge moves by a segment or half the buffer, or not at all."""
+    slot = tcb.slot
+    free = window_free(tcb)
+    edge = tcb.rcv_nxt + free
+    wanted = min(cython.cast(uint32_t, slot.rcv_mss), tcb.rcv_limit // 2)
+    if seq_gt(edge, slot.rcv_adv) and edge - slot.rcv_adv >= wanted:
+        slot.rcv_adv = edge
+    wnd = slot.rcv_adv - tcb.rcv_nxt
+    if not slot.flags & SLOT_WSCALE:
+        return cython.cast(uint16_t, min(wnd, 65535))
+    field = wnd >> slot.rcv_wscale
+    rounded = (field + 1) << slot.rcv_wscale
+    # What the shift cuts off would pull the edge back: round up instead, if there is room for that.
+    if field << slot.rcv_wscale != wnd and rounded <= free:
+        field += 1
+        slot.rcv_adv = tcb.rcv_nxt + rounded
+    return cython.cast(uint16_t, min(field, 65535))
+
+
+def window_worth_update(tcb):
+    free = window_free(tcb)
+    now_open = rcv_wnd(tcb)
+    if free <= now_open:
+        return False
+    if now_open < 2 * cython.cast(uint32_t, tcb.slot.rcv_mss):
+        return free - now_open >= min(cython.cast(uint32_t, tcb.slot.rcv_mss), tcb.rcv_limit // 2)
+    return now_open < tcb.rcv_limit // 2 and free - now_open >= tcb.rcv_limit // 4
