@@ -30,7 +30,7 @@ class RestartPolicy:
         return min(FIRST_DELAY_S * 2.0 ** min(self.deaths - 2, 30), MAX_DELAY_S)
 
 
-SPINNING_CPU_NS = 200_000_000
+SPINNING_CPU_NS = 150_000_000
 # A sleeper may owe its heartbeat this many times longer than hang_ms, because a starved machine wakes it
 # late.
 SLEEPER_FACTOR = 4
@@ -41,9 +41,9 @@ class Pulse:
     """One look at a component. Times in ns on CLOCK_MONOTONIC."""
 
     age_ns: int  # since the last heartbeat
-    cpu_ns: int  # CPU time that it used since that heartbeat was first seen
+    cpu_ns: int  # CPU time that it used since that heartbeat was first found overdue
     process_state: str  # field 3 of /proc/PID/stat
-    looks: int  # looks in a row at this same heartbeat
+    looks: int  # looks in a row at this overdue heartbeat
     observer_late: bool  # this look came much later than planned: the machine is starved, or we were stopped
 
 

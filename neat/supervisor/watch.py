@@ -12,11 +12,12 @@ LOAD_WINDOW_NS = 1_000_000_000
 
 @dataclass
 class Beat:
-    """The last heartbeat that was seen of one process, and its CPU time at that moment."""
+    """The last heartbeat that was seen of one process."""
 
     heartbeat: int
-    cpu_ns: int
-    looks: int = 0
+    seen: int  # when it was seen first
+    cpu_ns: int = -1  # of the process, at the first look at which it was overdue
+    looks: int = 0  # since then
 
 
 class Watch:
@@ -24,12 +25,12 @@ class Watch:
 
     def __init__(self, hang_ms: int) -> None:
         self.hang_ns = hang_ms * 1_000_000
+        self.overdue_ns = self.hang_ns * 2 // 5  # from then on its process is looked at
         self.period_ns = min(max(self.hang_ns // 4, 20_000_000), 100_000_000)
         self.last_round = 0
         self._beats: dict[str, Beat] = {}
-        self._loads: dict[
-            str, tuple[int, int, float]
-        ] = {}  # window's start, CPU time then, load of the window before
+        # Start of a window, CPU time then, load of the window before.
+        self._loads: dict[str, tuple[int, int, float]] = {}
 
     def begin_round(self, now: int) -> bool:
         """True when this round comes so late that we were starved ourselves."""
@@ -43,27 +44,28 @@ class Watch:
         self._loads.pop(name, None)
 
     def look(self, name: str, heartbeat: int, stat_fd: int, now: int, late: bool) -> tuple[Verdict, str]:
-        """The verdict, and the evidence in words."""
-        state, cpu_ns = read_stat(stat_fd)
-        self._note_load(name, cpu_ns, now)
+        """The verdict, and the evidence in words. The heartbeat may be any number: its writer claims it."""
+        self._note_load(name, stat_fd, now)
         beat = self._beats.get(name)
         if beat is None or beat.heartbeat != heartbeat:
-            self._beats[name] = Beat(heartbeat, cpu_ns)
+            self._beats[name] = Beat(heartbeat, now)
             return Verdict.ALIVE, ""
+        age = now - min(heartbeat, beat.seen)
+        if age < self.overdue_ns:
+            return Verdict.ALIVE, ""
+        state, cpu_ns = read_stat(stat_fd)
+        if beat.cpu_ns < 0:
+            beat.cpu_ns = cpu_ns
         beat.looks += 1
-        pulse = Pulse(
-            age_ns=now - heartbeat,
-            cpu_ns=cpu_ns - beat.cpu_ns,
-            process_state=state,
-            looks=beat.looks,
-            observer_late=late,
-        )
-        return judge(pulse, self.hang_ns), f"no heartbeat for {pulse.age_ns // 1_000_000} ms"
+        verdict = judge(Pulse(age, cpu_ns - beat.cpu_ns, state, beat.looks, late), self.hang_ns)
+        return verdict, f"no heartbeat for {age // 1_000_000} ms"
 
-    def _note_load(self, name: str, cpu_ns: int, now: int) -> None:
-        since, cpu_then, _load = self._loads.setdefault(name, (now, cpu_ns, 0.0))
-        if now - since >= LOAD_WINDOW_NS:
-            self._loads[name] = (now, cpu_ns, max(0.0, min(1.0, (cpu_ns - cpu_then) / (now - since))))
+    def _note_load(self, name: str, stat_fd: int, now: int) -> None:
+        window = self._loads.get(name)
+        if window is None or now - window[0] >= LOAD_WINDOW_NS:
+            cpu_ns = read_stat(stat_fd)[1]
+            load = (cpu_ns - window[1]) / (now - window[0]) if window else 0.0
+            self._loads[name] = (now, cpu_ns, max(0.0, min(1.0, load)))
 
     def load(self, name: str) -> float:
         """Share of a CPU that it used over the last second or so."""

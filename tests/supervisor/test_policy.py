@@ -54,8 +54,8 @@ def test_stopped_process_is_found_by_a_late_observer_too():
 
 
 def test_spinning_is_cpu_time_without_a_heartbeat():
-    assert judge(pulse(process_state="R", cpu_ns=200 * MS), HANG) is Verdict.SPINNING
-    assert judge(pulse(process_state="R", cpu_ns=190 * MS), HANG) is Verdict.ALIVE
+    assert judge(pulse(process_state="R", cpu_ns=150 * MS), HANG) is Verdict.SPINNING
+    assert judge(pulse(process_state="R", cpu_ns=140 * MS), HANG) is Verdict.ALIVE
 
 
 def test_starved_process_is_never_hung():

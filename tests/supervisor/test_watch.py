@@ -49,6 +49,7 @@ def test_cpu_time_counts_from_the_heartbeat(process):
     watch = Watch(350)
     child.send_signal(signal.SIGUSR1)
     watch.look("it", 1, stat, 0, False)
+    watch.look("it", 1, stat, 200 * MS, False)  # overdue
     used = read_stat(stat)[1]
     wait_for(lambda: read_stat(stat)[1] >= used + 250 * MS, 60, "it has spun for a while")
     assert watch.look("it", 1, stat, 400 * MS, False)[0] is Verdict.SPINNING
@@ -64,6 +65,16 @@ def test_process_that_is_gone_is_no_hang(process):
     watch = Watch(350)
     for now in range(0, 5000, 100):
         assert watch.look("it", 1, stat, now * MS, False)[0] is Verdict.ALIVE
+
+
+def test_heartbeat_from_the_future_does_not_help(process):
+    child, stat = process
+    child.send_signal(signal.SIGSTOP)
+    wait_for(lambda: read_stat(stat)[0] == "T", 10, "it is stopped")
+    watch = Watch(350)
+    watch.look("it", 1 << 63, stat, 1000 * MS, False)
+    assert watch.look("it", 1 << 63, stat, 1349 * MS, False)[0] is Verdict.ALIVE
+    assert watch.look("it", 1 << 63, stat, 1350 * MS, False)[0] is Verdict.STOPPED
 
 
 def test_late_round_is_known(process):
