@@ -2,16 +2,14 @@
 """Names of all counters in a replica's board page: the engine's, then the process's own."""
 
 from neat.stack.counters import GAUGES as STACK_GAUGES
-from neat.stack.counters import Counter
+from neat.stack.counters import NAMES
 
 GAUGES = STACK_GAUGES | {"listeners", "udp_sockets", "channels", "descriptors"}
 
 
 def names():
     """Name -> index in the board page."""
-    found = {
-        name.lower(): int(value) for name, value in Counter.__members__.items() if name != "COUNTER_COUNT"
-    }
+    found = {name: index for index, name in enumerate(NAMES)}
     for i in range(REPLICA_COUNTERS):
         found[ReplicaCounter(i).name.removeprefix("COUNT_").lower()] = REPLICA_COUNTERS_BASE + i
     return found

@@ -1,0 +1,344 @@
+"""A real replica process, with the real engine, among fakes: the test plays driver, syscall server,
+supervisor, application and peer."""
+
+import mmap
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import ARP, Ether
+
+from neat.boot import Boot
+from neat.config import Config
+from neat.replica.sizes import state_bytes
+from neat.shim.messages import (
+    MAX_SOCKS,
+    PROTO_TCP,
+    PROTO_UDP,
+    REPLY,
+    SOCK_BYTES,
+    SOCKS_OFFSET,
+    Address,
+    Message,
+    Op,
+    channel_bytes,
+    channel_header,
+    rings_offset,
+)
+from neat.shm import doorbell, link, segment
+from neat.shm.board import BOARD_BYTES, BoardReader
+from neat.shm.pyring import FRAME
+
+ROOT = Path(__file__).parents[2]
+CONFIG = Config(
+    sockets_per_app=512,
+    socket_rx_bytes=1 << 16,
+    socket_tx_bytes=1 << 16,
+    max_connections=256,
+    replicas=1,
+    spin_us=0,
+)
+STACK, PEER = "10.77.0.2", "10.77.0.1"
+PEER_MAC = "02:00:00:00:00:01"
+VNET = bytes(10)
+PATIENCE_S = 20
+GEOMETRY = (CONFIG.sockets_per_app, CONFIG.socket_rx_bytes, CONFIG.socket_tx_bytes)
+
+# Offsets in struct neat_sock (neat/shim/channel.h), all of eight or four bytes.
+FIELDS = {
+    "tx_tail": (0, "<Q"),
+    "rx_head": (8, "<Q"),
+    "request": (16, "<I"),
+    "rx_tail": (128, "<Q"),
+    "tx_head": (136, "<Q"),
+    "status": (144, "<I"),
+    "error": (148, "<I"),
+    "generation": (156, "<I"),
+    "in_token": (256, "<I"),
+    "out_block": (260, "<I"),
+}
+REQ_SHUT_WR, REQ_ACCEPTED = 1, 8
+ST_CONNECTED, ST_RDHUP, ST_ERROR = 1, 2, 4
+
+
+def await_true(condition, what):
+    """Poll a condition of another process that has no descriptor to wait on."""
+    until = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < until, f"never happened: {what}"
+        time.sleep(0.002)
+
+
+def pair():
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.settimeout(PATIENCE_S)
+    return ends
+
+
+def receive(sock):
+    """A struct neat_msg and its descriptors."""
+    data, fds, _flags, _address = socket.recv_fds(sock, 4096, 4)
+    return Message.unpack(data), fds
+
+
+class Channel:
+    """Segment app a,k as the application maps it: what the client core would do, by hand."""
+
+    def __init__(self, app, bell):
+        self.app, self.bell = app, bell
+        self.fd = segment.create(f"app{app}", channel_bytes(*GEOMETRY))
+        os.pwrite(self.fd, channel_header(app, 0, 1, *GEOMETRY), 0)
+        self.memory = mmap.mmap(self.fd, channel_bytes(*GEOMETRY))
+
+    def get(self, sock, name):
+        offset, form = FIELDS[name]
+        return struct.unpack_from(form, self.memory, SOCKS_OFFSET + sock * SOCK_BYTES + offset)[0]
+
+    def put(self, sock, name, value):
+        offset, form = FIELDS[name]
+        struct.pack_into(form, self.memory, SOCKS_OFFSET + sock * SOCK_BYTES + offset, value)
+
+    def _ring(self, sock, tx):
+        nsock, rx, tx_size = GEOMETRY
+        return rings_offset(nsock) + sock * (rx + tx_size) + (rx if tx else 0)
+
+    def read(self, sock):
+        """Everything in the receive ring, which must not wrap."""
+        head, tail = self.get(sock, "rx_head"), self.get(sock, "rx_tail")
+        start = self._ring(sock, False) + head % GEOMETRY[1]
+        self.put(sock, "rx_head", tail)
+        return self.memory[start : start + tail - head]
+
+    def write(self, sock, data):
+        tail = self.get(sock, "tx_tail")
+        start = self._ring(sock, True) + tail % GEOMETRY[2]
+        self.memory[start : start + len(data)] = data
+        self.put(sock, "tx_tail", tail + len(data))
+        self.touch(sock)
+
+    def touch(self, sock):
+        """Set the dirty bit and ring."""
+        word = 4096 + (sock >> 6) * 8
+        struct.pack_into(
+            "<Q", self.memory, word, struct.unpack_from("<Q", self.memory, word)[0] | 1 << (sock & 63)
+        )
+        at = 4096 + 3072 + (sock >> 12) * 8
+        bit = 1 << ((sock >> 6) & 63)
+        struct.pack_into("<Q", self.memory, at, struct.unpack_from("<Q", self.memory, at)[0] | bit)
+        doorbell.ring(self.bell)
+
+
+class World:
+    def __init__(self, config=CONFIG):
+        self.config = config
+        self.board_fd = segment.create("board", BOARD_BYTES)
+        self.board = BoardReader(self.board_fd)
+        self.link_fd = segment.create("link0", link.link_bytes(config.ring_bytes, config.ring_bytes))
+        link.initialise(self.link_fd, config.ring_bytes, config.ring_bytes)
+        self.state_fd = segment.create("state0", state_bytes(config))
+        self.link = link.Link(self.link_fd, config.ring_bytes, config.ring_bytes)
+        self.rx = self.link.rx_ring(producer=True)
+        self.tx = self.link.tx_ring(producer=False)
+        self.bell, self.driver_bell = doorbell.make(), doorbell.make()
+        self.ctl, ctl_theirs = pair()
+        self.sys, sys_theirs = pair()
+        self.lifeline, self.guardian_end = os.pipe()
+        self.theirs = [ctl_theirs, sys_theirs]
+        self.fds = {
+            "board": self.board_fd,
+            "ctl": ctl_theirs.fileno(),
+            "sys": sys_theirs.fileno(),
+            "lifeline": self.lifeline,
+            "link": self.link_fd,
+            "state": self.state_fd,
+            "bell": self.bell,
+            "bell.driver": self.driver_bell,
+        }
+        self.seq = 0
+        self.process = None
+        self.ends = []
+
+    def start(self, incarnation=1):
+        boot = Boot("replica0", incarnation, self.config, self.fds, "5a" * 32)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "neat.replica", boot.to_json()], pass_fds=list(self.fds.values()), cwd=ROOT
+        )
+
+    def welcome(self):
+        hello, _ = receive(self.sys)
+        assert (hello.op, hello.replica) == (Op.REPLICA_HELLO, 0)
+        self.sys.send(Message(Op.WELCOME, seq=hello.seq).pack())
+        assert msgspec.json.decode(self.ctl.recv(4096)) == {"event": "ready"}
+
+    # --- as the syscall server
+
+    def say(self, message, fd=None):
+        self.seq += 1
+        message.seq = self.seq
+        socket.send_fds(self.sys, [message.pack()], [fd] if fd is not None else [])
+
+    def ask(self, message, fd):
+        """The replica's answer."""
+        self.say(message, fd)
+        while True:
+            answer, _ = receive(self.sys)
+            if answer.flags & REPLY and answer.seq == self.seq:
+                return answer
+
+    def attach(self, app=1):
+        channel = Channel(app, self.bell)
+        self.say(Message(Op.ATTACH, app=app, u=(*GEOMETRY, os.getpid())), channel.fd)
+        return channel
+
+    def _end(self, op, app, sock, port, protocol, backlog=0):
+        ours, theirs = pair()
+        ours.send(b"c")
+        local = Address.ipv4(STACK, port, protocol)
+        answer = self.ask(
+            Message(op, app=app, sock=sock, bind_id=port, backlog=backlog, local=local), theirs.fileno()
+        )
+        assert answer.error == 0
+        self.ends.append(theirs)
+        return ours
+
+    def listen(self, app=1, sock=3, port=80, backlog=16):
+        """The application's end of a listening socket."""
+        return self._end(Op.ADD_LISTENER, app, sock, port, PROTO_TCP, backlog)
+
+    def udp(self, app=1, sock=4, port=53):
+        return self._end(Op.ADD_UDP, app, sock, port, PROTO_UDP)
+
+    # --- as the driver, and the peer behind it
+
+    def inject(self, *frames):
+        for frame in frames:
+            data = (
+                frame if isinstance(frame, bytes) else VNET + bytes(Ether(src=PEER_MAC, dst=self.mac) / frame)
+            )
+            assert self.rx.push(data, FRAME, time.monotonic_ns())
+        if self.rx.publish():
+            doorbell.ring(self.bell)
+
+    @property
+    def mac(self):
+        return self.config.mac_bytes().hex(":")
+
+    def frames(self):
+        """What the replica has sent, without waiting: scapy packets."""
+        found = []
+        while (record := self.tx.pop()) is not None:
+            kind, _stamp, data = record
+            if kind == FRAME:
+                found.append(Ether(data[10:]))
+        self.tx.release()
+        return found
+
+    def expect(self, match, what="a frame"):
+        """Wait for a frame that satisfies `match`; ARP is answered, others are passed over."""
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            if self.tx.prepare_sleep():
+                select.select([self.driver_bell], [], [], 1)
+                doorbell.clear(self.driver_bell)
+                self.tx.cancel_sleep()
+            for frame in self.frames():
+                if ARP in frame and frame[ARP].op == 1:
+                    reply = ARP(op=2, hwsrc=PEER_MAC, psrc=PEER, hwdst=self.mac, pdst=frame[ARP].psrc)
+                    self.inject(VNET + bytes(Ether(src=PEER_MAC, dst=self.mac) / reply))
+                elif match(frame):
+                    return frame
+        raise AssertionError(f"never sent: {what}")
+
+    def counters(self):
+        return self.board.read("replica0").counters
+
+    def await_counter(self, name, value):
+        await_true(
+            lambda: self.counters()[name] >= value, f"{name} >= {value}, it is {self.counters()[name]}"
+        )
+
+    def close(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(PATIENCE_S)
+        for fd in (self.board_fd, self.link_fd, self.state_fd, self.bell, self.driver_bell, self.lifeline):
+            os.close(fd)
+        os.close(self.guardian_end)
+        for sock in (self.ctl, self.sys, *self.theirs, *self.ends):
+            sock.close()
+
+
+class Peer:
+    """A TCP peer that does what it is told, one segment at a time."""
+
+    def __init__(self, world, sport=40000, dport=80):
+        self.world, self.sport, self.dport = world, sport, dport
+        self.seq, self.ack = 1000, 0
+
+    def segment(self, flags, data=b"", **fields):
+        header = TCP(
+            sport=self.sport,
+            dport=self.dport,
+            flags=flags,
+            seq=self.seq,
+            ack=self.ack,
+            window=65535,
+            **fields,
+        )
+        return IP(src=PEER, dst=STACK) / header / data
+
+    def send(self, flags, data=b"", **fields):
+        self.world.inject(self.segment(flags, data, **fields))
+        self.seq += len(data) + ("S" in flags) + ("F" in flags)
+
+    def expect(self, what, match):
+        """Wait for a segment of ours, acknowledging what it carries."""
+
+        def mine(frame):
+            return TCP in frame and frame[TCP].dport == self.sport and match(frame[TCP])
+
+        tcp = self.world.expect(mine, what)[TCP]
+        self.ack = tcp.seq + payload_length(tcp) + ("S" in tcp.flags) + ("F" in tcp.flags)
+        return tcp
+
+    def connect(self):
+        self.send("S", options=[("MSS", 1460)])
+        self.expect("SYN-ACK", lambda tcp: tcp.flags == "SA")
+        self.send("A")
+
+
+def payload_length(tcp):
+    ip = tcp.underlayer
+    return ip.len - ip.ihl * 4 - tcp.dataofs * 4
+
+
+def accept(listener):
+    """(NEAT_EV_ACCEPT, the connection's end): what accept() of the client core does."""
+    message, fds = receive(listener)
+    assert message.op == Op.ACCEPT
+    end = socket.socket(fileno=fds[0])
+    end.settimeout(PATIENCE_S)
+    return message, end
+
+
+@pytest.fixture
+def world():
+    made = World()
+    made.start()
+    made.welcome()
+    yield made
+    made.close()
+
+
+__all__ = ["MAX_SOCKS", "UDP", "accept", "await_true", "receive", "resource", "signal"]
