@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from neat import rundir
 from neat.tools import site as sample
 from neat.tools.bench.sides import SideError, end, httpd, start_server
 from neat.tools.driven import Client, ClientError, Download
@@ -74,7 +75,7 @@ class Tour:
                         pids |= stack.pids()
             except (StackError, SideError, ClientError, OSError, subprocess.SubprocessError) as error:
                 self.note("the tour ended early", str(error), ok=False)
-            left = [what for what, pid in pids.items() if os.path.exists(f"/proc/{pid}")]
+            left = [what for what, pid in pids.items() if rundir.start_ticks(pid)]
             if run_dir is not None and run_dir.exists():
                 left.append(str(run_dir))
         self.note("neat down", f"left behind: {', '.join(left) or 'nothing'}", ok=not left)

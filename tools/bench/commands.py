@@ -106,3 +106,15 @@ def churn(as_json: bool, **options: Any) -> None:
         as_json,
         lambda result: not result["leaks"] and not result["failed"],
     )
+
+
+@bench.command()
+@click.option(
+    "--seconds", type=click.IntRange(1, 60), default=1, show_default=True, help="Of each of four parts."
+)
+@json_option
+def limit(as_json: bool, seconds: int) -> None:
+    """What the TAP device itself can do, without a stack."""
+    from neat.tools.bench.limit import limit as run
+
+    finish(lambda progress: run(seconds, progress), tables.limit, as_json, lambda result: True)

@@ -83,3 +83,18 @@ def churn(console: Console, result: dict[str, Any]) -> None:
     console.print(table)
     console.print(f"sockets: {before['sockets']}, then {after['sockets']}")
     console.print("[green]no leak[/green]" if not result["leaks"] else "[red]" + "; ".join(result["leaks"]))
+
+
+def limit(console: Console, result: dict[str, Any]) -> None:
+    console.print("The TAP device by itself, a responder without a stack:")
+    table = grid("frames", "bytes", "read", "write")
+    for size in ("small", "large"):
+        part = result[size]
+        row = (f"{part['frame_bytes']:,}", f"{part['read_ns']:.0f} ns", f"{part['write_ns']:.0f} ns")
+        table.add_row(size, *row)
+    console.print(table)
+    table = grid("echo", "round trips/s", "lost")
+    for name, part in result["echo"].items():
+        window = f"{name}, {part['window']} on the way"
+        table.add_row(window, f"{part['per_second']:,.0f}", str(part["lost"]))
+    console.print(table)
