@@ -97,12 +97,16 @@ class Conn:
 
     def accept(self) -> None:
         """Take the connection that the listener reported."""
-        event = next(e for e in self.host.events if e.kinds & EV_ACCEPT)
+        event = next(e for e in self.host.events if e.kinds & EV_ACCEPT and self._is_mine(e.conn))
         assert event.listener_sock == LISTENER_SOCK
         self.host.events.remove(event)
         self.index, self.sock = event.conn, event.sock
         self.lab.request(self.sock, REQ_ACCEPTED)
         self.settle()
+
+    def _is_mine(self, index: int) -> bool:
+        info = self.lab.conn_info(index)
+        return info is not None and info["remote"] == (PEER_IP, self.port)
 
     def established(self, *, win: int = 65535, options: str = "mss 1460", mss: int = 1460) -> None:
         """Passive open, accepted; both next sequence numbers are 1. A peer with timestamps begins at 100."""
@@ -359,3 +363,21 @@ class Conn:
 
 def _same(wanted: tuple, found: tuple) -> bool:
     return len(wanted) == len(found) and all(w is None or w == f for w, f in zip(wanted, found, strict=True))
+
+
+def serves(host: Host, port: int = 50_123) -> None:
+    """A new connection is accepted, and its data arrives."""
+    host.take_sent()
+    host.take_events()
+    peer = Conn(77, host=host, port=port)
+    peer.run("""
+        +0 < S 0:0(0) win 65535 <mss 1460>
+        +0 > S. 0:0(0) ack 1 <...>
+        +0 < . 1:1(0) ack 1 win 65535
+    """)
+    peer.accept()
+    peer.run("""
+        +0 < P. 1:5(4) ack 1 win 65535
+        +0~+.5 > . 1:1(0) ack 5
+    """)
+    assert len(peer.recv()) == 4
