@@ -23,6 +23,7 @@ class Side:
     heard: bytearray = field(default_factory=bytearray)
     conn: int | None = None
     sock: int | None = None
+    port: int = 0  # of a client
     shut: bool = False
     closed: bool = False
     error: int = 0
@@ -62,6 +63,7 @@ class Exchange:
         self.labs[1].listen(LISTENER_SOCK, PORT, backlog=connections + 4)
         for client in self.clients:
             client.conn = self.labs[0].connect(ADDRESSES[1], PORT)
+            client.port = self.labs[0].conn_info(client.conn)["local"][1]
         self.by_conn: list[dict[int, Side]] = [{c.conn: c for c in self.clients}, {}]
         self.pairs: list[tuple[Side, Side]] = []
 
@@ -107,7 +109,7 @@ class Exchange:
             lab.request(event.sock, REQ_ACCEPTED)
             self.by_conn[host][event.conn] = side
             port = lab.conn_info(event.conn)["remote"][1]
-            client = next(c for c in self.clients if self.labs[0].conn_info(c.conn)["local"][1] == port)
+            client = next(c for c in self.clients if c.port == port)
             self.pairs.append((client, side))
         side = self.by_conn[host].get(event.conn)
         if side is None:
