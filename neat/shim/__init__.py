@@ -1,0 +1,8 @@
+"""The client core: C that lives inside applications. Its contracts are client.h, channel.h and control.h."""
+
+from pathlib import Path
+
+
+def library_path() -> Path:
+    """Where libneat.so is."""
+    return Path(__file__).with_name("libneat.so")

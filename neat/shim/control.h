@@ -14,14 +14,17 @@
 
 enum neat_op {
     /* application -> syscall server; each is answered by the same op with NEAT_MSG_REPLY and `error` (0 or an errno) */
-    NEAT_OP_HELLO = 1,      /* -> app, token, replica (bitmap of active slots), local (the stack's address), prefix */
+    NEAT_OP_HELLO = 1,      /* -> app, token, replica (bitmap of active slots), local (the stack's address), prefix,
+                               u[0..2]: nsock, rx_size, tx_size */
     NEAT_OP_JOIN = 2,       /* a child of application `app` that knows its `token`: like HELLO for that application */
-    NEAT_OP_SEGMENT = 3,    /* replica, incarnation (0: current) -> incarnation, fds: segment, replica's doorbell (eventfd) */
+    NEAT_OP_SEGMENT = 3,    /* replica, incarnation (0: current) -> incarnation, u[0..2]: nsock, rx_size, tx_size,
+                               fds: segment, replica's doorbell (eventfd) */
     NEAT_OP_BIND = 4,       /* local, local.protocol, flags (NEAT_BIND_*), fd: the stack's end -> bind_id, local, for UDP also
                                sock (index below NEAT_SHARED_SOCKS, the same in every replica) and replica (bitmap) */
     NEAT_OP_LISTEN = 5,     /* bind_id, backlog -> sock (index), when every active replica has its subsocket */
-    NEAT_OP_CONNECT = 6,    /* replica, bind_id or 0, remote, options, fd: the stack's end -> error; then the replica says
-                               NEAT_EV_CONNECTING on the descriptor */
+    NEAT_OP_CONNECT = 6,    /* replica, bind_id or 0, remote, options, u[0]: fill messages in the stack's end (the replica
+                               makes it out_block of the new socket), fd: the stack's end (only if bind_id is 0)
+                               -> error; then the replica says NEAT_EV_CONNECTING on the descriptor */
     NEAT_OP_PREFER = 7,     /* -> replica: bitmap of the slots that are active now */
 
     /* syscall server -> replica */
@@ -29,7 +32,8 @@ enum neat_op {
     NEAT_OP_ADD_LISTENER = 33,  /* app, sock, bind_id, backlog, local, flags; fd: the stack's end; answered.
                                    For a known bind_id: the backlog changed */
     NEAT_OP_ADD_UDP = 34,   /* app, sock, bind_id, local, flags; fd: the stack's end; answered */
-    NEAT_OP_CONNECT_VIA = 35,   /* app, bind_id, local (port 0: the replica's choice), remote, options; fd */
+    NEAT_OP_CONNECT_VIA = 35,   /* app, bind_id, local (port 0: the replica's choice), remote, options,
+                               u[0] as in NEAT_OP_CONNECT; fd */
     NEAT_OP_APP_GONE = 36,  /* the application's last process is gone: the channel goes when its last socket does */
     NEAT_OP_WELCOME = 37,   /* end of what a replica must know before it may get packets; seq as in its hello */
 

@@ -1,0 +1,242 @@
+/* connect(): a random active replica opens the connection; its descriptor turns writable when that is done. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/random.h>
+
+#include "internal.h"
+
+#define TRIES 3
+#define ANSWER_NS 2000000000       /* how long a replica may take to say NEAT_EV_CONNECTING */
+
+/* One of the set bits of `bitmap`, at random; MAX_REPLICAS if there is none. */
+static uint32_t pick(uint32_t bitmap) {
+    uint32_t random = 0;
+    bitmap &= (1u << MAX_REPLICAS) - 1;
+    if (!bitmap)
+        return MAX_REPLICAS;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0)
+        random = (uint32_t)neat_now();
+    for (uint32_t skip = random % (uint32_t)__builtin_popcount(bitmap); skip; skip--)
+        bitmap &= bitmap - 1;
+    return (uint32_t)__builtin_ctz(bitmap);
+}
+
+/* After a connect() that failed, a socket may try again (Linux), so it gets a new pair under its old number. */
+static int renew_pair(struct neat_socket *s, int fd) {
+    int fresh, flags = fcntl(fd, F_GETFL), cloexec = fcntl(fd, F_GETFD) & FD_CLOEXEC;
+    int status = neat_pair(&fresh, &s->stack_end);
+    if (status < 0)
+        return status;
+    fcntl(fresh, F_SETFL, flags);
+    status = dup3(fresh, fd, cloexec ? O_CLOEXEC : 0) < 0 ? -errno : 0;
+    close(fresh);
+    store(&s->small_buffer, 1);
+    return status;
+}
+
+/* Forget a connection that did not come about: its pair is used up. */
+static int failed(struct neat_socket *s, int error) {
+    neat_endpoint_close(&s->end);
+    if (s->stack_end >= 0)
+        close(s->stack_end);
+    s->stack_end = -1;
+    s->bind_id = 0;
+    neat_set_stage(s, STAGE_NEW);
+    return error;
+}
+
+/* Hand the stack's end to a replica, through the syscall server. */
+static int ask(struct neat_socket *s, int fd) {
+    int status = neat_fill_first(s, fd);
+    if (status < 0)
+        return status;
+    uint32_t fills = (uint32_t)status, last = MAX_REPLICAS;
+    for (int i = 0; i < TRIES; i++) {
+        uint32_t bitmap = neat_active_replicas(i > 0);
+        /* One that just refused may be on its way out: another one, if there is any. */
+        uint32_t others = last < MAX_REPLICAS ? bitmap & ~(1u << last) : bitmap;
+        last = pick(others ? others : bitmap);
+        struct neat_msg message = {.op = NEAT_OP_CONNECT, .bind_id = s->bind_id, .remote = s->remote, .local = s->local};
+        message.replica = last;
+        message.options = s->settings.options;
+        message.u[0] = fills;
+        if (last == MAX_REPLICAS)
+            return -ENETDOWN;
+        status = neat_request(&message, &s->stack_end, s->bind_id ? 0 : 1, NULL);
+        if (status == 0)
+            s->app = message.app;
+        if (status != -EAGAIN && status != -ENETDOWN)
+            break;
+    }
+    if (status == 0 && s->stack_end >= 0) {
+        close(s->stack_end);
+        s->stack_end = -1;
+    }
+    return status;
+}
+
+/* The replica's word on the descriptor. 0: in progress, or the error. */
+static int hear(struct neat_socket *s, int fd) {
+    struct neat_msg message;
+    int64_t deadline = neat_now() + ANSWER_NS;
+    int got[2];
+    for (;;) {
+        int ready = neat_poll(fd, POLLIN, deadline - neat_now() > 0 ? deadline - neat_now() : 0);
+        if (ready == -EINTR)
+            continue;
+        if (ready <= 0)
+            return ready < 0 ? ready : -ETIMEDOUT;
+        ssize_t n = neat_message_recv(fd, &message, sizeof message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, got);
+        for (int i = 0; i < 2; i++)
+            if (got[i] >= 0)
+                close(got[i]);
+        if (n == -ECONNRESET && (ready & POLLIN) && neat_poll(fd, POLLIN, 0) > 0) {
+            /* The reset comes before what was said: NEAT_EV_FAILED may be behind it. */
+            n = neat_message_recv(fd, &message, sizeof message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, got);
+        }
+        if (n == 0 || n == -ECONNRESET)
+            return -ECONNRESET;
+        if (n == sizeof message && message.magic == NEAT_MSG_MAGIC && message.op == NEAT_EV_FAILED)
+            return message.error > 0 && message.error < 4096 ? -message.error : -ECONNRESET;
+        if (n != sizeof message || message.magic != NEAT_MSG_MAGIC || message.op != NEAT_EV_CONNECTING) {
+            tally(bad_messages);
+            continue;
+        }
+        int status = neat_endpoint_open(&s->end, s->app, message.replica, message.incarnation, message.sock, message.generation);
+        if (status < 0)
+            return status;
+        s->local = message.local;
+        s->local.family = 4;
+        neat_options_apply(s, &s->end);
+        neat_mark(&s->end);
+        return 0;
+    }
+}
+
+/* NEAT_EV_FAILED of a connection whose descriptor has hung up. */
+static int last_words(int fd) {
+    struct neat_msg message;
+    int got[2], error = -ECONNRESET;
+    for (int i = 0; i < 4; i++) {
+        ssize_t n = neat_message_recv(fd, &message, sizeof message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, got);
+        for (int j = 0; j < 2; j++)
+            if (got[j] >= 0)
+                close(got[j]);
+        if (n == sizeof message && message.op == NEAT_EV_FAILED && message.error > 0 && message.error < 4096)
+            error = -message.error;
+        if (n == 0 || n == -EAGAIN)
+            break;
+    }
+    return error;
+}
+
+static int status_locked(struct neat_socket *s, int fd) {
+    if (load(&s->stage) == STAGE_CONNECTED)
+        return 0;
+    if (load(&s->stage) != STAGE_CONNECTING)
+        return -ENOTCONN;
+    uint32_t status = load(&s->end.shared->status);
+    bool current = endpoint_current(&s->end);
+    if (current && (status & NEAT_ST_CONNECTED)) {
+        neat_set_stage(s, STAGE_CONNECTED);
+        return 0;
+    }
+    int hung_up = neat_poll(fd, 0, 0) & (POLLHUP | POLLERR);
+    if (current && !hung_up && !(status & NEAT_ST_ERROR))
+        return -EINPROGRESS;
+    int error = current ? neat_endpoint_error(&s->end, fd) : 0;
+    return failed(s, error ? -error : last_words(fd));
+}
+
+int neat_connect_status(struct neat_socket *s, int fd) {
+    pthread_mutex_lock(&s->setup);
+    int status = status_locked(s, fd);
+    pthread_mutex_unlock(&s->setup);
+    return status;
+}
+
+/* Start to connect. 0 when it is under way. Caller holds `setup`. */
+static int start(struct neat_socket *s, int fd, const struct neat_addr *remote) {
+    int status;
+    if (s->stack_end < 0 && load(&s->stage) == STAGE_NEW) {
+        status = renew_pair(s, fd);
+        if (status < 0)
+            return status;
+    }
+    s->remote = *remote;
+    status = ask(s, fd);
+    if (status == 0)
+        status = hear(s, fd);
+    if (status < 0)
+        return failed(s, status);
+    neat_set_stage(s, STAGE_CONNECTING);
+    return 0;
+}
+
+static int await(struct neat_socket *s, int fd) {
+    int64_t limit = neat_timeout(fd, SO_SNDTIMEO), deadline = neat_now() + limit;
+    for (;;) {
+        int status = neat_connect_status(s, fd);
+        if (status != -EINPROGRESS)
+            return status;
+        int64_t left = limit < 0 ? -1 : deadline - neat_now();
+        if (limit >= 0 && left <= 0)
+            return -EINPROGRESS;
+        int got = neat_poll(fd, POLLOUT, left);
+        if (got < 0)
+            return got;
+    }
+}
+
+/* UDP: only datagrams from there are received, and those without an address go there. */
+static int connect_datagram(struct neat_socket *s, int fd, const struct neat_addr *peer) {
+    struct neat_addr any = {.family = 4, .protocol = IPPROTO_UDP};
+    int status = 0;
+    pthread_mutex_lock(&s->setup);
+    bool bound_here = load(&s->stage) == STAGE_NEW;
+    if (bound_here)
+        status = neat_bind_locked(s, &any);
+    if (status == 0) {
+        s->remote = *peer;
+        if (peer->family)
+            set_bits(&s->settings.options, NEAT_OPT_PEER);
+        else
+            clear_bits(&s->settings.options, NEAT_OPT_PEER);
+    }
+    pthread_mutex_unlock(&s->setup);
+    if (status < 0)
+        return status;
+    if (bound_here)
+        neat_subsockets_read(s, fd, MAX_REPLICAS);
+    neat_options_apply(s, NULL);
+    return 0;
+}
+
+int neat_connect(struct neat_socket *s, int fd, const struct sockaddr *address, socklen_t length) {
+    struct neat_addr remote = {0};
+    bool none = address && length >= (socklen_t)sizeof(sa_family_t) && address->sa_family == AF_UNSPEC;
+    int status = none ? 0 : neat_from_sockaddr(address, length, (uint8_t)s->protocol, &remote);
+    if (status < 0)
+        return status;
+    if (s->type == SOCK_DGRAM)
+        return connect_datagram(s, fd, &remote);
+    if (none)
+        return -EAFNOSUPPORT;
+    pthread_mutex_lock(&s->setup);
+    uint32_t stage = load(&s->stage);
+    if (stage == STAGE_NEW || stage == STAGE_BOUND) {
+        status = start(s, fd, &remote);
+        if (status == 0 && neat_nonblocking(fd, 0) && status_locked(s, fd) == -EINPROGRESS)
+            status = -EINPROGRESS;
+    } else if (stage == STAGE_CONNECTING) {
+        /* Linux: 0 once, when the connection has come about since. */
+        status = status_locked(s, fd);
+        if (status == -EINPROGRESS)
+            status = neat_nonblocking(fd, 0) ? -EALREADY : 0;
+    } else {
+        status = -EISCONN;
+    }
+    pthread_mutex_unlock(&s->setup);
+    return status < 0 ? status : await(s, fd);
+}

@@ -1,0 +1,185 @@
+/* What the client core's files share. Private memory of this process, except what `shared` pointers lead to. */
+#ifndef NEAT_INTERNAL_H
+#define NEAT_INTERNAL_H
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "channel.h"
+#include "client.h"
+#include "control.h"
+
+#define MAX_REPLICAS 16
+#define MAX_DATAGRAM 65507u
+#define HINTS 8
+#define TOKEN 't'                  /* the only message on a connection's descriptor that the client core takes out */
+
+/* Words in shared memory: nothing else touches them. */
+#define load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define load_seq(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define swap(p, v) __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
+#define set_bits(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
+#define clear_bits(p, v) __atomic_fetch_and((p), ~(v), __ATOMIC_SEQ_CST)
+#define add(p, v) __atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST)
+#define fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#define swap_if(p, expected, v) \
+    __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE)
+
+#define tally(field) __atomic_fetch_add(&neat_counters.field, 1, __ATOMIC_RELAXED)
+extern struct neat_client_stats neat_counters;
+
+/* A mapped segment app a,k. Cached by (app, replica, incarnation); unmapped with its last user. */
+struct segment {
+    struct segment *next;
+    uint32_t refs;                 /* under the cache's lock */
+    uint32_t app, replica;
+    uint64_t incarnation;
+    uint8_t *base;
+    size_t bytes;
+    uint32_t nsock, rx_size, tx_size;   /* checked; never read again from the segment */
+    int bell;                      /* the replica's doorbell */
+};
+
+/* One socket object in one segment: a connection has one, a UDP socket one in each replica. */
+struct endpoint {
+    struct segment *segment;
+    struct neat_sock *shared;      /* NULL: none */
+    uint8_t *rx, *tx;
+    uint32_t index;
+    uint32_t generation;           /* another one in `shared` means that ours is over */
+    uint32_t error_seen;           /* error_count of the last error that was reported */
+    struct endpoint *next;         /* of the retired ones */
+};
+
+enum stage {
+    STAGE_NEW,                     /* `stack_end` is ours still */
+    STAGE_BOUND,
+    STAGE_LISTENING,
+    STAGE_CONNECTING,
+    STAGE_CONNECTED,               /* established, or over: the socket object says which */
+    STAGE_LOST,                    /* accepted from a replica that is dead */
+    STAGE_UDP,                     /* bound: its endpoints are in use */
+};
+
+/* What the application has set; copied into each socket object that comes up (neat_options_apply). */
+struct settings {
+    uint32_t options;              /* enum neat_option */
+    uint32_t rcvbuf, sndbuf, linger_ms, user_timeout_ms;
+    uint32_t keep_idle_s, keep_intvl_s, keep_cnt, maxseg;
+    uint8_t tos, ttl;
+    bool reuse_address, reuse_port;
+};
+
+struct neat_socket {
+    uint32_t refs;
+    uint32_t stage;                /* enum stage, atomically; changed under `setup` */
+    int type, protocol;
+    int stack_end;                 /* the pair's other end, until the stack gets it; -1 */
+    uint32_t small_buffer;         /* SO_SNDBUF of the descriptor is at its minimum */
+    uint32_t reset_seen;           /* that its replica is gone was reported */
+    pthread_mutex_t setup;         /* held by set-up calls, never while data moves */
+    uint32_t app, bind_id;
+    struct neat_addr local, remote;
+    struct settings settings;
+    struct endpoint end;           /* of a connection */
+    struct endpoint *subsockets[MAX_REPLICAS];  /* of a UDP socket, by slot; replaced whole, atomically */
+    struct endpoint *retired;      /* replaced ones, which a thread may still be using */
+    uint32_t next_replica;         /* where receive looks first */
+    uint32_t sticky;               /* where unsolicited datagrams go */
+    uint32_t udp_index;
+    int64_t looked_at;             /* when a sender last looked for NEAT_EV_REPLICA */
+    struct peer_hint {             /* the replica that a peer's last datagram came from */
+        uint64_t peer;             /* address and port, 0: none */
+        uint32_t replica;
+    } hints[HINTS];
+};
+
+/* registration.c: the connection to the syscall server. Sends `message` (its seq and app are filled in) with nfds descriptors,
+ * and puts the answer (with our app) in its place; up to two descriptors that came with it in got[] (-1: none). 0 or -errno: the answer's, or -ENETDOWN. */
+int neat_request(struct neat_msg *message, const int *fds, int nfds, int got[2]);
+uint32_t neat_active_replicas(bool refresh);
+int neat_hide_fd(int fd);          /* move a descriptor of ours out of the application's way */
+
+/* segments.c */
+int neat_segment_get(uint32_t app, uint32_t replica, uint64_t incarnation, struct segment **out);
+void neat_segment_put(struct segment *segment);
+int neat_endpoint_open(struct endpoint *end, uint32_t app, uint32_t replica, uint64_t incarnation, uint32_t index,
+                       uint32_t generation);
+void neat_endpoint_close(struct endpoint *end);
+static inline bool endpoint_current(const struct endpoint *end) {
+    return end->shared && load(&end->shared->generation) == end->generation;
+}
+
+/* lock.c: 0: locked; 1: locked, but the last holder died inside; -EAGAIN: this thread holds it (a signal handler). */
+int neat_lock(uint32_t *word);
+void neat_unlock(uint32_t *word);
+uint32_t neat_thread_id(void);
+void neat_lock_forget(void);       /* in a forked child */
+
+/* signal.c: see there for the invariants. */
+void neat_mark(const struct endpoint *end);
+void neat_ring(const struct endpoint *end);
+void neat_resignal(const struct endpoint *end);
+bool neat_take_token(const struct endpoint *end, int fd, bool stray);
+int neat_await_message(int fd, int flags);
+int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd);
+int neat_fill_first(struct neat_socket *s, int fd);
+void neat_repair_rx(const struct endpoint *end, int fd);
+void neat_repair_tx(const struct endpoint *end, int fd);
+
+/* ring.c: bytes between a ring and an iovec, wrapping; `skip` bytes of the iovec are done already. */
+void neat_ring_read(const uint8_t *ring, uint32_t size, uint64_t at, const struct iovec *iov, int count, size_t skip,
+                    size_t length);
+void neat_ring_write(uint8_t *ring, uint32_t size, uint64_t at, const struct iovec *iov, int count, size_t skip, size_t length);
+void neat_ring_peek(const uint8_t *ring, uint32_t size, uint64_t at, void *data, size_t length);
+void neat_ring_poke(uint8_t *ring, uint32_t size, uint64_t at, const void *data, size_t length);
+size_t neat_iov_bytes(const struct iovec *iov, int count);
+
+/* stream.c */
+ssize_t neat_stream_recv(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags);
+ssize_t neat_stream_send(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags);
+int neat_endpoint_error(struct endpoint *end, int fd);     /* the error that is pending, once; 0 */
+int neat_gone(struct neat_socket *s, int later);           /* -ECONNRESET the first time, then `later` */
+
+/* datagram.c */
+ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message, int flags);
+ssize_t neat_datagram_send(struct neat_socket *s, int fd, const struct msghdr *message, int flags);
+
+/* subsockets.c */
+int neat_subsockets_open(struct neat_socket *s, const struct neat_msg *bound);
+void neat_subsockets_close(struct neat_socket *s);
+struct endpoint *neat_subsocket(struct neat_socket *s, uint32_t replica);  /* NULL: none in that slot */
+bool neat_subsockets_read(struct neat_socket *s, int fd, int limit);
+
+/* setup.c, connect.c */
+int neat_bind_locked(struct neat_socket *s, const struct neat_addr *local);
+int neat_pair(int *application_end, int *stack_end);        /* the canary is in it */
+struct neat_socket *neat_new(int type, int protocol);
+void neat_set_stage(struct neat_socket *s, enum stage stage);
+/* How a connect() that is under way stands: 0 done, -EINPROGRESS, or what it failed with. */
+int neat_connect_status(struct neat_socket *s, int fd);
+
+/* wait.c */
+bool neat_nonblocking(int fd, int flags);
+int neat_poll(int fd, short events, int64_t timeout_ns);    /* revents (0: time is over), or -errno */
+int64_t neat_timeout(int fd, int name);        /* SO_RCVTIMEO or SO_SNDTIMEO in ns; -1: none */
+int64_t neat_now(void);                        /* CLOCK_MONOTONIC, ns */
+
+/* options.c */
+void neat_options_apply(struct neat_socket *s, const struct endpoint *end);
+
+/* names.c */
+int neat_from_sockaddr(const struct sockaddr *address, socklen_t length, uint8_t protocol, struct neat_addr *out);
+void neat_to_sockaddr(const struct neat_addr *in, struct sockaddr *address, socklen_t *length);
+
+/* message.c: one datagram with descriptors on a unix socket. */
+int neat_message_send(int to, const struct neat_msg *message, const int *fds, int nfds);
+ssize_t neat_message_recv(int from, void *data, size_t room, int flags, int got[2]);
+
+#endif

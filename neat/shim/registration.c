@@ -1,0 +1,238 @@
+/* This process's connection to the syscall server: found, made, made again.
+ *
+ * A process registers with HELLO when it first needs the stack. A forked child keeps its parent's connection open, unused, until it has one of
+ * its own (JOIN): so the application lives on when its parent ends, and a child that only calls exec costs nothing. A server that
+ * was restarted gets a new connection, and knows the application by its token. Sockets that are set up need none of this.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define REPLY_SECONDS 5
+#define RESTART_NS 3000000000      /* how long a restarted server may take to come back */
+#define RETRY_NS 10000000
+#define ATTEMPTS 4
+#define FRESH_NS 1000000000        /* how long the bitmap of active replicas is believed */
+
+static struct {
+    pthread_mutex_t lock;
+    int fd;
+    int inherited;                 /* the parent's connection */
+    bool known;                    /* app and token are valid */
+    uint32_t app;
+    uint64_t token;
+    uint32_t replicas;             /* bitmap of those that were active at replicas_at */
+    int64_t replicas_at;
+    uint32_t seq;
+} self = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .inherited = -1};
+
+/* Move a descriptor of our own out of the range that applications count on; it stays where it is when that fails. */
+int neat_hide_fd(int fd) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < 128)
+        return fd;
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, limit.rlim_cur >= 1024 ? 700 : (int)limit.rlim_cur / 2);
+    if (high < 0)
+        return fd;
+    close(fd);
+    return high;
+}
+
+static int server_path(char *path, size_t room) {
+    const char *whole = getenv("NEAT_RUN_DIR"), *name = getenv("NEAT_STACK"), *base = getenv("XDG_RUNTIME_DIR");
+    int length;
+    if (!name || !*name)
+        name = "default";
+    if (whole && *whole)
+        length = snprintf(path, room, "%s/syscall.sock", whole);
+    else if (geteuid() == 0)
+        length = snprintf(path, room, "/run/neat/%s/syscall.sock", name);
+    else if (base && *base)
+        length = snprintf(path, room, "%s/neat/%s/syscall.sock", base, name);
+    else
+        return -ENETDOWN;
+    return length < (int)room ? 0 : -ENAMETOOLONG;
+}
+
+static void hang_up(void) {
+    if (self.fd >= 0)
+        close(self.fd);
+    self.fd = -1;
+}
+
+static int dial(void) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    struct timeval limit = {.tv_sec = REPLY_SECONDS};
+    int status = server_path(at.sun_path, sizeof at.sun_path);
+    if (status < 0)
+        return status;
+    int64_t deadline = neat_now() + (self.known ? RESTART_NS : 0);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    while (connect(fd, (struct sockaddr *)&at, sizeof at) < 0) {
+        if (errno == EINTR)
+            continue;
+        if (neat_now() >= deadline) {
+            status = errno == EACCES || errno == EPERM ? -errno : -ENETDOWN;
+            close(fd);
+            return status;
+        }
+        nanosleep(&(struct timespec){0, RETRY_NS}, NULL);
+    }
+    self.fd = neat_hide_fd(fd);
+    return 0;
+}
+
+static void close_both(int got[2]) {
+    for (int i = 0; i < 2; i++) {
+        if (got[i] >= 0)
+            close(got[i]);
+        got[i] = -1;
+    }
+}
+
+/* One request and its answer on the connection that is there. -EPIPE: the connection is broken, try another. */
+static int exchange(struct neat_msg *message, const int *fds, int nfds, int got[2]) {
+    struct neat_msg reply;
+    int status;
+    message->magic = NEAT_MSG_MAGIC;
+    message->flags = 0;
+    message->seq = ++self.seq;
+    message->app = self.app;
+    while ((status = neat_message_send(self.fd, message, fds, nfds)) == -EINTR)
+        ;
+    if (status < 0)
+        return status == -EMFILE || status == -ETOOMANYREFS ? status : -EPIPE;
+    for (;;) {
+        ssize_t n = neat_message_recv(self.fd, &reply, sizeof reply, MSG_CMSG_CLOEXEC, got);
+        if (n == -EINTR)
+            continue;
+        if (n <= 0 && n != -EMSGSIZE)
+            return -EPIPE;
+        if (n == sizeof reply && reply.magic == NEAT_MSG_MAGIC && reply.op == message->op &&
+            (reply.flags & NEAT_MSG_REPLY) && reply.seq == message->seq)
+            break;
+        tally(bad_messages);
+        close_both(got);
+    }
+    *message = reply;
+    if (message->op != NEAT_OP_HELLO && message->op != NEAT_OP_JOIN)
+        message->app = self.app;
+    if (reply.error)
+        return reply.error > 0 && reply.error < 4096 ? -reply.error : -EPROTO;
+    return 0;
+}
+
+static int introduce(uint16_t op) {
+    int got[2] = {-1, -1};
+    struct neat_msg message = {.op = op, .token = self.token};
+    int status = exchange(&message, NULL, 0, got);
+    close_both(got);
+    if (status == 0) {
+        self.known = true;
+        self.app = message.app;
+        self.token = message.token;
+        self.replicas = message.replica;
+        self.replicas_at = neat_now();
+    }
+    return status;
+}
+
+/* A connection over which this application is known. Caller holds the lock. */
+static int attach(void) {
+    bool again = self.known;
+    if (self.fd >= 0)
+        return 0;
+    int status = dial();
+    if (status < 0)
+        return status;
+    status = self.known ? introduce(NEAT_OP_JOIN) : -ENOENT;
+    if (status < 0 && status != -EPIPE) {
+        self.token = 0;
+        self.app = 0;
+        status = introduce(NEAT_OP_HELLO);
+    }
+    if (status < 0) {
+        hang_up();
+        return status;
+    }
+    if (again && self.inherited < 0)
+        tally(reconnects);
+    if (self.inherited >= 0)
+        close(self.inherited);
+    self.inherited = -1;
+    return 0;
+}
+
+int neat_request(struct neat_msg *message, const int *fds, int nfds, int got[2]) {
+    struct neat_msg request = *message;
+    int mine[2], status = -EPIPE;
+    if (!got)
+        got = mine;
+    got[0] = got[1] = -1;
+    pthread_mutex_lock(&self.lock);
+    for (int i = 0; i < ATTEMPTS && status == -EPIPE; i++) {
+        status = attach();
+        if (status == 0) {
+            *message = request;
+            status = exchange(message, fds, nfds, got);
+            if (status == -EPIPE)
+                hang_up();
+        }
+    }
+    pthread_mutex_unlock(&self.lock);
+    if (got == mine || status < 0)
+        close_both(got);
+    return status == -EPIPE ? -ENETDOWN : status;
+}
+
+uint32_t neat_active_replicas(bool refresh) {
+    pthread_mutex_lock(&self.lock);
+    bool stale = refresh || neat_now() - self.replicas_at > FRESH_NS;
+    uint32_t bitmap = self.replicas;
+    pthread_mutex_unlock(&self.lock);
+    if (!stale)
+        return bitmap;
+    struct neat_msg message = {.op = NEAT_OP_PREFER};
+    if (neat_request(&message, NULL, 0, NULL) < 0)
+        return bitmap;
+    pthread_mutex_lock(&self.lock);
+    self.replicas = message.replica;
+    self.replicas_at = neat_now();
+    pthread_mutex_unlock(&self.lock);
+    return message.replica;
+}
+
+static void before_fork(void) {
+    pthread_mutex_lock(&self.lock);
+}
+
+static void in_parent(void) {
+    pthread_mutex_unlock(&self.lock);
+}
+
+static void in_child(void) {
+    pthread_mutex_init(&self.lock, NULL);
+    neat_lock_forget();
+    if (self.fd < 0)
+        return;
+    if (self.inherited >= 0)
+        close(self.fd);
+    else
+        self.inherited = self.fd;
+    self.fd = -1;
+}
+
+__attribute__((constructor)) static void set_up(void) {
+    pthread_atfork(before_fork, in_parent, in_child);
+}

@@ -1,0 +1,192 @@
+/* Segments of this application, mapped once a (replica, incarnation). */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define MAX_RING_BYTES (1u << 26)
+#define TRIES 50                   /* while the replica has not mapped its side yet (-EAGAIN) */
+#define RETRY_NS 5000000
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct segment *segments;
+
+static bool power_of_two(uint32_t n) {
+    return n && !(n & (n - 1));
+}
+
+/* The geometry is the syscall server's word; the descriptor must be able to carry it for ever. */
+static bool plausible(int fd, const struct neat_msg *reply) {
+    struct stat at;
+    uint32_t nsock = reply->u[0], rx = reply->u[1], tx = reply->u[2];
+    if (nsock % 64 || nsock <= NEAT_SHARED_SOCKS || nsock > NEAT_MAX_SOCKS)
+        return false;
+    if (!power_of_two(rx) || !power_of_two(tx) || rx < 4096 || tx < 4096 || rx > MAX_RING_BYTES || tx > MAX_RING_BYTES)
+        return false;
+    if (fstat(fd, &at) < 0 || at.st_size < 0 || (uint64_t)at.st_size < neat_channel_bytes(nsock, rx, tx))
+        return false;
+    int seals = fcntl(fd, F_GET_SEALS);
+    return seals >= 0 && (seals & F_SEAL_SHRINK);
+}
+
+static struct segment *map(int fd, int bell, uint32_t app, const struct neat_msg *reply) {
+    struct segment *new = calloc(1, sizeof *new);
+    if (!new)
+        return NULL;
+    new->app = app;
+    new->replica = reply->replica;
+    new->incarnation = reply->incarnation;
+    new->nsock = reply->u[0];
+    new->rx_size = reply->u[1];
+    new->tx_size = reply->u[2];
+    new->bytes = neat_channel_bytes(new->nsock, new->rx_size, new->tx_size);
+    new->base = mmap(NULL, new->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (new->base == MAP_FAILED) {
+        free(new);
+        return NULL;
+    }
+    const struct neat_channel *channel = (const struct neat_channel *)new->base;
+    if (channel->magic != NEAT_CHANNEL_MAGIC || channel->version != NEAT_CHANNEL_VERSION || channel->app != app ||
+        channel->replica != new->replica || channel->incarnation != new->incarnation) {
+        munmap(new->base, new->bytes);
+        free(new);
+        return NULL;
+    }
+    new->bell = neat_hide_fd(bell);
+    return new;
+}
+
+static void unmap(struct segment *segment) {
+    munmap(segment->base, segment->bytes);
+    close(segment->bell);
+    free(segment);
+}
+
+static struct segment *find(uint32_t app, uint32_t replica, uint64_t incarnation) {
+    for (struct segment *at = segments; at; at = at->next)
+        if (at->app == app && at->replica == replica && at->incarnation == incarnation)
+            return at;
+    return NULL;
+}
+
+/* Drop what nobody uses and a newer incarnation has replaced. Caller holds the lock. */
+static void sweep(void) {
+    for (struct segment **link = &segments; *link;) {
+        struct segment *at = *link;
+        bool superseded = false;
+        for (struct segment *other = segments; other; other = other->next)
+            superseded |= other->replica == at->replica && (other->app != at->app || other->incarnation > at->incarnation);
+        if (superseded && !at->refs) {
+            *link = at->next;
+            unmap(at);
+        } else {
+            link = &at->next;
+        }
+    }
+}
+
+static int fetch(uint32_t app, uint32_t replica, uint64_t incarnation, struct segment **out) {
+    int got[2];
+    struct neat_msg message;
+    int status = -EAGAIN;
+    for (int i = 0; i < TRIES && status == -EAGAIN; i++) {
+        if (i)
+            nanosleep(&(struct timespec){0, RETRY_NS}, NULL);
+        message = (struct neat_msg){.op = NEAT_OP_SEGMENT, .replica = replica, .incarnation = incarnation};
+        status = neat_request(&message, NULL, 0, got);
+    }
+    if (status == 0) {
+        bool right = message.app == app;
+        right &= !incarnation || message.incarnation == incarnation;
+        message.replica = replica;
+        *out = right && got[0] >= 0 && got[1] >= 0 && plausible(got[0], &message) ? map(got[0], got[1], app, &message) : NULL;
+        if (*out) {
+            got[1] = -1;
+        } else {
+            tally(bad_segments);
+            status = -EPROTO;
+        }
+    }
+    for (int i = 0; i < 2; i++)
+        if (got[i] >= 0)
+            close(got[i]);
+    return status;
+}
+
+/* incarnation 0: the current one. The caller has one reference in *out. */
+int neat_segment_get(uint32_t app, uint32_t replica, uint64_t incarnation, struct segment **out) {
+    struct segment *new = NULL;
+    pthread_mutex_lock(&lock);
+    struct segment *known = incarnation ? find(app, replica, incarnation) : NULL;
+    if (!known) {
+        pthread_mutex_unlock(&lock);
+        int status = fetch(app, replica, incarnation, &new);
+        if (status < 0)
+            return status;
+        pthread_mutex_lock(&lock);
+        known = find(app, replica, new->incarnation);
+        if (known) {
+            unmap(new);
+        } else {
+            new->next = segments;
+            segments = known = new;
+        }
+    }
+    known->refs++;
+    if (new)
+        sweep();
+    pthread_mutex_unlock(&lock);
+    *out = known;
+    return 0;
+}
+
+void neat_segment_put(struct segment *segment) {
+    pthread_mutex_lock(&lock);
+    if (!--segment->refs)
+        sweep();
+    pthread_mutex_unlock(&lock);
+}
+
+/* generation 0: whatever the object has now. */
+int neat_endpoint_open(struct endpoint *end, uint32_t app, uint32_t replica, uint64_t incarnation, uint32_t index,
+                       uint32_t generation) {
+    struct segment *segment;
+    if (replica >= MAX_REPLICAS)
+        return -EPROTO;
+    int status = neat_segment_get(app, replica, incarnation, &segment);
+    if (status < 0)
+        return status;
+    if (index >= segment->nsock) {
+        neat_segment_put(segment);
+        return -EPROTO;
+    }
+    memset(end, 0, sizeof *end);
+    end->segment = segment;
+    end->index = index;
+    end->shared = (struct neat_sock *)(segment->base + NEAT_SOCKS_OFFSET) + index;
+    end->rx = segment->base + neat_rx_offset(segment->nsock, segment->rx_size, segment->tx_size, index);
+    end->tx = end->rx + segment->rx_size;
+    end->generation = generation ? generation : load(&end->shared->generation);
+    return 0;
+}
+
+void neat_endpoint_close(struct endpoint *end) {
+    if (!end->shared)
+        return;
+    neat_segment_put(end->segment);
+    end->shared = NULL;
+    end->segment = NULL;
+}
+
+/* In a forked child: the lock may have been held by a thread that does not exist here. */
+static void child(void) {
+    pthread_mutex_init(&lock, NULL);
+}
+
+__attribute__((constructor)) static void set_up(void) {
+    pthread_atfork(NULL, NULL, child);
+}

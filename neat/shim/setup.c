@@ -1,0 +1,127 @@
+/* bind, listen, accept. */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define MAX_BACKLOG 4096
+
+/* Give the stack's end to the syscall server with a local address. Caller holds `setup`. */
+int neat_bind_locked(struct neat_socket *s, const struct neat_addr *local) {
+    struct neat_msg message = {.op = NEAT_OP_BIND, .local = *local};
+    message.options |= s->settings.reuse_address ? NEAT_BIND_REUSEADDR : 0;
+    message.options |= s->settings.reuse_port ? NEAT_BIND_REUSEPORT : 0;
+    int status = neat_request(&message, &s->stack_end, 1, NULL);
+    if (status < 0)
+        return status;
+    s->app = message.app;
+    s->bind_id = message.bind_id;
+    s->local = message.local;
+    s->local.family = 4;
+    s->local.protocol = (uint8_t)s->protocol;
+    close(s->stack_end);
+    s->stack_end = -1;
+    if (s->type == SOCK_DGRAM)
+        return neat_subsockets_open(s, &message);
+    neat_set_stage(s, STAGE_BOUND);
+    return 0;
+}
+
+int neat_bind(struct neat_socket *s, int fd, const struct sockaddr *address, socklen_t length) {
+    struct neat_addr local;
+    int status = neat_from_sockaddr(address, length, (uint8_t)s->protocol, &local);
+    if (status < 0)
+        return status;
+    pthread_mutex_lock(&s->setup);
+    status = load(&s->stage) == STAGE_NEW ? neat_bind_locked(s, &local) : -EINVAL;
+    pthread_mutex_unlock(&s->setup);
+    if (status == 0 && s->type == SOCK_DGRAM)
+        neat_subsockets_read(s, fd, MAX_REPLICAS);
+    return status;
+}
+
+int neat_listen(struct neat_socket *s, int fd, int backlog) {
+    struct neat_addr any = {.family = 4, .protocol = IPPROTO_TCP};
+    int status = 0;
+    (void)fd;
+    if (s->type != SOCK_STREAM)
+        return -EOPNOTSUPP;
+    pthread_mutex_lock(&s->setup);
+    uint32_t stage = load(&s->stage);
+    if (stage == STAGE_NEW)
+        status = neat_bind_locked(s, &any);
+    else if (stage != STAGE_BOUND && stage != STAGE_LISTENING)
+        status = -EINVAL;
+    if (status == 0) {
+        struct neat_msg message = {.op = NEAT_OP_LISTEN, .bind_id = s->bind_id};
+        message.backlog = backlog < 0 || backlog > MAX_BACKLOG ? MAX_BACKLOG : backlog;
+        status = neat_request(&message, NULL, 0, NULL);
+        if (status == 0)
+            neat_set_stage(s, STAGE_LISTENING);
+    }
+    pthread_mutex_unlock(&s->setup);
+    return status;
+}
+
+/* One NEAT_EV_ACCEPT from the listener's descriptor, which is the accept queue; its descriptor in *fd. */
+static int next_accept(int listener, int flags, struct neat_msg *message, int *fd) {
+    int got[2];
+    int how = (flags & SOCK_CLOEXEC) ? MSG_CMSG_CLOEXEC : 0;
+    for (;;) {
+        ssize_t n = neat_message_recv(listener, message, sizeof *message, how, got);
+        if (n == 0 || n == -ECONNRESET)
+            return -EINVAL;            /* shut down, or the stack is over */
+        if (n < 0 && n != -EMSGSIZE)
+            return (int)n;
+        if (n == sizeof *message && message->magic == NEAT_MSG_MAGIC && message->op == NEAT_EV_ACCEPT && got[0] >= 0) {
+            if (got[1] >= 0)
+                close(got[1]);
+            *fd = got[0];
+            return 0;
+        }
+        if (n != 1)
+            tally(bad_messages);
+        for (int i = 0; i < 2; i++)
+            if (got[i] >= 0)
+                close(got[i]);
+    }
+}
+
+int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen_t *length, int flags,
+                struct neat_socket **out) {
+    struct neat_msg message;
+    int accepted = -1;
+    if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+        return -EINVAL;
+    if (s->type != SOCK_STREAM)
+        return -EOPNOTSUPP;
+    if (load(&s->stage) != STAGE_LISTENING)
+        return -EINVAL;
+    int status = next_accept(fd, flags, &message, &accepted);
+    if (status < 0)
+        return status;
+    struct neat_socket *new = neat_new(SOCK_STREAM, IPPROTO_TCP);
+    if (!new) {
+        close(accepted);
+        return -ENOMEM;
+    }
+    new->app = s->app;
+    new->settings = s->settings;
+    new->local = message.local;
+    new->remote = message.remote;
+    status = neat_endpoint_open(&new->end, s->app, message.replica, message.incarnation, message.sock, message.generation);
+    if (status == 0 && endpoint_current(&new->end)) {
+        neat_set_stage(new, STAGE_CONNECTED);
+        set_bits(&new->end.shared->request, NEAT_REQ_ACCEPTED);
+        neat_options_apply(new, &new->end);
+        neat_mark(&new->end);
+    } else {
+        /* Its replica died meanwhile: the application gets it all the same, and a reset from it. */
+        neat_set_stage(new, STAGE_LOST);
+    }
+    if (flags & SOCK_NONBLOCK)
+        fcntl(accepted, F_SETFL, O_RDWR | O_NONBLOCK);
+    neat_to_sockaddr(&new->remote, address, length);
+    *out = new;
+    return accepted;
+}

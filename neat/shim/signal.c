@@ -1,0 +1,156 @@
+/* Readiness: tokens, fills, dirty bits, doorbells. Read first: ARCHITECTURE.md, "Sockets".
+ *
+ * Invariants, beside what is said there:
+ * 1. in_token == 1 <=> a token is in the descriptor, or the replica is about to send it. Only the holder of rx_lock takes one out, and only
+ *    while in_token is 1 (or when it looked and saw a stray one), so nothing else on the descriptor (the farewell) is ever taken.
+ * 2. in_token is 0 and the ring is not empty: the replica has yet to look at in_token, or NEAT_REQ_RESIGNAL is set. Whoever sets
+ *    in_token to 0 looks at rx_tail after that; the replica looks at in_token after it has moved rx_tail.
+ * 3. The transmit ring is full and a thread was told so: out_block > 0, or the replica has made room since and drained it.
+ * 4. A dirty bit is set before its summary bit, and both before `sleeping` is read; the replica sets `sleeping` before it looks at
+ *    the bitmap for the last time. So a bit that is set while it sleeps is followed by a bell, if `neat_ring` was asked for.
+ * 5. What a holder of rx_lock or tx_lock left half done when it was killed breaks 1 or 3 for relatives that share the socket;
+ *    whoever takes the lock over restores them (neat_repair_*).
+ */
+#include <unistd.h>
+
+#include "internal.h"
+
+#define MAX_FILLS 16
+#define MAX_TOKENS 16              /* taken out in one repair: honest stacks have one */
+
+struct neat_client_stats neat_counters;
+static uint32_t fills_needed;      /* messages beside the canary that make a descriptor unwritable; 0: not measured yet */
+
+void neat_stats(struct neat_client_stats *out) {
+    *out = neat_counters;
+}
+
+/* Tell the replica to look at this socket, when it is awake or wakes up next. */
+void neat_mark(const struct endpoint *end) {
+    uint64_t *dirty = (uint64_t *)(end->segment->base + NEAT_DIRTY_OFFSET);
+    uint64_t *summary = (uint64_t *)(end->segment->base + NEAT_SUMMARY_OFFSET);
+    uint32_t word = end->index / 64;
+    set_bits(&dirty[word], UINT64_C(1) << (end->index % 64));
+    set_bits(&summary[word / 64], UINT64_C(1) << (word % 64));
+    fence();
+}
+
+/* Wake the replica if it sleeps. */
+void neat_ring(const struct endpoint *end) {
+    struct neat_channel *channel = (struct neat_channel *)end->segment->base;
+    if (load_seq(&channel->sleeping) && swap(&channel->sleeping, 0)) {
+        uint64_t one = 1;
+        tally(bells);
+        while (write(end->segment->bell, &one, sizeof one) < 0 && errno == EINTR)
+            ;
+    }
+}
+
+/* Ask the replica to look at readiness again, and signal it. */
+void neat_resignal(const struct endpoint *end) {
+    set_bits(&end->shared->request, NEAT_REQ_RESIGNAL);
+    neat_mark(end);
+    neat_ring(end);
+}
+
+/* Take the token out, in_token = 0, fence. Caller holds rx_lock, found the ring empty, and looks at it again if this is true.
+ * `stray`: a token was seen though in_token was 0. */
+bool neat_take_token(const struct endpoint *end, int fd, bool stray) {
+    char byte = 0;
+    if (!load(&end->shared->in_token)) {
+        if (!stray || recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || byte != TOKEN)
+            return false;
+    }
+    if (recv(fd, &byte, 1, MSG_DONTWAIT) != 1)
+        return false;
+    tally(tokens);
+    swap(&end->shared->in_token, 0);
+    fence();
+    return true;
+}
+
+/* Sleep until a message is in the descriptor, as its O_NONBLOCK and SO_RCVTIMEO say. It stays there.
+ * Returns its first byte + 1; 0 when the stack's end is shut or gone; -EAGAIN, -EINTR. */
+int neat_await_message(int fd, int flags) {
+    uint8_t byte = 0;
+    tally(waits);
+    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | (flags & MSG_DONTWAIT));
+    if (n == 1)
+        return byte + 1;
+    if (n == 0 || errno == ECONNRESET)
+        return 0;
+    return -errno;
+}
+
+/* How many messages make a descriptor like ours unwritable. */
+static int measure_fills(void) {
+    int ends[2], zero = 0, count = 0;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return -errno;
+    setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &zero, sizeof zero);
+    bool sent = send(ends[0], "c", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
+    while (sent && count < MAX_FILLS && neat_poll(ends[0], POLLOUT, 0) == POLLOUT) {
+        sent = send(ends[0], "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
+        count += sent;
+    }
+    close(ends[0]);
+    close(ends[1]);
+    return count ? count : 1;
+}
+
+/* Put fill messages in. Returns how many, -EPIPE or -ECONNRESET when the stack's end is gone. */
+int neat_fill_first(struct neat_socket *s, int fd) {
+    if (!load(&fills_needed)) {
+        int measured = measure_fills();
+        if (measured < 0)
+            return measured;
+        store(&fills_needed, (uint32_t)measured);
+    }
+    if (!load(&s->small_buffer)) {
+        int zero = 0;
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &zero, sizeof zero);
+        store(&s->small_buffer, 1);
+    }
+    int count = 0;
+    while (count < (int)fills_needed) {
+        if (send(fd, "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1) {
+            if (errno == EAGAIN)
+                break;
+            return -errno;
+        }
+        count++;
+    }
+    return count;
+}
+
+/* Make the descriptor unwritable, because the transmit ring is full. Caller holds tx_lock, and looks at tx_head after this. */
+int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd) {
+    if (load(&end->shared->out_block))
+        return 0;
+    int count = neat_fill_first(s, fd);
+    if (count < 0)
+        return count;
+    swap(&end->shared->out_block, (uint32_t)(count ? count : 1));
+    fence();
+    return 0;
+}
+
+/* The last holder of rx_lock was killed: it may have had the token in its hands. Takes out what is there and asks for a new one. */
+void neat_repair_rx(const struct endpoint *end, int fd) {
+    char byte = 0;
+    for (int i = 0; i < MAX_TOKENS; i++) {
+        if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || byte != TOKEN)
+            break;
+        if (recv(fd, &byte, 1, MSG_DONTWAIT) != 1)
+            break;
+    }
+    swap(&end->shared->in_token, 0);
+    neat_resignal(end);
+}
+
+/* The last holder of tx_lock was killed: it may have filled the descriptor and not have said so. */
+void neat_repair_tx(const struct endpoint *end, int fd) {
+    if (!load(&end->shared->out_block) && !(neat_poll(fd, POLLOUT, 0) & POLLOUT))
+        swap(&end->shared->out_block, load(&fills_needed) ? load(&fills_needed) : 1);
+    neat_resignal(end);
+}

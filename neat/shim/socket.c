@@ -1,0 +1,185 @@
+/* A socket's life, and the calls that look at its type first. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | NEAT_MSG_RINGS)
+#define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_CONFIRM | MSG_EOR | NEAT_MSG_RINGS)
+#define MAX_IOV 1024
+
+struct neat_socket *neat_new(int type, int protocol) {
+    struct neat_socket *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->refs = 1;
+    s->type = type;
+    s->protocol = protocol;
+    s->stack_end = -1;
+    s->local.family = 4;
+    s->local.protocol = (uint8_t)protocol;
+    s->sticky = (uint32_t)neat_now() * 2654435761u >> 16;
+    pthread_mutex_init(&s->setup, NULL);
+    return s;
+}
+
+void neat_set_stage(struct neat_socket *s, enum stage stage) {
+    store(&s->stage, (uint32_t)stage);
+}
+
+int neat_pair(int *application_end, int *stack_end) {
+    int ends[2], zero = 0;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return -errno;
+    setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &zero, sizeof zero);
+    if (send(ends[0], "c", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1) {
+        int error = errno;
+        close(ends[0]);
+        close(ends[1]);
+        return -error;
+    }
+    *application_end = ends[0];
+    *stack_end = neat_hide_fd(ends[1]);
+    return 0;
+}
+
+int neat_socket(int family, int type, int protocol, struct neat_socket **out) {
+    int flags = type & (SOCK_NONBLOCK | SOCK_CLOEXEC), fd;
+    type &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (family != AF_INET)
+        return -EAFNOSUPPORT;
+    if (type != SOCK_STREAM && type != SOCK_DGRAM)
+        return -ESOCKTNOSUPPORT;
+    int only = type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
+    if (protocol && protocol != only)
+        return -EPROTONOSUPPORT;
+    struct neat_socket *s = neat_new(type, only);
+    if (!s)
+        return -ENOMEM;
+    int status = neat_pair(&fd, &s->stack_end);
+    if (status < 0) {
+        neat_put(s);
+        return status;
+    }
+    s->small_buffer = 1;
+    if (!(flags & SOCK_CLOEXEC))
+        fcntl(fd, F_SETFD, 0);
+    if (flags & SOCK_NONBLOCK)
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    *out = s;
+    return fd;
+}
+
+struct neat_socket *neat_get(struct neat_socket *s) {
+    add(&s->refs, 1);
+    return s;
+}
+
+void neat_put(struct neat_socket *s) {
+    if (add(&s->refs, -1))
+        return;
+    if (s->stack_end >= 0)
+        close(s->stack_end);
+    neat_endpoint_close(&s->end);
+    neat_subsockets_close(s);
+    pthread_mutex_destroy(&s->setup);
+    free(s);
+}
+
+int neat_close(struct neat_socket *s, int fd) {
+    uint32_t options = load(&s->settings.options);
+    bool last = load(&s->refs) == 1;
+    if (last && (options & NEAT_OPT_LINGER) && !s->settings.linger_ms && load(&s->stage) == STAGE_CONNECTED &&
+        endpoint_current(&s->end)) {
+        set_bits(&s->end.shared->request, NEAT_REQ_ABORT);
+        neat_mark(&s->end);
+    }
+    int status = close(fd) < 0 ? -errno : 0;
+    neat_put(s);
+    return status;
+}
+
+int neat_shutdown(struct neat_socket *s, int fd, int how) {
+    uint32_t stage = load(&s->stage), wanted = 0;
+    if (how < SHUT_RD || how > SHUT_RDWR)
+        return -EINVAL;
+    bool reading = how != SHUT_WR, writing = how != SHUT_RD;
+    if (stage == STAGE_LISTENING) {
+        /* Wakes up accept(), which then fails. */
+        return reading && shutdown(fd, SHUT_RD) < 0 ? -errno : 0;
+    }
+    if (s->type == SOCK_DGRAM || stage != STAGE_CONNECTED || !endpoint_current(&s->end) ||
+        (load(&s->end.shared->status) & NEAT_ST_CLOSED))
+        return -ENOTCONN;
+    wanted |= reading ? NEAT_REQ_SHUT_RD : 0;
+    wanted |= writing ? NEAT_REQ_SHUT_WR : 0;
+    set_bits(&s->end.shared->request, wanted);
+    neat_mark(&s->end);
+    neat_ring(&s->end);
+    /* Makes the descriptor readable for ever, as Linux does. Never SHUT_WR: to the replica that is a hang-up. */
+    if (reading)
+        shutdown(fd, SHUT_RD);
+    return 0;
+}
+
+ssize_t neat_recvmsg(struct neat_socket *s, int fd, struct msghdr *message, int flags) {
+    if (flags & (MSG_OOB | ~RECV_FLAGS)) {
+        tally(flags_refused);
+        return flags & MSG_ERRQUEUE ? -EAGAIN : flags & MSG_OOB ? -EINVAL : -EOPNOTSUPP;
+    }
+    if (message->msg_iovlen > MAX_IOV)
+        return -EMSGSIZE;
+    if (s->type == SOCK_DGRAM)
+        return neat_datagram_recv(s, fd, message, flags);
+    ssize_t n = neat_stream_recv(s, fd, message->msg_iov, (int)message->msg_iovlen, flags);
+    if (n >= 0) {
+        message->msg_namelen = 0;
+        message->msg_controllen = 0;
+        message->msg_flags = 0;
+    }
+    return n;
+}
+
+ssize_t neat_sendmsg(struct neat_socket *s, int fd, const struct msghdr *message, int flags) {
+    if (flags & ~SEND_FLAGS) {
+        tally(flags_refused);
+        return -EOPNOTSUPP;
+    }
+    if (message->msg_iovlen > MAX_IOV)
+        return -EMSGSIZE;
+    if (message->msg_controllen) {
+        tally(flags_refused);
+        return -EINVAL;
+    }
+    if (s->type == SOCK_DGRAM)
+        return neat_datagram_send(s, fd, message, flags);
+    return neat_stream_send(s, fd, message->msg_iov, (int)message->msg_iovlen, flags);
+}
+
+ssize_t neat_recvfrom(struct neat_socket *s, int fd, void *data, size_t length, int flags, struct sockaddr *address,
+                      socklen_t *address_length) {
+    struct iovec part = {data, length};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_name = address};
+    message.msg_namelen = address && address_length ? *address_length : 0;
+    ssize_t n = neat_recvmsg(s, fd, &message, flags);
+    if (n >= 0 && address_length)
+        *address_length = message.msg_namelen;
+    return n;
+}
+
+ssize_t neat_recv(struct neat_socket *s, int fd, void *data, size_t length, int flags) {
+    return neat_recvfrom(s, fd, data, length, flags, NULL, NULL);
+}
+
+ssize_t neat_sendto(struct neat_socket *s, int fd, const void *data, size_t length, int flags,
+                    const struct sockaddr *address, socklen_t address_length) {
+    struct iovec part = {(void *)data, length};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_name = (void *)address};
+    message.msg_namelen = address ? address_length : 0;
+    return neat_sendmsg(s, fd, &message, flags);
+}
+
+ssize_t neat_send(struct neat_socket *s, int fd, const void *data, size_t length, int flags) {
+    return neat_sendto(s, fd, data, length, flags, NULL, 0);
+}

@@ -1,0 +1,597 @@
+"""A stack without packets: a syscall server and replicas that speak control.h over segments as in channel.h.
+
+Each replica is a process of its own, and joins the two ends of a connection itself: a connection to a port
+where the application listens reaches that listener. Some ports behave otherwise, see Behaviour.
+
+    python -m tests.shim.fakestack RUN_DIR REPLICAS
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import termios
+from collections.abc import Iterator
+from enum import IntEnum
+from pathlib import Path
+
+from neat.shim.messages import (
+    PROTO_UDP,
+    REPLY,
+    SOCK_BYTES,
+    SOCKS_OFFSET,
+    Address,
+    Message,
+    Op,
+    channel_bytes,
+    channel_header,
+    rings_offset,
+)
+
+ADDRESS = "10.77.0.2"
+NSOCK, RX, TX = 512, 1 << 16, 1 << 16
+FIRST_CONNECTION = 256
+SLEEPING = 64
+DIRTY, SUMMARY = 4096, 4096 + 3072
+# struct neat_sock
+TX_TAIL, RX_HEAD, REQUEST, RX_TAIL, TX_HEAD, STATUS, ERROR, ERROR_COUNT, GENERATION = (
+    0,
+    8,
+    16,
+    128,
+    136,
+    144,
+    148,
+    152,
+    156,
+)
+KIND, LOCAL, REMOTE, SND_MSS, IN_TOKEN, OUT_BLOCK, RCV_WND = 160, 192, 216, 252, 256, 260, 332
+CONNECTED, RDHUP, FAILED, CLOSED, CONNECTING, WRCLOSED = 1, 2, 4, 8, 16, 32
+SHUT_WR, RESIGNAL = 1, 16
+
+_atomic = ctypes.CDLL("libatomic.so.1")
+_exchange_4, _exchange_8 = (getattr(_atomic, f"__atomic_exchange_{n}") for n in (4, 8))
+_exchange_4.restype, _exchange_8.restype = ctypes.c_uint32, ctypes.c_uint64
+_SEQ_CST = 5
+
+
+class Behaviour(IntEnum):
+    """What a port of the other end does with a connection to it."""
+
+    REFUSE = 1001
+    SILENT = 1002  # the handshake is never over
+    SLOW = 1003  # answers when the next connection is asked for
+    RESET = 1004  # established, then reset at once
+
+
+class Segment:
+    """One application's segment, as its replica maps it."""
+
+    def __init__(self, fd: int) -> None:
+        self.map = mmap.mmap(fd, channel_bytes(NSOCK, RX, TX))
+        self.base = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
+        self.next = FIRST_CONNECTION
+
+    def get(self, at: int) -> int:
+        return struct.unpack_from("<I", self.map, at)[0]
+
+    def exchange(self, at: int, value: int) -> int:
+        return _exchange_4(ctypes.c_void_p(self.base + at), value, _SEQ_CST)
+
+    def exchange8(self, at: int, value: int) -> int:
+        return _exchange_8(ctypes.c_void_p(self.base + at), ctypes.c_uint64(value), _SEQ_CST)
+
+    def dirty(self) -> Iterator[int]:
+        for w in range(4):
+            words = self.exchange8(SUMMARY + 8 * w, 0)
+            for word in range(64):
+                if words >> word & 1:
+                    bits = self.exchange8(DIRTY + 8 * (64 * w + word), 0)
+                    yield from (64 * (64 * w + word) + b for b in range(64) if bits >> b & 1)
+
+    def pending(self) -> bool:
+        return any(self.map[SUMMARY : SUMMARY + 32])
+
+
+class Sock:
+    """A socket object and its rings; `fd` is the stack's end."""
+
+    def __init__(self, segment: Segment, index: int, kind: int, fd: int) -> None:
+        self.segment, self.index, self.fd = segment, index, fd
+        self.at = SOCKS_OFFSET + index * SOCK_BYTES
+        rings = rings_offset(NSOCK) + index * (RX + TX)
+        self.rx, self.tx = rings, rings + RX
+        self.peer: Sock | None = None
+        generation = self.word(GENERATION) + 1
+        segment.map[self.at : self.at + SOCK_BYTES] = bytes(SOCK_BYTES)
+        self.set(KIND, kind)
+        self.set(SND_MSS, 1448)
+        self.set(RCV_WND, RX)
+        self.set(GENERATION, generation)
+
+    def word(self, offset: int) -> int:
+        return self.segment.get(self.at + offset)
+
+    def set(self, offset: int, value: int) -> None:
+        self.segment.exchange(self.at + offset, value)
+
+    def long(self, offset: int) -> int:
+        return struct.unpack_from("<Q", self.segment.map, self.at + offset)[0]
+
+    def set_long(self, offset: int, value: int) -> None:
+        self.segment.exchange8(self.at + offset, value)
+
+    def say(self, data: bytes, *fds: int) -> bool:
+        """On the stack's end; false when there is no room or nobody."""
+        with contextlib.suppress(OSError):
+            with socket.socket(fileno=os.dup(self.fd)) as sock:
+                socket.send_fds(sock, [data], fds, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            return True
+        return False
+
+    def token(self) -> None:
+        if self.segment.exchange(self.at + IN_TOKEN, 1) == 0:
+            self.say(b"t")
+
+    def unfill(self) -> None:
+        fills = self.segment.exchange(self.at + OUT_BLOCK, 0)
+        with socket.socket(fileno=os.dup(self.fd)) as sock, contextlib.suppress(OSError):
+            for _ in range(min(fills, 16)):
+                sock.recv(8, socket.MSG_DONTWAIT)
+
+    def shutdown(self, how: int) -> None:
+        with socket.socket(fileno=os.dup(self.fd)) as sock, contextlib.suppress(OSError):
+            sock.shutdown(how)
+
+    def left(self) -> bool:
+        """After a hang-up: is the application's end gone? Not if it was our shutdown, and our farewell is unread."""
+        unread = fcntl.ioctl(self.fd, termios.TIOCOUTQ, bytes(4))
+        return not self.word(STATUS) & CLOSED or unread == bytes(4)
+
+    def read(self, offset: int, ring: int, size: int, count: int) -> bytes:
+        at = offset & (size - 1)
+        first = min(count, size - at)
+        return self.segment.map[ring + at : ring + at + first] + self.segment.map[ring : ring + count - first]
+
+    def write(self, offset: int, ring: int, size: int, data: bytes) -> None:
+        at = offset & (size - 1)
+        first = min(len(data), size - at)
+        self.segment.map[ring + at : ring + at + first] = data[:first]
+        self.segment.map[ring : ring + len(data) - first] = data[first:]
+
+
+class Replica:
+    def __init__(self, slot: int, incarnation: int, sys_end: socket.socket, bell: int) -> None:
+        self.slot, self.incarnation, self.sys, self.bell = slot, incarnation, sys_end, bell
+        self.segments: dict[int, Segment] = {}
+        self.socks: dict[tuple[int, int], Sock] = {}
+        self.by_fd: dict[int, Sock] = {}
+        self.listeners: dict[int, Sock] = {}
+        self.udp: dict[int, Sock] = {}
+        self.slow: list[tuple[Message, Sock]] = []
+        self.epoll = select.epoll()
+        self.epoll.register(sys_end, select.EPOLLIN)
+        self.epoll.register(bell, select.EPOLLIN)
+        self.ephemeral = 40000 + slot * 1000
+
+    def run(self) -> None:
+        while True:
+            for segment in self.segments.values():
+                segment.exchange(SLEEPING, 1)
+            ready = self.epoll.poll(0 if any(s.pending() for s in self.segments.values()) else None)
+            for segment in self.segments.values():
+                segment.exchange(SLEEPING, 0)
+            for fd, events in ready:
+                if fd == self.bell:
+                    os.eventfd_read(fd)
+                elif fd == self.sys.fileno():
+                    self.hear()
+                elif events & select.EPOLLHUP and fd in self.by_fd and self.by_fd[fd].left():
+                    self.gone(self.by_fd[fd])
+            for segment in self.segments.values():
+                for index in segment.dirty():
+                    for sock in [s for s in self.by_fd.values() if s.segment is segment and s.index == index]:
+                        self.look(sock)
+
+    def hear(self) -> None:
+        data, fds, _flags, _address = socket.recv_fds(self.sys, 4096, 4)
+        if not data:
+            sys.exit()
+        message = Message.unpack(data)
+        if message.op == Op.ATTACH:
+            self.segments[message.app] = Segment(fds[0])
+            os.close(fds[0])
+            return
+        segment = self.segments[message.app]
+        if message.op == Op.CONNECT_VIA:
+            self.connect(message, segment, fds[0])
+            return
+        kind, table = (2, self.listeners) if message.op == Op.ADD_LISTENER else (3, self.udp)
+        if message.local.port in table and table[message.local.port].index == message.sock:
+            os.close(fds[0])
+        else:
+            sock = self.open(segment, message.sock, kind, fds[0])
+            sock.message = message
+            table[message.local.port] = sock
+            if kind == 3:
+                sock.say(self.event(Op.REPLICA, message.app, sock))
+        self.sys.send(Message(message.op, REPLY, message.seq).pack())
+
+    def open(self, segment: Segment, index: int, kind: int, fd: int) -> Sock:
+        sock = Sock(segment, index, kind, fd)
+        self.by_fd[fd] = sock
+        self.epoll.register(fd, select.EPOLLRDHUP | select.EPOLLET)
+        return sock
+
+    def event(self, op: Op, app: int, sock: Sock, **fields) -> bytes:
+        return Message(
+            op,
+            app=app,
+            replica=self.slot,
+            incarnation=self.incarnation,
+            sock=sock.index,
+            generation=sock.word(GENERATION),
+            **fields,
+        ).pack()
+
+    def connect(self, message: Message, segment: Segment, fd: int) -> None:
+        port = message.remote.port
+        listener = self.listeners.get(port)
+        segment.next += 1
+        sock = self.open(segment, segment.next, 1, fd)
+        sock.set(OUT_BLOCK, message.u[0])
+        sock.set(STATUS, CONNECTING)
+        self.ephemeral += 1
+        local = Address.ipv4(ADDRESS, message.local.port or self.ephemeral, 6)
+        sock.say(self.event(Op.CONNECTING, message.app, sock, local=local))
+        for late, other in self.slow:
+            self.establish(late, other, None, Address())
+        self.slow.clear()
+        if port == Behaviour.SLOW:
+            self.slow.append((message, sock))
+        elif port == Behaviour.RESET:
+            self.establish(message, sock, None, local)
+            self.reset(sock, errno.ECONNRESET)
+        elif listener is not None:
+            self.establish(message, sock, listener, local)
+        elif port != Behaviour.SILENT:
+            sock.say(Message(Op.FAILED, error=errno.ECONNREFUSED).pack())
+            self.reset(sock, errno.ECONNREFUSED)
+
+    def establish(self, message: Message, sock: Sock, listener: Sock | None, local: Address) -> None:
+        if listener is not None:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            theirs.send(b"c")
+            segment = listener.segment
+            segment.next += 1
+            peer = self.open(segment, segment.next, 1, ours.detach())
+            peer.set(STATUS, CONNECTED)
+            peer.peer, sock.peer = sock, peer
+            listener.say(
+                self.event(Op.ACCEPT, message.app, peer, local=message.remote, remote=local), theirs.fileno()
+            )
+            theirs.close()
+        sock.set(STATUS, CONNECTED)
+        sock.unfill()
+
+    def look(self, sock: Sock) -> None:
+        """Carry out what the application wrote into its lines."""
+        if sock.word(REQUEST) & RESIGNAL:
+            sock.set(REQUEST, sock.word(REQUEST) & ~RESIGNAL)
+            if sock.long(RX_TAIL) != sock.long(RX_HEAD):
+                sock.token()
+            self.make_room(sock)
+        if sock.word(KIND) == 3:
+            self.look_udp(sock)
+        elif sock.peer is not None:
+            self.pump(sock)
+            self.pump(sock.peer)
+
+    def pump(self, sock: Sock) -> None:
+        peer = sock.peer
+        assert peer is not None
+        while True:
+            head, tail = sock.long(TX_HEAD), sock.long(TX_TAIL)
+            to, free = peer.long(RX_TAIL), RX - (peer.long(RX_TAIL) - peer.long(RX_HEAD))
+            count = min(tail - head, free)
+            peer.set(RCV_WND, free - count)
+            if not 0 < count <= TX:
+                break
+            peer.write(to, peer.rx, RX, sock.read(head, sock.tx, TX, count))
+            peer.set_long(RX_TAIL, to + count)
+            peer.token()
+            sock.set_long(TX_HEAD, head + count)
+            self.make_room(sock)
+        if sock.word(REQUEST) & SHUT_WR and tail == head and not sock.word(STATUS) & WRCLOSED:
+            self.finish(sock)
+
+    def make_room(self, sock: Sock) -> None:
+        if TX - (sock.long(TX_TAIL) - sock.long(TX_HEAD)) >= TX // 3:
+            sock.unfill()
+
+    def finish(self, sock: Sock) -> None:
+        """Our side's FIN, and its arrival at the peer."""
+        peer = sock.peer
+        assert peer is not None
+        sock.set(STATUS, sock.word(STATUS) | WRCLOSED)
+        peer.set(STATUS, peer.word(STATUS) | RDHUP)
+        peer.token()
+        peer.say(b"f")
+        peer.shutdown(socket.SHUT_WR)
+        for end in (sock, peer):
+            if end.word(STATUS) & RDHUP and end.word(STATUS) & WRCLOSED:
+                end.set(STATUS, end.word(STATUS) | CLOSED)
+                end.shutdown(socket.SHUT_RDWR)
+
+    def reset(self, sock: Sock, error: int) -> None:
+        sock.set(ERROR, error)
+        sock.set(ERROR_COUNT, 1)
+        sock.set(STATUS, sock.word(STATUS) | FAILED | CLOSED)
+        if sock.fd in self.by_fd:
+            self.epoll.unregister(sock.fd)
+            del self.by_fd[sock.fd]
+            os.close(sock.fd)
+        sock.peer = None
+
+    def gone(self, sock: Sock) -> None:
+        """The application's last descriptor is closed."""
+        table = {2: self.listeners, 3: self.udp}.get(sock.word(KIND), {})
+        for port in [p for p, s in table.items() if s is sock]:
+            del table[port]
+        peer = sock.peer
+        if peer is not None:
+            self.pump(sock)
+            if sock.long(RX_TAIL) != sock.long(RX_HEAD):
+                self.reset(peer, errno.ECONNRESET)
+            elif not sock.word(STATUS) & WRCLOSED:
+                self.finish(sock)
+            peer.peer = None
+        self.epoll.unregister(sock.fd)
+        del self.by_fd[sock.fd]
+        os.close(sock.fd)
+        if sock.word(KIND) == 1:
+            sock.set(GENERATION, sock.word(GENERATION) + 1)
+
+    def look_udp(self, sock: Sock) -> None:
+        """Datagrams go to whoever is bound to their port, in this replica."""
+        while sock.long(TX_HEAD) < sock.long(TX_TAIL):
+            head = sock.long(TX_HEAD)
+            header = sock.read(head, sock.tx, TX, 32)
+            length = struct.unpack_from("<I", header)[0]
+            to = Address.unpack(header[8:32])
+            data = sock.read(head + 32, sock.tx, TX, length)
+            sock.set_long(TX_HEAD, head + 32 + (length + 7 & ~7))
+            target = self.udp.get(to.port)
+            if target is not None and RX - (target.long(RX_TAIL) - target.long(RX_HEAD)) >= 40 + length:
+                source = Address.ipv4(ADDRESS, sock.message.local.port, PROTO_UDP)
+                record = struct.pack("<II", length, 0) + source.pack() + data + bytes(-length % 8)
+                target.write(target.long(RX_TAIL), target.rx, RX, record)
+                target.set_long(RX_TAIL, target.long(RX_TAIL) + len(record))
+                target.token()
+        self.make_room(sock)
+
+
+class Slot:
+    """What the server knows of one replica."""
+
+    def __init__(self, slot: int) -> None:
+        self.slot, self.incarnation, self.pid = slot, 0, 0
+        self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.sys: socket.socket | None = None
+        self.segments: dict[int, int] = {}
+
+    def start(self) -> None:
+        if self.sys:
+            self.sys.close()
+        for fd in self.segments.values():
+            os.close(fd)
+        self.segments.clear()
+        self.incarnation += 1
+        self.sys, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                keep = {0, 1, 2, theirs.fileno(), self.bell}
+                for name in os.listdir("/proc/self/fd"):
+                    if int(name) not in keep:
+                        with contextlib.suppress(OSError):
+                            os.close(int(name))
+                Replica(self.slot, self.incarnation, theirs, self.bell).run()
+            finally:
+                os._exit(1)
+        theirs.close()
+
+    def segment(self, app: int) -> int:
+        if app not in self.segments:
+            fd = os.memfd_create(f"app{app}.{self.slot}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            os.ftruncate(fd, channel_bytes(NSOCK, RX, TX))
+            os.pwrite(fd, channel_header(app, self.slot, self.incarnation, NSOCK, RX, TX), 0)
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+            self.segments[app] = fd
+            self.send(Message(Op.ATTACH, app=app, u=(NSOCK, RX, TX)), fd)
+        return self.segments[app]
+
+    def send(self, message: Message, *fds: int) -> None:
+        assert self.sys is not None
+        with contextlib.suppress(OSError):
+            socket.send_fds(self.sys, [message.pack()], fds)
+
+    def ask(self, message: Message, *fds: int) -> None:
+        self.send(message, *fds)
+        with contextlib.suppress(OSError):
+            self.sys.recv(4096)
+
+
+class Server:
+    def __init__(self, run_dir: str, replicas: int) -> None:
+        self.slots = [Slot(k) for k in range(replicas)]
+        for slot in self.slots:
+            slot.start()
+        self.listen = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listen.bind(f"{run_dir}/syscall.sock")
+        self.listen.listen(16)
+        self.clients: dict[int, socket.socket] = {}
+        self.apps = 0
+        self.binds: dict[int, tuple[Message, int]] = {}
+        self.children, child = socket.socketpair()
+        child.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(child.fileno(), warn_on_full_buffer=False)
+        self.child = child
+        Path(run_dir, "pids").write_text(" ".join(str(s.pid) for s in self.slots))
+        self.run_dir = run_dir
+
+    def run(self) -> None:
+        poll = select.poll()
+        for sock in (self.listen, self.children):
+            poll.register(sock, select.POLLIN)
+        print("ready", flush=True)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == self.listen.fileno():
+                    new = self.listen.accept()[0]
+                    self.clients[new.fileno()] = new
+                    poll.register(new, select.POLLIN)
+                elif fd == self.children.fileno():
+                    self.children.recv(64)
+                    self.replace()
+                elif not self.serve(self.clients[fd]):
+                    poll.unregister(fd)
+                    self.clients.pop(fd).close()
+
+    def replace(self) -> None:
+        """A replica died: a new one, with the bound sockets."""
+        pid = 1
+        while pid > 0:
+            with contextlib.suppress(ChildProcessError):
+                pid = os.waitpid(-1, os.WNOHANG)[0]
+                for slot in self.slots:
+                    if pid == slot.pid:
+                        slot.start()
+                        for message, fd in self.binds.values():
+                            if message.op in (Op.ADD_LISTENER, Op.ADD_UDP):
+                                slot.segment(message.app)
+                                slot.ask(message, fd)
+                continue
+            break
+        Path(self.run_dir, "pids").write_text(" ".join(str(s.pid) for s in self.slots))
+
+    def serve(self, client: socket.socket) -> bool:
+        try:
+            data, fds, _flags, _address = socket.recv_fds(client, 4096, 4)
+        except ConnectionResetError:
+            return False
+        if not data:
+            return False
+        message = Message.unpack(data)
+        try:
+            reply, back = self.answer(message, fds)
+        except OSError as error:
+            reply, back = message.reply(error.errno), ()
+        socket.send_fds(client, [reply.pack()], back)
+        return True
+
+    def answer(self, message: Message, fds: list[int]) -> tuple[Message, tuple[int, ...]]:
+        bitmap, geometry = (1 << len(self.slots)) - 1, (NSOCK, RX, TX)
+        local = Address.ipv4(ADDRESS, message.local.port, message.local.protocol)
+        if message.op in (Op.HELLO, Op.JOIN):
+            if message.op == Op.HELLO:
+                self.apps += 1
+            app = message.app if message.op == Op.JOIN else self.apps
+            return message.reply(
+                app=app, token=app, replica=bitmap, local=Address.ipv4(ADDRESS, 0), u=(NSOCK, RX, TX)
+            ), ()
+        if message.op == Op.PREFER:
+            return message.reply(replica=bitmap), ()
+        if message.op == Op.SEGMENT:
+            slot = self.slots[message.replica]
+            if message.incarnation not in (0, slot.incarnation):
+                raise OSError(errno.ESTALE, "")
+            fd = slot.segment(message.app)
+            return message.reply(app=message.app, incarnation=slot.incarnation, u=(NSOCK, RX, TX)), (
+                fd,
+                slot.bell,
+            )
+        if message.op == Op.BIND:
+            number = len(self.binds) + 1
+            if not message.local.wildcard and message.local.host != ADDRESS:
+                raise OSError(errno.EADDRNOTAVAIL, "")
+            local.port = local.port or 30000 + number
+            if any(
+                m.local.port == local.port and m.local.protocol == local.protocol
+                for m, _ in self.binds.values()
+            ):
+                raise OSError(errno.EADDRINUSE, "")
+            udp = local.protocol == PROTO_UDP
+            order = Message(
+                Op.ADD_UDP if udp else 0, app=message.app, sock=number, bind_id=number, local=local
+            )
+            self.binds[number] = (order, fds[0])
+            if udp:
+                for slot in self.slots:
+                    slot.segment(message.app)
+                    slot.ask(order, fds[0])
+            return message.reply(bind_id=number, local=local, sock=number, replica=bitmap), ()
+        if message.op == Op.LISTEN:
+            order, fd = self.binds[message.bind_id]
+            order.op, order.backlog = Op.ADD_LISTENER, message.backlog
+            for slot in self.slots:
+                slot.segment(message.app)
+                slot.ask(order, fd)
+            return message.reply(sock=message.bind_id), ()
+        slot = self.slots[message.replica]
+        slot.segment(message.app)
+        fd = self.binds.pop(message.bind_id)[1] if message.bind_id else fds[0]
+        order = Message(
+            Op.CONNECT_VIA, app=message.app, local=message.local, remote=message.remote, u=message.u
+        )
+        slot.send(order, fd)
+        os.close(fd)
+        return message.reply(), ()
+
+
+class FakeStack:
+    """A running one, as tests see it."""
+
+    def __init__(self, run_dir: str, pid: int) -> None:
+        self.run_dir, self.pid = run_dir, pid
+
+    def pids(self) -> list[int]:
+        return [int(p) for p in Path(self.run_dir, "pids").read_text().split()]
+
+
+@contextlib.contextmanager
+def running(replicas: int = 2) -> Iterator[FakeStack]:
+    """Starts one and points NEAT_RUN_DIR at it."""
+    import subprocess
+
+    with tempfile.TemporaryDirectory(prefix="neat-fake-") as run_dir:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.shim.fakestack", run_dir, str(replicas)],
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+        )
+        before = os.environ.get("NEAT_RUN_DIR")
+        os.environ["NEAT_RUN_DIR"] = run_dir
+        try:
+            assert process.stdout.readline() == b"ready\n"
+            yield FakeStack(run_dir, process.pid)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+            os.environ.pop("NEAT_RUN_DIR")
+            if before is not None:
+                os.environ["NEAT_RUN_DIR"] = before
+
+
+if __name__ == "__main__":
+    Server(sys.argv[1], int(sys.argv[2])).run()
