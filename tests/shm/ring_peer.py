@@ -68,11 +68,11 @@ def scribble(view, capacity, start, end, count, seed):
         view[place : place + 8] = value
 
 
-def lie(view, count, seed):
-    """A consumer's head that jumps about."""
+def lie(view, seed):
+    """A consumer's head that jumps about until the process is killed."""
     head = ctypes.c_uint64.from_buffer(view, HEAD)
     choose = random.Random(seed)
-    for _ in range(count):
+    while True:
         head.value = choose.choice(
             (0, 64, choose.getrandbits(64), head.value + 64, head.value - 64 & (1 << 64) - 1)
         )
