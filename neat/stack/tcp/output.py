@@ -98,7 +98,8 @@ def send_next(stack, tcb, buffer):
         tcb.flags &= ~TF_KEEPALIVE
         return send_empty(stack, tcb, buffer, tcb.snd_una - 1)
     if tcb.ack_owed:
-        return send_empty(stack, tcb, buffer, tcb.snd_nxt)
+        # At snd_max, also while snd_nxt went back: below it, a peer that has more would not even read the ACK.
+        return send_empty(stack, tcb, buffer, tcb.snd_max)
     return 0
 
 
