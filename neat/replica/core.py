@@ -56,6 +56,8 @@ class Core:
         stack_use_counters(p.stack, p.board.counters)
         if ring_attach_consumer(cython.address(p.rx), cython.cast("void*", rx), config.ring_bytes) < 0:
             raise ValueError("the receive ring makes no sense")
+        # One of the frames that are left may be what killed the predecessor, and its connections are gone anyway.
+        ring_discard(cython.address(p.rx))
         if ring_attach_producer(cython.address(p.tx), cython.cast("void*", tx), config.ring_bytes) < 0:
             raise ValueError("the transmit ring makes no sense")
         self.max_connections = config.max_connections
