@@ -5,7 +5,7 @@ insertion looks at no more than those. An entry counts only while its state is n
 cleared first, so a driver that is killed leaves whole entries. An entry whose slot has another epoch is void.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from neat.shm.atomic cimport load32, store32
+from neat.shm.atomic cimport fence, load32, store32
 from neat.shm.board cimport BoardPage, board_count
 from neat.shm.counters cimport DRV_FLOW_TABLE_FULL, DRV_FLOWS_EVICTED, DRV_FLOWS_INVALID, DRV_FLOWS_LEARNT
 from neat.shm.steering cimport FLOW_FREE, FLOW_LIVE, FLOW_NEW, MAX_REPLICAS, FlowEntry, SteeringHeader

@@ -100,6 +100,8 @@ def flow_learn(table, key, replica, state):
         room = oldest
     if room.state != FLOW_FREE:
         flow_forget(table, room)
+    # Whoever kills us finds either no entry here, or a whole one.
+    fence()
     memcpy(cython.address(room.key), key, cython.sizeof(FlowKey))
     room.epoch = load32(cython.address(table.header.slots[replica].epoch))
     room.seen = table.now

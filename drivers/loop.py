@@ -98,6 +98,8 @@ class Loop:
     def look(self, timeout):
         """A descriptor that is readable, beside the device and the bell, or -1."""
         self.looked = self.driver.now
+        board_busy(self.driver.page, self.driver.now - self.awake_since)
+        self.awake_since = self.driver.now
         ports_report(self.driver)
         ready = epoll_wait(self.epoll, events, LOOK_EVENTS, timeout)
         found = -1
@@ -108,13 +110,11 @@ class Loop:
                 found = events[i].data.fd
         return found
 
-    @cython.locals(found=cython.int, before=cython.ulonglong)
+    @cython.locals(found=cython.int)
     def sleep(self):
         if not ports_prepare_sleep(self.driver):
             return -1
-        before = monotonic()
-        board_busy(self.driver.page, before - self.awake_since)
-        self.driver.now = before
+        self.driver.now = monotonic()
         found = self.look(self.timeout)
         self.awake_since = monotonic()
         ports_cancel_sleep(self.driver)

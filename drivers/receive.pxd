@@ -1,5 +1,5 @@
 """From the device into the receive rings."""
-from libc.errno cimport EAGAIN, EINTR
+from libc.errno cimport EAGAIN
 from libc.stdint cimport uint8_t, uint32_t
 from neat.drivers.classify cimport ETHERNET_BYTES, Packet, classify_record
 from neat.drivers.links cimport port_counter, ports_publish

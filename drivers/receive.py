@@ -23,7 +23,7 @@ def receive_frame(driver):
     length = read_device(driver.tap, record, MAX_RECORD)
     if length < 0:
         driver.tap_ready = False
-        if length != -EAGAIN and length != -EINTR:
+        if length != -EAGAIN:
             driver.failure = -length
         return False
     board_count(driver.page, DRV_RX_FRAMES, 1)

@@ -13,13 +13,15 @@ cdef extern from * nogil:
     #include <time.h>
     #include <unistd.h>
 
-    /* Both return -errno. */
+    /* Both return -errno, never -EINTR. */
     static inline int32_t neat_read_device(int fd, uint8_t *buffer, uint32_t length) {
-        ssize_t done = read(fd, buffer, length);
+        ssize_t done;
+        do done = read(fd, buffer, length); while (done < 0 && errno == EINTR);
         return done < 0 ? -errno : (int32_t)done;
     }
     static inline int32_t neat_write_device(int fd, const uint8_t *buffer, uint32_t length) {
-        ssize_t done = write(fd, buffer, length);
+        ssize_t done;
+        do done = write(fd, buffer, length); while (done < 0 && errno == EINTR);
         return done < 0 ? -errno : (int32_t)done;
     }
     static inline uint64_t neat_monotonic(void) {

@@ -17,6 +17,20 @@ NAME_MAX = 15
 # Frames that the kernel keeps for the driver before it drops. A restart of the driver fits in.
 QUEUE_FRAMES = 2000
 
+# Why there is no clone device, or no device from it; for other errors the system's own words will do.
+NO_CLONE_DEVICE = {
+    errno.ENOENT: "it does not exist (is the kernel module tun loaded?)",
+    errno.ENXIO: "the kernel has no TAP support",
+    errno.ENODEV: "the kernel has no TAP support",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+}
+NO_DEVICE = {
+    errno.EBUSY: "in use by another program",
+    errno.EPERM: "permission denied (CAP_NET_ADMIN is needed in this network namespace)",
+    errno.EINVAL: "there is another device of this name, which is no such TAP device",
+}
+
 
 class TapError(OSError):
     """The device cannot be had; the text is one line that says why."""
@@ -52,27 +66,17 @@ def _attach(name: str) -> int:
     try:
         fd = os.open(CLONE_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        hints: dict[int | None, str] = {
-            errno.ENOENT: "it does not exist (is the kernel module tun loaded?)",
-            errno.ENXIO: "the kernel has no TAP support",
-            errno.ENODEV: "the kernel has no TAP support",
-            errno.EACCES: "permission denied",
-            errno.EPERM: "permission denied",
-        }
-        raise TapError(error.errno, f"{CLONE_DEVICE}: {hints.get(error.errno) or error.strerror}") from None
+        raise TapError(error.errno, f"{CLONE_DEVICE}: {_reason(NO_CLONE_DEVICE, error)}") from None
     try:
         fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", encoded, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
     except OSError as error:
         os.close(fd)
-        hints: dict[int | None, str] = {
-            errno.EBUSY: "in use by another program",
-            errno.EPERM: "permission denied (CAP_NET_ADMIN is needed in this network namespace)",
-            errno.EINVAL: "there is another device of this name, which is no such TAP device",
-        }
-        raise TapError(
-            error.errno, f"TAP device {name}: {hints.get(error.errno) or error.strerror}"
-        ) from None
+        raise TapError(error.errno, f"TAP device {name}: {_reason(NO_DEVICE, error)}") from None
     return fd
+
+
+def _reason(known: dict[int, str], error: OSError) -> str:
+    return known.get(error.errno or 0) or error.strerror or str(error)
 
 
 def _silence_ipv6(name: str) -> None:

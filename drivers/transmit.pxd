@@ -1,5 +1,5 @@
 """From the transmit rings to the device, and what replicas say about their flows."""
-from libc.errno cimport EAGAIN, EBADFD, EINTR, EIO, ENOBUFS, ENOMEM
+from libc.errno cimport EAGAIN, EBADFD, EIO, ENOBUFS, ENOMEM
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from neat.drivers.classify cimport ETHERNET_BYTES, Packet, classify_record
 from neat.drivers.links cimport port_counter, port_wake

@@ -59,7 +59,7 @@ def transmit_frame(driver, k, record, length):
         board_count(driver.page, DRV_TX_BYTES, length - VNET_BYTES)
         port_counter(driver, k, DRVREP_TX_FRAMES)[0] += 1
         port_counter(driver, k, DRVREP_TX_BYTES)[0] += length - VNET_BYTES
-    elif done == -EAGAIN or done == -ENOBUFS or done == -ENOMEM or done == -EINTR:
+    elif done in (-EAGAIN, -ENOBUFS, -ENOMEM):
         drop(driver, k, DRV_DROP_NO_BUFFER)
     elif done == -EIO:
         drop(driver, k, DRV_DROP_DEVICE_DOWN)
