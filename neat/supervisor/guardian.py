@@ -49,20 +49,26 @@ class Guardian:
         self.start_at: float | None = 0.0  # when to start the supervisor; None while it runs
         self.stop_by: float | None = None  # set once the stack is to end
         self.failed = False
+        self.made_netns = False
         self.lifeline, write_end = os.pipe()
         self.lifeline_writer = write_end  # never handed down: it ends with this process, whatever ends it
 
     def set_up(self) -> None:
-        """Namespace, device, signals. Raises OSError with a text for the user."""
+        """Namespace, signals, supervisor, device. Raises OSError with a text for the user."""
         config = self.boot.config
         raise_descriptor_limit()
         process.become_subreaper()
         self.made_netns = netns.enter(config.netns)
-        from neat.drivers.tap import open_tap  # pulls pyroute2 in: not before it is needed
+        rundir.write_guardian(self.directory, os.getpid())
+        self._listen()
+        self._start_supervisor()  # it waits for the first answer of the store; both take a while to come up
+        from neat.drivers.tap import open_tap
 
         gateway = f"{config.gateway}/{config.interface.network.prefixlen}"
         self.store.keep("tap", open_tap(config.tap, gateway, config.mtu, config.offload))
-        rundir.write_guardian(self.directory, os.getpid())
+
+    def _listen(self) -> None:
+        """Signals, and the owner of a stack in the foreground."""
         reader, writer = socket.socketpair()
         reader.setblocking(False)
         writer.setblocking(False)
@@ -92,7 +98,7 @@ class Guardian:
             for client in self.store.new_clients:
                 self._add_store_client(client)
             self.store.new_clients.clear()
-        self._end_everything()
+        self.end_everything()
         return 1 if self.failed else 0
 
     # The supervisor's life
@@ -197,7 +203,7 @@ class Guardian:
             except OSError:
                 self.stop_by = time.monotonic()
 
-    def _end_everything(self) -> None:
+    def end_everything(self) -> None:
         """Kill every descendant (each orphan becomes our child), then leave no file behind."""
         os.close(self.lifeline_writer)
         deadline = time.monotonic() + STOP_GRACE_S
@@ -246,7 +252,7 @@ def main() -> None:
         guardian.set_up()
     except OSError as error:
         guardian.report({"error": str(error)})
-        rundir.remove(guardian.directory)
+        guardian.end_everything()
         sys.exit(1)
     status = guardian.run()
     guardian.report({"error": "the stack was stopped before it was ready"})
