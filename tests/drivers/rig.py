@@ -59,7 +59,7 @@ def in_netns(function):
     return wrapper
 
 
-def eventually(condition, timeout=5.0):
+def eventually(condition, timeout=10.0):
     """Wait until condition() is true, looking often; its value."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):

@@ -1,0 +1,119 @@
+"""The device: what opening it makes, what it refuses, and what it can do by itself."""
+
+import errno
+import fcntl
+import os
+import select
+import socket
+import struct
+import threading
+
+import pytest
+from pyroute2.iproute import IPRoute
+
+from neat.drivers import tap
+from neat.drivers.echo import Meter
+from neat.drivers.limit import STACK_MAC, measure
+from tests.drivers.peers import Pinger
+from tests.drivers.rig import KERNEL, STACK, in_netns
+
+pytestmark = pytest.mark.netns
+TUNGETIFF, TUNGETVNETHDRSZ = 0x800454D2, 0x800454D7
+ADDRESS = f"{KERNEL}/24"
+
+
+@in_netns
+def test_device_is_ready_for_frames():
+    fd = tap.open_tap("wire0", ADDRESS, 9000)
+    flags = struct.unpack_from("16sH", fcntl.ioctl(fd, TUNGETIFF, bytes(40)))[1]
+    assert flags & (tap.IFF_TAP | tap.IFF_NO_PI | tap.IFF_VNET_HDR) == 0x5002
+    assert struct.unpack("i", fcntl.ioctl(fd, TUNGETVNETHDRSZ, bytes(4)))[0] == 10
+    assert not os.get_blocking(fd)
+    assert not os.get_inheritable(fd)
+    with IPRoute() as netlink:
+        for name, mtu in (("wire0", 9000), ("lo", 65536)):
+            (index,) = netlink.link_lookup(ifname=name)
+            (link,) = netlink.get_links(index)
+            assert link["flags"] & 1, f"{name} is up"
+            assert link.get("mtu") == mtu
+        (index,) = netlink.link_lookup(ifname="wire0")
+        addresses = [(a.get("address"), a["prefixlen"]) for a in netlink.get_addr(index=index)]
+    assert addresses == [(KERNEL, 24)]
+
+
+@in_netns
+def test_device_lives_as_long_as_a_descriptor():
+    first = tap.open_tap("wire0", ADDRESS, 1500)
+    copy = os.dup(first)
+    os.close(first)
+    assert "wire0" in dict(socket.if_nameindex()).values()
+    os.close(copy)
+    assert "wire0" not in dict(socket.if_nameindex()).values()
+
+
+@in_netns
+def test_refusals_are_one_line_and_leave_nothing():
+    held = tap.open_tap("wire0", ADDRESS, 1500)
+    for name, mtu, number, text in [
+        ("wire0", 1500, errno.EBUSY, "in use by another program"),
+        ("lo", 1500, errno.EINVAL, "another device"),
+        ("x" * 16, 1500, errno.EINVAL, "1 to 15 characters"),
+        ("", 1500, errno.EINVAL, "1 to 15 characters"),
+        ("a/b", 1500, errno.EINVAL, "no / or %"),
+        ("wire%d", 1500, errno.EINVAL, "no / or %"),
+        ("wire1", 1 << 20, errno.EINVAL, "MTU 1048576"),
+    ]:
+        with pytest.raises(tap.TapError, match=text) as caught:
+            tap.open_tap(name, ADDRESS, mtu)
+        assert caught.value.errno == number
+        assert "\n" not in str(caught.value)
+    assert {name for _, name in socket.if_nameindex()} == {"lo", "wire0"}
+    os.close(held)
+
+
+@in_netns
+def test_without_the_right_to_make_devices():
+    os.setgid(65534)
+    os.setuid(65534)
+    with pytest.raises(tap.TapError, match="permission denied"):
+        tap.open_tap("wire0", ADDRESS, 1500)
+
+
+@in_netns
+def test_no_clone_device():
+    tap.CLONE_DEVICE = "/dev/net/there-is-none"
+    with pytest.raises(tap.TapError, match="does not exist"):
+        tap.open_tap("wire0", ADDRESS, 1500)
+
+
+@in_netns
+def test_wire_is_quiet():
+    """Nothing that the kernel sends of itself reaches the driver while nobody talks."""
+    fd = tap.open_tap("wire0", ADDRESS, 1500)
+    assert select.select([fd], [], [], 1.5)[0] == []
+
+
+@in_netns
+def test_responder_answers_arp_and_ping():
+    fd = tap.open_tap("wire0", ADDRESS, 1500)
+    stop, ring = os.pipe()
+    responder = threading.Thread(target=Meter().answer, args=(fd, stop, STACK_MAC, 10))
+    responder.start()
+    pinger = Pinger()
+    assert pinger.ping()
+    assert pinger.ping(bytes(range(256)) * 5)
+    os.close(ring)
+    responder.join()
+
+
+@in_netns
+def test_limit_is_measured():
+    fd = tap.open_tap("wire0", ADDRESS, 1500)
+    found = measure(fd, "wire0", KERNEL, STACK, seconds=0.1)
+    assert found["small"]["frame_bytes"] == 64
+    assert found["large"]["frame_bytes"] > 65_000
+    for size in ("small", "large"):
+        assert found[size]["frames"] > 0
+        assert found[size]["read_ns"] > 0 < found[size]["write_ns"]
+    for window in ("one", "pipelined"):
+        assert found["echo"][window]["round_trips"] > found["echo"][window]["lost"]
