@@ -31,22 +31,22 @@ cdef extern from * nogil:
 
     /* One datagram, with a descriptor beside it unless fd is -1. */
     static inline int neat_send(int to, const void *data, size_t length, int fd) {
+        if (fd < 0)
+            return send(to, data, length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
         struct iovec part = {(void *)data, length};
         union { struct cmsghdr align; char room[CMSG_SPACE(sizeof(int))]; } control;
         struct msghdr message;
         memset(&message, 0, sizeof message);
         message.msg_iov = &part;
         message.msg_iovlen = 1;
-        if (fd >= 0) {
-            memset(&control, 0, sizeof control);
-            message.msg_control = &control;
-            message.msg_controllen = sizeof control.room;
-            struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-            c->cmsg_level = SOL_SOCKET;
-            c->cmsg_type = SCM_RIGHTS;
-            c->cmsg_len = CMSG_LEN(sizeof(int));
-            memcpy(CMSG_DATA(c), &fd, sizeof(int));
-        }
+        memset(&control, 0, sizeof control);
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control.room;
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &fd, sizeof(int));
         return sendmsg(to, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
     }
 
