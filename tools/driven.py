@@ -1,6 +1,5 @@
 """Clients at the other end of the wire, under control: many kept connections, a constant rate, a download."""
 
-import contextlib
 import json
 import select
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 from neat.tools.site import sha256_of
 
 REPORT_S = 20.0
+END_S = 5.0
 POLL_S = 0.01
 
 # Makes the command line that runs a program at the other end of the wire.
@@ -64,15 +64,12 @@ class Client:
         return report
 
     def close(self) -> None:
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        """End its input, and hear it out."""
         try:
-            self.process.wait(5)
+            self.process.communicate(timeout=END_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
+            self.process.communicate()
 
     def __enter__(self) -> "Client":
         return self

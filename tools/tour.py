@@ -26,6 +26,7 @@ CONNECTIONS = 300
 BIG_MEGABYTES = 96
 DOWNLOAD_RATE = "48M"
 PROBES_PER_S = 100
+LOG_WIDTH = 150  # of the table, when nobody's terminal says how wide it is
 
 # What must hold, in milliseconds.
 FOUND_MS = 500.0  # a replica that hangs
@@ -56,7 +57,7 @@ class Tour:
         row = Row(time.monotonic() - self.began, what, outcome, ok)
         self.rows.append(row)
         mark = "[green]ok[/green]" if ok else "[red]NOT OK[/red]"
-        self.console.print(f"{row.at:6.2f} s  {what}: {outcome}  {mark}")
+        self.console.print(f"{row.at:6.2f} s  {what}: {outcome}  {mark}", soft_wrap=True)
 
     def walk(self) -> None:
         """All of it. What cannot go on is noted, and ends the walk."""
@@ -245,6 +246,8 @@ def how(outcomes: dict[str, Any]) -> str:
 
 def main() -> int:
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
     tour = Tour(console)
     tour.walk()
     console.print()

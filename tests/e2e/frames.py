@@ -9,6 +9,7 @@ import sys
 import time
 
 ETH_P_ALL = 3
+KERNEL = "10.77.0.1"
 # A frame every 10 µs on average: the device's queue must not drop them before the driver sees them.
 BATCH, PAUSE_S = 100, 0.001
 
@@ -57,6 +58,11 @@ def mutate(chance: random.Random, frame: bytes) -> bytes:
     return bytes(changed[:1514])
 
 
+def claims(frame: bytes, address: str) -> bool:
+    """An ARP frame that says where `address` is: anybody on a wire may lie so, and be believed."""
+    return frame[12:14] == b"\x08\x06" and frame[28:32] == socket.inet_aton(address)
+
+
 def main() -> None:
     device, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     stack_mac = bytes.fromhex(sys.argv[4])
@@ -70,6 +76,8 @@ def main() -> None:
                 frame = stack_mac + chance.randbytes(chance.randrange(8, 1508))
             else:
                 frame = mutate(chance, chance.choice(sound))
+            if claims(frame, KERNEL):
+                continue
             try:
                 sock.send(frame if len(frame) >= 14 else frame.ljust(14, b"\0"))
                 sent += 1
