@@ -112,8 +112,10 @@ def test_flows_are_counted_by_slot_and_epoch(fd):
     table = Steering(fd, FLOWS, writable=True)
     key = flow_key(4, 6, b"\x0a\0\0\2", 80, b"\x0a\0\0\1", 4000)
 
+    driver = Segment(fd, steering_bytes(FLOWS))
+
     def write(index, state, epoch, replica):
-        table.segment.view[4096 + 64 * index : 4096 + 64 * (index + 1)] = key + struct.pack(
+        driver.view[4096 + 64 * index : 4096 + 64 * (index + 1)] = key + struct.pack(
             "=IIQB7x", state, epoch, 0, replica
         )
 
