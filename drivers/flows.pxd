@@ -14,6 +14,7 @@ from neat.wire.flow cimport FAMILY_IPV4, FAMILY_IPV6, FlowKey, flow_equal, flow_
 cdef enum:
     FLOW_WINDOW = 16
     FLOW_SEEN_STEP = 1_000_000_000      # ns; `seen` is not written more often
+    FLOW_IDLE = 900_000_000_000         # ns; a live flow that was not seen for so long makes room for a new one
 
 cdef struct FlowTable:                  # private
     SteeringHeader* header
@@ -32,10 +33,13 @@ cdef int flows_attach(FlowTable* table, SteeringHeader* header, FlowEntry* entri
 cdef void flows_check(FlowTable* table) noexcept nogil
 # The entry of a key, NULL when there is none.
 cdef FlowEntry* flow_find(FlowTable* table, const FlowKey* key) noexcept nogil
-# A new entry for a key that flow_find did not find. NULL (counted) when its window holds nothing but live flows.
+# A new entry for a key that flow_find did not find. When its window is full, the oldest NEW flow makes room, then the oldest idle
+# one: a replica's FLOW_DELETE may have been lost. NULL (counted) when there is nothing but live flows.
 cdef FlowEntry* flow_learn(FlowTable* table, const FlowKey* key, uint32_t replica, uint32_t state) noexcept nogil
 cdef void flow_forget(FlowTable* table, FlowEntry* entry) noexcept nogil
 
+# Which of two entries is rather given up: NEW before LIVE, then the one that was not seen for longer. NULL: none.
+cdef FlowEntry* weaker(FlowEntry* a, FlowEntry* b) noexcept nogil
 cdef bint is_void(FlowTable* table, const FlowEntry* entry) noexcept nogil
 cdef bint is_sound(FlowTable* table, uint32_t index) noexcept nogil
 cdef bint key_sound(const FlowKey* key) noexcept nogil

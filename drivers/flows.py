@@ -78,6 +78,14 @@ def flow_find(table, key):
     return cython.NULL
 
 
+def weaker(a, b):
+    if a == cython.NULL:
+        return b
+    if a.state != b.state:
+        return a if a.state == FLOW_NEW else b
+    return a if a.seen <= b.seen else b
+
+
 @cython.locals(home=cython.uint, i=cython.int, entry="FlowEntry*", room="FlowEntry*", oldest="FlowEntry*")
 def flow_learn(table, key, replica, state):
     if replica >= MAX_REPLICAS:
@@ -90,10 +98,9 @@ def flow_learn(table, key, replica, state):
         if entry.state == FLOW_FREE or is_void(table, entry):
             room = entry
             break
-        if entry.state == FLOW_NEW and (oldest == cython.NULL or entry.seen < oldest.seen):
-            oldest = entry
+        oldest = weaker(oldest, entry)
     if room == cython.NULL:
-        if oldest == cython.NULL:
+        if oldest.state != FLOW_NEW and table.now - oldest.seen < FLOW_IDLE:
             board_count(table.page, DRV_FLOW_TABLE_FULL, 1)
             return cython.NULL
         board_count(table.page, DRV_FLOWS_EVICTED, 1)

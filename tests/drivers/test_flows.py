@@ -111,7 +111,7 @@ class FlowTableModel(RuleBasedStateMachine):
         assert [self.driver.flows(slot) for slot in range(16)] == counts
 
 
-FlowTableModel.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+FlowTableModel.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
 TestFlowTableModel = FlowTableModel.TestCase
 
 
@@ -138,6 +138,24 @@ def test_the_oldest_new_flow_makes_room():
     assert driver.count(DriverCounter.DRV_FLOWS_EVICTED) == 300 - len(present)
     # A flow is pushed out only by one that is younger: of the last FLOW_WINDOW, none is gone.
     assert present >= set(range(300 - FLOW_WINDOW, 300))
+
+
+def test_idle_flows_make_room():
+    """A FLOW_DELETE may be lost. A live flow that was idle for long goes when its place is needed."""
+    _supervisor, _memory, driver = table()
+    minute = 60 * 10**9
+    driver.clock(minute)
+    for number in range(1000):
+        driver.learn(key(number), 0, LIVE)
+    known = [number for number in range(1000) if driver.find(key(number))]
+    driver.clock(10 * minute)
+    in_use = known[::2]
+    assert all(driver.find(key(number)) for number in in_use)
+    driver.clock(20 * minute)
+    for number in range(2000, 3000):
+        driver.learn(key(number), 1, LIVE)
+    assert all(driver.find(key(number)) == (0, LIVE) for number in in_use)
+    assert not any(driver.find(key(number)) for number in known[1::2])
 
 
 def test_no_learning_for_a_slot_that_cannot_be():
