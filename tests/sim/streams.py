@@ -1,5 +1,6 @@
 """Two applications on two engines that exchange random streams both ways, each at its own whim."""
 
+import errno
 import random
 from dataclasses import dataclass, field
 
@@ -59,17 +60,20 @@ class Exchange:
         self.simulation = Simulation(seed, weather, self.labs, offload_wire)
         self.clients = [self._side(sizes) for _ in range(connections)]
         self.waiting = [self._side(sizes) for _ in range(connections)]  # servers that nobody talks to yet
-        self.servers: dict[int, Side] = {}  # by the client's port
         self.labs[1].listen(LISTENER_SOCK, PORT, backlog=connections + 4)
+        self.by_conn: list[dict[int, Side]] = [{}, {}]
         for client in self.clients:
-            client.conn = self.labs[0].connect(ADDRESSES[1], PORT)
-            client.port = self.labs[0].conn_info(client.conn)["local"][1]
-        self.by_conn: list[dict[int, Side]] = [{c.conn: c for c in self.clients}, {}]
+            self._connect(client)
         self.pairs: list[tuple[Side, Side]] = []
 
     def _side(self, sizes) -> Side:
         size = self.random.choice(sizes)
         return Side(self.random.randbytes(size), self.random.choice((1 << 30, 1 << 30, 1000, 7777)))
+
+    def _connect(self, client: Side) -> None:
+        client.conn = self.labs[0].connect(ADDRESSES[1], PORT)
+        client.port = self.labs[0].conn_info(client.conn)["local"][1]
+        self.by_conn[0][client.conn] = client
 
     def run(self, limit: float) -> None:
         """Until every byte arrived in both directions; compares them."""
@@ -116,7 +120,11 @@ class Exchange:
             return
         if event.kinds & EV_CONNECTED:
             side.sock = event.sock
-        if event.kinds & EV_RESET and not side.closed:
+        if event.kinds & EV_RESET and side.sock is None and event.error == errno.EHOSTUNREACH:
+            # No answer to three ARP requests in a row: try again.
+            del self.by_conn[host][event.conn]
+            self._connect(side)
+        elif event.kinds & EV_RESET and not side.closed:
             raise AssertionError(f"host {host}: the connection ended with error {event.error}")
 
     def _play(self, lab: Lab, side: Side) -> None:

@@ -22,7 +22,8 @@ from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.text cimport owe_ack
 from neat.stack.tcp.timewait cimport wait_enter
 from neat.stack.tcp.types cimport (
-    MICROSECOND, SECOND, TF_BACKED_OFF, TF_FIN_SENT, TF_FORCE, TF_PROBE, TF_SEND_SYN, TF_TIMING, TIMER_PERSIST, TIMER_RETRANSMIT, Tcb,
+    MICROSECOND, MILLISECOND, SECOND, TF_BACKED_OFF, TF_FIN_SENT, TF_FORCE, TF_PROBE, TF_SEND_SYN, TF_TIMING,
+    TIMER_PERSIST, TIMER_RETRANSMIT, Tcb,
 )
 from neat.stack.types cimport Stack, count
 from neat.wire.headers cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN

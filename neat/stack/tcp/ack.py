@@ -100,20 +100,24 @@ def update_window(stack, tcb, seg):
         # It opens: what a probe sent may have been dropped, so sending goes on at snd_una.
         timer_clear(tcb, TIMER_PERSIST)
         tcb.flags &= ~TF_PROBE
+        rto_restore(stack, tcb)
     slot.snd_wnd = wnd
     if wnd > tcb.max_window:
         tcb.max_window = wnd
 
 
 def sample_rtt(stack, tcb, seg):
-    """One timed segment a round trip; after a retransmission, which must not be timed, the echoed timestamp."""
+    """One timed segment a round trip; after a retransmission, which must not be timed, the echoed timestamp.
+
+    The echo of anything but what was sent last is ambiguous (RFC 6298 §3): an ACK before it may be lost.
+    """
     if tcb.flags & TF_TIMING:
         if seq_ge(seg.ack, tcb.rtt_seq):
             tcb.flags &= ~TF_TIMING
             rtt_sample(stack, tcb, (stack.now - tcb.rtt_at) // 1000)
-    elif tcb.slot.flags & SLOT_TIMESTAMPS and seg.has_ts and tcb.flags & TF_BACKED_OFF:
+    elif tcb.slot.flags & SLOT_TIMESTAMPS and seg.has_ts:
         echo = timestamp_now(stack, tcb.slot.ts_offset) - seg.tsecr
-        if echo < 60_000:
+        if echo < 60_000 and echo * MILLISECOND <= stack.now - tcb.sent_at + MILLISECOND:
             rtt_sample(stack, tcb, echo * 1000)
 
 
@@ -132,9 +136,8 @@ def acknowledged(stack, tcb, seg):
         store64(cython.address(tcb.sock.tx_head), slot.tx_head)
     if seq_lt(tcb.snd_nxt, tcb.snd_una):
         tcb.snd_nxt = tcb.snd_una
-    if tcb.flags & TF_BACKED_OFF:
-        tcb.flags &= ~TF_BACKED_OFF
-        rto_restore(stack, tcb)
+    # The backed-off RTO stays until there is a sample (RFC 6298 §5.3): else it would never grow to the round trip.
+    tcb.flags &= ~TF_BACKED_OFF
     tcb.retries = 0
     tcb.stalled_since = 0
     # RFC 6298 §5.2, §5.3
