@@ -86,8 +86,11 @@ build() {
   local now
   now=$(sources_hash)
   if [ "$now" = "$(cat .cache/built 2>/dev/null)" ] && [ -e neat/shim/libneat.so ]; then return; fi
-  say "Building"
-  scripts/build || fail "the build failed"
+  say "Building (the first time takes some minutes)"
+  if ! scripts/build >.cache/build.log 2>&1; then
+    cat .cache/build.log >&2
+    fail "the build failed"
+  fi
   echo "$now" >.cache/built
 }
 
