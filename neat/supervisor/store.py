@@ -8,6 +8,7 @@ answer to `get` carries one. `serve` makes the guardian answer on that socket to
 import array
 import json
 import os
+import secrets
 import socket
 from typing import Any
 
@@ -35,6 +36,15 @@ def _send(sock: socket.socket, message: dict[str, Any], fd: int = -1) -> None:
     sock.sendmsg([json.dumps(message).encode()], ancillary)
 
 
+def _seq(request: bytes) -> int:
+    """What the reply repeats; 0 when there is none."""
+    try:
+        seq = json.loads(request).get("seq", 0)
+    except (ValueError, AttributeError):
+        return 0
+    return seq if isinstance(seq, int) else 0
+
+
 class StoreError(Exception):
     """The guardian is gone, or refused."""
 
@@ -45,16 +55,24 @@ class Store:
     def __init__(self, fd: int) -> None:
         self.sock = socket.socket(fileno=fd)
         self.sock.settimeout(5)
+        self.seq = secrets.randbits(48)
 
     def _ask(self, request: dict[str, Any], fd: int = -1) -> tuple[dict[str, Any], list[int]]:
+        """The reply to this request. One that a predecessor was killed waiting for may come before it."""
+        self.seq += 1
         try:
-            _send(self.sock, request, fd)
-            data, fds = _receive(self.sock, MAX_REPLY)
+            _send(self.sock, request | {"seq": self.seq}, fd)
+            while True:
+                data, fds = _receive(self.sock, MAX_REPLY)
+                if not data:
+                    raise StoreError("the guardian is gone")
+                reply = json.loads(data)
+                if reply.get("seq") == self.seq:
+                    return reply, fds
+                for stray in fds:
+                    os.close(stray)
         except OSError as error:
             raise StoreError(f"the guardian does not answer: {error}") from None
-        if not data:
-            raise StoreError("the guardian is gone")
-        return json.loads(data), fds
 
     def put(self, name: str, fd: int) -> None:
         """Keep a duplicate of fd under this name; replaces what was there."""
@@ -118,7 +136,7 @@ class StoreServer:
         for left in fds:
             os.close(left)
         try:
-            _send(sock, reply, fd)
+            _send(sock, reply | {"seq": _seq(data)}, fd)
         except OSError:
             return False
         return True
