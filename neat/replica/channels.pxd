@@ -2,7 +2,11 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from neat.replica.counters cimport COUNT_CHANNELS
-from neat.replica.process cimport MAX_CHANNELS, SHARED_INDEXES, Channel, Process, gauge
+from neat.replica.posix cimport EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, close, watch
+from neat.replica.process cimport (
+    MAX_CHANNELS, SHARED_INDEXES, WATCH_CHANNEL, Channel, Process, gauge, watch_data,
+)
+from neat.shm.doorbell cimport doorbell_clear
 from neat.shim.channel cimport neat_channel
 from neat.shm.atomic cimport store32
 from neat.stack.engine cimport (
@@ -13,14 +17,16 @@ cdef enum:
     SCAN_BUDGET = 64                # sockets of one channel in one turn
 
 cdef Channel* channel_find(Process* p, uint32_t app) noexcept nogil
-# Take the mapping over. 0; -EEXIST, -ENOSPC, or what the engine says; the caller unmaps then.
-cdef int channel_attach(Process* p, uint32_t app, void* memory, uint64_t length, uint32_t nsock, uint32_t rx, uint32_t tx) noexcept nogil
+# Take the mapping and the doorbell over. 0; -EEXIST, -ENOSPC, or what the engine says; the caller unmaps and closes then.
+cdef int channel_attach(Process* p, uint32_t app, void* memory, uint64_t length, uint32_t nsock, uint32_t rx, uint32_t tx, int bell) noexcept nogil
 # The application is gone: let go now, or when its last socket is freed.
 cdef void channel_orphan(Process* p, uint32_t app) noexcept nogil
 cdef void channel_reap(Process* p, Channel* channel) noexcept nogil
 cdef void channel_detach(Process* p, Channel* channel) noexcept nogil
 # Carry out what applications want, a bounded burst of each. Returns how many sockets were looked at.
 cdef uint32_t channels_scan(Process* p) noexcept nogil
+# epoll says that an application's doorbell was rung.
+cdef void channel_rung(Process* p, uint32_t place) noexcept nogil
 # Ask for a doorbell, or for none. After `sleep` the caller fences and asks `pending` once more.
 cdef void channels_sleeping(Process* p, uint32_t flag) noexcept nogil
 cdef bint channels_pending(Process* p) noexcept nogil

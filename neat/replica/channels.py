@@ -13,7 +13,7 @@ def channel_find(p, app):
     return cython.NULL
 
 
-def channel_attach(p, app, memory, length, nsock, rx, tx):
+def channel_attach(p, app, memory, length, nsock, rx, tx, bell):
     if channel_find(p, app) != cython.NULL:
         return -EEXIST
     place = cython.declare(uint32_t, 0)
@@ -21,13 +21,18 @@ def channel_attach(p, app, memory, length, nsock, rx, tx):
         place += 1
     if place == MAX_CHANNELS:
         return -ENOSPC
+    status = watch(p.epoll, EPOLL_CTL_ADD, bell, EPOLLIN, watch_data(WATCH_CHANNEL, 0, place))
+    if status < 0:
+        return status
     status = stack_channel_attach(p.stack, app, memory, nsock, rx, tx)
     if status < 0:
+        watch(p.epoll, EPOLL_CTL_DEL, bell, 0, 0)
         return status
     channel = cython.address(p.channels[place])
     channel.app = app
     channel.used = True
     channel.orphan = False
+    channel.bell = bell
     channel.memory = cython.cast("uint8_t*", memory)
     channel.bytes = length
     channel.nsock = nsock
@@ -56,11 +61,18 @@ def channel_reap(p, channel):
 def channel_detach(p, channel):
     stack_channel_detach(p.stack, channel.app)
     munmap(channel.memory, channel.bytes)
+    watch(p.epoll, EPOLL_CTL_DEL, channel.bell, 0, 0)
+    close(channel.bell)
     channel.used = False
     channel.memory = cython.NULL
     while p.channels_end > 0 and not p.channels[p.channels_end - 1].used:
         p.channels_end -= 1
     gauge(p, COUNT_CHANNELS, -1)
+
+
+def channel_rung(p, place):
+    if place < MAX_CHANNELS and p.channels[place].used:
+        doorbell_clear(p.channels[place].bell)
 
 
 def channels_scan(p):

@@ -90,7 +90,7 @@ class Control:
         if message.incarnation not in (0, self.incarnation):
             return  # to the one before us
         if message.op == Op.WELCOME:
-            if message.seq == self.seq and not self.ready:
+            if message.incarnation == self.incarnation and not self.ready:
                 self._get_ready()
         elif message.op == Op.APP_GONE:
             self.core.app_gone(message.app)
@@ -98,7 +98,10 @@ class Control:
         elif not fds:
             raise BadMessage("no descriptor")
         elif message.op == Op.ATTACH:
-            self.core.attach(message.app, fds[0], *message.u[:3])
+            if len(fds) < 2:
+                raise BadMessage("no doorbell")
+            if self.core.attach(message.app, fds[0], fds[1], *message.u[:3]) == 0:
+                del fds[1]
             self.pids[message.app] = message.u[3]
         elif message.op == Op.CONNECT_VIA:
             local, remote = message.local.pack(), message.remote.pack()

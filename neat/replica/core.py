@@ -56,7 +56,7 @@ class Core:
         stack_use_counters(p.stack, p.board.counters)
         if ring_attach_consumer(cython.address(p.rx), cython.cast("void*", rx), config.ring_bytes) < 0:
             raise ValueError("the receive ring makes no sense")
-        # One of the frames that are left may be what killed the predecessor, and its connections are gone anyway.
+        # One of the frames that are left may have killed the predecessor; their connections are gone anyway.
         ring_discard(cython.address(p.rx))
         if ring_attach_producer(cython.address(p.tx), cython.cast("void*", tx), config.ring_bytes) < 0:
             raise ValueError("the transmit ring makes no sense")
@@ -107,9 +107,17 @@ class Core:
     def drop_control(self):
         tally(self.p, COUNT_DROP_CONTROL)
 
-    @cython.locals(app=uint32_t, nsock=uint32_t, rx=uint32_t, tx=uint32_t, length=uint64_t, fd=cython.int)
-    def attach(self, app, fd, nsock, rx, tx):
-        """Map an application's segment. 0 or a positive errno; the descriptor stays the caller's."""
+    @cython.locals(
+        app=uint32_t,
+        nsock=uint32_t,
+        rx=uint32_t,
+        tx=uint32_t,
+        length=uint64_t,
+        fd=cython.int,
+        bell=cython.int,
+    )
+    def attach(self, app, fd, bell, nsock, rx, tx):
+        """Map an application's segment. 0 or a positive errno; its doorbell is taken over when it is 0."""
         p = self.p
         try:
             if nsock == 0 or nsock > NEAT_MAX_SOCKS or not rx or not tx:
@@ -123,7 +131,7 @@ class Core:
         if memory == MAP_FAILED:
             tally(p, COUNT_CHANNELS_REFUSED)
             return ENOMEM
-        status = channel_attach(p, app, memory, length, nsock, rx, tx)
+        status = channel_attach(p, app, memory, length, nsock, rx, tx, bell)
         if status < 0:
             munmap(memory, length)
             if status != -EEXIST:

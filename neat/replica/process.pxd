@@ -47,6 +47,7 @@ cdef struct Channel:
     uint32_t app
     bint used
     bint orphan                     # its application is gone; goes when its last socket does
+    int32_t bell                    # an eventfd of its own
     uint8_t* memory
     uint64_t bytes
     uint32_t nsock, rx_size, tx_size
@@ -59,6 +60,7 @@ cdef enum WatchKind:                # upper byte of an epoll event's data; below
     WATCH_LIFELINE = 4
     WATCH_ENDPOINT = 5
     WATCH_SHARED = 6
+    WATCH_CHANNEL = 7
 
 cdef enum Reason:                   # why the loop returns to Python: a bitmap
     REASON_SYS = 1

@@ -28,7 +28,8 @@ enum neat_op {
     NEAT_OP_PREFER = 7,     /* -> replica: bitmap of the slots that are active now */
 
     /* syscall server -> replica */
-    NEAT_OP_ATTACH = 32,    /* app, nsock/rx/tx in u[0..2], fd: segment app a,k */
+    NEAT_OP_ATTACH = 32,    /* app, nsock/rx/tx in u[0..2], its pid in u[3], fds: segment app a,k; its doorbell (eventfd),
+                               which the application has too: one for each segment, as who has it can silence it */
     NEAT_OP_ADD_LISTENER = 33,  /* app, sock, bind_id, backlog, local, flags; fd: the stack's end; answered.
                                    For a known bind_id: the backlog changed */
     NEAT_OP_ADD_UDP = 34,   /* app, sock, bind_id, local, flags; fd: the stack's end; answered */

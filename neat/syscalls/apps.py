@@ -34,8 +34,13 @@ class Channel:
     """Segment app a,k."""
 
     fd: int
+    bell: int  # an eventfd, by which this application wakes this replica
     incarnation: int  # of the replica that it belongs to
     attached: bool = False  # the replica has been told, by this server
+
+    def close(self) -> None:
+        os.close(self.fd)
+        os.close(self.bell)
 
 
 @dataclass(eq=False)
@@ -70,7 +75,7 @@ class App:
 
     def close(self) -> None:
         for channel in self.channels.values():
-            os.close(channel.fd)
+            channel.close()
         for pidfd in self.watched.values():
             os.close(pidfd)
         self.channels.clear()

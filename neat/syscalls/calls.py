@@ -129,7 +129,7 @@ class Calls:
             incarnation=channel.incarnation,
             u=self._geometry(),
         )
-        wire.send(session.sock, reply, (channel.fd, replica.bell))
+        wire.send(session.sock, reply, (channel.fd, channel.bell))
 
     # --- bound sockets
 

@@ -2,11 +2,12 @@
 store, and one
 JSON record that says what they are.
 
-| name            | descriptor                                             |
-|-----------------|--------------------------------------------------------|
-| syscall.record  | memfd with the record, replaced whole at each change   |
-| bind.<id>       | the stack's end of a bound socket                      |
-| app.<a>.<k>     | the segment of application a in replica k              |
+| name             | descriptor                                            |
+|------------------|-------------------------------------------------------|
+| syscall.record   | memfd with the record, replaced whole at each change  |
+| bind.<id>        | the stack's end of a bound socket                     |
+| app.<a>.<k>      | the segment of application a in replica k             |
+| app.<a>.<k>.bell | the doorbell that belongs to it                       |
 
 Descriptors are put before the record names them, and dropped after it has forgotten them: a record never
 promises too much.
@@ -107,3 +108,7 @@ def bind_name(number: int) -> str:
 
 def channel_name(app: int, replica: int) -> str:
     return f"app.{app}.{replica}"
+
+
+def bell_name(app: int, replica: int) -> str:
+    return f"app.{app}.{replica}.bell"

@@ -4,19 +4,18 @@ replicas.
 Each change that a successor must know of ends in `save`.
 """
 
-import contextlib
 import os
 import socket
 
 from neat.config import Config
 from neat.shim.messages import Address, Message, Op
+from neat.shm import doorbell
 from neat.syscalls import record as records
+from neat.syscalls import wire
 from neat.syscalls.apps import MAX_APPS, App, Channel, make_segment, new_token, watch_pid
 from neat.syscalls.binds import Bind
 from neat.syscalls.ports import Binding, PortTable
 from neat.syscalls.replicas import Replica
-
-ACCEPT_QUEUE_BYTES = 4 << 20  # of a listener's unix socket: room for some thousand connections
 
 
 class Registry:
@@ -53,6 +52,7 @@ class Registry:
         self.save()
         for slot in slots:
             self.store.drop(records.channel_name(app.number, slot))
+            self.store.drop(records.bell_name(app.number, slot))
 
     def channel(self, app: App, replica: Replica) -> Channel:
         """The segment of this application in this incarnation of the replica, made and attached when it was
@@ -60,13 +60,14 @@ class Registry:
         channel = app.channels.get(replica.slot)
         if channel is None or channel.incarnation != replica.incarnation:
             if channel is not None:
-                os.close(channel.fd)
+                channel.close()
             fd = make_segment(self.config, app.number, replica.slot, replica.incarnation)
-            channel = app.channels[replica.slot] = Channel(fd, replica.incarnation)
+            channel = app.channels[replica.slot] = Channel(fd, doorbell.make(), replica.incarnation)
             self.store.put(records.channel_name(app.number, replica.slot), fd)
+            self.store.put(records.bell_name(app.number, replica.slot), channel.bell)
             self.save()
         if not channel.attached:
-            channel.attached = replica.send(self._attach(app), channel.fd)
+            channel.attached = replica.send(self._attach(app), channel.fd, channel.bell)
         return channel
 
     def _attach(self, app: App) -> Message:
@@ -101,8 +102,8 @@ class Registry:
 
     def widen(self, bind: Bind) -> None:
         """Give a listener's stack end the longest queue that is allowed: it is the accept queue."""
-        with socket.socket(fileno=os.dup(bind.fd)) as copy, contextlib.suppress(OSError):
-            copy.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ACCEPT_QUEUE_BYTES)
+        with socket.socket(fileno=os.dup(bind.fd)) as copy:
+            wire.widen(copy)
 
     # --- replicas
 
@@ -116,16 +117,21 @@ class Registry:
     def bitmap(self) -> int:
         return sum(1 << replica.slot for replica in self.active())
 
-    def brief(self, replica: Replica) -> None:
-        """Tell a replica of all sockets that it must have. Hearing of one again changes nothing."""
+    def brief(self, replica: Replica) -> bool:
+        """Tell a replica of all sockets that it must have. Hearing of one again changes nothing.
+
+        False when it did not take all of it; it will ask again.
+        """
         for app in self.apps.values():
             channel = app.channels.get(replica.slot)
             if channel is not None:
                 channel.attached = False
         for bind in self.binds.values():
             if bind.in_replicas:
-                self.channel(self.apps[bind.app], replica)
-                replica.send(bind.message(), bind.fd)
+                attached = self.channel(self.apps[bind.app], replica).attached
+                if not attached or not replica.send(bind.message(), bind.fd):
+                    return False
+        return True
 
     # --- across restarts
 
@@ -183,7 +189,9 @@ class Registry:
         for entry in left.binds:
             self._load_bind(entry)
         wanted = {records.bind_name(number) for number in self.binds}
-        wanted |= {records.channel_name(app.number, k) for app in self.apps.values() for k in app.channels}
+        for app in self.apps.values():
+            wanted |= {records.channel_name(app.number, k) for k in app.channels}
+            wanted |= {records.bell_name(app.number, k) for k in app.channels}
         for name in self.store.list("bind.") + self.store.list("app."):
             if name not in wanted:
                 self.store.drop(name)
@@ -194,8 +202,11 @@ class Registry:
             watch_pid(app, pid)
         for place in entry.channels:
             fd = self.store.get(records.channel_name(app.number, place.replica))
-            if fd is not None and place.replica in self.replicas:
-                app.channels[place.replica] = Channel(fd, place.incarnation)
+            bell = self.store.get(records.bell_name(app.number, place.replica))
+            if fd is not None and bell is not None and place.replica in self.replicas:
+                app.channels[place.replica] = Channel(fd, bell, place.incarnation)
+            else:
+                wire.close_all([left for left in (fd, bell) if left is not None])
 
     def _load_bind(self, entry: records.BindRecord) -> None:
         app, fd = self.apps.get(entry.app), self.store.get(records.bind_name(entry.number))

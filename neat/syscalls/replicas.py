@@ -15,7 +15,6 @@ ANSWER_S = 1.0  # patience with replicas; after that the request goes on without
 class Replica:
     slot: int
     sock: socket.socket
-    bell: int  # its doorbell
     incarnation: int = 0  # 0: never heard of
     active: bool = False  # may get new connections: the supervisor says so
 
@@ -23,11 +22,11 @@ class Replica:
     def known(self) -> bool:
         return self.incarnation != 0
 
-    def send(self, message: Message, fd: int = -1) -> bool:
+    def send(self, message: Message, *fds: int) -> bool:
         """False when it does not take it: it is stuck or dead, and its successor will be told everything."""
         message.replica, message.incarnation = self.slot, self.incarnation
         try:
-            wire.send(self.sock, message, (fd,) if fd >= 0 else ())
+            wire.send(self.sock, message, fds)
         except wire.Gone:
             return False
         return True

@@ -49,7 +49,8 @@ class Server(Hooks):
         replicas = {}
         for k in range(boot.config.replicas):
             if f"sys{k}" in boot.fds:
-                replicas[k] = Replica(k, self._adopt(boot.fds[f"sys{k}"]), boot.fds[f"bell.replica{k}"])
+                replicas[k] = Replica(k, self._adopt(boot.fds[f"sys{k}"]))
+                wire.widen(replicas[k].sock)
         self.registry = Registry(boot.config, store, replicas)
         self.rounds = Rounds()
         self.calls = Calls(boot.config, self.registry, self.rounds, self)
@@ -223,8 +224,8 @@ class Server(Hooks):
             replica.incarnation = message.incarnation
             replica.active = False
             self.registry.save()
-        self.registry.brief(replica)
-        replica.send(Message(Op.WELCOME, seq=message.seq))
+        if self.registry.brief(replica):
+            replica.send(Message(Op.WELCOME, seq=message.seq))
 
     def on_ctl(self, _events: int) -> None:
         for _ in range(BATCH):

@@ -8,6 +8,8 @@ import socket
 from neat.shim.messages import MESSAGE_BYTES, BadMessage, Message
 
 MAX_FDS = 4
+QUEUE_BYTES = 4 << 20  # some thousand messages: the kernel counts about 800 bytes for one
+SO_SNDBUFFORCE = 32
 _ROOM = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 
 
@@ -53,6 +55,14 @@ def close_all(fds: list[int]) -> None:
         with contextlib.suppress(OSError):
             os.close(fd)
     fds.clear()
+
+
+def widen(sock: socket.socket) -> None:
+    """The longest queue that is allowed: more than wmem_max where we have the privilege."""
+    for option in (SO_SNDBUFFORCE, socket.SO_SNDBUF):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, option, QUEUE_BYTES)
+            return
 
 
 def is_stack_end(fd: int) -> bool:

@@ -95,8 +95,8 @@ def receive(sock):
 class Channel:
     """Segment app a,k as the application maps it: what the client core would do, by hand."""
 
-    def __init__(self, app, bell):
-        self.app, self.bell = app, bell
+    def __init__(self, app):
+        self.app, self.bell = app, doorbell.make()
         self.fd = segment.create(f"app{app}", channel_bytes(*GEOMETRY))
         os.pwrite(self.fd, channel_header(app, 0, 1, *GEOMETRY), 0)
         self.memory = mmap.mmap(self.fd, channel_bytes(*GEOMETRY))
@@ -178,15 +178,15 @@ class World:
     def welcome(self):
         hello, _ = receive(self.sys)
         assert (hello.op, hello.replica) == (Op.REPLICA_HELLO, 0)
-        self.sys.send(Message(Op.WELCOME, seq=hello.seq).pack())
+        self.sys.send(Message(Op.WELCOME, seq=hello.seq, incarnation=hello.incarnation).pack())
         assert msgspec.json.decode(self.ctl.recv(4096)) == {"event": "ready"}
 
     # --- as the syscall server
 
-    def say(self, message, fd=None):
+    def say(self, message, *fds):
         self.seq += 1
         message.seq = self.seq
-        socket.send_fds(self.sys, [message.pack()], [fd] if fd is not None else [])
+        socket.send_fds(self.sys, [message.pack()], list(fds))
 
     def ask(self, message, fd):
         """The replica's answer."""
@@ -197,8 +197,8 @@ class World:
                 return answer
 
     def attach(self, app=1):
-        channel = Channel(app, self.bell)
-        self.say(Message(Op.ATTACH, app=app, u=(*GEOMETRY, os.getpid())), channel.fd)
+        channel = Channel(app)
+        self.say(Message(Op.ATTACH, app=app, u=(*GEOMETRY, os.getpid())), channel.fd, channel.bell)
         return channel
 
     def _end(self, op, app, sock, port, protocol, backlog=0):

@@ -64,10 +64,10 @@ def test_hello_is_repeated_until_a_welcome():
         first, _ = receive(world.sys)
         again, _ = receive(world.sys)
         assert (first.op, again.op) == (Op.REPLICA_HELLO, Op.REPLICA_HELLO)
-        world.sys.send(Message(Op.WELCOME, seq=first.seq).pack())  # an old one is no answer
+        world.sys.send(Message(Op.WELCOME, seq=first.seq, incarnation=9).pack())  # to another one
         third, _ = receive(world.sys)
         assert third.seq > again.seq
-        world.sys.send(Message(Op.WELCOME, seq=third.seq).pack())
+        world.sys.send(Message(Op.WELCOME, seq=again.seq, incarnation=third.incarnation).pack())
         assert msgspec.json.decode(world.ctl.recv(4096)) == {"event": "ready"}
         assert world.board.read("replica0").state_name == "running"
     finally:
@@ -338,7 +338,7 @@ def test_malformed_control_messages_are_counted(world):
 @pytest.mark.parametrize("size", [4096, channel_bytes(*GEOMETRY) + 4096])
 def test_segment_of_the_wrong_size_is_not_mapped(world, size):
     fd = segment.create("small", size)
-    world.say(Message(Op.ATTACH, app=1, u=GEOMETRY), fd)
+    world.say(Message(Op.ATTACH, app=1, u=GEOMETRY), fd, world.bell)
     world.await_counter("channels_refused", 1)
     os.close(fd)
 
@@ -346,7 +346,7 @@ def test_segment_of_the_wrong_size_is_not_mapped(world, size):
 def test_unsealed_segment_is_not_mapped(world):
     fd = os.memfd_create("unsealed", os.MFD_CLOEXEC)
     os.ftruncate(fd, channel_bytes(*GEOMETRY))
-    world.say(Message(Op.ATTACH, app=1, u=GEOMETRY), fd)
+    world.say(Message(Op.ATTACH, app=1, u=GEOMETRY), fd, world.bell)
     world.await_counter("channels_refused", 1)
     os.close(fd)
 

@@ -135,7 +135,7 @@ def test_segment_is_attached_and_comes_with_the_doorbell(world):
     assert attach.u[3] == os.getpid()
     assert os.fstat(segment_fds[0]).st_ino == os.fstat(fds[0]).st_ino
     os.eventfd_write(fds[1], 1)
-    assert os.eventfd_read(world.bells[1]) == 1
+    assert os.eventfd_read(segment_fds[1]) == 1
     assert client.ask(Message(Op.SEGMENT, replica=1, incarnation=9))[0].error == errno.ESTALE
     assert client.ask(Message(Op.SEGMENT, replica=7))[0].error == errno.ENXIO
 

@@ -104,3 +104,15 @@ def test_replica_that_started_meanwhile_gets_its_welcome(world):
     world.start()
     message, _ = receive(world.replicas[1].sock)
     assert (message.op, message.seq, message.incarnation) == (Op.WELCOME, 1, 5)
+
+
+def test_reply_that_a_predecessor_did_not_read_is_passed_over(world):
+    world.bring_up(0, 1)
+    client = world.client()
+    client.hello()
+    world.kill()
+    # Killed between a request and its answer: the answer is the first thing that the successor reads.
+    world.store_theirs.send(b'{"op": "get", "name": "no.such", "seq": 1}')
+    world.start()
+    again = world.client()
+    assert again.ask(Message(Op.JOIN, app=client.app, token=client.token))[0].error == 0
