@@ -5,13 +5,13 @@ A connection counts against its listener's backlog from its SYN until accept() h
 cimport cython
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from neat.shim.channel cimport NEAT_BIND_REUSEPORT, NEAT_SOCK_LISTENER, neat_addr, neat_sock
-from neat.shm.atomic cimport peek32
+from neat.shim.channel cimport NEAT_BIND_REUSEPORT, NEAT_REQ_ACCEPTED, NEAT_SOCK_LISTENER, neat_addr, neat_sock
+from neat.shm.atomic cimport load32, peek32
 from neat.stack.channels cimport NO_SOCK, channel_of, sock_birth, sock_death
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
 from neat.stack.state cimport SLOT_ACCEPTED, SLOT_PASSIVE, ConnSlot, ListenerSlot
-from neat.stack.tcp.connection cimport conn_birth, conn_free, conn_over, conn_take_sock
+from neat.stack.tcp.connection cimport conn_birth, conn_free, conn_leave_backlog, conn_over, conn_take_sock
 from neat.stack.tcp.handshake cimport handshake_offer, handshake_settle
 from neat.stack.tcp.isn cimport isn
 from neat.stack.tcp.output cimport output_want
@@ -46,7 +46,7 @@ cdef uint32_t find_listener(Stack* stack, const FlowKey* key) noexcept nogil
 cdef void open_passive(Stack* stack, uint32_t index, Segment* seg, const FlowKey* key, const uint32_t* iss_floor) noexcept nogil
 @cython.locals(slot="ListenerSlot*", i=uint32_t)
 cdef uint32_t listener_of(Stack* stack, uint32_t app, uint32_t sock) noexcept nogil
-@cython.locals(link="uint32_t*", slot="ListenerSlot*", conn="ConnSlot*", i=uint32_t)
+@cython.locals(link="uint32_t*", slot="ListenerSlot*", conn="ConnSlot*", tcb="Tcb*", i=uint32_t)
 cdef void close_at(Stack* stack, uint32_t index, bint memory_stays) noexcept nogil
 @cython.locals(i=uint32_t, slot="ListenerSlot*", same=cython.bint)
 cdef bint conflicts(Stack* stack, const neat_addr* local, uint32_t flags) noexcept nogil

@@ -99,9 +99,14 @@ def close_at(stack, index, memory_stays):
     for i in range(stack.config.max_connections):
         conn = cython.address(stack.slots[i])
         if conn.state != TcpState.FREE and conn.listener == index and conn.flags & (SLOT_PASSIVE | SLOT_ACCEPTED) == SLOT_PASSIVE:
+            tcb = cython.address(stack.tcp.tcbs[i])
+            if tcb.sock != cython.NULL and load32(cython.address(tcb.sock.request)) & NEAT_REQ_ACCEPTED:
+                # Accepted, then the listener was closed, before this was looked at.
+                conn_leave_backlog(stack, tcb)
+                continue
             if conn.state != TcpState.CLOSED and conn.state != TcpState.TIME_WAIT:
-                respond_abort(stack, cython.address(stack.tcp.tcbs[i]))
-            conn_free(stack, cython.address(stack.tcp.tcbs[i]))
+                respond_abort(stack, tcb)
+            conn_free(stack, tcb)
     if memory_stays:
         sock_death(cython.cast(cython.pointer(Channel), stack.tcp.listeners[index].channel), slot.sock)
 
