@@ -78,7 +78,7 @@ def test_own_figures():
     before = cpu.process_s(os.getpid())
     sum(range(3_000_000))
     assert cpu.process_s(os.getpid()) > before
-    assert cpu.resident_bytes(os.getpid()) > 1 << 20
+    assert cpu.private_bytes(os.getpid()) > 1 << 20
     with open(os.devnull) as _:
         assert cpu.descriptors(os.getpid()) > 2
     assert cpu.process_s(1 << 30) == 0.0

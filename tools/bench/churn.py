@@ -33,7 +33,7 @@ class Level(NamedTuple):
 
     sockets: int
     descriptors: dict[str, int]
-    resident: dict[str, int]
+    private: dict[str, int]
 
 
 def churn(settings: ChurnSettings, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def settled(side: NeatSide) -> Level:
     return Level(
         len(side.stack.sockets()),
         {name: cpu.descriptors(pid) for name, pid in pids.items()},
-        {name: cpu.resident_bytes(pid) for name, pid in pids.items()},
+        {name: cpu.private_bytes(pid) for name, pid in pids.items()},
     )
 
 
@@ -106,7 +106,7 @@ def leaks(before: Level, after: Level) -> list[str]:
         found.append(f"sockets: {before.sockets}, then {after.sockets}")
     for name, more in (Counter(after.descriptors) - Counter(before.descriptors)).items():
         found.append(f"{name}: {more} more descriptors")
-    for name, more in (Counter(after.resident) - Counter(before.resident)).items():
+    for name, more in (Counter(after.private) - Counter(before.private)).items():
         if more > SLACK_BYTES:
             found.append(f"{name}: {more >> 10} KiB more memory")
     return found

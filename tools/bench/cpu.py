@@ -36,9 +36,11 @@ def machine_s() -> float:
     return (sum(fields) - fields[3] - fields[4]) * TICK_S
 
 
-def resident_bytes(pid: int) -> int:
+def private_bytes(pid: int) -> int:
+    """Memory of the process's own (RssAnon, proc(5)): segments have a fixed size, only this can grow."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(status.partition("RssAnon:")[2].split()[0]) << 10
     return 0
 
 

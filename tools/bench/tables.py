@@ -13,6 +13,10 @@ def grid(*columns: str) -> Table:
     return table
 
 
+def plural(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def ratio_text(result: dict[str, Any]) -> str:
     return "–" if result["ratio"] is None else f"{result['ratio']:.2f}"
 
@@ -22,7 +26,7 @@ def http(console: Console, result: dict[str, Any]) -> None:
     how = "keep-alive" if settings["keep_alive"] else "one request each"
     console.print(
         f"{settings['size']} B over {settings['connections']} connections ({how}), {settings['client']}, "
-        f"{settings['replicas']} replicas; medians of {settings['rounds']} rounds"
+        f"{plural(settings['replicas'], 'replica')}; medians of {plural(settings['rounds'], 'round')}"
     )
     table = grid("", "NEaT", "Linux", "ratio")
     table.add_row(
@@ -38,8 +42,8 @@ def http(console: Console, result: dict[str, Any]) -> None:
 def bulk(console: Console, result: dict[str, Any]) -> None:
     settings, ours, theirs = result["settings"], result["neat"], result["linux"]
     console.print(
-        f"One download of {settings['megabytes']} MiB, {settings['replicas']} replicas; "
-        f"medians of {settings['rounds']} rounds"
+        f"One download of {settings['megabytes']} MiB, {plural(settings['replicas'], 'replica')}; "
+        f"medians of {plural(settings['rounds'], 'round')}"
     )
     table = grid("", "NEaT", "Linux", "ratio")
     table.add_row("Gbit/s", f"{ours['gbit_per_s']:.2f}", f"{theirs['gbit_per_s']:.2f}", ratio_text(result))
@@ -52,7 +56,7 @@ def cpu_table(
 ) -> None:
     """What each component used, and which part of the machine's CPU time that was."""
     table = grid(title, "NEaT", "share", "Linux", "share")
-    for name in dict.fromkeys([*ours[key], *theirs[key]]):
+    for name in dict.fromkeys([*ours[key], *theirs[key], "rest"]):
         row = [name]
         for side in (ours, theirs):
             used, share = side[key].get(name), side["cpu_share"].get(name)
@@ -77,8 +81,8 @@ def churn(console: Console, result: dict[str, Any]) -> None:
             name,
             str(before["descriptors"].get(name, "")),
             str(after["descriptors"][name]),
-            f"{before['resident'].get(name, 0) / (1 << 20):.1f}",
-            f"{after['resident'][name] / (1 << 20):.1f}",
+            f"{before['private'].get(name, 0) / (1 << 20):.1f}",
+            f"{after['private'][name] / (1 << 20):.1f}",
         )
     console.print(table)
     console.print(f"sockets: {before['sockets']}, then {after['sockets']}")
