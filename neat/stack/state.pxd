@@ -47,7 +47,7 @@ cdef struct StateHeader:            # 4096 bytes
     uint64_t frames                 # records processed since birth
     uint32_t next_port              # port allocator: where the next search starts
     uint8_t _pad[4]
-    uint8_t _reserved0[160]
+    uint8_t _reserved0[168]
     Suspect suspect                 # at 256
     uint8_t _reserved1[3712]
 

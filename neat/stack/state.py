@@ -42,3 +42,12 @@ def state_attach(header, size, config):
         return -EINVAL
     header.incarnation += 1
     return 0
+
+
+SIZES = {
+    "StateHeader": cython.sizeof(StateHeader),
+    "ConnSlot": cython.sizeof(ConnSlot),
+    "ListenerSlot": cython.sizeof(ListenerSlot),
+    "UdpSlot": cython.sizeof(UdpSlot),
+    "NeighbourSlot": cython.sizeof(NeighbourSlot),
+}

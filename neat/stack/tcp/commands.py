@@ -30,6 +30,7 @@ def tcp_command(stack, tcb):
     request = load32(cython.address(sock.request))
     if request & NEAT_REQ_ACCEPTED:
         conn_leave_backlog(stack, tcb)
+    head = tcb.rx_head
     if not take_offsets(stack, tcb):
         return
     if request & NEAT_REQ_RESIGNAL:
@@ -45,7 +46,7 @@ def tcp_command(stack, tcb):
     if peek32(cython.address(sock.options)) & NEAT_OPT_KEEPALIVE:
         if not timer_runs(tcb, TIMER_KEEP):
             keepalive_start(stack, tcb)
-    if can_receive(tcb.slot.state) and window_worth_update(tcb):
+    if tcb.rx_head != head and can_receive(tcb.slot.state) and window_worth_update(tcb):
         owe_ack(tcb)
     if tcb.ack_owed or has_unsent(tcb):
         output_want(stack, tcb)

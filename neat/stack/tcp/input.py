@@ -63,10 +63,14 @@ def segment_arrives(stack, tcb, packet, seg):
 
 
 def is_acceptable(tcb, seg):
-    """RFC 9293 §3.10.7.4, the table of four cases. What only repeats the left edge is acceptable if any of it is new."""
+    """RFC 9293 §3.10.7.4, the table of four cases. What begins before the window is acceptable if any of it is new.
+
+    Deviates, as Linux does: an empty segment may also stand at the right edge. There stand the ACKs of a peer that has
+    filled our window and whose text got lost; when both ends do so, the strict rule would lock them for ever.
+    """
     wnd = rcv_wnd(tcb)
     if seg.len == 0:
-        return seg.seq == tcb.rcv_nxt if wnd == 0 else seq_in_window(seg.seq, tcb.rcv_nxt, wnd)
+        return seg.seq - tcb.rcv_nxt <= wnd
     if wnd == 0:
         return False
     return seq_in_window(seg.seq, tcb.rcv_nxt, wnd) or seq_in_window(seg.seq + seg.len - 1, tcb.rcv_nxt, wnd) or (

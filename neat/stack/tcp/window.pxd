@@ -9,7 +9,7 @@ from neat.wire.seq cimport seq_gt, seq_lt
 # The shift we offer for a receive ring of this size.
 cdef inline uint32_t window_shift(uint32_t size) noexcept nogil:
     cdef uint32_t shift = 0
-    while (<uint32_t>65535 << shift) < size and shift < 14:
+    while (<uint32_t>65536 << shift) < size and shift < 14:
         shift += 1
     return shift
 
