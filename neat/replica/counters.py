@@ -5,6 +5,50 @@ from neat.stack.counters import GAUGES as STACK_GAUGES
 from neat.stack.counters import NAMES
 
 GAUGES = STACK_GAUGES | {"listeners", "udp_sockets", "channels", "descriptors"}
+# Each counts frames or datagrams that were not used, for the reason that its name says.
+DROPS = frozenset(
+    [
+        "rx_runt",
+        "rx_not_for_us",
+        "rx_unknown_ethertype",
+        "rx_bad_vnet",
+        "rx_unknown_record",
+        "arp_bad",
+        "ip_bad_header",
+        "ip_bad_checksum",
+        "ip_bad_address",
+        "ip_fragment",
+        "ip_unknown_protocol",
+        "ip_no_route",
+        "icmp_bad",
+        "icmp_ignored",
+        "udp_bad_length",
+        "udp_bad_checksum",
+        "udp_no_port",
+        "udp_ring_full",
+        "udp_not_peer",
+        "udp_unsendable",
+        "reply_queue_full",
+        "flow_queue_full",
+        "tcp_bad_header",
+        "tcp_bad_checksum",
+        "tcp_bad_address",
+        "tcp_no_connection",
+        "tcp_out_of_window",
+        "tcp_paws",
+        "tcp_inexact_rst",
+        "tcp_syn_in_window",
+        "tcp_bad_ack",
+        "tcp_no_ack",
+        "tcp_ooo_full",
+        "tcp_beyond_window",
+        "tcp_data_after_close",
+        "tcp_data_after_fin",
+        "tcp_backlog_full",
+        "tcp_table_full",
+        "tcp_no_sock",
+    ]
+)
 
 
 def names():
