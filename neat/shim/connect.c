@@ -65,7 +65,7 @@ static int ask(struct neat_socket *s, int fd) {
             return -ENETDOWN;
         status = neat_request(&message, &s->stack_end, s->bind_id ? 0 : 1, NULL);
         if (status == 0)
-            s->app = message.app;
+            s->owner = message.token;
         if (status != -EAGAIN && status != -ENETDOWN)
             break;
     }
@@ -103,7 +103,8 @@ static int hear(struct neat_socket *s, int fd) {
             tally(bad_messages);
             continue;
         }
-        int status = neat_endpoint_open(&s->end, s->app, message.replica, message.incarnation, message.sock, message.generation);
+        int status = neat_endpoint_open(&s->end, s->owner, message.replica, message.incarnation, message.sock,
+                                        message.generation);
         if (status < 0)
             return status;
         s->local = message.local;

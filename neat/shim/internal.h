@@ -34,11 +34,12 @@
 #define tally(field) __atomic_fetch_add(&neat_counters.field, 1, __ATOMIC_RELAXED)
 extern struct neat_client_stats neat_counters;
 
-/* A mapped segment app a,k. Cached by (app, replica, incarnation); unmapped with its last user. */
+/* A mapped segment app a,k. Cached by (owner, replica, incarnation); unmapped with its last user. */
 struct segment {
     struct segment *next;
     uint32_t refs;                 /* under the cache's lock */
-    uint32_t app, replica;
+    uint64_t owner;                /* token of our registration: numbers of applications come again in another stack */
+    uint32_t replica;
     uint64_t incarnation;
     uint8_t *base;
     size_t bytes;
@@ -83,8 +84,10 @@ struct neat_socket {
     int stack_end;                 /* the pair's other end, until the stack gets it; -1 */
     uint32_t small_buffer;         /* SO_SNDBUF of the descriptor is at its minimum */
     uint32_t reset_seen;           /* that its replica is gone was reported */
+    uint32_t end_seen;             /* the end of the stream was reported */
     pthread_mutex_t setup;         /* held by set-up calls, never while data moves */
-    uint32_t app, bind_id;
+    uint64_t owner;                /* token of the registration that it was set up under */
+    uint32_t bind_id;
     struct neat_addr local, remote;
     struct settings settings;
     struct endpoint end;           /* of a connection */
@@ -101,15 +104,16 @@ struct neat_socket {
 };
 
 /* registration.c: the connection to the syscall server. Sends `message` (its seq and app are filled in) with nfds descriptors,
- * and puts the answer (with our app) in its place; up to two descriptors that came with it in got[] (-1: none). 0 or -errno: the answer's, or -ENETDOWN. */
+ * and puts the answer (with our app and token) in its place; up to two descriptors that came with it in got[] (-1: none).
+ * 0 or -errno: the answer's, or -ENETDOWN. */
 int neat_request(struct neat_msg *message, const int *fds, int nfds, int got[2]);
 uint32_t neat_active_replicas(bool refresh);
 int neat_hide_fd(int fd);          /* move a descriptor of ours out of the application's way */
 
 /* segments.c */
-int neat_segment_get(uint32_t app, uint32_t replica, uint64_t incarnation, struct segment **out);
+int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, struct segment **out);
 void neat_segment_put(struct segment *segment);
-int neat_endpoint_open(struct endpoint *end, uint32_t app, uint32_t replica, uint64_t incarnation, uint32_t index,
+int neat_endpoint_open(struct endpoint *end, uint64_t owner, uint32_t replica, uint64_t incarnation, uint32_t index,
                        uint32_t generation);
 void neat_endpoint_close(struct endpoint *end);
 static inline bool endpoint_current(const struct endpoint *end) {

@@ -126,8 +126,10 @@ static int exchange(struct neat_msg *message, const int *fds, int nfds, int got[
         close_both(got);
     }
     *message = reply;
-    if (message->op != NEAT_OP_HELLO && message->op != NEAT_OP_JOIN)
+    if (message->op != NEAT_OP_HELLO && message->op != NEAT_OP_JOIN) {
         message->app = self.app;
+        message->token = self.token;
+    }
     if (reply.error)
         return reply.error > 0 && reply.error < 4096 ? -reply.error : -EPROTO;
     return 0;

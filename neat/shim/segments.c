@@ -33,11 +33,11 @@ static bool plausible(int fd, const struct neat_msg *reply) {
     return seals >= 0 && (seals & F_SEAL_SHRINK);
 }
 
-static struct segment *map(int fd, int bell, uint32_t app, const struct neat_msg *reply) {
+static struct segment *map(int fd, int bell, const struct neat_msg *reply) {
     struct segment *new = calloc(1, sizeof *new);
     if (!new)
         return NULL;
-    new->app = app;
+    new->owner = reply->token;
     new->replica = reply->replica;
     new->incarnation = reply->incarnation;
     new->nsock = reply->u[0];
@@ -50,7 +50,7 @@ static struct segment *map(int fd, int bell, uint32_t app, const struct neat_msg
         return NULL;
     }
     const struct neat_channel *channel = (const struct neat_channel *)new->base;
-    if (channel->magic != NEAT_CHANNEL_MAGIC || channel->version != NEAT_CHANNEL_VERSION || channel->app != app ||
+    if (channel->magic != NEAT_CHANNEL_MAGIC || channel->version != NEAT_CHANNEL_VERSION || channel->app != reply->app ||
         channel->replica != new->replica || channel->incarnation != new->incarnation) {
         munmap(new->base, new->bytes);
         free(new);
@@ -66,9 +66,9 @@ static void unmap(struct segment *segment) {
     free(segment);
 }
 
-static struct segment *find(uint32_t app, uint32_t replica, uint64_t incarnation) {
+static struct segment *find(uint64_t owner, uint32_t replica, uint64_t incarnation) {
     for (struct segment *at = segments; at; at = at->next)
-        if (at->app == app && at->replica == replica && at->incarnation == incarnation)
+        if (at->owner == owner && at->replica == replica && at->incarnation == incarnation)
             return at;
     return NULL;
 }
@@ -79,7 +79,7 @@ static void sweep(void) {
         struct segment *at = *link;
         bool superseded = false;
         for (struct segment *other = segments; other; other = other->next)
-            superseded |= other->replica == at->replica && (other->app != at->app || other->incarnation > at->incarnation);
+            superseded |= other->replica == at->replica && (other->owner != at->owner || other->incarnation > at->incarnation);
         if (superseded && !at->refs) {
             *link = at->next;
             unmap(at);
@@ -89,7 +89,7 @@ static void sweep(void) {
     }
 }
 
-static int fetch(uint32_t app, uint32_t replica, uint64_t incarnation, struct segment **out) {
+static int fetch(uint64_t owner, uint32_t replica, uint64_t incarnation, struct segment **out) {
     int got[2];
     struct neat_msg message;
     int status = -EAGAIN;
@@ -100,10 +100,10 @@ static int fetch(uint32_t app, uint32_t replica, uint64_t incarnation, struct se
         status = neat_request(&message, NULL, 0, got);
     }
     if (status == 0) {
-        bool right = message.app == app;
+        bool right = message.token == owner;
         right &= !incarnation || message.incarnation == incarnation;
         message.replica = replica;
-        *out = right && got[0] >= 0 && got[1] >= 0 && plausible(got[0], &message) ? map(got[0], got[1], app, &message) : NULL;
+        *out = right && got[0] >= 0 && got[1] >= 0 && plausible(got[0], &message) ? map(got[0], got[1], &message) : NULL;
         if (*out) {
             got[1] = -1;
         } else {
@@ -118,17 +118,17 @@ static int fetch(uint32_t app, uint32_t replica, uint64_t incarnation, struct se
 }
 
 /* incarnation 0: the current one. The caller has one reference in *out. */
-int neat_segment_get(uint32_t app, uint32_t replica, uint64_t incarnation, struct segment **out) {
+int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, struct segment **out) {
     struct segment *new = NULL;
     pthread_mutex_lock(&lock);
-    struct segment *known = incarnation ? find(app, replica, incarnation) : NULL;
+    struct segment *known = incarnation ? find(owner, replica, incarnation) : NULL;
     if (!known) {
         pthread_mutex_unlock(&lock);
-        int status = fetch(app, replica, incarnation, &new);
+        int status = fetch(owner, replica, incarnation, &new);
         if (status < 0)
             return status;
         pthread_mutex_lock(&lock);
-        known = find(app, replica, new->incarnation);
+        known = find(owner, replica, new->incarnation);
         if (known) {
             unmap(new);
         } else {
@@ -152,12 +152,12 @@ void neat_segment_put(struct segment *segment) {
 }
 
 /* generation 0: whatever the object has now. */
-int neat_endpoint_open(struct endpoint *end, uint32_t app, uint32_t replica, uint64_t incarnation, uint32_t index,
+int neat_endpoint_open(struct endpoint *end, uint64_t owner, uint32_t replica, uint64_t incarnation, uint32_t index,
                        uint32_t generation) {
     struct segment *segment;
     if (replica >= MAX_REPLICAS)
         return -EPROTO;
-    int status = neat_segment_get(app, replica, incarnation, &segment);
+    int status = neat_segment_get(owner, replica, incarnation, &segment);
     if (status < 0)
         return status;
     if (index >= segment->nsock) {

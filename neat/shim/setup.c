@@ -14,7 +14,7 @@ int neat_bind_locked(struct neat_socket *s, const struct neat_addr *local) {
     int status = neat_request(&message, &s->stack_end, 1, NULL);
     if (status < 0)
         return status;
-    s->app = message.app;
+    s->owner = message.token;
     s->bind_id = message.bind_id;
     s->local = message.local;
     s->local.family = 4;
@@ -105,11 +105,12 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
         close(accepted);
         return -ENOMEM;
     }
-    new->app = s->app;
+    new->owner = s->owner;
     new->settings = s->settings;
     new->local = message.local;
     new->remote = message.remote;
-    status = neat_endpoint_open(&new->end, s->app, message.replica, message.incarnation, message.sock, message.generation);
+    status = neat_endpoint_open(&new->end, s->owner, message.replica, message.incarnation, message.sock,
+                                message.generation);
     if (status == 0 && endpoint_current(&new->end)) {
         neat_set_stage(new, STAGE_CONNECTED);
         set_bits(&new->end.shared->request, NEAT_REQ_ACCEPTED);

@@ -56,18 +56,19 @@ struct reading {
 
 /* The ring is empty: what that means. -EAGAIN when there may be more. */
 static ssize_t nothing(struct neat_socket *s, int fd, uint32_t status, const struct reading *r) {
-    if (status & NEAT_ST_RDHUP)
-        return 0;
     if (r->done)
-        return status & (NEAT_ST_ERROR | NEAT_ST_CLOSED) ? 0 : -EAGAIN;
-    int error = neat_endpoint_error(&s->end, fd);
+        return status & (NEAT_ST_RDHUP | NEAT_ST_ERROR | NEAT_ST_CLOSED) ? 0 : -EAGAIN;
+    /* Linux: after the end of the stream was told, a reset is no news to a reader. */
+    int error = load(&s->end_seen) ? 0 : neat_endpoint_error(&s->end, fd);
     if (error) {
         store(&s->reset_seen, 1);
         return -error;
     }
-    if ((status & NEAT_ST_CLOSED) || (load(&s->end.shared->request) & NEAT_REQ_SHUT_RD))
-        return 0;
-    return -EAGAIN;
+    if (!(status & (NEAT_ST_RDHUP | NEAT_ST_CLOSED)) && !(load(&s->end.shared->request) & NEAT_REQ_SHUT_RD))
+        return -EAGAIN;
+    if (status & NEAT_ST_RDHUP)
+        store(&s->end_seen, 1);
+    return 0;
 }
 
 /* Take what is there. Caller holds rx_lock. Returns bytes, 0 at the end, -EAGAIN when the ring is empty.
@@ -221,7 +222,7 @@ static ssize_t read_file(const struct endpoint *end, struct writing *w, uint64_t
 static ssize_t put(struct neat_socket *s, int fd, struct writing *w) {
     struct endpoint *end = &s->end;
     struct neat_sock *shared = end->shared;
-    uint32_t size = end->segment->tx_size;
+    uint32_t size = end->segment->tx_size, limit = load(&shared->sndbuf);
     int status = sendable(s, fd);
     if (status)
         return status;
@@ -230,7 +231,9 @@ static ssize_t put(struct neat_socket *s, int fd, struct writing *w) {
         tally(bad_offsets);
         return neat_gone(s, -EPIPE);
     }
-    size_t free = size - used, part = free < w->room - w->done ? free : w->room - w->done;
+    if (!limit || limit > size)
+        limit = size;
+    size_t free = used < limit ? limit - used : 0, part = free < w->room - w->done ? free : w->room - w->done;
     if (part) {
         if (w->iov) {
             neat_ring_write(end->tx, size, tail, w->iov, w->count, w->done, part);
@@ -250,7 +253,7 @@ static ssize_t put(struct neat_socket *s, int fd, struct writing *w) {
         status = neat_fill(s, end, fd);
         if (status < 0 && !part)
             return neat_gone(s, -EPIPE);
-        if (size - (tail - load(&shared->tx_head)) >= size / 3)
+        if (tail - load(&shared->tx_head) <= limit - limit / 3)
             neat_resignal(end);
     }
     return part ? (ssize_t)part : -EAGAIN;

@@ -25,7 +25,7 @@ static void install(struct neat_socket *s, uint32_t replica, uint64_t incarnatio
     struct endpoint *new = calloc(1, sizeof *new);
     if (!new)
         return;
-    if (neat_endpoint_open(new, s->app, replica, incarnation, index, 0) < 0) {
+    if (neat_endpoint_open(new, s->owner, replica, incarnation, index, 0) < 0) {
         free(new);
         return;
     }

@@ -357,7 +357,7 @@ cdef class Socket:
         cdef int fd
         cdef socklen_t room = length[0]
         self.check()
-        if size <= SMALL:
+        if size <= SMALL and not flags & MSG_WAITALL:
             got = neat_recvfrom(self.handle, self.fd, data, size, flags | NEAT_MSG_RINGS, <sockaddr*>sender, length)
             if got >= 0:
                 return got
@@ -409,7 +409,7 @@ cdef class Socket:
         PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
         try:
             if nbytes > view.len:
-                raise ValueError("nbytes is greater than the length of the buffer")
+                raise ValueError("buffer too small for requested bytes")
             got = self._recv(<char*>view.buf, nbytes or view.len, flags, &sender, &length)
         finally:
             PyBuffer_Release(&view)

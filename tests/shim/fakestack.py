@@ -19,6 +19,7 @@ import struct
 import sys
 import tempfile
 import termios
+import traceback
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
@@ -42,20 +43,11 @@ FIRST_CONNECTION = 256
 SLEEPING = 64
 DIRTY, SUMMARY = 4096, 4096 + 3072
 # struct neat_sock
-TX_TAIL, RX_HEAD, REQUEST, RX_TAIL, TX_HEAD, STATUS, ERROR, ERROR_COUNT, GENERATION = (
-    0,
-    8,
-    16,
-    128,
-    136,
-    144,
-    148,
-    152,
-    156,
-)
-KIND, LOCAL, REMOTE, SND_MSS, IN_TOKEN, OUT_BLOCK, RCV_WND = 160, 192, 216, 252, 256, 260, 332
+TX_TAIL, RX_HEAD, REQUEST, SNDBUF, RX_TAIL, TX_HEAD = 0, 8, 16, 36, 128, 136
+STATUS, ERROR, ERROR_COUNT, GENERATION, KIND = 144, 148, 152, 156, 160
+SND_MSS, IN_TOKEN, OUT_BLOCK, RCV_WND = 252, 256, 260, 332
 CONNECTED, RDHUP, FAILED, CLOSED, CONNECTING, WRCLOSED = 1, 2, 4, 8, 16, 32
-SHUT_WR, RESIGNAL = 1, 16
+SHUT_WR, ABORT, RESIGNAL = 1, 4, 16
 
 _atomic = ctypes.CDLL("libatomic.so.1")
 _exchange_4, _exchange_8 = (getattr(_atomic, f"__atomic_exchange_{n}") for n in (4, 8))
@@ -152,7 +144,7 @@ class Sock:
             sock.shutdown(how)
 
     def left(self) -> bool:
-        """After a hang-up: is the application's end gone? Not if it was our shutdown, and our farewell is unread."""
+        """After a hang-up: is the application gone? Not after our own shutdown, with our farewell unread."""
         unread = fcntl.ioctl(self.fd, termios.TIOCOUTQ, bytes(4))
         return not self.word(STATUS) & CLOSED or unread == bytes(4)
 
@@ -314,7 +306,8 @@ class Replica:
             self.finish(sock)
 
     def make_room(self, sock: Sock) -> None:
-        if TX - (sock.long(TX_TAIL) - sock.long(TX_HEAD)) >= TX // 3:
+        limit = sock.word(SNDBUF) or TX
+        if sock.long(TX_TAIL) - sock.long(TX_HEAD) <= limit - limit // 3:
             sock.unfill()
 
     def finish(self, sock: Sock) -> None:
@@ -349,7 +342,7 @@ class Replica:
         peer = sock.peer
         if peer is not None:
             self.pump(sock)
-            if sock.long(RX_TAIL) != sock.long(RX_HEAD):
+            if sock.long(RX_TAIL) != sock.long(RX_HEAD) or sock.word(REQUEST) & ABORT:
                 self.reset(peer, errno.ECONNRESET)
             elif not sock.word(STATUS) & WRCLOSED:
                 self.finish(sock)
@@ -405,6 +398,8 @@ class Slot:
                         with contextlib.suppress(OSError):
                             os.close(int(name))
                 Replica(self.slot, self.incarnation, theirs, self.bell).run()
+            except Exception:
+                traceback.print_exc()
             finally:
                 os._exit(1)
         theirs.close()
@@ -500,7 +495,7 @@ class Server:
         return True
 
     def answer(self, message: Message, fds: list[int]) -> tuple[Message, tuple[int, ...]]:
-        bitmap, geometry = (1 << len(self.slots)) - 1, (NSOCK, RX, TX)
+        bitmap = (1 << len(self.slots)) - 1
         local = Address.ipv4(ADDRESS, message.local.port, message.local.protocol)
         if message.op in (Op.HELLO, Op.JOIN):
             if message.op == Op.HELLO:
