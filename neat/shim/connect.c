@@ -228,8 +228,10 @@ int neat_connect(struct neat_socket *s, int fd, const struct sockaddr *address, 
     uint32_t stage = load(&s->stage);
     if (stage == STAGE_NEW || stage == STAGE_BOUND) {
         status = start(s, fd, &remote);
-        if (status == 0 && neat_nonblocking(fd, 0) && status_locked(s, fd) == -EINPROGRESS)
-            status = -EINPROGRESS;
+        if (status == 0)
+            status = status_locked(s, fd);
+        if (status == -EINPROGRESS && !neat_nonblocking(fd, 0))
+            status = 0;
     } else if (stage == STAGE_CONNECTING) {
         /* Linux: 0 once, when the connection has come about since. */
         status = status_locked(s, fd);

@@ -20,8 +20,6 @@ int neat_gone(struct neat_socket *s, int later) {
 
 /* The error that the replica reported, once. Also clears the descriptor's own, which says no more than that there is one. */
 int neat_endpoint_error(struct endpoint *end, int fd) {
-    if (!(load(&end->shared->status) & NEAT_ST_ERROR))
-        return 0;
     uint32_t count = load(&end->shared->error_count), seen = load(&end->error_seen);
     if (count == seen || !swap_if(&end->error_seen, &seen, count))
         return 0;

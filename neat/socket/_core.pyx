@@ -195,7 +195,7 @@ cdef class Socket:
         if value is None:
             limit = -1
         else:
-            value = float(value)
+            value = value + 0.0
             if value < 0:
                 raise ValueError("Timeout value out of range")
             limit = int(value * 1e9)

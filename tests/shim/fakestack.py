@@ -43,7 +43,8 @@ FIRST_CONNECTION = 256
 SLEEPING = 64
 DIRTY, SUMMARY = 4096, 4096 + 3072
 # struct neat_sock
-TX_TAIL, RX_HEAD, REQUEST, SNDBUF, RX_TAIL, TX_HEAD = 0, 8, 16, 36, 128, 136
+TX_TAIL, RX_HEAD, REQUEST, OPTIONS, SNDBUF, PEER, RX_TAIL, TX_HEAD = 0, 8, 16, 20, 36, 64, 128, 136
+OPT_PEER = 16
 STATUS, ERROR, ERROR_COUNT, GENERATION, KIND = 144, 148, 152, 156, 160
 SND_MSS, IN_TOKEN, OUT_BLOCK, RCV_WND = 252, 256, 260, 332
 CONNECTED, RDHUP, FAILED, CLOSED, CONNECTING, WRCLOSED = 1, 2, 4, 8, 16, 32
@@ -147,6 +148,11 @@ class Sock:
         """After a hang-up: is the application gone? Not after our own shutdown, with our farewell unread."""
         unread = fcntl.ioctl(self.fd, termios.TIOCOUTQ, bytes(4))
         return not self.word(STATUS) & CLOSED or unread == bytes(4)
+
+    def refuses(self, source: Address) -> bool:
+        """UDP: connected to somebody else."""
+        peer = Address.unpack(self.segment.map[self.at + PEER : self.at + PEER + 24])
+        return bool(self.word(OPTIONS) & OPT_PEER) and (peer.raw, peer.port) != (source.raw, source.port)
 
     def read(self, offset: int, ring: int, size: int, count: int) -> bytes:
         at = offset & (size - 1)
@@ -363,8 +369,10 @@ class Replica:
             data = sock.read(head + 32, sock.tx, TX, length)
             sock.set_long(TX_HEAD, head + 32 + (length + 7 & ~7))
             target = self.udp.get(to.port)
-            if target is not None and RX - (target.long(RX_TAIL) - target.long(RX_HEAD)) >= 40 + length:
-                source = Address.ipv4(ADDRESS, sock.message.local.port, PROTO_UDP)
+            source = Address.ipv4(ADDRESS, sock.message.local.port, PROTO_UDP)
+            if target is None or target.refuses(source):
+                continue
+            if RX - (target.long(RX_TAIL) - target.long(RX_HEAD)) >= 40 + length:
                 record = struct.pack("<II", length, 0) + source.pack() + data + bytes(-length % 8)
                 target.write(target.long(RX_TAIL), target.rx, RX, record)
                 target.set_long(RX_TAIL, target.long(RX_TAIL) + len(record))
@@ -496,7 +504,8 @@ class Server:
 
     def answer(self, message: Message, fds: list[int]) -> tuple[Message, tuple[int, ...]]:
         bitmap = (1 << len(self.slots)) - 1
-        local = Address.ipv4(ADDRESS, message.local.port, message.local.protocol)
+        host = "0.0.0.0" if message.local.wildcard else ADDRESS
+        local = Address.ipv4(host, message.local.port, message.local.protocol)
         if message.op in (Op.HELLO, Op.JOIN):
             if message.op == Op.HELLO:
                 self.apps += 1

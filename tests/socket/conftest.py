@@ -6,9 +6,7 @@ from tests.socket import worlds
 from tests.support import running_stack
 
 
-@pytest.fixture(
-    scope="package", params=["kernel", "fake", pytest.param("neat", marks=pytest.mark.netns)]
-)
+@pytest.fixture(scope="package", params=["kernel", "fake", pytest.param("neat", marks=pytest.mark.netns)])
 def shared_world(request: pytest.FixtureRequest) -> Iterator[worlds.World]:
     if request.param == "kernel":
         yield worlds.kernel()
