@@ -38,6 +38,10 @@ def check_ack(stack, tcb, packet, seg):
     elif is_duplicate(tcb, seg):
         congestion_dup_ack(stack, tcb)
     if seq_ge(seg.ack, tcb.snd_una):
+        if tcb.slot.snd_wnd == 0:
+            # A peer that answers probes may keep its window closed for as long as it likes (RFC 9293 §3.8.6.1).
+            tcb.retries = 0
+            tcb.stalled_since = 0
         update_window(stack, tcb, seg)
     if tcb.slot.flags & SLOT_FIN_ACKED:
         return fin_acknowledged(stack, tcb)

@@ -79,7 +79,8 @@ def congestion_dup_ack(stack, tcb):
     if tcb.dup_acks > DUP_THRESHOLD:
         return
     count(stack, Counter.TCP_FAST_RETRANSMITS)
-    tcb.ssthresh = half_flight(tcb, tcb.snd_max - tcb.snd_una)
+    # RFC 3042 §2: what limited transmit added must not count.
+    tcb.ssthresh = half_flight(tcb, min(tcb.snd_max - tcb.snd_una, tcb.cwnd))
     tcb.recover = tcb.snd_max
     tcb.cwnd = tcb.ssthresh + DUP_THRESHOLD * mss
     tcb.flags |= TF_RECOVERY | TF_RETRANSMIT

@@ -19,6 +19,8 @@ def tcp_icmp_error(stack, key, sequence, type, code, mtu):
     if type == ICMP_UNREACHABLE and code == CODE_TOO_BIG:
         if mtu >= LEAST_MTU and mtu - 40 < slot.snd_mss:
             slot.snd_mss = cython.cast(uint16_t, mtu - 40)
+            # RFC 1191 §6.5: "retransmit"; all of it, because every segment in flight is too large.
+            tcb.snd_nxt = tcb.snd_una
             tcb.flags |= TF_RETRANSMIT
             output_want(stack, tcb)
         return
