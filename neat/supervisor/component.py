@@ -45,6 +45,7 @@ class Component:
     pidfd: int = -1
     stat_fd: int = -1  # /proc/PID/stat: it never means another process
     ctl: socket.socket | None = None
+    line: socket.socket | None = None  # over which it got its boot record, if it was a standby
     start_at: float | None = None  # when to start it, while DOWN
     started_at: float = 0.0
     ready_at: float = 0.0
@@ -68,6 +69,9 @@ class Component:
         self.pidfd = self.stat_fd = -1
         self.pid = self.start_ticks = 0
         self.popen = None
+        if self.line is not None:
+            self.line.close()
+            self.line = None
 
     def exit_status(self) -> int | None:
         """Reap it. As subprocess's returncode; None when it is not our child and nobody tells us."""

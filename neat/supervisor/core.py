@@ -53,6 +53,7 @@ class Supervisor(Keeper):
             if component.phase is Phase.DOWN and component.start_at is None:
                 component.start_at = time.monotonic()
         self.page.running()
+        self.changed()
         while self.leaving is None and not (self.ending and self._all_down()):
             timeout = 0.0 if self._due(time.monotonic()) else self._patience()
             ready = self.selector.select(timeout)
@@ -65,6 +66,7 @@ class Supervisor(Keeper):
             self.control.advance()
             self.page.busy(time.monotonic_ns() - busy_since)
             self.page.heartbeat()
+        self.drop_standby()
         self.control.flush()
         if self.leaving is not None:
             self.leaving()
@@ -96,6 +98,9 @@ class Supervisor(Keeper):
     def _due(self, now: float) -> bool:
         return any(c.start_at is not None and c.start_at <= now for c in self.components.values())
 
+    def all_running(self) -> bool:
+        return all(component.phase is Phase.RUNNING for component in self.components.values())
+
     def _all_down(self) -> bool:
         return all(component.phase is Phase.DOWN for component in self.components.values())
 
@@ -116,13 +121,16 @@ class Supervisor(Keeper):
         for component in self.components.values():
             if component.phase is not Phase.DOWN:
                 component.signal(signal.SIGKILL)
+        self.drop_standby()
         sys.exit(1)
 
     def changed(self) -> None:
         """Tell the guardian, once, that every component is ready, or that one can't get ready."""
+        if self.all_running():
+            self.ensure_standby()
         if self.announced or self.ending:
             return
-        if all(component.phase is Phase.RUNNING for component in self.components.values()):
+        if self.all_running():
             self.announced = True
             self.guardian.send(SAYS_READY)
         for component in self.components.values():
@@ -137,6 +145,7 @@ class Supervisor(Keeper):
         if not self.ending:
             self.ending = True
             self.events.record("supervisor", "ends the stack")
+            self.drop_standby()
             for component in self.components.values():
                 self.stop(component)
 

@@ -10,6 +10,7 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,12 +23,14 @@ from neat.supervisor import process
 from neat.supervisor.component import Component, Phase, all_components
 from neat.supervisor.events import EventLog
 from neat.supervisor.inventory import Inventory
+from neat.supervisor.standby import Standby
 from neat.supervisor.store import Store
 from neat.supervisor.watch import Watch
 
 STARTING_S = 10.0  # patience with a component that does not get ready
 STOPPING_S = 2.0  # and with one that was told to end
 LOG_BYTES = 4 << 20
+NICE_STANDBY = 10  # while it gets warm
 NICE_READY = 0  # of a component; until it is ready it has the supervisor's own priority
 
 
@@ -49,6 +52,7 @@ class Keeper:
         self.page.announce(boot.incarnation)
         self.steering = Steering(fds["steering"], boot.config.flow_entries, writable=True)
         self.watch = Watch(boot.config.hang_ms)
+        self.standby: Standby | None = None
         self.ending = False  # the stack ends
 
     def changed(self) -> None:
@@ -81,7 +85,9 @@ class Keeper:
             own.append(fds["store"])
         boot = Boot(component.name, component.incarnation, self.config, fds, self.boot.secret)
         try:
-            child = process.start(component.module, boot, self.env, sys.stderr.fileno())
+            child = self._take_standby(component, boot)
+            if child is None:
+                child = process.start(component.module, boot, self.env, sys.stderr.fileno())
         finally:
             for fd in own:
                 os.close(fd)
@@ -96,6 +102,42 @@ class Keeper:
             self.tell_slots(component)
         self.page.count("components_started")
         self.events.save()
+
+    def _take_standby(self, component: Component, boot: Boot) -> subprocess.Popen[bytes] | None:
+        """A process that is warm for a replica, or at least on its way; None when there is none."""
+        standby = self.standby
+        if component.slot is None or standby is None or not standby.alive():
+            return None
+        self.standby = None
+        self.selector.unregister(standby.line)
+        set_priority(standby.popen.pid, os.getpriority(os.PRIO_PROCESS, 0))
+        if standby.become(boot):
+            component.line = standby.line
+            return standby.popen
+        standby.end()
+        return None
+
+    def ensure_standby(self) -> None:
+        """Have a process get warm for the next replica that fails, at nobody's cost."""
+        if self.standby is not None and not self.standby.alive():
+            self.drop_standby()
+        if self.standby is None and not self.ending:
+            module = self.components["replica0"].module
+            self.standby = standby = Standby(module, self.boot, self.env, sys.stderr.fileno())
+            set_priority(standby.popen.pid, NICE_STANDBY)
+            self.selector.register(standby.line, selectors.EVENT_READ, self._on_standby)
+
+    def _on_standby(self) -> None:
+        if self.standby is not None:
+            self.standby.heard()
+            if not self.standby.warm:
+                self.drop_standby()
+
+    def drop_standby(self) -> None:
+        if self.standby is not None:
+            self.selector.unregister(self.standby.line)
+            self.standby.end()
+            self.standby = None
 
     def watch_process(self, component: Component) -> None:
         """Hear of its death and of what it says; the descriptors are those of its incarnation."""

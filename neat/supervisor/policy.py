@@ -6,12 +6,13 @@ from enum import Enum
 
 FIRST_DELAY_S = 0.1
 MAX_DELAY_S = 5.0
+YOUNG_S = 2.0
 HEALTHY_AFTER_S = 10.0
 
 
 class RestartPolicy:
-    """At once the first time; 0.1 s, 0.2 s, ... 5 s while it keeps dying; from the start again after 10 s
-    of health."""
+    """At once the first time; 0.1 s, 0.2 s, ... 5 s while it keeps dying young. Who lived for 2 s makes it no
+    longer, who lived for 10 s is as new."""
 
     def __init__(self) -> None:
         self.deaths = 0
@@ -22,9 +23,11 @@ class RestartPolicy:
 
     def died(self, now: float) -> float:
         """Seconds to wait before the next start."""
-        if now - self.started_at >= HEALTHY_AFTER_S:
+        lived = now - self.started_at
+        if lived >= HEALTHY_AFTER_S:
             self.deaths = 0
-        self.deaths += 1
+        if lived < YOUNG_S or self.deaths == 0:
+            self.deaths += 1
         if self.deaths == 1:
             return 0.0
         return min(FIRST_DELAY_S * 2.0 ** min(self.deaths - 2, 30), MAX_DELAY_S)

@@ -11,6 +11,7 @@ from pathlib import Path
 import neat
 from neat.boot import Boot
 
+PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNET = 0x40000000
 # Safe path (-P): a component never imports from the directory in which the user happened to be.
@@ -30,13 +31,19 @@ def environment() -> dict[str, str]:
 
 
 def start(
-    module: str, boot: Boot, env: dict[str, str], stderr: int, new_session: bool = False
+    module: str,
+    boot: Boot,
+    env: dict[str, str],
+    stderr: int,
+    *,
+    arguments: tuple[str, ...] = (),
+    new_session: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Exec `python -m module NAME@FD` with the descriptors that boot names, and no others."""
     record = boot.to_memfd()
     try:
         return subprocess.Popen(
-            [sys.executable, *_FLAGS, "-m", module, f"{boot.component}@{record}"],
+            [sys.executable, *_FLAGS, "-m", module, f"{boot.component}@{record}", *arguments],
             pass_fds=(*boot.fds.values(), record),
             stdin=subprocess.DEVNULL,
             stdout=stderr,
@@ -63,6 +70,11 @@ def become_subreaper() -> None:
     """Orphans among our descendants become our children, not init's."""
     if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def set_name(name: str) -> None:
+    """What `ps -o comm` shows of this process."""
+    _libc.prctl(PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0)
 
 
 def unshare_network() -> None:

@@ -7,28 +7,28 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from neat.replica.counters import DROPS
 from neat.supervisor.component import Component, Phase
 
 if TYPE_CHECKING:
     from neat.supervisor.core import Supervisor
 
-# Of a replica's counters, those with such names count packets that were dropped, one a reason.
-DROP_PREFIX = "drop_"
-
 
 def status(supervisor: Supervisor) -> dict[str, Any]:
     config = supervisor.config
     now = time.monotonic()
+    standby = supervisor.standby
     everyone = [component_status(supervisor, component, now) for component in supervisor.components.values()]
     return {
         "name": config.name,
-        "ready": all(component.phase is Phase.RUNNING for component in supervisor.components.values()),
+        "ready": supervisor.all_running(),
         "address": config.address,
         "gateway": config.gateway,
         "tap": config.tap,
         "netns": config.netns,
         "run_dir": str(supervisor.directory),
         "guardian": {"pid": os.getppid()},
+        "standby": {"pid": standby.popen.pid, "warm": standby.warm} if standby is not None else None,
         "components": [own_status(supervisor, now), *everyone],
         "replicas": [
             replica_status(supervisor, c) for c in supervisor.components.values() if c.slot is not None
@@ -89,9 +89,7 @@ def replica_status(supervisor: Supervisor, component: Component) -> dict[str, An
         "connections": values.get("tcp_connections", 0),
         "packets_in": values.get("rx_frames", 0),
         "packets_out": by_driver.get("tx_frames", 0),
-        "drops": {
-            key.removeprefix(DROP_PREFIX): n for key, n in values.items() if key.startswith(DROP_PREFIX) and n
-        },
+        "drops": {key: n for key, n in values.items() if key in DROPS and n},
         "counters": values,
         "driver": by_driver,
     }

@@ -127,13 +127,14 @@ def test_second_up_is_refused_and_harms_nothing(stack):
 
 def test_up_that_cannot_have_its_device_says_so(tmp_path):
     """The same device twice in one namespace."""
-    with dummy_stack(tmp_path, netns="neat-test-twice", tap="neat1"):
+    name = f"neat-twice-{os.getpid()}"
+    with dummy_stack(tmp_path, netns=name, tap="neat1"):
         with (
             pytest.raises(AssertionError, match="neat1.*in use"),
-            dummy_stack(tmp_path, netns="neat-test-twice", tap="neat1"),
+            dummy_stack(tmp_path, netns=name, tap="neat1"),
         ):
             pass
-        assert os.path.exists("/run/netns/neat-test-twice")  # who did not make it does not remove it
+        assert os.path.exists(f"/run/netns/{name}")  # who did not make it does not remove it
 
 
 class Foreground:

@@ -61,4 +61,5 @@ def answer(boot, ctl, behaviour, message):
             heard.write(json.dumps(message | {"at": time.monotonic()}) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ from tests.support import Stack, wait_for
 
 pytestmark = pytest.mark.netns
 
+NAMED = f"neat-test-{os.getpid()}"
 COMPONENTS = ["syscall", "driver", "replica0", "replica1", "replica2"]
 
 
@@ -191,10 +192,10 @@ def test_supervisor_killed_in_the_middle_of_a_start_leaves_no_second_process(dum
     os.kill(before["replica0"], signal.SIGKILL)
     os.kill(before["supervisor"], signal.SIGKILL)
     dummies.wait_running()
-    children = [pid for pid in dummies.pids().values() if alive(pid)]
-    assert len(set(children)) == 6
-    everything = descendants(dummies.guardian)
-    assert everything == set(children)
+    wait_warm(dummies)
+    known = {*dummies.pids().values(), dummies.status()["standby"]["pid"]}
+    assert len(known) == 7
+    assert descendants(dummies.guardian) == known
 
 
 def descendants(root: int) -> set[int]:
@@ -209,9 +210,39 @@ def descendants(root: int) -> set[int]:
     return found
 
 
+def wait_warm(stack: Stack) -> int:
+    """The pid of a standby that is warm."""
+
+    def warm():
+        standby = (stack.status_or_none() or {}).get("standby")
+        return standby["pid"] if standby and standby["warm"] else None
+
+    return wait_for(warm, 20, "a warm standby")
+
+
+def test_standby_takes_the_place_of_a_dead_replica_and_gets_a_successor(dummies):
+    pid = wait_warm(dummies)
+    old = dummies.pids()["replica1"]
+    dummies.neat("kill", "replica1")
+    assert wait_replaced(dummies, "replica1", old)["pid"] == pid
+    assert wait_warm(dummies) != pid
+    links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    memory = {link.split(":")[2].split(" ")[0] for link in links if link.startswith("/memfd:neat:")}
+    assert memory == {"board", "link1", "state1"}
+
+
+def test_dead_standby_is_no_loss(dummies):
+    os.kill(wait_warm(dummies), signal.SIGKILL)
+    old = dummies.pids()["replica0"]
+    dummies.neat("kill", "replica0")
+    wait_replaced(dummies, "replica0", old)
+    wait_warm(dummies)
+
+
 def test_down_leaves_nothing(dummies):
-    pids = [*dummies.pids().values(), dummies.guardian]
-    os.kill(pids[3], signal.SIGSTOP)  # one that can't end by itself
+    wait_warm(dummies)
+    pids = [*descendants(dummies.guardian), dummies.guardian]
+    os.kill(dummies.pids()["replica1"], signal.SIGSTOP)  # one that can't end by itself
     dummies.neat("down")
     assert not [pid for pid in pids if alive(pid)]
     assert not dummies.run_dir.exists()
@@ -247,11 +278,11 @@ def test_stack_that_cannot_come_up_says_why_and_leaves_nothing(tmp_path):
     assert "replica1 died 3 times before it was ready (exited with status 3)" in text
 
 
-@pytest.mark.parametrize("dummies", [{"netns": "neat-test-named"}], indirect=True)
+@pytest.mark.parametrize("dummies", [{"netns": NAMED}], indirect=True)
 def test_named_namespace_is_made_and_removed(dummies):
-    assert os.path.exists("/run/netns/neat-test-named")
+    assert os.path.exists(f"/run/netns/{NAMED}")
     dummies.neat("down")
-    assert not os.path.exists("/run/netns/neat-test-named")
+    assert not os.path.exists(f"/run/netns/{NAMED}")
 
 
 def test_ss_collects_all_parts_from_all_replicas(dummies):

@@ -38,6 +38,14 @@ def test_ten_seconds_of_health_forgive_everything():
     assert policy.died(now + 10.1) == pytest.approx(0.1)
 
 
+def test_who_lived_for_two_seconds_makes_the_delay_no_longer():
+    delays, now = crash_loop(RestartPolicy(), 0.0, 20, life=2.5)
+    assert set(delays) == {0.0}
+    policy = RestartPolicy()
+    _, now = crash_loop(policy, 0.0, 4)
+    assert crash_loop(policy, now, 2, life=2.5)[0] == pytest.approx([0.4, 0.4])
+
+
 def pulse(**changes):
     usual = {"age_ns": 400 * MS, "cpu_ns": 0, "process_state": "S", "looks": 5, "observer_late": False}
     return Pulse(**(usual | changes))
