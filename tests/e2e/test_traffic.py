@@ -47,7 +47,7 @@ print(digest.hexdigest(), flush=True)
 
 ECHO_ONCE = """
 import socket, sys
-with socket.create_server((sys.argv[1], 9000)) as listener:
+with socket.create_server((sys.argv[1], 900)) as listener:
     print("ready", flush=True)
     sock, _ = listener.accept()
     while data := sock.recv(65536):
@@ -124,7 +124,7 @@ def test_connecting_out(shared, python_on_stack):
     server = shared.stack.popen_peer(sys.executable, "-c", ECHO_ONCE, "10.77.0.1", **options)
     try:
         assert server.stdout.readline() == "ready\n"
-        client = python_on_stack(shared.stack, CONNECT, "10.77.0.1", "9000")
+        client = python_on_stack(shared.stack, CONNECT, "10.77.0.1", "900")
         assert client.stdout.readline().strip() == hashlib.sha256(b"x" * 1000000).hexdigest()
         assert client.wait(10) == 0 and server.wait(10) == 0
     finally:
