@@ -122,7 +122,7 @@ class Exchange:
             side.sock = event.sock
         if event.kinds & EV_RESET and side.sock is None and event.error == errno.EHOSTUNREACH:
             # No answer to three ARP requests in a row: try again.
-            del self.by_conn[host][event.conn]
+            lab.close(self.by_conn[host].pop(event.conn).conn)
             self._connect(side)
         elif event.kinds & EV_RESET and not side.closed:
             raise AssertionError(f"host {host}: the connection ended with error {event.error}")
@@ -140,6 +140,9 @@ class Exchange:
         while data := lab.recv(side.sock, side.bite):
             side.heard += data
         ended = lab.peek(side.sock, "status") & 2  # NEAT_ST_RDHUP
-        if ended and side.shut and lab.peek(side.sock, "rx_tail") == lab.peek(side.sock, "rx_head"):
+        read = lab.peek(side.sock, "rx_tail") == lab.peek(side.sock, "rx_head")
+        # Who closes with text under way lets go of it after fewer retries than who waits.
+        arrived = lab.peek(side.sock, "tx_tail") == lab.peek(side.sock, "tx_head")
+        if ended and side.shut and read and arrived:
             side.closed = True
             lab.close(side.conn)

@@ -1,11 +1,14 @@
 """ARP and the neighbour cache (RFC 826, RFC 5227, RFC 1122 §2.3.2)."""
 
+import errno
 from socket import inet_ntoa
 
 import pytest
 
 from neat.stack.lab import Lab
+from neat.stack.tcp.state import TcpState
 
+from .harness.conn import Conn
 from .harness.frames import (
     BROADCAST_MAC,
     ETH_ARP,
@@ -13,6 +16,7 @@ from .harness.frames import (
     PEER_MAC,
     STACK_IP,
     STACK_MAC,
+    SYN,
     TCP,
     UDP,
     VNET,
@@ -22,7 +26,7 @@ from .harness.frames import (
     tcp,
     udp,
 )
-from .harness.host import SECOND, Host
+from .harness.host import EV_RESET, SECOND, Host
 
 SOCK, PORT = 3, 7000
 OTHER_MAC = b"\x02\x4e\x00\x00\x00\x77"
@@ -250,3 +254,34 @@ def test_reset_to_a_stranger_goes_back_where_it_came_from(host):
     host.arrive(ethernet(ipv4(tcp(1234, 81, 1, 0, 2), TCP), source=OTHER_MAC))
     (sent,) = host.take_sent()
     assert sent.frame[:6] == OTHER_MAC and sent.packet.segment.flags & 4
+
+
+class TestConnections:
+    def test_connect_waits_for_the_answer(self, host):
+        conn = host.lab.connect(PEER_IP, 80)
+        host.turn()
+        assert len(requests(host)) == 1
+        host.run_for(0.5)
+        reply(host)
+        (sent,) = host.take_sent()
+        assert sent.packet.segment.flags == SYN and host.lab.conn_info(conn)["state"] == TcpState.SYN_SENT
+
+    def test_connect_to_nobody_fails(self, host):
+        """As on Linux: EHOSTUNREACH after three requests, not ETIMEDOUT after minutes."""
+        host.lab.connect(PEER_IP, 80)
+        host.run_for(5)
+        (event,) = host.take_events()
+        assert event.kinds & EV_RESET and event.error == errno.EHOSTUNREACH
+
+    def test_a_connection_outlives_its_neighbours_absence(self):
+        """RFC 1122 §4.2.3.9: what may heal does not end a connection."""
+        conn = Conn()
+        conn.established()
+        conn.host.neighbours = {}
+        conn.host.run_for(100)
+        conn.send(100)
+        conn.host.run_for(20)
+        conn.host.take_sent()
+        assert conn.state == TcpState.ESTABLISHED
+        conn.host.neighbours = {PEER_IP: PEER_MAC}
+        conn.run("* > P. 1:101(100) ack 1")

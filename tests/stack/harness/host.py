@@ -72,6 +72,7 @@ class Host:
     def until(self, time: int, stop_when_sent: bool = False) -> None:
         """Move the clock to `time` by way of every deadline, or to where the first record was sent."""
         turns = 0
+        self.turn()
         while not (stop_when_sent and self.sent):
             deadline = self.lab.deadline
             if deadline is None or deadline > time:
