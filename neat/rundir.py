@@ -14,7 +14,8 @@ CONTROL_SOCKET = "control.sock"
 SYSCALL_SOCKET = "syscall.sock"
 LOG = "stack.log"
 LOCK = "lock"
-FILES = (GUARDIAN_PID, CONTROL_SOCKET, SYSCALL_SOCKET, LOG, LOG + ".1", LOCK)
+NETNS = "netns"  # the name of the network namespace that was made for this stack
+FILES = (GUARDIAN_PID, CONTROL_SOCKET, SYSCALL_SOCKET, NETNS, LOG, LOG + ".1", LOCK)
 
 
 class InUse(Exception):

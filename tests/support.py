@@ -135,7 +135,7 @@ def running_stack(
     ]
     guardian = None
     try:
-        stack.neat("up", "--detach", *options, *arguments)
+        stack.neat("up", "--detach", "--owner", str(os.getpid()), *options, *arguments)
         guardian = stack.guardian
         yield stack
     finally:

@@ -8,6 +8,7 @@ import click
 
 from neat import rundir
 from neat.cli.client import NotRunning, directory_of, guardian_of, name_option, print_json, request
+from neat.supervisor.netns import clean as clean_netns
 
 DOWN_S = 10.0
 RESTART_S = 20.0
@@ -53,6 +54,7 @@ def _clean_stale(name: str) -> None:
         lock = rundir.acquire(directory)
     except (rundir.InUse, OSError):
         return
+    clean_netns(directory)
     rundir.remove(directory)
     os.close(lock)
 

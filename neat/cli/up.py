@@ -17,6 +17,7 @@ from neat import rundir
 from neat.boot import Boot
 from neat.cli.manage import end_guardian
 from neat.config import Config, ConfigError, load
+from neat.supervisor.netns import clean as clean_netns
 
 READY_S = 20.0
 LOG_BYTES = 1 << 20
@@ -46,7 +47,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
 @click.option("--gateway", metavar="IP", help="The other end of the wire: the TAP device's own address.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting.")
 @click.option("--detach", is_flag=True, help="Return when the stack is ready.")
-def up(path: Path | None, settings: tuple[str, ...], detach: bool, **options: Any) -> None:
+@click.option("--owner", type=int, metavar="PID", help="With --detach: end the stack when this process ends.")
+def up(path: Path | None, settings: tuple[str, ...], detach: bool, owner: int | None, **options: Any) -> None:
     """Start a stack. Without --detach: show what happens, until Ctrl-C ends it."""
     try:
         config = load(
@@ -54,18 +56,22 @@ def up(path: Path | None, settings: tuple[str, ...], detach: bool, **options: An
         )
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
+    if owner is not None and not detach:
+        raise click.UsageError("--owner goes with --detach")
     check_privileges(config)
     directory = rundir.path(config.name)
     check_socket_path(directory)
+    leash, holder = make_leash(detach, owner)
     try:
         lock = rundir.acquire(directory)
     except rundir.InUse:
         raise click.ClickException(f"a stack called {config.name!r} is up already (in {directory})") from None
     except OSError as error:
         raise click.ClickException(f"run directory {directory}: {error.strerror}") from None
+    clean_netns(directory)
     rundir.clean(directory, keep=(rundir.LOCK, rundir.LOG, rundir.LOG + ".1"))
     log = open_log(directory / rundir.LOG)
-    guardian, report, owner = start_guardian(config, directory, lock, log, detach)
+    guardian, report = start_guardian(config, directory, lock, log, leash)
     try:
         outcome = wait_ready(report)
         if "error" in outcome:
@@ -83,8 +89,8 @@ def up(path: Path | None, settings: tuple[str, ...], detach: bool, **options: An
         if not detach:
             click.echo(f"{config.name}: down")
     finally:
-        if owner >= 0:
-            os.close(owner)
+        if holder >= 0:
+            os.close(holder)
     if not detach and guardian.returncode:
         raise click.ClickException(f"{config.name}: the stack ended (guardian status {guardian.returncode})")
     guardian.returncode = guardian.returncode or 0  # a detached guardian is no child to wait for
@@ -119,24 +125,35 @@ def open_log(path: Path) -> int:
     return fd
 
 
+def make_leash(detach: bool, owner: int | None) -> tuple[int, int]:
+    """What becomes readable when the stack's owner is gone (-1: it has none), and the other end of that, if it
+    is a pipe, which we hold (-1)."""
+    if not detach:
+        return os.pipe()
+    if owner is None:
+        return -1, -1
+    try:
+        return os.pidfd_open(owner), -1
+    except OSError as error:
+        raise click.ClickException(f"--owner {owner}: {error.strerror}") from None
+
+
 def start_guardian(
-    config: Config, directory: Path, lock: int, log: int, detach: bool
-) -> tuple[subprocess.Popen[bytes], int, int]:
-    """The guardian, the pipe on which it reports, and what keeps a foreground stack alive (-1: nothing
-    needs to)."""
+    config: Config, directory: Path, lock: int, log: int, leash: int
+) -> tuple[subprocess.Popen[bytes], int]:
+    """The guardian, and the pipe on which it reports. Closes our copies of what it was given, but the log."""
     from neat.supervisor import process
 
     report, report_writer = os.pipe()
     fds = {"lock": lock, "report": report_writer}
-    owner = -1
-    if not detach:
-        fds["owner"], owner = os.pipe()
+    if leash >= 0:
+        fds["owner"] = leash
     boot = Boot("guardian", 1, config, fds, secret=secrets.token_hex(32))
     env = process.environment() | {"NEAT_RUN_DIR": str(directory.absolute())}
     guardian = process.start("neat.supervisor.guardian", boot, env, log, new_session=True)
     for key in fds:
         os.close(fds[key])
-    return guardian, report, owner
+    return guardian, report
 
 
 def wait_ready(report: int) -> dict[str, Any]:

@@ -3,8 +3,8 @@ that it has nothing to fail at: no parsing but of the store's requests, no state
 
 `python -m neat.supervisor.guardian guardian@FD`, by `neat up`. Its descriptors: `lock` (of the run
 directory), `report` (a pipe: one JSON line, {"ready": true} or {"error": "..."}), and `owner` (the read end
-of a pipe; its EOF ends the stack), which a detached stack does not have. The run directory is
-$NEAT_RUN_DIR.
+of a pipe into which nobody writes, or a pidfd; when it becomes readable, the owner is gone and the stack
+ends), which a stack on its own does not have. The run directory is $NEAT_RUN_DIR.
 """
 
 import json
@@ -49,7 +49,6 @@ class Guardian:
         self.start_at: float | None = 0.0  # when to start the supervisor; None while it runs
         self.stop_by: float | None = None  # set once the stack is to end
         self.failed = False
-        self.made_netns = False
         self.lifeline, write_end = os.pipe()
         self.lifeline_writer = write_end  # never handed down: it ends with this process, whatever ends it
 
@@ -58,7 +57,7 @@ class Guardian:
         config = self.boot.config
         raise_descriptor_limit()
         process.become_subreaper()
-        self.made_netns = netns.enter(config.netns)
+        netns.enter(config.netns, self.directory)
         rundir.write_guardian(self.directory, os.getpid())
         self._listen()
         self._start_supervisor()  # it waits for the first answer of the store; both take a while to come up
@@ -78,7 +77,6 @@ class Guardian:
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         self._watch(reader, lambda: self._on_signal(reader.recv(64)))
         if "owner" in self.boot.fds:
-            os.set_blocking(self.boot.fds["owner"], False)
             self._watch(self.boot.fds["owner"], self._on_owner)
 
     def _watch(self, fileobj: socket.socket | int, callback: Callable[[], None]) -> None:
@@ -213,8 +211,7 @@ class Guardian:
             for pid in left:
                 os.waitpid(pid, 0)
         self.store.close()
-        if self.made_netns:
-            netns.remove(self.boot.config.netns)
+        netns.clean(self.directory)
         rundir.remove(self.directory)
 
     # Clients of the store
@@ -228,9 +225,8 @@ class Guardian:
             sock.close()
 
     def _on_owner(self) -> None:
-        if not os.read(self.boot.fds["owner"], 64):
-            self.selector.unregister(self.boot.fds["owner"])
-            self.stop()
+        self.selector.unregister(self.boot.fds["owner"])
+        self.stop()
 
 
 def raise_descriptor_limit() -> None:

@@ -88,6 +88,12 @@ def test_without_privileges_it_says_which(run, monkeypatch, tmp_path):
     assert "needs root (CAP_NET_ADMIN and CAP_SYS_ADMIN)" in result.output
 
 
+def test_owner_that_is_no_process_or_without_detach(run, monkeypatch):
+    monkeypatch.setattr(up, "check_privileges", lambda config: None)
+    assert "--owner 999999999" in run("up", "--detach", "--owner", "999999999").output
+    assert "--owner goes with --detach" in run("up", "--owner", "1").output
+
+
 def test_a_second_stack_of_the_same_name_is_refused(run, tmp_path, monkeypatch):
     monkeypatch.setattr(up, "check_privileges", lambda config: None)
     lock = rundir.acquire(tmp_path / "run")

@@ -137,6 +137,17 @@ def test_up_that_cannot_have_its_device_says_so(tmp_path):
         assert os.path.exists(f"/run/netns/{name}")  # who did not make it does not remove it
 
 
+def test_stack_ends_with_its_owner(tmp_path):
+    with dummy_stack(tmp_path, replicas=1) as stack:
+        stack.neat("down")
+        owner = subprocess.Popen(["sleep", "1000"])
+        stack.neat("up", "--detach", "--owner", str(owner.pid), "--replicas", "1")
+        assert stack.status()["ready"]
+        owner.kill()
+        owner.wait()
+        wait_for(lambda: not stack.run_dir.exists(), 10, "nothing is left")
+
+
 class Foreground:
     """`neat up` without --detach, as a process of its own, once it is ready."""
 

@@ -285,6 +285,16 @@ def test_named_namespace_is_made_and_removed(dummies):
     assert not os.path.exists(f"/run/netns/{NAMED}")
 
 
+def test_named_namespace_of_a_killed_guardian_goes_with_the_next_command(tmp_path):
+    with dummy_stack(tmp_path, netns=NAMED) as stack:
+        os.kill(stack.guardian, signal.SIGKILL)
+        wait_for(lambda: stack.guardian is None, 10, "the guardian is gone")
+        assert os.path.exists(f"/run/netns/{NAMED}")
+        assert stack.neat("down", check=False).returncode == 1
+        assert not os.path.exists(f"/run/netns/{NAMED}")
+        assert not stack.run_dir.exists()
+
+
 def test_ss_collects_all_parts_from_all_replicas(dummies):
     sockets = json.loads(dummies.neat("ss", "-l", "-j").stdout)["sockets"]
     assert [s["replica"] for s in sockets] == [0, 0, 1, 1, 2, 2]
