@@ -35,7 +35,8 @@ def main() -> int:
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--name", default="default", help="of the stack")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda _signum, _frame: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
     if args.check:
         return tour.main()
     console = Console(highlight=False)
@@ -44,6 +45,11 @@ def main() -> int:
     except (StackError, SideError, OSError) as error:
         console.print(f"[red]{error}[/red]", markup=True)
         return 1
+
+
+def stop(number: int, _frame: object) -> None:
+    """Leave as by an exception, so that everything is taken down."""
+    raise SystemExit(128 + number)
 
 
 def show(console: Console, name: str, replicas: int) -> int:
