@@ -23,10 +23,10 @@ cdef enum:
     SUMMARY_WORDS = 4               # 256 words of 64 sockets: NEAT_MAX_SOCKS
     MAX_RING = 1 << 26
 
-@cython.locals(channel="Channel*", i=uint32_t)
+@cython.locals(channel="Channel*", i=int32_t)
 cdef Channel* channel_of(Stack* stack, uint32_t app) noexcept nogil        # NULL if it is not attached
 
-@cython.locals(channel="Channel*", place=int32_t, i=int32_t)
+@cython.locals(channel="Channel*", place=int32_t, i=int32_t, index=uint32_t)
 cdef int channel_attach(Stack* stack, uint32_t app, void* memory, uint32_t nsock, uint32_t rx_size, uint32_t tx_size) noexcept nogil
 @cython.locals(i=int32_t)
 cdef void channel_forget(Stack* stack, Channel* channel) noexcept nogil    # the memory is not touched
@@ -52,5 +52,5 @@ cdef inline uint8_t* sock_tx_ring(Channel* channel, uint32_t index) noexcept nog
 @cython.locals(i=int32_t)
 cdef bint channel_pending(Channel* channel) noexcept nogil
 # Take one dirty socket out of the bitmap. Returns its index, -1 when there is none.
-@cython.locals(i=uint32_t, word=uint32_t, bits=uint64_t, summary=uint64_t, bit=uint32_t)
+@cython.locals(i=int32_t, word=uint32_t, bits=uint64_t, summary=uint64_t, bit=uint32_t)
 cdef int32_t channel_next_dirty(Channel* channel) noexcept nogil

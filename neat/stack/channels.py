@@ -52,12 +52,10 @@ def channel_attach(stack, app, memory, nsock, rx_size, tx_size):
     channel.nsock = nsock
     channel.rx_size = rx_size
     channel.tx_size = tx_size
-    channel.first_free = NO_SOCK
-    for i in range(nsock):
-        channel.owners[i].owner = OWNER_NONE
-    for i in range(nsock - 1, NEAT_SHARED_SOCKS - 1, -1):
-        channel.owners[i].next_free = channel.first_free
-        channel.first_free = i
+    for index in range(nsock):
+        channel.owners[index].owner = OWNER_NONE
+        channel.owners[index].next_free = index + 1 if index + 1 < nsock else NO_SOCK
+    channel.first_free = NEAT_SHARED_SOCKS if NEAT_SHARED_SOCKS < nsock else NO_SOCK
     stack.channels[place] = channel
     return 0
 
@@ -110,10 +108,10 @@ def sock_release(channel, index):
 
 
 def channel_pending(channel):
+    some = cython.cast(uint64_t, 0)
     for i in range(SUMMARY_WORDS):
-        if load64(cython.address(channel.summary[i])):
-            return True
-    return False
+        some |= load64(cython.address(channel.summary[i]))
+    return some != 0
 
 
 def channel_next_dirty(channel):

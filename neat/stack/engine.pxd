@@ -13,7 +13,9 @@ from neat.stack.config cimport (        # laid out there
     StackConfig, Event, Offload, OFFLOAD_CSUM, OFFLOAD_TSO4,
     EventKind, EV_ACCEPT, EV_CONNECTED, EV_READABLE, EV_WRITABLE, EV_RDHUP, EV_CLOSED, EV_RESET, EV_FREED,
 )
+from neat.stack.state cimport Suspect
 from neat.stack.types cimport CHANNELS, Stack     # its fields are the engine's own business
+from neat.wire.flow cimport FlowKey
 
 # state: memory of the state segment (zeroed at birth), at least stack_state_bytes(config). NULL: no memory or bad config.
 cdef uint64_t stack_state_bytes(const StackConfig* config) noexcept nogil
@@ -70,3 +72,8 @@ cdef uint32_t stack_waiting_info(Stack* stack, uint32_t start, ConnInfo* info) n
 cdef uint64_t* stack_counters(Stack* stack) noexcept nogil      # COUNTER_COUNT words, indexed by neat.stack.counters.Counter
 # Point the counters at shared memory (the board page) instead of private memory.
 cdef void stack_use_counters(Stack* stack, uint64_t* counters) noexcept nogil
+
+# Only for engine.py.
+@cython.locals(suspect="Suspect*")
+cdef void suspect_is(Stack* stack, uint32_t kind, uint64_t position, uint32_t length) noexcept nogil
+cdef void put_address(neat_addr* addr, const FlowKey* key, const uint8_t* address, uint16_t port) noexcept nogil

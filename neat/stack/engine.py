@@ -1,8 +1,8 @@
 """The protocol engine's public face: what the replica process and the tests call."""
 
 import cython
-from cython.cimports.libc.errno import EBADF, EINVAL, ENOENT, ESRCH
-from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t, uint64_t
+from cython.cimports.libc.errno import ENOENT
+from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.neat.shim.channel import NEAT_SOCK_TCP, NEAT_SOCK_UDP
@@ -30,7 +30,6 @@ from cython.cimports.neat.stack.state import (
     ListenerSlot,
     NeighbourSlot,
     StateHeader,
-    Suspect,
     UdpSlot,
     state_attach,
     state_bytes,
@@ -44,11 +43,17 @@ from cython.cimports.neat.stack.tcp.synsent import connect_open
 from cython.cimports.neat.stack.tcp.tables import tcp_create, tcp_destroy, tcp_detach
 from cython.cimports.neat.stack.tcp.timers import tcp_expire, tcp_next_deadline
 from cython.cimports.neat.stack.tcp.timewait import wait_expire, wait_next_deadline
-from cython.cimports.neat.stack.tcp.types import NO_INDEX, Tcb
-from cython.cimports.neat.stack.types import REPLY_SLOTS, Channel, FlowRecord, Reply, count
-from cython.cimports.neat.stack.udp import udp_command, udp_create, udp_destroy, udp_detach, udp_poll
-from cython.cimports.neat.stack.udp import udp_bind, udp_unbind
-from cython.cimports.neat.wire.flow import FlowKey
+from cython.cimports.neat.stack.tcp.types import NO_INDEX
+from cython.cimports.neat.stack.types import REPLY_SLOTS, FlowRecord, Reply, count
+from cython.cimports.neat.stack.udp import (
+    udp_bind,
+    udp_command,
+    udp_create,
+    udp_destroy,
+    udp_detach,
+    udp_poll,
+    udp_unbind,
+)
 
 
 def stack_state_bytes(config):
@@ -111,14 +116,8 @@ def stack_destroy(stack):
     free(stack)
 
 
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(stack="Stack*", kind=uint32_t, position=uint64_t, length=uint32_t, suspect="Suspect*")
-@cython.returns(cython.void)
 def suspect_is(stack, kind, position, length):
-    """Note what is being processed: a successor that finds it knows what its predecessor died of (design §7)."""
+    """Note what is being processed: its successor learns what it died of (design §7)."""
     suspect = cython.address(stack.state.suspect)
     suspect.length = length
     suspect.position = position
@@ -220,7 +219,9 @@ def stack_scan_channel(stack, app, budget, now):
             break
         done += 1
         who = cython.address(channel.owners[index])
-        suspect_is(stack, SUSPECT_COMMAND, (cython.cast(uint64_t, app) << 32) | cython.cast(uint32_t, index), 0)
+        suspect_is(
+            stack, SUSPECT_COMMAND, (cython.cast(uint64_t, app) << 32) | cython.cast(uint32_t, index), 0
+        )
         if who.kind == NEAT_SOCK_TCP:
             stack.state.suspect.conn = who.owner
             tcp_command(stack, cython.address(stack.tcp.tcbs[who.owner]))
@@ -267,16 +268,12 @@ def stack_udp_unbind(stack, app, sock):
 
 def stack_close(stack, conn, now):
     stack.now = now
-    if conn >= 0 and cython.cast(uint32_t, conn) < stack.config.max_connections:
-        if stack.slots[conn].state != TcpState.FREE:
-            tcp_close(stack, cython.address(stack.tcp.tcbs[conn]))
+    if conn < 0 or cython.cast(uint32_t, conn) >= stack.config.max_connections:
+        return
+    if stack.slots[conn].state != TcpState.FREE:
+        tcp_close(stack, cython.address(stack.tcp.tcbs[conn]))
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(addr="neat_addr*", key="const FlowKey*", address="const uint8_t*", port=uint16_t)
-@cython.returns(cython.void)
 def put_address(addr, key, address, port):
     addr.family = key.family
     addr.protocol = key.protocol
@@ -326,7 +323,9 @@ def stack_waiting_info(stack, start, info):
         memset(info, 0, cython.sizeof(ConnInfo))
         info.state = cython.cast(uint8_t, wait.state)
         put_address(cython.address(info.local), cython.address(wait.key), wait.key.local, wait.key.local_port)
-        put_address(cython.address(info.remote), cython.address(wait.key), wait.key.remote, wait.key.remote_port)
+        put_address(
+            cython.address(info.remote), cython.address(wait.key), wait.key.remote, wait.key.remote_port
+        )
         info.snd_nxt = wait.snd_nxt
         info.snd_una = wait.snd_nxt
         info.rcv_nxt = wait.rcv_nxt

@@ -2,7 +2,7 @@
 
 import cython
 from cython.cimports.libc.errno import EINVAL
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import uint64_t
 
 
 def state_bytes(config):
@@ -26,8 +26,12 @@ def state_attach(header, size, config):
         header.max_udp = config.max_udp
         header.max_neighbours = STATE_NEIGHBOURS
         header.connections = STATE_HEADER
-        header.listeners = header.connections + cython.cast(uint64_t, config.max_connections) * cython.sizeof(ConnSlot)
-        header.udp = header.listeners + cython.cast(uint64_t, config.max_listeners) * cython.sizeof(ListenerSlot)
+        header.listeners = header.connections + cython.cast(uint64_t, config.max_connections) * cython.sizeof(
+            ConnSlot
+        )
+        header.udp = header.listeners + cython.cast(uint64_t, config.max_listeners) * cython.sizeof(
+            ListenerSlot
+        )
         header.neighbours = header.udp + cython.cast(uint64_t, config.max_udp) * cython.sizeof(UdpSlot)
         header.magic = STATE_MAGIC
     if (

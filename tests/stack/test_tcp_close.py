@@ -1,4 +1,4 @@
-"""Closing in every order, half-close, abort, TIME_WAIT (RFC 9293 §3.6, §3.10.4, §3.10.7.4; RFC 1337; RFC 6191)."""
+"""Closing in every order, half-close, abort, TIME_WAIT (RFC 9293 §3.6, §3.10; RFC 1337; RFC 6191)."""
 
 from neat.stack.tcp.state import TcpState
 

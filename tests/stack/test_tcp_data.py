@@ -1,4 +1,4 @@
-"""Text both ways: segments, PSH, Nagle, cork, delayed ACKs, offloads (RFC 9293 §3.7.4, RFC 5681 §4.2, RFC 1122 §4.2.3.2)."""
+"""Text both ways: segments, PSH, Nagle, cork, delayed ACKs, offloads (RFC 9293 §3.7.4, RFC 5681 §4.2)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Text that comes in any order, in any pieces, repeated and overlapping (RFC 9293 §3.10.7.4, seventh; RFC 5681 §4.2)."""
+"""Text that comes in any order, in any pieces, repeated, overlapping (RFC 9293 §3.10.7.4, RFC 5681 §4.2)."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings

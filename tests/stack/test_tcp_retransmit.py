@@ -1,4 +1,4 @@
-"""Loss: the retransmission timer (RFC 6298), fast retransmit and recovery (RFC 5681, 6582), limited transmit (RFC 3042)."""
+"""Loss: the retransmission timer (RFC 6298), fast retransmit and recovery (RFC 5681, 6582, 3042)."""
 
 import errno
 
@@ -137,7 +137,7 @@ def test_fast_retransmit_and_full_recovery(conn):
 
 
 def test_partial_ack_retransmits_the_next_hole(conn):
-    """RFC 6582 §3.2 step 3: "If this ACK does not acknowledge all of the data up to and including recover"."""
+    """RFC 6582 §3.2 step 3, "Partial acknowledgments"."""
     sending(conn)
     conn.run("""
       +.01 < . 1:1(0) ack 1
@@ -168,10 +168,14 @@ def test_limited_transmit(conn):
 def test_inflation_lets_new_text_go(conn):
     sending(conn)
     conn.send(1460 * 2)
-    conn.run(
-        "+.01 < . 1:1(0) ack 1\n+0 > . 14601:16061(1460) ack 1\n+0 < . 1:1(0) ack 1\n+0 > P. 16061:17521(1460) ack 1"
-    )
-    conn.run("+0 < . 1:1(0) ack 1\n+0 > . 1:1461(1460) ack 1")
+    conn.run("""
+      +.01 < . 1:1(0) ack 1
+      +0   > . 14601:16061(1460) ack 1
+      +0   < . 1:1(0) ack 1
+      +0   > P. 16061:17521(1460) ack 1
+      +0   < . 1:1(0) ack 1
+      +0   > . 1:1461(1460) ack 1
+    """)
     conn.send(1460)
     for _ in range(4):
         conn.run("+0 < . 1:1(0) ack 1")

@@ -1,7 +1,6 @@
 """The ACK field of a segment: what it acknowledges, the send window, and where it leads."""
 
 import cython
-from cython.cimports.libc.stdint import uint32_t
 from cython.cimports.neat.stack.tcp.listen import listen_establish
 
 
@@ -39,7 +38,8 @@ def check_ack(stack, tcb, packet, seg):
         congestion_dup_ack(stack, tcb)
     if seq_ge(seg.ack, tcb.snd_una):
         if tcb.slot.snd_wnd == 0:
-            # A peer that answers probes may keep its window closed for as long as it likes (RFC 9293 §3.8.6.1).
+            # A peer that answers probes may keep its window closed for as long as it likes (RFC 9293
+            # §3.8.6.1).
             tcb.retries = 0
             tcb.stalled_since = 0
         update_window(stack, tcb, seg)
@@ -80,7 +80,7 @@ def establish(stack, tcb, seg):
 
 
 def is_duplicate(tcb, seg):
-    """RFC 5681 §2: outstanding data, no text, neither SYN nor FIN, the same acknowledgment and the same window."""
+    """RFC 5681 §2: outstanding data, no text, no SYN or FIN, the same acknowledgment, the same window."""
     if seg.len or seg.ack != tcb.snd_una or tcb.snd_una == tcb.snd_max:
         return False
     wnd = seg.wnd
@@ -140,7 +140,8 @@ def acknowledged(stack, tcb, seg):
         store64(cython.address(tcb.sock.tx_head), slot.tx_head)
     if seq_lt(tcb.snd_nxt, tcb.snd_una):
         tcb.snd_nxt = tcb.snd_una
-    # The backed-off RTO stays until there is a sample (RFC 6298 §5.3): else it would never grow to the round trip.
+    # The backed-off RTO stays until there is a sample (RFC 6298 §5.3): else it would never grow to the round
+    # trip.
     tcb.flags &= ~TF_BACKED_OFF
     tcb.retries = 0
     tcb.stalled_since = 0
@@ -162,7 +163,7 @@ def is_writable(tcb):
 
 
 def signal_writable(stack, tcb):
-    """The application fills its descriptor, then looks at tx_head; we store tx_head, then look whether it did."""
+    """The application fills its descriptor, then looks at tx_head; we do it the other way round."""
     fence()
     if peek32(cython.address(tcb.sock.out_block)) and is_writable(tcb):
         conn_event(stack, tcb, EV_WRITABLE)

@@ -1,4 +1,4 @@
-"""What the application asks of a connection: its lines of the socket object, each value checked before it is used."""
+"""What the application asks of a connection: its lines of the socket object, checked before they are used."""
 
 import cython
 from cython.cimports.libc.errno import ECONNABORTED
@@ -9,7 +9,9 @@ def take_offsets(stack, tcb):
     tail = load64(cython.address(tcb.sock.tx_tail))
     if head < tcb.rx_head or head > tcb.slot.rx_tail:
         count(stack, Counter.TCP_BAD_RX_HEAD)
-    elif not tcb.slot.flags & SLOT_FIN_QUEUED and (tail < tcb.tx_tail or tail - tcb.slot.tx_head > tcb.tx_size):
+    elif not tcb.slot.flags & SLOT_FIN_QUEUED and (
+        tail < tcb.tx_tail or tail - tcb.slot.tx_head > tcb.tx_size
+    ):
         count(stack, Counter.TCP_BAD_TX_TAIL)
     else:
         tcb.rx_head = head
@@ -43,9 +45,8 @@ def tcp_command(stack, tcb):
         return
     if request & NEAT_REQ_SHUT_WR:
         finish_sending(stack, tcb)
-    if peek32(cython.address(sock.options)) & NEAT_OPT_KEEPALIVE:
-        if not timer_runs(tcb, TIMER_KEEP):
-            keepalive_start(stack, tcb)
+    if peek32(cython.address(sock.options)) & NEAT_OPT_KEEPALIVE and not timer_runs(tcb, TIMER_KEEP):
+        keepalive_start(stack, tcb)
     if tcb.rx_head != head and can_receive(tcb.slot.state) and window_worth_update(tcb):
         owe_ack(tcb)
     if tcb.ack_owed or has_unsent(tcb):
@@ -79,7 +80,8 @@ def tcp_close(stack, tcb):
         conn_free(stack, tcb)
         return
     if slot.rx_tail > tcb.rx_head or load32(cython.address(tcb.sock.request)) & NEAT_REQ_ABORT:
-        # RFC 9293 §3.6: "If such a host issues a CLOSE call while received data is still pending in TCP, [...] send a RST"
+        # RFC 9293 §3.6: "If such a host issues a CLOSE call while received data is still pending in TCP,
+        # [...] send a RST"
         tcp_drop(stack, tcb)
         return
     slot.flags |= SLOT_ORPHAN

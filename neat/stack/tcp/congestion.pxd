@@ -21,3 +21,6 @@ cdef inline uint32_t send_allowance(Tcb* tcb) noexcept nogil:
     if tcb.dup_acks and not tcb.flags & TF_RECOVERY:
         return tcb.cwnd + min(tcb.dup_acks, 2) * tcb.slot.snd_mss
     return tcb.cwnd
+
+cdef uint32_t initial_window(Tcb* tcb) noexcept nogil
+cdef uint32_t half_flight(Tcb* tcb, uint32_t flight) noexcept nogil

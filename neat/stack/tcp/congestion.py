@@ -4,24 +4,12 @@ import cython
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 
 
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcb="Tcb*")
-@cython.returns(uint32_t)
 def initial_window(tcb):
     """RFC 6928 §2: min (10*MSS, max (2*MSS, 14600))."""
     mss = cython.cast(uint32_t, tcb.slot.snd_mss)
     return min(10 * mss, max(2 * mss, cython.cast(uint32_t, 14600)))
 
 
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcb="Tcb*", flight=uint32_t)
-@cython.returns(uint32_t)
 def half_flight(tcb, flight):
     """RFC 5681 §3.1 equation (4): ssthresh = max (FlightSize / 2, 2*SMSS)."""
     return max(flight // 2, 2 * cython.cast(uint32_t, tcb.slot.snd_mss))
@@ -46,7 +34,8 @@ def congestion_ack(stack, tcb, acked, in_flight):
             tcb.cwnd = min(tcb.ssthresh, max(flight, mss) + mss)
             tcb.flags &= ~TF_RECOVERY
         else:
-            # Partial: "retransmit the first unacknowledged segment", deflate by what was acknowledged, add back one.
+            # Partial: "retransmit the first unacknowledged segment", deflate by what was acknowledged, add
+            # back one.
             tcb.flags |= TF_RETRANSMIT
             tcb.cwnd = tcb.cwnd - acked if tcb.cwnd > acked else mss
             if acked >= mss:
@@ -56,7 +45,8 @@ def congestion_ack(stack, tcb, acked, in_flight):
     if 2 * in_flight < tcb.cwnd:
         return  # cwnd did not limit us, so this ACK says nothing about it (RFC 7661 §4.1)
     if tcb.cwnd < tcb.ssthresh:
-        # Deviates from RFC 5681 §3.1 (at most SMSS an ACK), because merged ACKs cover many segments: RFC 3465 without L.
+        # Deviates from RFC 5681 §3.1 (at most SMSS an ACK), because merged ACKs cover many segments: RFC 3465
+        # without L.
         tcb.cwnd += acked
     else:
         tcb.cwnd += max(cython.cast(uint32_t, cython.cast(uint64_t, mss) * acked // tcb.cwnd), 1)

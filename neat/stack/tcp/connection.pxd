@@ -49,3 +49,5 @@ cdef void conn_release(Stack* stack, Tcb* tcb) noexcept nogil
 # Copy what TCP_INFO shows into the socket object.
 @cython.locals(sock="neat_sock*")
 cdef void conn_publish(Tcb* tcb) noexcept nogil
+
+cdef void put_address(neat_addr* addr, uint8_t family, uint8_t protocol, const uint8_t* address, uint16_t port) noexcept nogil

@@ -47,11 +47,6 @@ def conn_birth(stack, key, state, iss):
     return tcb
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(addr="neat_addr*", address="const uint8_t*", family=uint8_t, protocol=uint8_t, port=uint16_t)
-@cython.returns(cython.void)
 def put_address(addr, family, protocol, address, port):
     addr.family = family
     addr.protocol = protocol
@@ -80,8 +75,12 @@ def conn_take_sock(stack, tcb, channel):
     tcb.event.event.sock = slot.sock
     tcb.event.event.generation = slot.generation
     sock.tcp_state = cython.cast(uint8_t, slot.state)
-    put_address(cython.address(sock.local), slot.key.family, slot.key.protocol, slot.key.local, slot.key.local_port)
-    put_address(cython.address(sock.remote), slot.key.family, slot.key.protocol, slot.key.remote, slot.key.remote_port)
+    put_address(
+        cython.address(sock.local), slot.key.family, slot.key.protocol, slot.key.local, slot.key.local_port
+    )
+    put_address(
+        cython.address(sock.remote), slot.key.family, slot.key.protocol, slot.key.remote, slot.key.remote_port
+    )
     return 0
 
 
@@ -153,7 +152,9 @@ def conn_free(stack, tcb):
         tcb.sock = cython.NULL
     count_add(stack, Counter.TCP_CONNECTIONS, -1)
     if tcb.flags & TF_KNOWN:
-        tcb.event.event.touched = cython.cast(uint32_t, min(max(slot.rx_tail, slot.tx_head), max(tcb.rx_size, tcb.tx_size)))
+        tcb.event.event.touched = cython.cast(
+            uint32_t, min(max(slot.rx_tail, slot.tx_head), max(tcb.rx_size, tcb.tx_size))
+        )
         event_raise(cython.address(stack.events), cython.address(tcb.event), EV_FREED)
     else:
         conn_release(stack, tcb)

@@ -38,3 +38,11 @@ cdef void timers_stop(TcpPrivate* tcp, Tcb* tcb) noexcept nogil        # clear a
 cdef uint64_t heap_next(TcpPrivate* tcp) noexcept nogil
 # The connection that is due at `now`, NULL when none is. Caller must fire or move its timers before it asks again.
 cdef Tcb* heap_due(TcpPrivate* tcp, uint64_t now) noexcept nogil
+
+cdef void put(TcpPrivate* tcp, uint32_t at, uint32_t index) noexcept nogil
+@cython.locals(index=uint32_t, parent=uint32_t, key=uint64_t)
+cdef void sift_up(TcpPrivate* tcp, uint32_t at) noexcept nogil
+@cython.locals(index=uint32_t, child=uint32_t, key=uint64_t)
+cdef void sift_down(TcpPrivate* tcp, uint32_t at) noexcept nogil
+@cython.locals(at=uint32_t, last=uint32_t)
+cdef void leave(TcpPrivate* tcp, Tcb* tcb) noexcept nogil

@@ -3,22 +3,11 @@
 import cython
 
 
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcp="TcpPrivate*", at=uint32_t, index=uint32_t)
-@cython.returns(cython.void)
 def put(tcp, at, index):
     tcp.heap[at] = index
     tcp.tcbs[index].heap_at = at
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcp="TcpPrivate*", at=uint32_t, index=uint32_t, parent=uint32_t, key=uint64_t)
-@cython.returns(cython.void)
 def sift_up(tcp, at):
     index = tcp.heap[at]
     key = tcp.tcbs[index].heap_key
@@ -31,11 +20,6 @@ def sift_up(tcp, at):
     put(tcp, at, index)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcp="TcpPrivate*", at=uint32_t, index=uint32_t, child=uint32_t, key=uint64_t)
-@cython.returns(cython.void)
 def sift_down(tcp, at):
     index = tcp.heap[at]
     key = tcp.tcbs[index].heap_key
@@ -55,11 +39,6 @@ def sift_down(tcp, at):
     put(tcp, at, index)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcp="TcpPrivate*", tcb="Tcb*", at=uint32_t, last=uint32_t)
-@cython.returns(cython.void)
 def leave(tcp, tcb):
     at = tcb.heap_at
     tcb.heap_at = NO_INDEX

@@ -21,8 +21,10 @@ def handshake_offer(stack, tcb, rx_size, rcvbuf, maxseg):
 
 def handshake_settle(stack, tcb, seg):
     slot = tcb.slot
-    mss = cython.cast(uint32_t, seg.mss) if seg.mss else DEFAULT_MSS
-    slot.snd_mss = cython.cast(uint16_t, min(max(mss, LEAST_MSS), cython.cast(uint32_t, slot.snd_mss)))
+    mss = cython.cast(uint32_t, seg.mss if seg.mss else DEFAULT_MSS)
+    slot.snd_mss = cython.cast(
+        uint16_t, min(max(mss, cython.cast(uint32_t, LEAST_MSS)), cython.cast(uint32_t, slot.snd_mss))
+    )
     if seg.wscale == NO_WSCALE:
         slot.flags &= ~SLOT_WSCALE
         slot.rcv_wscale = 0

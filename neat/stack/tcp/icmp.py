@@ -27,6 +27,8 @@ def tcp_icmp_error(stack, key, sequence, type, code, mtu):
     if slot.state == TcpState.SYN_SENT and type == ICMP_UNREACHABLE:
         # RFC 5461 §4.1: a connection that is not established yet may be given up at once.
         count(stack, Counter.TCP_ICMP_HARD)
-        conn_over(stack, tcb, ECONNREFUSED if code == CODE_PORT or code == CODE_PROTOCOL else EHOSTUNREACH, False)
+        conn_over(
+            stack, tcb, ECONNREFUSED if code in (CODE_PORT, CODE_PROTOCOL) else EHOSTUNREACH, False
+        )
         return
     count(stack, Counter.TCP_ICMP_SOFT)

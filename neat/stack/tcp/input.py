@@ -1,4 +1,4 @@
-"""TCP segments in: find the connection, then RFC 9293 §3.10.7 step by step, one function a step, in its order."""
+"""TCP segments in: find the connection, then RFC 9293 §3.10.7 step by step, in its order."""
 
 import cython
 from cython.cimports.libc.errno import ECONNREFUSED, ECONNRESET
@@ -7,7 +7,8 @@ from cython.cimports.libc.errno import ECONNREFUSED, ECONNRESET
 def tcp_input(stack, packet):
     count(stack, Counter.TCP_IN)
     if packet.broadcast:
-        # RFC 9293 §3.9.2.3: "TCP MUST silently discard an incoming segment addressed to a broadcast or multicast address"
+        # RFC 9293 §3.9.2.3: "TCP MUST silently discard an incoming segment addressed to a broadcast or
+        # multicast address"
         count(stack, Counter.TCP_BAD_ADDRESS)
         return
     if not segment_parse(stack, packet, cython.address(seg)):
@@ -49,9 +50,14 @@ def segment_arrives(stack, tcb, packet, seg):
         return True
     if not check_ack(stack, tcb, packet, seg):
         # What check_ack may have ended is not in the hash any more.
-        return tcb.slot.state != TcpState.FREE and tcb.slot.state != TcpState.CLOSED and tcb.slot.state != TcpState.TIME_WAIT
+        return (
+            tcb.slot.state != TcpState.FREE
+            and tcb.slot.state != TcpState.CLOSED
+            and tcb.slot.state != TcpState.TIME_WAIT
+        )
     if seg.flags & TCP_URG:
-        # Deviates: urgent data is read as part of the stream (RFC 6093 §6: new applications should not use it).
+        # Deviates: urgent data is read as part of the stream (RFC 6093 §6: new applications should not use
+        # it).
         count(stack, Counter.TCP_URGENT_IGNORED)
     if not process_text(stack, tcb, packet, seg) or not check_fin(stack, tcb, seg):
         return False
@@ -63,23 +69,25 @@ def segment_arrives(stack, tcb, packet, seg):
 
 
 def is_acceptable(tcb, seg):
-    """RFC 9293 §3.10.7.4, the table of four cases. What begins before the window is acceptable if any of it is new.
+    """RFC 9293 §3.10.7.4, the table of four cases.
 
-    Deviates, as Linux does: an empty segment may also stand at the right edge. There stand the ACKs of a peer that has
-    filled our window and whose text got lost; when both ends do so, the strict rule would lock them for ever.
+    Deviates, as Linux does: an empty segment may also stand at the right edge. There stand the ACKs of a peer
+    that has filled our window and whose text got lost; if both ends do so, the strict rule locks them up.
     """
     wnd = rcv_wnd(tcb)
     if seg.len == 0:
         return seg.seq - tcb.rcv_nxt <= wnd
     if wnd == 0:
         return False
-    return seq_in_window(seg.seq, tcb.rcv_nxt, wnd) or seq_in_window(seg.seq + seg.len - 1, tcb.rcv_nxt, wnd) or (
-        seq_lt(seg.seq, tcb.rcv_nxt) and seq_gt(seg.seq + seg.len, tcb.rcv_nxt)
+    return (
+        seq_in_window(seg.seq, tcb.rcv_nxt, wnd)
+        or seq_in_window(seg.seq + seg.len - 1, tcb.rcv_nxt, wnd)
+        or (seq_lt(seg.seq, tcb.rcv_nxt) and seq_gt(seg.seq + seg.len, tcb.rcv_nxt))
     )
 
 
 def check_sequence(stack, tcb, seg):
-    """First: sequence number, and before it PAWS (RFC 7323 §5.3). The timestamp of what is acceptable is remembered."""
+    """First: PAWS (RFC 7323 §5.3), sequence number; the timestamp of what is acceptable is remembered."""
     if tcb.slot.state == TcpState.SYN_RCVD and seg.flags & TCP_SYN and seg.seq == tcb.slot.irs:
         if not seg.flags & TCP_ACK:
             # The peer's SYN again: our SYN-ACK was lost.
@@ -102,7 +110,8 @@ def check_sequence(stack, tcb, seg):
             return True
         count(stack, Counter.TCP_OUT_OF_WINDOW)
         if not seg.flags & TCP_RST:
-            # "If an incoming segment is not acceptable, an acknowledgment should be sent"; limited if it has no text.
+            # "If an incoming segment is not acceptable, an acknowledgment should be sent"; limited if it has
+            # no text.
             if seg.len:
                 owe_duplicate(tcb)
             else:

@@ -3,16 +3,6 @@
 import cython
 
 
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(x=uint64_t, by=cython.int)
-@cython.returns(uint64_t)
-def rotl(x, by):
-    return (x << by) | (x >> (64 - by))
-
-
 def siphash(key, data, length):
     v0 = key[0] ^ cython.cast(uint64_t, 0x736F6D6570736575)
     v1 = key[1] ^ cython.cast(uint64_t, 0x646F72616E646F6D)
@@ -56,7 +46,7 @@ def isn_create(stack):
 
 
 def isn(stack, key):
-    """RFC 6528 §3: ISN = M + F(localip, localport, remoteip, remoteport, secretkey), M a timer of 4 microseconds."""
+    """RFC 6528 §3: ISN = M + F(localip, localport, remoteip, remoteport, secretkey), M in units of 4 us."""
     data = cython.cast(cython.pointer(uint8_t), key)
     f = siphash(stack.tcp.isn_key, data, cython.sizeof(FlowKey))
     return cython.cast(uint32_t, f + stack.now // 4000)

@@ -98,7 +98,11 @@ def close_at(stack, index, memory_stays):
         link[0] = stack.tcp.listeners[index].next
     for i in range(stack.config.max_connections):
         conn = cython.address(stack.slots[i])
-        if conn.state != TcpState.FREE and conn.listener == index and conn.flags & (SLOT_PASSIVE | SLOT_ACCEPTED) == SLOT_PASSIVE:
+        if (
+            conn.state != TcpState.FREE
+            and conn.listener == index
+            and conn.flags & (SLOT_PASSIVE | SLOT_ACCEPTED) == SLOT_PASSIVE
+        ):
             tcb = cython.address(stack.tcp.tcbs[i])
             if tcb.sock != cython.NULL and load32(cython.address(tcb.sock.request)) & NEAT_REQ_ACCEPTED:
                 # Accepted, then the listener was closed, before this was looked at.
@@ -185,7 +189,8 @@ def open_passive(stack, index, seg, key, iss_floor):
     sock = cython.address(channel.socks[slot.sock])
     iss = isn(stack, key)
     if iss_floor != cython.NULL and seq_le(iss, iss_floor[0]):
-        # RFC 9293 §3.6.1: "its ISN for the new connection to be larger than the largest sequence number it used"
+        # RFC 9293 §3.6.1: "its ISN for the new connection to be larger than the largest sequence number it
+        # used"
         iss = iss_floor[0] + 64000
     tcb = conn_birth(stack, key, TcpState.SYN_RCVD, iss)
     if tcb == cython.NULL:
@@ -197,7 +202,9 @@ def open_passive(stack, index, seg, key, iss_floor):
     tcb.rcv_nxt = seg.seq + 1
     tcb.last_ack_sent = tcb.rcv_nxt
     tcb.rto_us = INITIAL_RTO_US
-    handshake_offer(stack, tcb, channel.rx_size, peek32(cython.address(sock.rcvbuf)), peek32(cython.address(sock.maxseg)))
+    handshake_offer(
+        stack, tcb, channel.rx_size, peek32(cython.address(sock.rcvbuf)), peek32(cython.address(sock.maxseg))
+    )
     handshake_settle(stack, tcb, seg)
     tcb.slot.rcv_adv = tcb.rcv_nxt
     tcb.flags |= TF_SEND_SYN

@@ -11,3 +11,8 @@ cdef void lookup_insert(TcpPrivate* tcp, Tcb* tcb) noexcept nogil
 cdef void lookup_remove(TcpPrivate* tcp, Tcb* tcb) noexcept nogil
 cdef void lookup_insert_wait(TcpPrivate* tcp, TimeWait* wait, uint32_t index) noexcept nogil
 cdef void lookup_remove_wait(TcpPrivate* tcp, TimeWait* wait, uint32_t index) noexcept nogil
+
+cdef uint32_t* bucket(TcpPrivate* tcp, const FlowKey* key) noexcept nogil
+cdef uint32_t* link_of(TcpPrivate* tcp, uint32_t at) noexcept nogil
+@cython.locals(link="uint32_t*")
+cdef void unlink(TcpPrivate* tcp, const FlowKey* key, uint32_t entry) noexcept nogil

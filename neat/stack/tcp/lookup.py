@@ -3,22 +3,10 @@
 import cython
 
 
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcp="TcpPrivate*", key="const FlowKey*")
-@cython.returns("uint32_t*")
 def bucket(tcp, key):
     return cython.address(tcp.buckets[flow_hash(key, tcp.hash_seed) & tcp.bucket_mask])
 
 
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcp="TcpPrivate*", at=uint32_t)
-@cython.returns("uint32_t*")
 def link_of(tcp, at):
     """The chain link behind an entry."""
     if at & TW_BIT:
@@ -38,11 +26,6 @@ def lookup(tcp, key):
     return NO_INDEX
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcp="TcpPrivate*", key="const FlowKey*", entry=uint32_t, link="uint32_t*")
-@cython.returns(cython.void)
 def unlink(tcp, key, entry):
     link = bucket(tcp, key)
     while link[0] != NO_INDEX:

@@ -37,3 +37,25 @@ cdef uint32_t tcp_poll(Stack* stack, uint8_t* buffer) noexcept nogil
 # The neighbour that frames to `address` go to answered, or did not. Connections that waited for it go on.
 @cython.locals(tcp="TcpPrivate*", tcb="Tcb*", at=uint32_t)
 cdef void tcp_neighbour_ready(Stack* stack, const uint8_t* address, bint reachable) noexcept nogil
+
+@cython.locals(at=uint32_t, previous=uint32_t)
+cdef uint32_t cut(TcpPrivate* tcp, uint32_t* first, uint32_t index) noexcept nogil
+@cython.locals(plan="Plan")
+cdef uint32_t send_next(Stack* stack, Tcb* tcb, uint8_t* buffer) noexcept nogil
+@cython.locals(wait=uint64_t)
+cdef void start_persist(Stack* stack, Tcb* tcb) noexcept nogil
+@cython.locals(slot="ConnSlot*")
+cdef void fill(Stack* stack, Tcb* tcb, Outgoing* out, uint32_t seq, uint8_t flags) noexcept nogil
+@cython.locals(size=uint32_t, l4=int32_t, tos=uint8_t, ttl=uint8_t)
+cdef int32_t start_frame(Stack* stack, Tcb* tcb, uint8_t* buffer, Outgoing* out, uint32_t text) noexcept nogil
+cdef void ack_left(Tcb* tcb, bint pure) noexcept nogil
+@cython.locals(out="Outgoing", size=uint32_t, l4=int32_t)
+cdef uint32_t send_empty(Stack* stack, Tcb* tcb, uint8_t* buffer, uint32_t seq) noexcept nogil
+@cython.locals(out="Outgoing", size=uint32_t, l4=int32_t, slot="ConnSlot*")
+cdef uint32_t send_syn(Stack* stack, Tcb* tcb, uint8_t* buffer) noexcept nogil
+@cython.locals(at=uint32_t, first=uint32_t)
+cdef void read_ring(Tcb* tcb, uint64_t offset, uint8_t* to, uint32_t length) noexcept nogil
+@cython.locals(out="Outgoing", size=uint32_t, l4=int32_t, mss=uint32_t, flags=uint8_t, slot="ConnSlot*")
+cdef uint32_t send_text(Stack* stack, Tcb* tcb, uint8_t* buffer, Plan* plan) noexcept nogil
+@cython.locals(end=uint32_t)
+cdef void note_sent(Stack* stack, Tcb* tcb, Plan* plan, uint32_t mss) noexcept nogil

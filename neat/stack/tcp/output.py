@@ -1,4 +1,4 @@
-"""TCP segments out: the fair queue of connections that have something to send, and one frame of one connection."""
+"""TCP segments out: the fair queue of connections, and one frame of one connection."""
 
 import cython
 from cython.cimports.libc.errno import EAGAIN
@@ -17,11 +17,6 @@ def output_want(stack, tcb):
     stack.tcp.queue_last = tcb.index
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcp="TcpPrivate*", first="uint32_t*", index=uint32_t, at=uint32_t, previous=uint32_t)
-@cython.returns(uint32_t)
 def cut(tcp, first, index):
     """Out of a chain of queue_next; returns the entry before it."""
     previous = NO_INDEX
@@ -76,11 +71,6 @@ def tcp_neighbour_ready(stack, address, reachable):
         output_want(stack, tcb)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(stack="Stack*", tcb="Tcb*", buffer="uint8_t*", plan="Plan")
-@cython.returns(uint32_t)
 def send_next(stack, tcb, buffer):
     """One frame of this connection, 0 when it has nothing to send now."""
     state = tcb.slot.state
@@ -98,16 +88,12 @@ def send_next(stack, tcb, buffer):
         tcb.flags &= ~TF_KEEPALIVE
         return send_empty(stack, tcb, buffer, tcb.snd_una - 1)
     if tcb.ack_owed:
-        # At snd_max, also while snd_nxt went back: below it, a peer that has more would not even read the ACK.
+        # At snd_max, also while snd_nxt went back: below it, a peer that has more would not even read the
+        # ACK.
         return send_empty(stack, tcb, buffer, tcb.snd_max)
     return 0
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(stack="Stack*", tcb="Tcb*", wait=uint64_t)
-@cython.returns(cython.void)
 def start_persist(stack, tcb):
     wait = OVERRIDE_MS * MILLISECOND
     if tcb.slot.snd_wnd == 0:
@@ -115,12 +101,6 @@ def start_persist(stack, tcb):
     timer_set(cython.address(stack.tcp), tcb, TIMER_PERSIST, stack.now + wait)
 
 
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(stack="Stack*", tcb="Tcb*", out="Outgoing*", slot="ConnSlot*", seq=uint32_t, flags=uint8_t)
-@cython.returns(cython.void)
 def fill(stack, tcb, out, seq, flags):
     """The header of a segment in a synchronized state."""
     slot = tcb.slot
@@ -138,14 +118,8 @@ def fill(stack, tcb, out, seq, flags):
         out.tsecr = slot.ts_recent
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(stack="Stack*", tcb="Tcb*", buffer="uint8_t*", out="Outgoing*", text=uint32_t, size=uint32_t, l4=int32_t)
-@cython.locals(tos=uint8_t, ttl=uint8_t)
-@cython.returns(int32_t)
 def start_frame(stack, tcb, buffer, out, text):
-    """All headers but the checksum. Offset of the TCP header; -EAGAIN: the connection waits for its neighbour; else lost."""
+    """Headers without checksum. Offset of TCP's; -EAGAIN: waiting for its neighbour; else: lost."""
     size = outgoing_bytes(out)
     tos = 0
     ttl = 0
@@ -164,12 +138,6 @@ def start_frame(stack, tcb, buffer, out, text):
     return l4
 
 
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcb="Tcb*", pure=cython.bint)
-@cython.returns(cython.void)
 def ack_left(tcb, pure):
     """A segment with ACK leaves. Duplicate ACKs only count as such for the peer when they carry no text."""
     if pure or tcb.ack_owed == 1:
@@ -179,11 +147,6 @@ def ack_left(tcb, pure):
     timer_clear(tcb, TIMER_DELACK)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(stack="Stack*", tcb="Tcb*", buffer="uint8_t*", seq=uint32_t, out="Outgoing", size=uint32_t, l4=int32_t)
-@cython.returns(uint32_t)
 def send_empty(stack, tcb, buffer, seq):
     fill(stack, tcb, cython.address(out), seq, TCP_ACK)
     l4 = start_frame(stack, tcb, buffer, cython.address(out), 0)
@@ -198,11 +161,6 @@ def send_empty(stack, tcb, buffer, seq):
     return l4 + size
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(stack="Stack*", tcb="Tcb*", buffer="uint8_t*", out="Outgoing", size=uint32_t, l4=int32_t, slot="ConnSlot*")
-@cython.returns(uint32_t)
 def send_syn(stack, tcb, buffer):
     """SYN, or SYN-ACK, with the options that we offer or that were negotiated."""
     slot = tcb.slot
@@ -242,12 +200,6 @@ def send_syn(stack, tcb, buffer):
     return l4 + size
 
 
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcb="Tcb*", offset=uint64_t, to="uint8_t*", length=uint32_t, at=uint32_t, first=uint32_t)
-@cython.returns(cython.void)
 def read_ring(tcb, offset, to, length):
     at = cython.cast(uint32_t, offset & (tcb.tx_size - 1))
     first = min(length, tcb.tx_size - at)
@@ -256,14 +208,8 @@ def read_ring(tcb, offset, to, length):
         memcpy(to + first, tcb.tx_ring, length - first)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(stack="Stack*", tcb="Tcb*", buffer="uint8_t*", plan="Plan*", out="Outgoing", size=uint32_t, l4=int32_t)
-@cython.locals(mss=uint32_t, flags=uint8_t, slot="ConnSlot*")
-@cython.returns(uint32_t)
 def send_text(stack, tcb, buffer, plan):
-    """Text, FIN or both, as planned. A frame that cannot leave counts as sent and lost: the timer deals with it."""
+    """Text, FIN or both. A frame that cannot leave counts as sent and lost: the timer deals with it."""
     slot = tcb.slot
     if plan.is_new and tcb.snd_nxt == tcb.snd_una and stack.now - tcb.sent_at > tcb.rto_us * MICROSECOND:
         congestion_restart(tcb)
@@ -285,18 +231,20 @@ def send_text(stack, tcb, buffer, plan):
     if l4 < 0:
         return 0
     segment_finish(
-        stack, buffer, l4, size, size + plan.length, mss if plan.length > mss else 0, slot.key.local, slot.key.remote
+        stack,
+        buffer,
+        l4,
+        size,
+        size + plan.length,
+        mss if plan.length > mss else 0,
+        slot.key.local,
+        slot.key.remote,
     )
     count(stack, Counter.TCP_OUT)
     count_add(stack, Counter.TCP_BYTES_OUT, plan.length)
     return l4 + size + plan.length
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(stack="Stack*", tcb="Tcb*", plan="Plan*", mss=uint32_t, end=uint32_t)
-@cython.returns(cython.void)
 def note_sent(stack, tcb, plan, mss):
     """What leaving text changes: snd_nxt, the timed segment, the retransmission timer."""
     end = plan.seq + plan.length + (1 if plan.fin else 0)

@@ -42,3 +42,8 @@ cdef inline bint has_unsent(Tcb* tcb) noexcept nogil:
 
 @cython.locals(mss=uint32_t, unsent=uint32_t, room=uint32_t, wnd=uint32_t, in_flight=uint32_t, limit=uint32_t, tail=uint32_t, fin=cython.bint)
 cdef bint plan_next(Stack* stack, Tcb* tcb, Plan* plan) noexcept nogil
+
+cdef bint plan_head(Tcb* tcb, Plan* plan, uint32_t most) noexcept nogil
+@cython.locals(options=uint32_t)
+cdef bint may_send_small(Tcb* tcb) noexcept nogil
+cdef uint32_t frame_limit(Stack* stack, Tcb* tcb, uint32_t mss) noexcept nogil

@@ -1,14 +1,8 @@
 """What to send next on a connection, and whether to wait."""
 
 import cython
-from cython.cimports.libc.stdint import uint32_t
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcb="Tcb*", plan="Plan*", most=uint32_t)
-@cython.returns(cython.bint)
 def plan_head(tcb, plan, most):
     """The first unacknowledged text again, at most so many bytes, whatever the windows say."""
     plan.seq = tcb.snd_una
@@ -19,14 +13,8 @@ def plan_head(tcb, plan, most):
     return plan.length > 0 or plan.fin
 
 
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcb="Tcb*", options=uint32_t)
-@cython.returns(cython.bint)
 def may_send_small(tcb):
-    """Nagle (RFC 9293 §3.7.4), as Minshall has it: one small segment may be under way, not one segment of any size."""
+    """Nagle (RFC 9293 §3.7.4) in Minshall's form: it waits only while another small segment is under way."""
     if tcb.flags & TF_FORCE or fin_waits(tcb):
         return True
     options = peek32(cython.address(tcb.sock.options))
@@ -37,12 +25,6 @@ def may_send_small(tcb):
     return seq_le(tcb.snd_small, tcb.snd_una)
 
 
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(stack="Stack*", tcb="Tcb*", mss=uint32_t)
-@cython.returns(uint32_t)
 def frame_limit(stack, tcb, mss):
     """Bytes of text in one frame: a segment, or as many as fit into 64 KiB if the device cuts them."""
     if not stack.config.offloads & OFFLOAD_TSO4:

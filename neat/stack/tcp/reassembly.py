@@ -1,4 +1,4 @@
-"""Text that came out of order: intervals over the receive ring, where the bytes already lie beyond rx_tail."""
+"""Text that came out of order: intervals over the receive ring, beyond rx_tail."""
 
 import cython
 from cython.cimports.libc.string import memmove
@@ -45,7 +45,9 @@ def ooo_take(tcb, reached):
         i += 1
     if i > 0:
         memmove(
-            cython.address(tcb.ooo[0]), cython.address(tcb.ooo[i]), (tcb.ooo_count - i) * cython.sizeof(Interval)
+            cython.address(tcb.ooo[0]),
+            cython.address(tcb.ooo[i]),
+            (tcb.ooo_count - i) * cython.sizeof(Interval),
         )
         tcb.ooo_count -= i
     return reached

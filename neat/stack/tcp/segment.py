@@ -58,7 +58,8 @@ def segment_options(options, length, seg):
         elif kind == TCPOPT_MSS and size == 4:
             seg.mss = cython.cast(uint16_t, (options[i + 2] << 8) | options[i + 3])
         elif kind == TCPOPT_WSCALE and size == 3:
-            # RFC 7323 §2.3: "If a Window Scale option is received with a shift.cnt value larger than 14, [...] use 14"
+            # RFC 7323 §2.3: "If a Window Scale option is received with a shift.cnt value larger than 14,
+            # [...] use 14"
             seg.wscale = min(options[i + 2], MAX_WSCALE)
         elif kind == TCPOPT_SACK_PERMITTED and size == 2:
             seg.sack_ok = True

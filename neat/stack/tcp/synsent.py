@@ -1,13 +1,22 @@
 """Active opens: connect(), and SYN_SENT."""
 
 import cython
-from cython.cimports.libc.errno import EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, ECONNREFUSED, EINVAL, ENETUNREACH, ENOBUFS, ESRCH
-from cython.cimports.libc.stdint import int32_t, uint16_t, uint32_t
+from cython.cimports.libc.errno import (
+    EADDRINUSE,
+    EADDRNOTAVAIL,
+    EAFNOSUPPORT,
+    ECONNREFUSED,
+    EINVAL,
+    ENETUNREACH,
+    ENOBUFS,
+    ESRCH,
+)
+from cython.cimports.libc.stdint import int32_t, uint16_t
 from cython.cimports.libc.string import memcmp
 
 
 def choose_port(stack, key):
-    """Ports p with p % replicas == replica are ours, so no two replicas can take the same one for the same peer."""
+    """Ports p with p % replicas == replica are ours: no two replicas can take the same one."""
     step = max(stack.config.replicas, 1)
     first = stack.config.port_low + (step + stack.config.replica - stack.config.port_low % step) % step
     if first > stack.config.port_high:

@@ -22,7 +22,7 @@ def advance_rx(stack, tcb, length):
 
 
 def acknowledge_text(stack, tcb, packet, length, filled_gap):
-    """RFC 5681 §4.2: an ACK "for at least every second full-sized segment", at once when a gap was filled, else delayed."""
+    """RFC 5681 §4.2: "for at least every second full-sized segment", at once for a filled gap."""
     size = min(packet.gso_size if packet.gso_size else length, cython.cast(uint32_t, tcb.slot.rcv_mss))
     if size > tcb.rcv_seg:
         tcb.rcv_seg = size
@@ -35,7 +35,12 @@ def acknowledge_text(stack, tcb, packet, length, filled_gap):
     ):
         owe_ack(tcb)
     elif not timer_runs(tcb, TIMER_DELACK):
-        timer_set(cython.address(stack.tcp), tcb, TIMER_DELACK, stack.now + stack.config.delayed_ack_ms * MILLISECOND)
+        timer_set(
+            cython.address(stack.tcp),
+            tcb,
+            TIMER_DELACK,
+            stack.now + stack.config.delayed_ack_ms * MILLISECOND,
+        )
 
 
 def process_text(stack, tcb, packet, seg):

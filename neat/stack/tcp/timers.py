@@ -2,7 +2,7 @@
 
 import cython
 from cython.cimports.libc.errno import ETIMEDOUT
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import uint32_t
 
 
 def tcp_next_deadline(stack):
@@ -84,7 +84,7 @@ def retransmit_fires(stack, tcb):
 
 
 def persist_fires(stack, tcb):
-    """A closed window is probed for as long as the peer answers (RFC 9293 §3.8.6.1); silly windows and corks are overridden."""
+    """Probe a closed window while the peer answers (RFC 9293 §3.8.6.1); override silly windows and corks."""
     if not has_unsent(tcb) and tcb.snd_una == tcb.snd_max:
         return True
     if tcb.slot.snd_wnd != 0:

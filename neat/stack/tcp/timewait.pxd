@@ -29,3 +29,12 @@ cdef bint wait_input(Stack* stack, uint32_t index, Packet* packet, Segment* seg,
 @cython.locals(tcp="TcpPrivate*", index=uint32_t)
 cdef void wait_expire(Stack* stack) noexcept nogil
 cdef uint64_t wait_next_deadline(Stack* stack) noexcept nogil
+
+@cython.locals(tcp="TcpPrivate*", wait="TimeWait*")
+cdef void append(Stack* stack, uint32_t index) noexcept nogil
+cdef void unlink(TcpPrivate* tcp, TimeWait* wait) noexcept nogil
+@cython.locals(tcp="TcpPrivate*", wait="TimeWait*")
+cdef void remove(Stack* stack, uint32_t index, bint flow_ends) noexcept nogil
+@cython.locals(index=uint32_t, tcp="TcpPrivate*")
+cdef uint32_t take(Stack* stack) noexcept nogil
+cdef bint is_newer(TimeWait* wait, Segment* seg) noexcept nogil

@@ -19,11 +19,6 @@ def wait_create(stack):
     return 0
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(stack="Stack*", index=uint32_t, tcp="TcpPrivate*", wait="TimeWait*")
-@cython.returns(cython.void)
 def append(stack, index):
     """To the end of the list, with a whole 2 MSL before it."""
     tcp = cython.address(stack.tcp)
@@ -38,11 +33,6 @@ def append(stack, index):
     tcp.wait_last = index
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(tcp="TcpPrivate*", wait="TimeWait*")
-@cython.returns(cython.void)
 def unlink(tcp, wait):
     if wait.previous == NO_INDEX:
         tcp.wait_first = wait.next
@@ -54,11 +44,6 @@ def unlink(tcp, wait):
         tcp.waits[wait.next].previous = wait.previous
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(stack="Stack*", index=uint32_t, tcp="TcpPrivate*", wait="TimeWait*", flow_ends=cython.bint)
-@cython.returns(cython.void)
 def remove(stack, index, flow_ends):
     tcp = cython.address(stack.tcp)
     wait = cython.address(tcp.waits[index])
@@ -72,13 +57,8 @@ def remove(stack, index, flow_ends):
     count_add(stack, Counter.TCP_TIME_WAITING, -1)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(stack="Stack*", index=uint32_t, tcp="TcpPrivate*")
-@cython.returns(uint32_t)
 def take(stack):
-    """A free entry; the table's untouched part is used last, so that it costs no memory until it is needed."""
+    """A free entry. The table's untouched part comes last: it costs no memory until it is needed."""
     tcp = cython.address(stack.tcp)
     if tcp.wait_free == NO_INDEX and tcp.wait_fresh < tcp.wait_capacity:
         tcp.wait_fresh += 1
@@ -117,11 +97,6 @@ def wait_enter(stack, tcb, state, ack):
     conn_over(stack, tcb, 0, True)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.locals(wait="TimeWait*", seg="Segment*")
-@cython.returns(cython.bint)
 def is_newer(wait, seg):
     """RFC 6191 §2: may this SYN open the connection anew?"""
     if seg.has_ts and wait.timestamps and seg.tsval != wait.ts_recent:
@@ -138,7 +113,12 @@ def wait_input(stack, index, packet, seg, iss_floor):
             remove(stack, index, True)
         count(stack, Counter.TCP_RST_IN)
         return False
-    if seg.flags & TCP_SYN and not seg.flags & TCP_ACK and wait.state == TcpState.TIME_WAIT and is_newer(wait, seg):
+    if (
+        seg.flags & TCP_SYN
+        and not seg.flags & TCP_ACK
+        and wait.state == TcpState.TIME_WAIT
+        and is_newer(wait, seg)
+    ):
         count(stack, Counter.TCP_TIME_WAIT_REUSED)
         iss_floor[0] = wait.snd_nxt
         remove(stack, index, False)
@@ -163,11 +143,10 @@ def wait_input(stack, index, packet, seg, iss_floor):
         unlink(tcp, wait)
         append(stack, index)
         respond_wait_ack(stack, wait)
-    elif seg.len or seg.seq != wait.rcv_nxt:
+    elif (seg.len or seg.seq != wait.rcv_nxt) and stack.now >= wait.answer_after:
         # Not acceptable: an ACK, but never so many that two such ends feed each other.
-        if stack.now >= wait.answered_at + SECOND // 2 or wait.answered_at == 0:
-            wait.answered_at = stack.now
-            respond_wait_ack(stack, wait)
+        wait.answer_after = stack.now + SECOND // 2
+        respond_wait_ack(stack, wait)
     return False
 
 

@@ -111,7 +111,7 @@ cdef struct TimeWait:
     uint32_t ts_recent, ts_offset
     uint64_t ts_recent_at
     uint64_t deadline
-    uint64_t answered_at            # limit of ACKs
+    uint64_t answer_after           # limit of ACKs
     uint8_t timestamps
     uint8_t rcv_wscale
     uint32_t hash_next

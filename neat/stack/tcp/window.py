@@ -1,7 +1,7 @@
 """The receive window: what we promise. The right edge, rcv_adv, never moves back."""
 
 import cython
-from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import uint16_t, uint32_t
 
 
 def window_free(tcb):
@@ -19,7 +19,7 @@ def window_free(tcb):
 
 
 def window_advertise(tcb):
-    """Silly window avoidance (RFC 9293 §3.8.6.2.2): the edge moves by a segment or half the buffer, or not at all."""
+    """RFC 9293 §3.8.6.2.2: the edge moves by at least a segment or half the buffer, or not at all."""
     slot = tcb.slot
     free = window_free(tcb)
     edge = tcb.rcv_nxt + free
