@@ -20,6 +20,7 @@ class Side:
 
     to_send: bytes
     bite: int  # bytes that it takes at a time
+    lazy: float  # the chance that it does not read although it could
     sent: int = 0
     heard: bytearray = field(default_factory=bytearray)
     conn: int | None = None
@@ -68,7 +69,8 @@ class Exchange:
 
     def _side(self, sizes) -> Side:
         size = self.random.choice(sizes)
-        return Side(self.random.randbytes(size), self.random.choice((1 << 30, 1 << 30, 1000, 7777)))
+        bite = self.random.choice((1 << 30, 1 << 30, 1000, 7777))
+        return Side(self.random.randbytes(size), bite, self.random.choice((0.0, 0.0, 0.5, 0.9)))
 
     def _connect(self, client: Side) -> None:
         client.conn = self.labs[0].connect(ADDRESSES[1], PORT)
@@ -97,13 +99,20 @@ class Exchange:
     def _done(self) -> bool:
         return len(self.pairs) == len(self.clients) and all(s.closed for pair in self.pairs for s in pair)
 
-    def _tick(self, host: int) -> None:
+    def _tick(self, host: int) -> bool:
+        """Play all applications of a host; True when one left something unread."""
         lab = self.labs[host]
         for event in lab.events():
             self._event(host, event)
         for side in list(self.by_conn[host].values()):
             if side.sock is not None and not side.closed:
                 self._play(lab, side)
+        return any(
+            self._unread(lab, s) for s in self.by_conn[host].values() if s.sock is not None and not s.closed
+        )
+
+    def _unread(self, lab: Lab, side: Side) -> bool:
+        return lab.peek(side.sock, "rx_tail") != lab.peek(side.sock, "rx_head")
 
     def _event(self, host: int, event) -> None:
         lab = self.labs[host]
@@ -137,12 +146,11 @@ class Exchange:
         if side.sent == len(side.to_send) and not side.shut:
             side.shut = True
             lab.request(side.sock, REQ_SHUT_WR)
-        while data := lab.recv(side.sock, side.bite):
+        while self.random.random() >= side.lazy and (data := lab.recv(side.sock, side.bite)):
             side.heard += data
         ended = lab.peek(side.sock, "status") & 2  # NEAT_ST_RDHUP
-        read = lab.peek(side.sock, "rx_tail") == lab.peek(side.sock, "rx_head")
         # Who closes with text under way lets go of it after fewer retries than who waits.
         arrived = lab.peek(side.sock, "tx_tail") == lab.peek(side.sock, "tx_head")
-        if ended and side.shut and read and arrived:
+        if ended and side.shut and arrived and not self._unread(lab, side):
             side.closed = True
             lab.close(side.conn)

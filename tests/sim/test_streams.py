@@ -17,6 +17,7 @@ WEATHERS = {
     "repeating": Weather(duplicate=0.3, reorder=0.1),
     "damaging": Weather(corrupt=0.1),
     "storm": Weather(loss=0.1, duplicate=0.1, reorder=0.2, corrupt=0.05, jitter=30 * MILLISECOND),
+    "plain": Weather(plain=True, loss=0.03),
     "narrow": Weather(queue=4, delay=20 * MILLISECOND),
 }
 

@@ -2,14 +2,16 @@
 
 import heapq
 import random
+import struct
 from dataclasses import dataclass
 
 from neat.stack.lab import Lab
-from tests.stack.harness.frames import NEEDS_CSUM, VNET, wire_frames
+from tests.stack.harness.frames import NEEDS_CSUM, SYN, TCP, VNET, checksum, wire_frames
 from tests.stack.harness.host import RECORD_FRAME
 
 MILLISECOND = 1_000_000
 SECOND = 1_000 * MILLISECOND
+NAP = 50 * MILLISECOND  # of an application that could read but does not feel like it
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,12 @@ class Weather:
     delay: int = 5 * MILLISECOND
     jitter: int = 0
     hold: int = 20 * MILLISECOND
+    plain: bool = False  # a middlebox takes all options but MSS out of SYNs
     queue: int = 1 << 30  # frames under way in each direction; more are lost, as in a router
 
 
 class Simulation:
-    """Engines on one wire. Each `tick(host)` plays a host's application after anything happened to it."""
+    """Engines on one wire. `tick(host)` plays a host's applications; True: they want a turn after a nap."""
 
     def __init__(self, seed: int, weather: Weather, labs: list[Lab], offload_wire: bool):
         self.random = random.Random(seed)
@@ -37,6 +40,7 @@ class Simulation:
         self.now = labs[0].now
         self.flying: list[tuple[int, int, int, bytes]] = []  # arrival, order, receiver, record
         self.under_way = [0] * len(labs)
+        self.wakes: list[int | None] = [None] * len(labs)
         self.order = 0
         self.frames = 0
 
@@ -46,25 +50,24 @@ class Simulation:
         for host in range(len(self.labs)):
             self._serve(host, tick)
         while not done():
-            times = [lab.deadline for lab in self.labs if lab.deadline is not None]
+            times = [time for host in range(len(self.labs)) if (time := self._due(host)) is not None]
             if self.flying:
                 times.append(self.flying[0][0])
             if not times:
-                raise AssertionError(
-                    "nothing is under way and no timer runs, but the streams are not complete"
-                )
+                raise AssertionError("nothing is under way and no timer runs, but there is more to come")
             self.now = max(self.now, min(times))
             if self.now > end:
                 raise AssertionError(f"not done after {limit / SECOND:.0f} s of virtual time")
             self._instant(tick)
 
+    def _due(self, host: int) -> int | None:
+        """When the host has something to do by itself."""
+        times = [time for time in (self.labs[host].deadline, self.wakes[host]) if time is not None]
+        return min(times, default=None)
+
     def _instant(self, tick) -> None:
         """All that happens now: arrivals and timers; each host that something happened to has its turn."""
-        touched = {
-            host
-            for host, lab in enumerate(self.labs)
-            if lab.deadline is not None and lab.deadline <= self.now
-        }
+        touched = {host for host in range(len(self.labs)) if (self._due(host) or self.now + 1) <= self.now}
         while self.flying and self.flying[0][0] <= self.now:
             _, _, host, record = heapq.heappop(self.flying)
             self.under_way[host] -= 1
@@ -78,7 +81,7 @@ class Simulation:
         lab = self.labs[host]
         lab.now = self.now
         lab.advance(0)
-        tick(host)
+        self.wakes[host] = self.now + NAP if tick(host) else None
         lab.scan()
         for kind, record in lab.transmit():
             if kind == RECORD_FRAME:
@@ -94,6 +97,8 @@ class Simulation:
     def _fly(self, host: int, record: bytes) -> None:
         w, chance = self.weather, self.random.random
         self.frames += 1
+        if w.plain:
+            record = without_options(record)
         if chance() < w.loss or self.under_way[host] >= w.queue:
             return
         copies = 2 if chance() < w.duplicate else 1
@@ -114,3 +119,20 @@ class Simulation:
         damaged = bytearray(record)
         damaged[at] ^= 1 << self.random.randrange(8)
         return bytes(damaged)
+
+
+def without_options(record: bytes) -> bytes:
+    """A SYN's options but the MSS, which comes first, become NOPs."""
+    at = VNET.size + 34
+    if record[VNET.size + 12 : VNET.size + 14] != b"\x08\x00" or record[VNET.size + 23] != TCP:
+        return record
+    size = (record[at + 12] >> 4) * 4
+    if not record[at + 13] & SYN or size <= 24:
+        return record
+    body = bytearray(record[at:])
+    body[24:size] = b"\1" * (size - 24)
+    if not record[0] & NEEDS_CSUM:
+        body[16:18] = b"\0\0"
+        start = record[at - 8 : at] + struct.pack("!BBH", 0, TCP, len(body))
+        body[16:18] = struct.pack("!H", checksum(start + body))
+    return record[:at] + bytes(body)
