@@ -126,8 +126,8 @@ def open_log(path: Path) -> int:
 
 
 def make_leash(detach: bool, owner: int | None) -> tuple[int, int]:
-    """What becomes readable when the stack's owner is gone (-1: it has none), and the other end of that, if it
-    is a pipe, which we hold (-1)."""
+    """What becomes readable when the stack's owner is gone (-1: it has none), and the other end of that, if
+    it is a pipe, which we hold (-1)."""
     if not detach:
         return os.pipe()
     if owner is None:

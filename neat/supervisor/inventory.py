@@ -85,7 +85,7 @@ class Inventory:
         if kind == "driver":
             names = ["board", "tap", "steering", "bell.driver", *bells, *(f"link{k}" for k in slots)]
         elif kind == "syscall":
-            names = ["board", "listen", *bells, *(f"sys{k}" for k in slots)]
+            names = ["board", "listen", *(f"sys{k}" for k in slots)]
         else:
             renamed = {
                 "link": f"link{slot}",
