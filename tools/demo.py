@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from neat.supervisor.events import describe
 from neat.tools import site as sample
 from neat.tools import tour
 from neat.tools.bench.sides import SideError
-from neat.tools.stack import Stack, StackError
+from neat.tools.stack import Stack, StackError, end_tidily
 
 BIG_MEGABYTES = 100
 REFRESH_S = 0.5
@@ -35,8 +34,7 @@ def main() -> int:
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--name", default="default", help="of the stack")
     args = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+    end_tidily()
     if args.check:
         return tour.main()
     console = Console(highlight=False)
@@ -45,11 +43,6 @@ def main() -> int:
     except (StackError, SideError, OSError) as error:
         console.print(f"[red]{error}[/red]", markup=True)
         return 1
-
-
-def stop(number: int, _frame: object) -> None:
-    """Leave as by an exception, so that everything is taken down."""
-    raise SystemExit(128 + number)
 
 
 def show(console: Console, name: str, replicas: int) -> int:

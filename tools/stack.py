@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,8 +86,8 @@ class Stack:
             raise StackError(f"no answer to ss from {', '.join(reply['missing'])}")
         return reply["rows"]
 
-    def kill(self, component: str, signal: str = "SIGKILL") -> None:
-        self.ask("kill", component=component, signal=signal)
+    def kill(self, component: str, signal_name: str = "SIGKILL") -> None:
+        self.ask("kill", component=component, signal=signal_name)
 
     def wait(self, condition: Callable[["Stack"], Any], seconds: float, what: str) -> Any:
         """Poll until `condition` is true, with patience while the supervisor is being replaced; its value."""
@@ -127,6 +128,16 @@ def environment() -> dict[str, str]:
     """This process's environment, with the package on the path wherever it is started from."""
     path = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
     return os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys([str(ROOT), *path]))}
+
+
+def end_tidily() -> None:
+    """Let SIGTERM and SIGHUP end this program as an exception does, so that what it has up is taken down."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,16 @@
-"""The tour and the benchmarks, short: that they run, and that their results have the names that are promised."""
+"""The tour and the benchmarks, short: that they run, and that their results have the promised names."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
+from neat import rundir
 from neat.tools import tour
+from tests.support import wait_for
 
 pytestmark = pytest.mark.netns
 
@@ -48,3 +52,15 @@ def test_the_tour(monkeypatch, capsys):
     for name in ("FOUND_MS", "REPLACED_MS", "GAP_MS"):
         monkeypatch.setattr(tour, name, 10_000.0)
     assert tour.main() == 0, capsys.readouterr().out
+
+
+def test_a_terminated_bench_leaves_nothing(tmp_path):
+    """SIGTERM in the middle: the stack that it had up goes with it."""
+    command = [sys.executable, "-m", "neat", "bench", "http", "--rounds=9", "--seconds=60"]
+    process = subprocess.Popen(command, env=os.environ | {"TMPDIR": str(tmp_path)}, stderr=subprocess.DEVNULL)
+    found = wait_for(lambda: list(tmp_path.glob("neat-*/run/guardian.pid")), 30, "a stack")
+    guardian = wait_for(lambda: rundir.guardian(found[0].parent), 10, "its guardian")
+    process.terminate()
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert rundir.start_ticks(guardian) == 0
+    assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ from rich.console import Console
 from neat.tools.bench import tables
 from neat.tools.bench.load import LoadError
 from neat.tools.bench.sides import SideError
-from neat.tools.stack import StackError
+from neat.tools.stack import StackError, end_tidily
 
 json_option = click.option("-j", "--json", "as_json", is_flag=True, help="JSON with stable names.")
 replicas_option = click.option("--replicas", type=click.IntRange(1, 16), default=1, show_default=True)
@@ -31,6 +31,7 @@ def finish(
     ok: Callable[[dict[str, Any]], bool],
 ) -> None:
     """Run a benchmark with progress on standard error, print it, and fail when its result is not good."""
+    end_tidily()
     progress = Console(stderr=True, highlight=False)
     try:
         with progress.status("starting") as status:
