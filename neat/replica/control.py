@@ -47,6 +47,11 @@ class Control:
     def stop(self, *_signal: object) -> None:
         self.stopping = True
 
+    @property
+    def busy(self) -> bool:
+        """Whether `tick` has something to do soon."""
+        return self.rows is not None
+
     def tick(self) -> None:
         """Whatever is due: the hello again, the rest of a long answer."""
         if not self.ready and time.monotonic() >= self.hello_at + HELLO_AGAIN_S:
@@ -55,8 +60,7 @@ class Control:
             self._send(
                 Message(Op.REPLICA_HELLO, seq=self.seq, replica=self.replica, incarnation=self.incarnation)
             )
-        if self.rows is not None:
-            self._send_rows()
+        self._send_rows()
 
     def _send(self, message: Message) -> None:
         try:
@@ -147,7 +151,7 @@ class Control:
                 return
             try:
                 message = json.loads(data)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if not isinstance(message, dict):
                 continue
@@ -155,12 +159,12 @@ class Control:
                 self.stop()
             elif message.get("op") == "ss":
                 self.rows = ss.Listing(self.core, self.pids, message.get("seq", 0))
-                self._send_rows()
 
     def _send_rows(self) -> None:
-        """As much of the answer as the socket takes; the rest at the next tick."""
-        while self.rows is not None:
-            if not self._tell(self.rows.datagram(ROWS_A_DATAGRAM)):
-                return
-            if not self.rows.advance():
-                self.rows = None
+        """One datagram of the answer, if the socket takes it: packets do not wait for a long list."""
+        if (
+            self.rows is not None
+            and self._tell(self.rows.datagram(ROWS_A_DATAGRAM))
+            and not self.rows.advance()
+        ):
+            self.rows = None

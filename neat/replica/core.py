@@ -72,7 +72,6 @@ class Core:
         p.bell = fds["bell"]
         p.driver_bell = fds["bell.driver"]
         p.spin_ns = spin_us * 1000
-        p.heartbeat_ns = config.heartbeat_ms * 800_000  # leaves room for a late wake-up
         self.held = (state, link, board)
         self._watch({"bell": WATCH_BELL, "sys": WATCH_SYS, "ctl": WATCH_CTL, "lifeline": WATCH_LIFELINE}, fds)
         # The driver may have been told to sleep by a predecessor that did not ring.
@@ -97,9 +96,11 @@ class Core:
             free(self.p.endpoints)
             free(self.p)
 
-    def run(self):
-        """Turn until Python is wanted: a bitmap of REASONS, at least every half heartbeat."""
+    @cython.locals(tick_ns=uint64_t)
+    def run(self, tick_ns):
+        """Turn until Python is wanted, at the latest after tick_ns. A bitmap of REASONS."""
         p = self.p
+        p.tick_ns = tick_ns
         with cython.nogil:
             reasons: uint32_t = turns(p)
         return reasons

@@ -17,7 +17,7 @@ from neat.replica.channels cimport channel_find
 from neat.shim.channel cimport (
     NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_MSG_MAGIC, neat_addr, neat_msg, neat_rx_offset, neat_sock, neat_tx_offset,
 )
-from neat.shm.atomic cimport exchange32, load32, load64
+from neat.shm.atomic cimport exchange32, load32
 from neat.stack.engine cimport (
     EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_WRITABLE, Event, stack_close, stack_sock,
 )
@@ -54,5 +54,6 @@ cdef void hang_up(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil
 @cython.locals(ends="int[2]")
 cdef void reset(Process* p, int32_t conn, Endpoint* end, neat_sock* sock, int error) noexcept nogil
 cdef void application_gone(Process* p, int32_t conn, Endpoint* end) noexcept nogil
-cdef void give_back(Process* p, uint32_t app, uint32_t sock) noexcept nogil
-cdef void punch_ring(Process* p, uint8_t* ring, uint64_t size, uint64_t touched) noexcept nogil
+@cython.locals(nsock=uint32_t, rx=uint32_t, tx=uint32_t)
+cdef void give_back(Process* p, uint32_t app, uint32_t sock, uint32_t touched) noexcept nogil
+cdef void punch_ring(uint8_t* ring, uint64_t touched) noexcept nogil

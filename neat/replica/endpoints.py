@@ -14,6 +14,7 @@ import cython
 from cython.cimports.libc.string import memset
 
 GONE = cython.declare(cython.uint, EPOLLHUP | EPOLLERR)
+PAGE_MASK = cython.declare(uint64_t, 4095)
 
 
 def endpoint_of(p, conn):
@@ -93,7 +94,7 @@ def endpoint_event(p, event):
         if end.state != END_FREE:
             endpoint_drop(p, end)
             end.state = END_FREE
-        give_back(p, event.app, event.sock)
+        give_back(p, event.app, event.sock, event.touched)
 
 
 def peer_closed(p, end, sock):
@@ -131,7 +132,11 @@ def reset(p, conn, end, sock, error):
         tell_failed(p, end.fd, error)
         application_gone(p, conn, end)
         return
-    if end.state != END_OPEN or pipe2(ends, O_CLOEXEC) < 0:
+    if end.state == END_HALF:
+        # Nothing can be sent to it any more. It has its end of file; the socket object says ECONNRESET.
+        hang_up(p, end, sock)
+        return
+    if pipe2(ends, O_CLOEXEC) < 0:
         application_gone(p, conn, end)
         return
     send_token(p, sock, end.fd)
@@ -203,25 +208,17 @@ def tell_failed(p, fd, error):
     send_with(fd, cython.address(message), cython.sizeof(neat_msg), -1)
 
 
-def give_back(p, app, sock):
+def give_back(p, app, sock, touched):
     """Memory of a freed socket's rings, beyond what the next one will surely use."""
     channel = channel_find(p, app)
-    if channel == cython.NULL or sock >= channel.nsock:
+    if channel == cython.NULL or sock >= channel.nsock or touched <= KEEP_RING_BYTES:
         return
-    lines = stack_sock(p.stack, app, sock)
-    if lines == cython.NULL:
-        return
-    rx = channel.memory + neat_rx_offset(channel.nsock, channel.rx_size, channel.tx_size, sock)
-    tx = channel.memory + neat_tx_offset(channel.nsock, channel.rx_size, channel.tx_size, sock)
-    punch_ring(p, rx, channel.rx_size, load64(cython.address(lines.rx_tail)))
-    punch_ring(p, tx, channel.tx_size, load64(cython.address(lines.tx_tail)))
+    nsock, rx, tx = channel.nsock, channel.rx_size, channel.tx_size
+    punch_ring(channel.memory + neat_rx_offset(nsock, rx, tx, sock), min(touched, rx))
+    punch_ring(channel.memory + neat_tx_offset(nsock, rx, tx, sock), min(touched, tx))
+    tally(p, COUNT_RINGS_PUNCHED)
 
 
-def punch_ring(p, ring, size, touched):
-    """`touched` is the application's word: it can only decide how much of its own ring is given back."""
-    if touched > size:
-        touched = size
-    touched = (touched + 4095) & ~cython.cast(uint64_t, 4095)
-    if touched > KEEP_RING_BYTES and touched <= size:
-        punch(ring + KEEP_RING_BYTES, touched - KEEP_RING_BYTES)
-        tally(p, COUNT_RINGS_PUNCHED)
+def punch_ring(ring, touched):
+    if touched > KEEP_RING_BYTES:
+        punch(ring + KEEP_RING_BYTES, (touched - KEEP_RING_BYTES + PAGE_MASK) & ~PAGE_MASK)

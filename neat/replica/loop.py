@@ -25,7 +25,7 @@ def run(p):
             rest(p)
         if p.now - p.polled_at >= DESCRIPTOR_NS:
             descriptors(p, 0)
-        if p.now - p.returned_at >= p.heartbeat_ns:
+        if p.now - p.returned_at >= p.tick_ns:
             p.reasons |= REASON_TICK
     board_busy(p.board, monotonic_ns() - p.woke_at)
     return p.reasons
@@ -148,7 +148,7 @@ def rest(p):
     fence()
     if not channels_pending(p):
         deadline = stack_next_deadline(p.stack)
-        until = p.returned_at + p.heartbeat_ns
+        until = p.returned_at + p.tick_ns
         if deadline < until:
             until = deadline
         if p.tx_blocked and p.now + FULL_RING_NS < until:

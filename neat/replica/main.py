@@ -18,6 +18,7 @@ from neat.shm.segment import Segment, SegmentError
 log = logging.getLogger("replica")
 FEW_CORES = 4
 SPIN_US = 20
+BUSY_TICK_NS = 1_000_000
 
 
 def spin_us(configured: int) -> int:
@@ -43,8 +44,9 @@ def run(boot: Boot) -> None:
     control = Control(boot, core, board)
     signal.signal(signal.SIGTERM, control.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tick_ns = boot.config.heartbeat_ms * 800_000  # leaves room for a late wake-up
     while not control.stopping:
-        reasons = core.run()
+        reasons = core.run(BUSY_TICK_NS if control.busy else tick_ns)
         if reasons & REASONS["lifeline"]:
             return
         if reasons & REASONS["sys"]:

@@ -77,7 +77,8 @@ cdef struct Process:
     uint32_t replica
     uint64_t incarnation
     uint64_t now                    # of this turn
-    uint64_t spin_ns, heartbeat_ns
+    uint64_t spin_ns
+    uint64_t tick_ns                # Python has its turn at least so often
     uint64_t polled_at              # when epoll was asked last
     uint64_t woke_at
     uint64_t returned_at            # when Python had its turn last

@@ -5,6 +5,7 @@ supervisor. The stack's
 end of every bound socket is watched for the moment when the application has closed its last copy.
 """
 
+import collections
 import contextlib
 import json
 import os
@@ -26,6 +27,7 @@ from neat.syscalls.registry import Registry
 from neat.syscalls.replicas import Replica, Rounds
 
 MAX_SESSIONS = 4096
+MAX_SESSIONS_PER_PID = 32
 BATCH = 32  # messages of one peer in one go
 GRACE_S = 2.0  # between an application's last sign of life and its end: it may be in the middle of exec
 ACCEPT_AGAIN_S = 0.2
@@ -43,6 +45,7 @@ class Server(Hooks):
         self.poll = select.epoll()
         self.ready: dict[int, Callable[[int], None]] = {}  # by descriptor
         self.sessions: set[Session] = set()
+        self.by_pid: collections.Counter[int] = collections.Counter()
         self.accept_at: float | None = None  # when to accept again, after running out of descriptors
         self.ctl = self._adopt(boot.fds["ctl"])
         self.listener = self._adopt(boot.fds["listen"])
@@ -158,11 +161,12 @@ class Server(Hooks):
                 self.forget(self.listener.fileno())
                 self.accept_at = time.monotonic() + ACCEPT_AGAIN_S
                 return
-            if len(self.sessions) >= MAX_SESSIONS:
+            pid, uid, _gid = PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+            if len(self.sessions) >= MAX_SESSIONS or self.by_pid[pid] >= MAX_SESSIONS_PER_PID:
                 sock.close()
                 continue
             sock.setblocking(False)
-            pid, uid, _gid = PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+            self.by_pid[pid] += 1
             session = Session(sock, pid, uid)
             self.sessions.add(session)
             self.watch(sock.fileno(), select.EPOLLIN, lambda _events, s=session: self.on_session(s))
@@ -189,6 +193,8 @@ class Server(Hooks):
         self.forget(session.sock.fileno())
         session.sock.close()
         self.sessions.discard(session)
+        self.by_pid.subtract((session.pid,))
+        self.by_pid += collections.Counter()  # forget those that have none
         if session.app is not None:
             session.app.sessions.discard(session)
             self.registry.save()

@@ -4,6 +4,7 @@ happens."""
 import errno
 import os
 import random
+import resource
 import select
 import signal
 import socket
@@ -224,6 +225,40 @@ def test_connections_reset_while_they_wait_leave_the_queue(world):
         wanted.discard(message.remote.port)
     listener.close()
     await_true(lambda: world.counters()["listeners"] == 0, "the listener is closed")
+
+
+def test_connections_beyond_the_descriptors_are_reset(world):
+    world.attach()
+    listener = world.listen(backlog=200)
+    soft = len(os.listdir(f"/proc/{world.process.pid}/fd")) + 12
+    resource.prlimit(world.process.pid, resource.RLIMIT_NOFILE, (soft, soft))
+    peers = [Peer(world, 44000 + i) for i in range(30)]
+    for peer in peers:
+        peer.connect()
+    world.await_counter("accept_no_fd", 1)
+    peers[-1].expect("RST", lambda tcp: "R" in tcp.flags)
+    refused = world.counters()["accept_no_fd"]
+    ends = [accept(listener)[1] for _ in range(len(peers) - refused)]
+    for end in ends:
+        end.close()
+    await_true(lambda: world.counters()["descriptors"] == 0, "all are closed")
+    late = Peer(world, 45000)
+    late.connect()
+    accept(listener)
+
+
+def test_reset_after_the_peers_fin_leaves_what_came_before(world):
+    channel, _listener, message, end, peer = established(world)
+    peer.send("PA", b"last words")
+    peer.send("FA")
+    await_poll(end, select.POLLRDHUP)
+    peer.expect("ACK", lambda tcp: tcp.flags == "A")
+    peer.send("R")
+    assert await_poll(end, select.POLLHUP) & select.POLLHUP
+    assert channel.get(message.sock, "error") == errno.ECONNRESET
+    assert channel.read(message.sock) == b"last words"
+    end.close()
+    await_true(lambda: world.counters()["descriptors"] == 0, "its descriptor is closed")
 
 
 def test_active_open(world):

@@ -292,6 +292,28 @@ def test_client_that_does_not_read_is_given_up(world):
     other.hello()
 
 
+def test_one_process_cannot_take_all_registrations(world):
+    clients = [world.client() for _ in range(40)]
+    refused = 0
+    for client in clients:
+        try:
+            client.hello()
+        except (ConnectionError, AssertionError):
+            refused += 1
+    assert refused == 8
+    for client in clients:
+        client.close()
+    # Once they are closed, their room is free again.
+    for _ in range(50):
+        again = world.client()
+        try:
+            again.hello()
+            break
+        except (ConnectionError, AssertionError):
+            again.close()
+    assert again.token
+
+
 def test_replicas_learn_that_an_application_is_gone(world):
     world.bring_up(0)
     client = world.client()
