@@ -129,7 +129,8 @@ class Message:
         magic, *head = _LAYOUT.unpack(data)
         if magic != MAGIC:
             raise BadMessage(f"magic {magic:#x}")
-        return cls(*head[:14], Address(*head[14:19]), Address(*head[19:24]), tuple(head[24:]))
+        fields = (*head[:14], Address(*head[14:19]), Address(*head[19:24]), tuple(head[24:]))
+        return cls(*fields)
 
     def reply(self, error: int = 0, **fields) -> "Message":
         """The answer to this request: same op and seq."""

@@ -180,14 +180,14 @@ class Registry:
         """Take over what the predecessor left. What has lost its descriptor is forgotten."""
         left = records.load(self.store)
         self.next_app, self.next_bind = left.next_app, left.next_bind
-        for entry in left.replicas:
-            if entry.slot in self.replicas:
-                replica = self.replicas[entry.slot]
-                replica.incarnation, replica.active = entry.incarnation, entry.active
-        for entry in left.apps:
-            self._load_app(entry)
-        for entry in left.binds:
-            self._load_bind(entry)
+        for known in left.replicas:
+            if known.slot in self.replicas:
+                replica = self.replicas[known.slot]
+                replica.incarnation, replica.active = known.incarnation, known.active
+        for app_entry in left.apps:
+            self._load_app(app_entry)
+        for bind_entry in left.binds:
+            self._load_bind(bind_entry)
         wanted = {records.bind_name(number) for number in self.binds}
         for app in self.apps.values():
             wanted |= {records.channel_name(app.number, k) for k in app.channels}

@@ -14,6 +14,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from functools import partial
 
 from neat.boot import Boot
 from neat.shim.messages import REPLY, BadMessage, Message, Op
@@ -70,12 +71,12 @@ class Server(Hooks):
         self.watch(self.listener.fileno(), select.EPOLLIN, self.on_listener)
         self.watch(lifeline, select.EPOLLIN, self.stop)
         for replica in self.registry.replicas.values():
-            self.watch(replica.sock.fileno(), select.EPOLLIN, lambda _events, r=replica: self.on_replica(r))
+            self.watch(replica.sock.fileno(), select.EPOLLIN, partial(self.on_replica, replica))
         for bind in list(self.registry.binds.values()):
             self.watch_bind(bind)
         for app in self.registry.apps.values():
             for pid in list(app.watched):
-                self.watch(app.watched[pid], select.EPOLLIN, lambda _e, a=app, p=pid: self.forget_pid(a, p))
+                self.watch(app.watched[pid], select.EPOLLIN, partial(self.on_exit, app, pid))
         # Tell those that run on what the predecessor may have left half told.
         for replica in self.registry.known():
             self.registry.brief(replica)
@@ -131,7 +132,7 @@ class Server(Hooks):
 
     def watch_bind(self, bind: Bind) -> None:
         # No event but a hang-up is asked for: what is in the queue is not ours.
-        self.watch(bind.fd, 0, lambda events: self.on_bind(bind, events))
+        self.watch(bind.fd, 0, partial(self.on_bind, bind))
 
     def drop_bind(self, bind: Bind) -> None:
         self.forget(bind.fd)
@@ -145,6 +146,9 @@ class Server(Hooks):
             self.registry.save()
 
     # --- what comes in
+
+    def on_exit(self, app: App, pid: int, _events: int) -> None:
+        self.forget_pid(app, pid)
 
     def on_bind(self, bind: Bind, events: int) -> None:
         if events & HUNG_UP:
@@ -169,9 +173,9 @@ class Server(Hooks):
             self.by_pid[pid] += 1
             session = Session(sock, pid, uid)
             self.sessions.add(session)
-            self.watch(sock.fileno(), select.EPOLLIN, lambda _events, s=session: self.on_session(s))
+            self.watch(sock.fileno(), select.EPOLLIN, partial(self.on_session, session))
 
-    def on_session(self, session: Session) -> None:
+    def on_session(self, session: Session, _events: int) -> None:
         try:
             for _ in range(BATCH):
                 try:
@@ -199,7 +203,7 @@ class Server(Hooks):
             session.app.sessions.discard(session)
             self.registry.save()
 
-    def on_replica(self, replica: Replica) -> None:
+    def on_replica(self, replica: Replica, _events: int) -> None:
         for _ in range(BATCH):
             try:
                 received = wire.receive(replica.sock)
