@@ -12,6 +12,7 @@ import errno
 import fcntl
 import mmap
 import os
+import random
 import select
 import signal
 import socket
@@ -21,7 +22,6 @@ import tempfile
 import termios
 import traceback
 from collections.abc import Iterator
-from enum import IntEnum
 from pathlib import Path
 
 from neat.shim.messages import (
@@ -56,13 +56,14 @@ _exchange_4.restype, _exchange_8.restype = ctypes.c_uint32, ctypes.c_uint64
 _SEQ_CST = 5
 
 
-class Behaviour(IntEnum):
+class Behaviour:
     """What a port of the other end does with a connection to it."""
 
     REFUSE = 1001
     SILENT = 1002  # the handshake is never over
     SLOW = 1003  # answers when the next connection is asked for
     RESET = 1004  # established, then reset at once
+    NOISE = 1005  # established, then random messages on its descriptor
 
 
 class Segment:
@@ -258,6 +259,10 @@ class Replica:
         elif port == Behaviour.RESET:
             self.establish(message, sock, None, local)
             self.reset(sock, errno.ECONNRESET)
+        elif port == Behaviour.NOISE:
+            self.establish(message, sock, None, local)
+            for _ in range(20):
+                sock.say(random.randbytes(random.choice([1, 1, 7, 159, 160, 161, 400])), self.bell)
         elif listener is not None:
             self.establish(message, sock, listener, local)
         elif port != Behaviour.SILENT:
@@ -442,7 +447,7 @@ class Server:
         self.listen.bind(f"{run_dir}/syscall.sock")
         self.listen.listen(16)
         self.clients: dict[int, socket.socket] = {}
-        self.apps = 0
+        self.tokens: dict[int, int] = {}
         self.binds: dict[int, tuple[Message, int]] = {}
         self.children, child = socket.socketpair()
         child.setblocking(False)
@@ -507,12 +512,13 @@ class Server:
         host = "0.0.0.0" if message.local.wildcard else ADDRESS
         local = Address.ipv4(host, message.local.port, message.local.protocol)
         if message.op in (Op.HELLO, Op.JOIN):
+            app, token = message.app, message.token
             if message.op == Op.HELLO:
-                self.apps += 1
-            app = message.app if message.op == Op.JOIN else self.apps
-            return message.reply(
-                app=app, token=app, replica=bitmap, local=Address.ipv4(ADDRESS, 0), u=(NSOCK, RX, TX)
-            ), ()
+                app, token = len(self.tokens) + 1, random.getrandbits(64)
+                self.tokens[app] = token
+            elif self.tokens.get(app) != token:
+                raise OSError(errno.ESRCH, "")
+            return message.reply(app=app, token=token, replica=bitmap, local=local, u=(NSOCK, RX, TX)), ()
         if message.op == Op.PREFER:
             return message.reply(replica=bitmap), ()
         if message.op == Op.SEGMENT:

@@ -1,0 +1,31 @@
+"""The client core under AddressSanitizer and UndefinedBehaviorSanitizer: honest, hostile and noisy stacks."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SHIM = Path(__file__).parents[2] / "neat" / "shim"
+FLAGS = ["-g", "-O1", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-fno-omit-frame-pointer"]
+SANITIZERS = "-fsanitize=address,undefined"
+
+
+@pytest.fixture(scope="module")
+def exercise(tmp_path_factory):
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    program = tmp_path_factory.mktemp("sanitized") / "exercise"
+    sources = [Path(__file__).with_name("exercise.c"), *sorted(SHIM.glob("*.c"))]
+    build = [compiler, *FLAGS, SANITIZERS, "-fno-sanitize-recover=all", "-o", program, *sources, "-lpthread"]
+    subprocess.run(build, check=True, timeout=100)
+    return program
+
+
+@pytest.mark.parametrize(
+    "mode", [["echo"], *(["hostile", str(n)] for n in range(4)), ["noise", "1"]], ids=" ".join
+)
+def test_nothing_is_found(stack, exercise, mode):
+    done = subprocess.run([exercise, *mode], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
