@@ -12,6 +12,8 @@ import secrets
 import socket
 from typing import Any
 
+# The guardian answers at once, but for its first seconds, when it makes the device.
+TIMEOUT_S = 15.0
 MAX_NAMES = 65_536
 MAX_REQUEST = 4096
 # A listing is cut into datagrams of this many names; `more` says that another request (after = last
@@ -54,7 +56,7 @@ class Store:
 
     def __init__(self, fd: int) -> None:
         self.sock = socket.socket(fileno=fd)
-        self.sock.settimeout(5)
+        self.sock.settimeout(TIMEOUT_S)
         self.seq = secrets.randbits(48)
 
     def _ask(self, request: dict[str, Any], fd: int = -1) -> tuple[dict[str, Any], list[int]]:
