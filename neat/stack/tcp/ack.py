@@ -105,6 +105,9 @@ def update_window(stack, tcb, seg):
         timer_clear(tcb, TIMER_PERSIST)
         tcb.flags &= ~TF_PROBE
         rto_restore(stack, tcb)
+        if tcb.flags & TF_BACKED_OFF:
+            # Text that was under way when it closed was dropped since: no need to wait for the timer.
+            tcb.snd_nxt = tcb.snd_una
     slot.snd_wnd = wnd
     if wnd > tcb.max_window:
         tcb.max_window = wnd

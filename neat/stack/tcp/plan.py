@@ -15,8 +15,8 @@ def plan_head(tcb, plan, most):
 
 def may_send_small(tcb):
     """Nagle (RFC 9293 §3.7.4) in Minshall's form: it waits only while another small segment is under way."""
-    if tcb.flags & TF_FORCE or fin_waits(tcb):
-        return True
+    if tcb.flags & TF_FORCE or fin_waits(tcb) or seq_lt(tcb.snd_nxt, tcb.snd_max):
+        return True  # what was sent before need not wait to be sent again
     options = peek32(cython.address(tcb.sock.options))
     if options & NEAT_OPT_CORK:
         return False
