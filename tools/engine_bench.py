@@ -1,6 +1,6 @@
 """What a request and its response cost in the protocol engine: `python -m neat.tools.engine_bench [-j]`.
 
-No I/O, no application, no other process: frames made beforehand go in, frames come out. The engine's own time only.
+No I/O, no application, no other process: frames made beforehand go in, frames come out.
 """
 
 import json

@@ -14,7 +14,7 @@ from neat.stack.config cimport (        # laid out there
     EventKind, EV_ACCEPT, EV_CONNECTED, EV_READABLE, EV_WRITABLE, EV_RDHUP, EV_CLOSED, EV_RESET, EV_FREED,
 )
 from neat.stack.state cimport Suspect
-from neat.stack.types cimport CHANNELS, Stack     # its fields are the engine's own business
+from neat.stack.types cimport CHANNELS, FlowQueue, FlowRecord, Stack     # its fields are the engine's own business
 from neat.wire.flow cimport FlowKey
 
 # state: memory of the state segment (zeroed at birth), at least stack_state_bytes(config). NULL: no memory or bad config.
@@ -77,3 +77,5 @@ cdef void stack_use_counters(Stack* stack, uint64_t* counters) noexcept nogil
 @cython.locals(suspect="Suspect*")
 cdef void suspect_is(Stack* stack, uint32_t kind, uint64_t position, uint32_t length) noexcept nogil
 cdef void put_address(neat_addr* addr, const FlowKey* key, const uint8_t* address, uint16_t port) noexcept nogil
+@cython.locals(flows="FlowQueue*", record="FlowRecord*", length=uint32_t)
+cdef uint32_t poll_control(Stack* stack, uint8_t* buffer, uint16_t* record_type) noexcept nogil

@@ -134,32 +134,30 @@ def stack_frame_arrives(stack, record, length, now):
     stack.state.suspect.kind = SUSPECT_NONE
 
 
-def stack_poll_transmit(stack, buffer, record_type, now):
-    """Control records, replies, requests for neighbours, then TCP in turns, then UDP."""
-    stack.now = now
+def poll_control(stack, buffer, record_type):
+    """What goes before all text: control records, replies, requests for neighbours."""
     flows = cython.address(stack.flows)
     if flows.head != flows.tail:
         record = cython.address(flows.records[flows.head & (flows.capacity - 1)])
         flows.head += 1
         memcpy(buffer, cython.address(record.key), cython.sizeof(FlowKey))
-        record_type[0] = record.type
+        record_type[0] = cython.cast(uint16_t, record.type)
         return cython.sizeof(FlowKey)
     record_type[0] = RECORD_FRAME
     length = reply_poll(stack, buffer)
-    if length == 0:
-        length = neighbour_poll(stack, buffer)
+    return length if length else neighbour_poll(stack, buffer)
+
+
+def stack_poll_transmit(stack, buffer, record_type, now):
+    """Control, then TCP in turns, then UDP; and control again, for which these may have found a reason."""
+    stack.now = now
+    length = poll_control(stack, buffer, record_type)
     if length == 0:
         length = tcp_poll(stack, buffer)
-        if length == 0 and flows.head != flows.tail:
-            return stack_poll_transmit(stack, buffer, record_type, now)
-    if length == 0:
-        length = reply_poll(stack, buffer)
-    if length == 0:
-        length = neighbour_poll(stack, buffer)
     if length == 0:
         length = udp_poll(stack, buffer)
     if length == 0:
-        length = neighbour_poll(stack, buffer)
+        length = poll_control(stack, buffer, record_type)
     return length
 
 
