@@ -1,9 +1,9 @@
 """Build the Cython modules and the C library.
 
 A module is compiled when it has a sibling ``.pxd`` (or is a ``.pyx``); each becomes one extension of its own.
-``NEAT_WERROR=1`` turns every C and Cython warning into an error; ``NEAT_ASAN=1`` builds the C library with
-AddressSanitizer; ``NEAT_KEEP_GOING=1`` (for development) builds what it can and reports the rest, ``NEAT_ONLY="neat.stack. neat.wire."``
-only modules that start so.
+``NEAT_WERROR=1`` turns every C and Cython warning into an error, ``NEAT_ASAN=1`` builds the C library with
+AddressSanitizer, ``NEAT_KEEP_GOING=1`` (for development) builds what it can and reports the rest,
+``NEAT_ONLY="neat.stack. neat.wire."`` builds only modules that start so.
 """
 
 import os
@@ -98,7 +98,10 @@ class BuildWithShim(build_ext):
             extra_postargs=SHIM_C_FLAGS + sanitize + ["-fPIC"],
         )
         self.compiler.link_shared_object(
-            objects, str(target), libraries=["pthread", "dl"], extra_postargs=sanitize + ["-Wl,-soname,libneat.so"]
+            objects,
+            str(target),
+            libraries=["pthread", "dl"],
+            extra_postargs=[*sanitize, "-Wl,-soname,libneat.so"],
         )
 
     def get_outputs(self):
