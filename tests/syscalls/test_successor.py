@@ -2,7 +2,10 @@
 
 import errno
 import os
+import random
+import select
 import signal
+import threading
 
 from neat.shim.messages import PROTO_UDP, Address, Message, Op
 from tests.syscalls.conftest import pair, receive
@@ -116,3 +119,89 @@ def test_reply_that_a_predecessor_did_not_read_is_passed_over(world):
     world.start()
     again = world.client()
     assert again.ask(Message(Op.JOIN, app=client.app, token=client.token))[0].error == 0
+
+
+def answer_all(replica, over):
+    """A replica that agrees to everything."""
+    while not over.is_set():
+        ready, _, _ = select.select([replica.sock], [], [], 0.05)
+        if ready:
+            message, fds = receive(replica.sock)
+            for fd in fds:
+                os.close(fd)
+            if message.op in (Op.ADD_LISTENER, Op.ADD_UDP):
+                replica.answer(message)
+
+
+class Restless:
+    """An application that opens and closes listeners, and joins again when the server was killed under it."""
+
+    def __init__(self, world):
+        self.world = world
+        self.client = world.client()
+        self.client.hello()
+        self.held = {}  # port -> (bind_id, the application's end)
+
+    def rejoin(self):
+        old, self.client = self.client, self.world.client()
+        reply, _ = self.client.ask(Message(Op.JOIN, app=old.app, token=old.token))
+        assert reply.error == 0
+        self.client.app, self.client.token = old.app, old.token
+        old.close()
+
+    def step(self, port):
+        """Open a listener on this port, or close the one that is there. False: the server was killed."""
+        if port in self.held:
+            self.held.pop(port)[1].close()
+            return True
+        try:
+            bound, end = self.client.bind(port)
+            if bound.error == 0:
+                self.held[port] = bound.bind_id, end
+                self.client.ask(Message(Op.LISTEN, bind_id=bound.bind_id, backlog=1))
+            else:
+                assert bound.error == errno.EADDRINUSE  # its hang-up has not been seen yet
+                end.close()
+        except (ConnectionError, AssertionError):
+            return False
+        return True
+
+
+def test_killed_at_any_moment(world):
+    """What is open stays known, what is closed is forgotten, and nothing else is left in the store."""
+    rng = random.Random(3)
+    world.bring_up(0, 1)
+    over = threading.Event()
+    threads = [threading.Thread(target=answer_all, args=(replica, over)) for replica in world.replicas]
+    for thread in threads:
+        thread.start()
+    try:
+        app = Restless(world)
+        for _ in range(6):
+            killer = threading.Timer(rng.random() * 0.03, world.process.kill)
+            killer.start()
+            while app.step(rng.randrange(5000, 5020)):
+                pass
+            killer.join()
+            world.process.wait(20)
+            world.start()
+            app.rejoin()
+        while app.held:
+            port, (bind_id, end) = app.held.popitem()
+            assert f"bind.{bind_id}" in world.store.kept
+            reply, other = app.client.bind(port)
+            assert reply.error == errno.EADDRINUSE
+            other.close()
+            end.close()
+        for _ in range(1000):
+            app.client.ask(Message(Op.PREFER))
+            if not any(name.startswith("bind.") for name in list(world.store.kept)):
+                break
+        assert sorted(world.store.kept) == [
+            *(f"app.{app.client.app}.{k}{what}" for k in (0, 1) for what in ("", ".bell")),
+            "syscall.record",
+        ]
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(20)
