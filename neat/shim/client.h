@@ -1,8 +1,8 @@
 /* The client core: sockets of a NEaT stack inside an application, over shared memory (ARCHITECTURE.md, "Sockets").
  *
- * A `struct neat_socket` is what POSIX calls an open file description: dup() and fork() share it. It is counted: each
- * descriptor that an application has for it holds one reference, and so must each thread while it is inside a call.
- * Every call gets the descriptor too, because it waits on it; any copy of it will do.
+ * A `struct neat_socket` is what POSIX calls an open file description: dup() and fork() share it. It is counted: it lives while
+ * an application has a descriptor for it (neat_socket, neat_accept, neat_dup; neat_close) or a thread is inside a call
+ * (neat_get, neat_put around it). Every call gets the descriptor too, because it waits on it; any copy of it will do.
  *
  * Results are Linux's: a count, a descriptor or 0; else a negative errno. No call raises SIGPIPE (-EPIPE asks the caller to, unless
  * MSG_NOSIGNAL), starts a thread, installs a handler, or allocates while it moves data. All may be used from any thread.
@@ -36,11 +36,13 @@ struct neat_client_stats {
     uint64_t bells, waits, tokens; /* doorbells rung, sleeps, tokens read back */
 };
 
-/* Life cycle. neat_socket() returns a descriptor, and one reference in *out; type may carry SOCK_NONBLOCK, SOCK_CLOEXEC. */
+/* Life cycle. neat_socket() returns a descriptor, and its socket in *out; type may carry SOCK_NONBLOCK, SOCK_CLOEXEC. */
 NEAT_API int neat_socket(int family, int type, int protocol, struct neat_socket **out);
 NEAT_API struct neat_socket *neat_get(struct neat_socket *s);
 NEAT_API void neat_put(struct neat_socket *s);
-/* Close `fd` and give one reference back. */
+/* The application has made one more descriptor for it. */
+NEAT_API struct neat_socket *neat_dup(struct neat_socket *s);
+/* Close `fd`. While threads are inside calls on this socket, the number stays taken, so that they cannot meet another file. */
 NEAT_API int neat_close(struct neat_socket *s, int fd);
 NEAT_API int neat_shutdown(struct neat_socket *s, int fd, int how);
 

@@ -41,6 +41,7 @@ cdef extern from "client.h" nogil:
     int neat_open "neat_socket"(int family, int type, int protocol, neat_socket** out)
     neat_socket* neat_get(neat_socket* s)
     void neat_put(neat_socket* s)
+    neat_socket* neat_dup(neat_socket* s)
     int neat_close(neat_socket* s, int fd)
     int neat_shutdown(neat_socket* s, int fd, int how)
     int neat_bind(neat_socket* s, int fd, const sockaddr* address, socklen_t length)

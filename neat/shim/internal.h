@@ -78,7 +78,9 @@ struct settings {
 };
 
 struct neat_socket {
-    uint32_t refs;
+    uint64_t refs;                 /* socket.c */
+    struct parked *parked;         /* numbers of closed descriptors that are kept taken */
+    pthread_mutex_t parking;
     uint32_t stage;                /* enum stage, atomically; changed under `setup` */
     int type, protocol;
     int stack_end;                 /* the pair's other end, until the stack gets it; -1 */
@@ -161,10 +163,13 @@ void neat_subsockets_close(struct neat_socket *s);
 struct endpoint *neat_subsocket(struct neat_socket *s, uint32_t replica);  /* NULL: none in that slot */
 bool neat_subsockets_read(struct neat_socket *s, int fd, int limit);
 
+/* life.c */
+struct neat_socket *neat_new(int type, int protocol);
+void neat_destroy(struct neat_socket *s);
+
 /* setup.c, connect.c */
 int neat_bind_locked(struct neat_socket *s, const struct neat_addr *local);
 int neat_pair(int *application_end, int *stack_end);        /* the canary is in it */
-struct neat_socket *neat_new(int type, int protocol);
 void neat_set_stage(struct neat_socket *s, enum stage stage);
 /* How a connect() that is under way stands: 0 done, -EINPROGRESS, or what it failed with. */
 int neat_connect_status(struct neat_socket *s, int fd);

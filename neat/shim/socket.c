@@ -1,6 +1,5 @@
-/* A socket's life, and the calls that look at its type first. */
+/* socket(), shutdown(), and the calls that look at a socket's type first. */
 #include <fcntl.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -8,21 +7,6 @@
 #define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | NEAT_MSG_RINGS)
 #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_CONFIRM | MSG_EOR | NEAT_MSG_RINGS)
 #define MAX_IOV 1024
-
-struct neat_socket *neat_new(int type, int protocol) {
-    struct neat_socket *s = calloc(1, sizeof *s);
-    if (!s)
-        return NULL;
-    s->refs = 1;
-    s->type = type;
-    s->protocol = protocol;
-    s->stack_end = -1;
-    s->local.family = 4;
-    s->local.protocol = (uint8_t)protocol;
-    s->sticky = (uint32_t)neat_now() * 2654435761u >> 16;
-    pthread_mutex_init(&s->setup, NULL);
-    return s;
-}
 
 void neat_set_stage(struct neat_socket *s, enum stage stage) {
     store(&s->stage, (uint32_t)stage);
@@ -59,7 +43,7 @@ int neat_socket(int family, int type, int protocol, struct neat_socket **out) {
         return -ENOMEM;
     int status = neat_pair(&fd, &s->stack_end);
     if (status < 0) {
-        neat_put(s);
+        neat_destroy(s);
         return status;
     }
     s->small_buffer = 1;
@@ -69,35 +53,6 @@ int neat_socket(int family, int type, int protocol, struct neat_socket **out) {
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     *out = s;
     return fd;
-}
-
-struct neat_socket *neat_get(struct neat_socket *s) {
-    add(&s->refs, 1);
-    return s;
-}
-
-void neat_put(struct neat_socket *s) {
-    if (add(&s->refs, -1))
-        return;
-    if (s->stack_end >= 0)
-        close(s->stack_end);
-    neat_endpoint_close(&s->end);
-    neat_subsockets_close(s);
-    pthread_mutex_destroy(&s->setup);
-    free(s);
-}
-
-int neat_close(struct neat_socket *s, int fd) {
-    uint32_t options = load(&s->settings.options);
-    bool last = load(&s->refs) == 1;
-    if (last && (options & NEAT_OPT_LINGER) && !s->settings.linger_ms && load(&s->stage) == STAGE_CONNECTED &&
-        endpoint_current(&s->end)) {
-        set_bits(&s->end.shared->request, NEAT_REQ_ABORT);
-        neat_mark(&s->end);
-    }
-    int status = close(fd) < 0 ? -errno : 0;
-    neat_put(s);
-    return status;
 }
 
 int neat_shutdown(struct neat_socket *s, int fd, int how) {

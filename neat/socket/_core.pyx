@@ -247,7 +247,7 @@ cdef class Socket:
         """Make `into` a second descriptor of this socket."""
         self.check()
         into.fd = os.dup(self.fd)
-        into.handle = neat_get(self.handle)
+        into.handle = neat_dup(self.handle)
         into.limit = self.limit
         into._family, into._type, into.proto = self._family, self._type, self.proto
 

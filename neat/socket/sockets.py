@@ -8,6 +8,8 @@ from typing import Any
 
 from neat.socket import _core
 
+_standard: Any = _std.socket
+
 
 class socket(_core.Socket):
     """A TCP or UDP socket of a NEaT stack, with the interface of `socket.socket`.
@@ -72,12 +74,12 @@ class socket(_core.Socket):
         return new
 
     # These work on any object with our methods, so they are the standard library's own.
-    makefile = _std.socket.makefile
-    _decref_socketios = _std.socket._decref_socketios
-    _check_sendfile_params = _std.socket._check_sendfile_params
-    _sendfile_use_send = _std.socket._sendfile_use_send
-    get_inheritable = _std.socket.get_inheritable
-    set_inheritable = _std.socket.set_inheritable
+    makefile = _standard.makefile
+    _decref_socketios = _standard._decref_socketios
+    _check_sendfile_params = _standard._check_sendfile_params
+    _sendfile_use_send = _standard._sendfile_use_send
+    get_inheritable = _standard.get_inheritable
+    set_inheritable = _standard.set_inheritable
 
     def _real_close(self) -> None:
         self._bare_close()

@@ -188,7 +188,8 @@ class Replica:
             ready = self.epoll.poll(0 if any(s.pending() for s in self.segments.values()) else None)
             for segment in self.segments.values():
                 segment.exchange(SLEEPING, 0)
-            for fd, events in ready:
+            # Who hung up did so before who asks now.
+            for fd, events in sorted(ready, key=lambda event: event[0] == self.sys.fileno()):
                 if fd == self.bell:
                     os.eventfd_read(fd)
                 elif fd == self.sys.fileno():

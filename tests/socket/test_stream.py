@@ -536,6 +536,35 @@ def test_a_closed_socket(pair):
     subject.close()
 
 
+def test_closing_under_a_reader(pair):
+    """The reader goes on with what it reads; nothing that is opened meanwhile gets into its way."""
+    subject, peer = pair
+    started, got = threading.Event(), []
+
+    def read():
+        started.set()
+        got.append(subject.recv(10))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    started.wait()
+    while threading.active_count() < 2 or not sleeps_in_recv(thread):
+        pass
+    subject.close()
+    others = [socket.socketpair() for _ in range(3)]
+    peer.sendall(b"late")
+    thread.join(10)
+    assert got == [b"late"]
+    for one, other in others:
+        one.close()
+        other.close()
+
+
+def sleeps_in_recv(thread):
+    with open(f"/proc/self/task/{thread.native_id}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0] == "S"
+
+
 def test_many_threads_on_one_connection(pair):
     """Records of several writers stay whole when each is sent with one small send."""
     subject, peer = pair
