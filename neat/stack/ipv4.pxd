@@ -62,7 +62,7 @@ cdef void receive(Stack* stack, uint8_t* record, uint32_t length, bint link_broa
 cdef int32_t check_integrity(uint8_t* record, uint32_t length, Packet* packet) noexcept nogil
 @cython.locals(vnet="VnetHeader*", gso=uint8_t, field=uint16_t)
 cdef int32_t check_vnet(Stack* stack, Packet* packet) noexcept nogil
-@cython.locals(ip="Ipv4Header*", source=uint32_t, destination=uint32_t)
+@cython.locals(ip="Ipv4Header*", destination=uint32_t)
 cdef int32_t check_sense(Stack* stack, Packet* packet, bint link_broadcast) noexcept nogil
 cdef void hand_on(Stack* stack, Packet* packet) noexcept nogil
 @cython.locals(hop=uint32_t)

@@ -123,8 +123,8 @@ def check_sense(stack, packet, link_broadcast):
     elif link_broadcast:
         # RFC 1122 §3.3.6: discard what came by link broadcast for one host.
         return Counter.RX_NOT_FOR_US
-    source = load_address(packet.source)
-    if is_martian(stack, source):
+    # A group address is nobody's own; an answer to it would go to many.
+    if packet.record[VNET_BYTES + 6] & 1 or is_martian(stack, load_address(packet.source)):
         return Counter.IP_BAD_ADDRESS
     if ip.fragment & htons(IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK):
         return Counter.IP_FRAGMENT

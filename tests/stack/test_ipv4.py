@@ -60,6 +60,8 @@ def test_broadcast_reaches_udp(host):
         (ethernet(datagram(), destination=BROADCAST_MAC), "RX_NOT_FOR_US"),
         (ethernet(datagram(destination="10.77.0.3")), "RX_NOT_FOR_US"),
         (ethernet(datagram(destination="224.0.0.1")), "RX_NOT_FOR_US"),
+        (ethernet(datagram(), source=BROADCAST_MAC), "IP_BAD_ADDRESS"),
+        (ethernet(datagram(), source=b"\x01\0\x5e\0\0\1"), "IP_BAD_ADDRESS"),
         (ethernet(datagram(), 0x86DD), "RX_IPV6"),
         (ethernet(datagram(), 0x8100), "RX_VLAN"),
         (ethernet(datagram(), 0x1234), "RX_UNKNOWN_ETHERTYPE"),
