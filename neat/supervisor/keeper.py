@@ -18,6 +18,7 @@ from typing import Any
 
 from neat.boot import Boot
 from neat.shm.board import BoardWriter
+from neat.shm.segment import SegmentError
 from neat.shm.steering import SlotState, Steering
 from neat.supervisor import process
 from neat.supervisor.component import Component, Phase, all_components
@@ -256,7 +257,7 @@ class Keeper:
             if component.start_at is not None and component.start_at <= now:
                 try:
                     self.start(component)
-                except OSError as error:
+                except (OSError, SegmentError) as error:
                     self._on_failed_start(component, str(error))
 
     def _on_failed_start(self, component: Component, why: str) -> None:
