@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 from neat.config import Config
 from neat.shim.messages import SHARED_SOCKS, channel_bytes, channel_header
-from neat.shm import segment
+from neat.shm import doorbell, segment
 
 MAX_APPS = (
     200  # a replica has room for some more, so that those that are on their way out do not stand in the way
 )
 MAX_SESSIONS_PER_APP = 1024
 MAX_BINDS_PER_APP = 1024
+MAX_BINDS = 8192  # each is a descriptor here and in the guardian
 MAX_PENDING_PER_SESSION = 32
 
 
@@ -96,9 +97,14 @@ def watch_pid(app: App, pid: int) -> bool:
     return False
 
 
-def make_segment(config: Config, app: int, replica: int, incarnation: int) -> int:
+def make_channel(config: Config, app: int, replica: int, incarnation: int) -> Channel:
     """A new segment app a,k, laid out by channel.h and sealed. Sparse: it costs what is used."""
+    bell = doorbell.make()
     geometry = config.sockets_per_app, config.socket_rx_bytes, config.socket_tx_bytes
-    fd = segment.create(f"app{app}.{replica}", channel_bytes(*geometry))
+    try:
+        fd = segment.create(f"app{app}.{replica}", channel_bytes(*geometry))
+    except OSError:
+        os.close(bell)
+        raise
     os.pwrite(fd, channel_header(app, replica, incarnation, *geometry), 0)
-    return fd
+    return Channel(fd, bell, incarnation)

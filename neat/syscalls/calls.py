@@ -11,7 +11,14 @@ from collections.abc import Callable
 from neat.config import Config
 from neat.shim.messages import PROTO_TCP, PROTO_UDP, REPLY, Address, BindFlag, Message, Op
 from neat.syscalls import wire
-from neat.syscalls.apps import MAX_BINDS_PER_APP, MAX_PENDING_PER_SESSION, MAX_SESSIONS_PER_APP, App, Session
+from neat.syscalls.apps import (
+    MAX_BINDS,
+    MAX_BINDS_PER_APP,
+    MAX_PENDING_PER_SESSION,
+    MAX_SESSIONS_PER_APP,
+    App,
+    Session,
+)
 from neat.syscalls.binds import Bind
 from neat.syscalls.ports import Binding
 from neat.syscalls.registry import Registry
@@ -57,9 +64,10 @@ class Calls:
             if session.app is not None and message.app not in (0, session.app.number):
                 raise Refused(errno.EPERM)
             call(session, message, fds)
-        except Refused as refused:
+        except (Refused, OSError) as refused:
+            # OSError: this process is out of descriptors or memory, the next request may fare better.
             self.hooks.count("errors")
-            wire.send(session.sock, message.reply(refused.errno))
+            wire.send(session.sock, message.reply(refused.errno or errno.EIO))
 
     # --- registration
 
@@ -137,10 +145,11 @@ class Calls:
         app, local = self._app(session), message.local
         if not fds or not wire.is_stack_end(fds[0]):
             raise Refused(errno.EBADF)
+        self._check_pending(session)
         if local.protocol not in (PROTO_TCP, PROTO_UDP):
             raise Refused(errno.EPROTONOSUPPORT)
         host = self._local_host(local)
-        if len(app.binds) >= MAX_BINDS_PER_APP:
+        if len(app.binds) >= MAX_BINDS_PER_APP or len(self.registry.binds) >= MAX_BINDS:
             raise Refused(errno.ENOBUFS)
         flags = message.options
         binding = Binding(
@@ -181,6 +190,7 @@ class Calls:
 
     def listen(self, session: Session, message: Message, _fds: list[int]) -> None:
         app, entry = self._app(session), self._own_bind(session, message)
+        self._check_pending(session)
         if entry.udp:
             raise Refused(errno.EOPNOTSUPP)
         error = self.registry.ports.listen(entry.binding)
@@ -248,6 +258,10 @@ class Calls:
             raise Refused(errno.EINVAL)
         return entry
 
+    def _check_pending(self, session: Session) -> None:
+        if session.pending >= MAX_PENDING_PER_SESSION:
+            raise Refused(errno.EAGAIN)
+
     def _take_sock(self, app: App) -> int:
         sock = app.take_sock()
         if sock is None:
@@ -265,8 +279,6 @@ class Calls:
 
     def _spread(self, session: Session, entry: Bind, done: Callable[[int], None]) -> None:
         """Make the subsockets in all replicas; then `done`."""
-        if session.pending >= MAX_PENDING_PER_SESSION:
-            raise Refused(errno.EAGAIN)
         app = self._app(session)
         targets = self.registry.known()
         for replica in targets:

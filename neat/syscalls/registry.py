@@ -9,10 +9,9 @@ import socket
 
 from neat.config import Config
 from neat.shim.messages import Address, Message, Op
-from neat.shm import doorbell
 from neat.syscalls import record as records
 from neat.syscalls import wire
-from neat.syscalls.apps import MAX_APPS, App, Channel, make_segment, new_token, watch_pid
+from neat.syscalls.apps import MAX_APPS, App, Channel, make_channel, new_token, watch_pid
 from neat.syscalls.binds import Bind
 from neat.syscalls.ports import Binding, PortTable
 from neat.syscalls.replicas import Replica
@@ -59,11 +58,11 @@ class Registry:
         not there."""
         channel = app.channels.get(replica.slot)
         if channel is None or channel.incarnation != replica.incarnation:
-            if channel is not None:
-                channel.close()
-            fd = make_segment(self.config, app.number, replica.slot, replica.incarnation)
-            channel = app.channels[replica.slot] = Channel(fd, doorbell.make(), replica.incarnation)
-            self.store.put(records.channel_name(app.number, replica.slot), fd)
+            old, channel = channel, make_channel(self.config, app.number, replica.slot, replica.incarnation)
+            app.channels[replica.slot] = channel
+            if old is not None:
+                old.close()
+            self.store.put(records.channel_name(app.number, replica.slot), channel.fd)
             self.store.put(records.bell_name(app.number, replica.slot), channel.bell)
             self.save()
         if not channel.attached:

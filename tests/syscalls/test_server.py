@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import select
 import socket
 import struct
@@ -278,6 +279,17 @@ def test_random_fields_are_refused_or_answered(world):
         client.sock.send(bytes(message))
         receive(client.sock) if message[4] < 8 else None
     assert world.process.poll() is None
+
+
+def test_running_out_of_descriptors_refuses_and_recovers(world):
+    world.bring_up(0)
+    client = world.client()
+    client.hello()
+    limits = resource.prlimit(world.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(world.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    assert client.ask(Message(Op.SEGMENT, replica=0))[0].error == errno.EMFILE
+    resource.prlimit(world.process.pid, resource.RLIMIT_NOFILE, limits)
+    assert client.ask(Message(Op.SEGMENT, replica=0))[0].error == 0
 
 
 def test_client_that_does_not_read_is_given_up(world):
