@@ -1,5 +1,6 @@
 """`neat status`: the supervisor's view of the stack, as tables or as JSON."""
 
+import sys
 from typing import Any
 
 import click
@@ -7,6 +8,7 @@ import click
 from neat.cli.client import name_option, print_json, request
 
 EVENTS_SHOWN = 10
+FILE_WIDTH = 200  # columns, where there is no terminal to ask
 
 
 @click.command()
@@ -20,13 +22,13 @@ def status(name: str, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
     ready = "ready" if state["ready"] else "not ready"
     wire = f"{state['address']} behind {state['tap']} ({state['gateway']})"
     console.print(f"[bold]{state['name']}[/bold]: {ready}, {wire}")
     console.print(components_table(state))
     console.print(replicas_table(state))
-    console.print(f"driver: {summary(state['driver']['counters'])}")
+    click.echo(f"driver: {summary(state['driver']['counters'])}")
     for event in state["events"][-EVENTS_SHOWN:]:
         click.echo(describe(event))
 
