@@ -24,7 +24,7 @@ from neat.tools.stack import Stack, StackError
 REPLICAS = 3
 CONNECTIONS = 300
 BIG_MEGABYTES = 96
-DOWNLOAD_RATE = "48M"
+DOWNLOAD_RATE = "32M"
 PROBES_PER_S = 100
 LOG_WIDTH = 150  # of the table, when nobody's terminal says how wide it is
 
