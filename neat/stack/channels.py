@@ -55,7 +55,7 @@ def channel_attach(stack, app, memory, nsock, rx_size, tx_size):
     for index in range(nsock):
         channel.owners[index].owner = OWNER_NONE
         channel.owners[index].next_free = index + 1 if index + 1 < nsock else NO_SOCK
-    channel.first_free = NEAT_SHARED_SOCKS if NEAT_SHARED_SOCKS < nsock else NO_SOCK
+    channel.first_free = NEAT_SHARED_SOCKS if nsock > NEAT_SHARED_SOCKS else NO_SOCK
     stack.channels[place] = channel
     return 0
 

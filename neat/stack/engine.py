@@ -26,6 +26,7 @@ from cython.cimports.neat.stack.state import (
     SUSPECT_FRAME,
     SUSPECT_NONE,
     SUSPECT_TIMER,
+    SUSPECT_TRANSMIT,
     ConnSlot,
     ListenerSlot,
     NeighbourSlot,
@@ -151,6 +152,7 @@ def poll_control(stack, buffer, record_type):
 def stack_poll_transmit(stack, buffer, record_type, now):
     """Control, then TCP in turns, then UDP; and control again, for which these may have found a reason."""
     stack.now = now
+    suspect_is(stack, SUSPECT_TRANSMIT, 0, 0)
     length = poll_control(stack, buffer, record_type)
     if length == 0:
         length = tcp_poll(stack, buffer)
@@ -158,6 +160,7 @@ def stack_poll_transmit(stack, buffer, record_type, now):
         length = udp_poll(stack, buffer)
     if length == 0:
         length = poll_control(stack, buffer, record_type)
+    stack.state.suspect.kind = SUSPECT_NONE
     return length
 
 

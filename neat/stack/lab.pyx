@@ -70,6 +70,7 @@ SOCK_FIELDS = {
         ("drops", <uintptr_t>&_layout.drops - <uintptr_t>&_layout, 4),
         ("in_token", <uintptr_t>&_layout.in_token - <uintptr_t>&_layout, 4),
         ("out_block", <uintptr_t>&_layout.out_block - <uintptr_t>&_layout, 4),
+        ("rcv_wnd", <uintptr_t>&_layout.rcv_wnd - <uintptr_t>&_layout, 4),
     )
 }
 

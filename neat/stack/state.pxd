@@ -36,6 +36,7 @@ cdef enum SuspectKind:
     SUSPECT_FRAME = 1
     SUSPECT_COMMAND = 2
     SUSPECT_TIMER = 3
+    SUSPECT_TRANSMIT = 4
 
 cdef struct StateHeader:            # 4096 bytes
     uint32_t magic

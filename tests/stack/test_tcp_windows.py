@@ -114,8 +114,9 @@ def test_receive_window_closes_and_opens_in_steps(make_conn):
     """)
     assert conn.recv(100) == pattern(0, 100)
     conn.quiet(1)
-    conn.recv(2000)
-    conn.run("+0 > . 1:1(0) ack 8193 win 2100")
+    assert conn.lab.peek(conn.sock, "rx_tail") == 8192
+    conn.recv(3000)
+    conn.run("+0 > . 1:1(0) ack 8193 win 3100")
 
 
 def test_window_never_shrinks(make_conn):
@@ -193,3 +194,20 @@ def test_old_segment_does_not_change_the_window(conn):
       +.04 > . 1:1(0) ack 251
     """)
     assert conn.info["snd_wnd"] == 6000
+
+
+def test_the_client_core_is_told_of_small_windows(make_conn):
+    """It wakes the replica when what it freed is much more than that."""
+    conn = make_conn(rx_size=8192)
+    conn.established()
+    assert conn.lab.peek(conn.sock, "rcv_wnd") == 6144, "at least three quarters"
+    conn.run("""
+      +0 < . 1:4097(4096) ack 1
+      +0 > . 1:1(0) ack 4097 win 4096
+    """)
+    assert conn.lab.peek(conn.sock, "rcv_wnd") == 4096
+    conn.run("""
+      +0 < . 4097:8193(4096) ack 1
+      +0 > . 1:1(0) ack 8193 win 0
+    """)
+    assert conn.lab.peek(conn.sock, "rcv_wnd") == 0

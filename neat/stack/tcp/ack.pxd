@@ -16,7 +16,7 @@ from neat.stack.tcp.keepalive cimport keepalive_start
 from neat.stack.tcp.output cimport output_want
 from neat.stack.tcp.plan cimport pending
 from neat.stack.tcp.respond cimport respond_rst, timestamp_now
-from neat.stack.tcp.rtt cimport rto_restore, rtt_sample
+from neat.stack.tcp.rtt cimport RTO_AFTER_SYN_LOSS_US, rto_restore, rtt_sample
 from neat.stack.tcp.segment cimport Segment
 from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.text cimport owe_ack
@@ -25,9 +25,13 @@ from neat.stack.tcp.types cimport (
     MICROSECOND, MILLISECOND, SECOND, TF_BACKED_OFF, TF_FIN_SENT, TF_FORCE, TF_PROBE, TF_SEND_SYN, TF_TIMING,
     TIMER_PERSIST, TIMER_RETRANSMIT, Tcb,
 )
+from neat.stack.tcp.window cimport window_publish
 from neat.stack.types cimport Stack, count
 from neat.wire.headers cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN
 from neat.wire.seq cimport seq_ge, seq_gt, seq_le, seq_lt
+
+cdef enum:
+    PUBLISH_MS = 100                # TCP_INFO is as old as this at most
 
 # False: the segment is done with, or the connection is gone.
 cdef bint check_ack(Stack* stack, Tcb* tcb, Packet* packet, Segment* seg) noexcept nogil

@@ -70,10 +70,13 @@ def establish(stack, tcb, seg):
     timer_clear(tcb, TIMER_RETRANSMIT)
     congestion_start(tcb)
     rto_restore(stack, tcb)
+    if tcb.srtt_us == 0:
+        tcb.rto_us = RTO_AFTER_SYN_LOSS_US  # RFC 6298 §5.7
     conn_set_state(tcb, TcpState.FIN_WAIT_1 if slot.flags & SLOT_FIN_QUEUED else TcpState.ESTABLISHED)
     tcb.status &= ~NEAT_ST_CONNECTING
     conn_status(tcb, NEAT_ST_CONNECTED)
     conn_publish(tcb)
+    window_publish(tcb)
     keepalive_start(stack, tcb)
     conn_event(stack, tcb, EV_ACCEPT if slot.flags & SLOT_PASSIVE else EV_CONNECTED)
     return True
@@ -122,6 +125,9 @@ def sample_rtt(stack, tcb, seg):
         if seq_ge(seg.ack, tcb.rtt_seq):
             tcb.flags &= ~TF_TIMING
             rtt_sample(stack, tcb, (stack.now - tcb.rtt_at) // 1000)
+            if stack.now - tcb.published_at >= PUBLISH_MS * MILLISECOND:
+                tcb.published_at = stack.now
+                conn_publish(tcb)
     elif tcb.slot.flags & SLOT_TIMESTAMPS and seg.has_ts:
         echo = timestamp_now(stack, tcb.slot.ts_offset) - seg.tsecr
         if echo < 60_000 and echo * MILLISECOND <= stack.now - tcb.sent_at + MILLISECOND:

@@ -180,5 +180,4 @@ def conn_publish(tcb):
     sock.retransmits = tcb.retransmits
     sock.rto_us = tcb.rto_us
     sock.snd_wnd = tcb.slot.snd_wnd
-    sock.rcv_wnd = tcb.slot.rcv_adv - tcb.rcv_nxt
     sock.ssthresh = tcb.ssthresh

@@ -20,7 +20,7 @@ from neat.stack.tcp.types cimport (
     MICROSECOND, MILLISECOND, NO_INDEX, TF_FIN_SENT, TF_FORCE, TF_KEEPALIVE, TF_PROBE, TF_QUEUED, TF_RETRANSMIT, TF_SEND_SYN, TF_TIMING,
     TF_WAITS_NEIGHBOUR, TIMER_DELACK, TIMER_PERSIST, TIMER_RETRANSMIT, Tcb, TcpPrivate,
 )
-from neat.stack.tcp.window cimport window_advertise
+from neat.stack.tcp.window cimport window_advertise, window_publish
 from neat.stack.types cimport Stack, count, count_add
 from neat.wire.headers cimport PROTO_TCP, TCP_ACK, TCP_FIN, TCP_PSH, TCP_SYN
 from neat.wire.seq cimport seq_gt, seq_lt

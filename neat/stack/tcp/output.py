@@ -51,6 +51,7 @@ def tcp_poll(stack, buffer):
         if tcp.queue_first == NO_INDEX:
             tcp.queue_last = NO_INDEX
         tcb.flags &= ~TF_QUEUED
+        stack.state.suspect.conn = tcb.index
         length = send_next(stack, tcb, buffer)
         if length:
             if tcb.ack_owed or has_unsent(tcb) or tcb.flags & (TF_RETRANSMIT | TF_SEND_SYN):
@@ -110,6 +111,7 @@ def fill(stack, tcb, out, seq, flags):
     out.ack = tcb.rcv_nxt
     out.flags = flags
     out.wnd = window_advertise(tcb)
+    window_publish(tcb)
     out.wscale = NO_WSCALE
     out.mss = 0
     out.has_ts = slot.flags & SLOT_TIMESTAMPS != 0

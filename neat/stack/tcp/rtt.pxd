@@ -6,6 +6,7 @@ from neat.stack.types cimport Stack
 
 cdef enum:
     INITIAL_RTO_US = 1000000        # RFC 6298 §2.1
+    RTO_AFTER_SYN_LOSS_US = 3000000
     GRANULARITY_US = 1000           # G: what our timers can tell apart
 
 @cython.locals(delta=int64_t)

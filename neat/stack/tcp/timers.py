@@ -15,6 +15,7 @@ def tcp_expire(stack):
         tcb = heap_due(tcp, stack.now)
         if tcb == cython.NULL:
             return
+        stack.state.suspect.conn = tcb.index
         if timer_due(tcb, TIMER_DELACK, stack.now):
             timer_clear(tcb, TIMER_DELACK)
             count(stack, Counter.TCP_DELAYED_ACKS)

@@ -72,6 +72,7 @@ cdef struct Tcb:
     uint32_t last_ack_sent          # RFC 7323 §4.3
     uint32_t max_window             # largest snd_wnd seen
     uint32_t snd_small              # end of the last small segment sent (Nagle as Minshall has it)
+    uint32_t told_wnd               # what the socket object says of our window
     uint32_t index
     uint32_t ooo_count
     # timers
@@ -83,6 +84,7 @@ cdef struct Tcb:
     uint64_t rtt_at
     uint64_t stalled_since          # first retransmission or probe without an answer; 0: none
     uint64_t heard_at               # last segment from the peer, for keepalive
+    uint64_t published_at           # TCP_INFO in the socket object
     uint64_t sent_at                # last data sent, for restart after idle
     # loss
     uint32_t recover                # RFC 6582

@@ -1,7 +1,7 @@
 """The receive window: what we promise (RFC 9293 §3.8.6, RFC 7323 §2). The right edge, rcv_adv, never moves back."""
 cimport cython
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from neat.shm.atomic cimport load64, peek32
+from neat.shm.atomic cimport load64, peek32, store32
 from neat.stack.state cimport SLOT_WSCALE, ConnSlot
 from neat.stack.tcp.types cimport Tcb
 from neat.wire.seq cimport seq_gt, seq_lt
@@ -28,6 +28,8 @@ cdef uint32_t window_free(Tcb* tcb) noexcept nogil
 # Move the edge if that is worth while, and return the header's window field (scaled).
 @cython.locals(slot="ConnSlot*", wanted=uint32_t, edge=uint32_t, wnd=uint32_t, field=uint32_t, rounded=uint32_t, free=uint32_t)
 cdef uint16_t window_advertise(Tcb* tcb) noexcept nogil
+@cython.locals(told=uint32_t)
+cdef void window_publish(Tcb* tcb) noexcept nogil
 # Has the application made so much room that the peer should hear of it now?
-@cython.locals(free=uint32_t, now_open=uint32_t)
+@cython.locals(free=uint32_t, now_open=uint32_t, grown=uint32_t, half=uint32_t, step=uint32_t)
 cdef bint window_worth_update(Tcb* tcb) noexcept nogil

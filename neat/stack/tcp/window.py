@@ -39,10 +39,25 @@ def window_advertise(tcb):
 
 
 def window_worth_update(tcb):
+    """The client core's rule, too: it doubled by two segments or half the buffer, or it grew by half."""
     free = window_free(tcb)
     now_open = rcv_wnd(tcb)
     if free <= now_open:
         return False
-    if now_open < 2 * cython.cast(uint32_t, tcb.slot.rcv_mss):
-        return free - now_open >= min(cython.cast(uint32_t, tcb.slot.rcv_mss), tcb.rcv_limit // 2)
-    return now_open < tcb.rcv_limit // 2 and free - now_open >= tcb.rcv_limit // 4
+    grown = free - now_open
+    half = tcb.rcv_limit // 2
+    step = min(2 * cython.cast(uint32_t, tcb.slot.rcv_mss), half)
+    return grown >= half or (free >= 2 * now_open and grown >= step)
+
+
+def window_publish(tcb):
+    """What the peer knows, for the client core, which wakes us by it: exact below 3/4 of the buffer.
+
+    Above, only that: an application that keeps up would else find this cache line changed at every turn.
+    """
+    if tcb.sock == cython.NULL:
+        return
+    told = min(rcv_wnd(tcb), tcb.rcv_limit - tcb.rcv_limit // 4)
+    if told != tcb.told_wnd:
+        tcb.told_wnd = told
+        store32(cython.address(tcb.sock.rcv_wnd), told)
