@@ -157,6 +157,14 @@ class BoardReader:
         page = cython.cast("BoardPage*", cython.cast(uintptr_t, address))
         return page.pid, load64(cython.address(page.heartbeat))
 
+    @cython.locals(index=cython.uint)
+    def counter(self, component, name):
+        """One counter of a component. KeyError if it has none of that name."""
+        index = counters.names(component)[name]
+        address = self.segment.address + page_index(component) * BOARD_PAGE
+        page = cython.cast("BoardPage*", cython.cast(uintptr_t, address))
+        return load64(cython.address(page.counters[index]))
+
 
 def read_board(fd):
     """ComponentStatus of each component on the board segment `fd`."""

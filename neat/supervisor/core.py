@@ -23,6 +23,7 @@ from neat.supervisor.keeper import STARTING_S, Keeper, set_priority
 from neat.supervisor.policy import Verdict
 
 FAILED_STARTS = 3  # a stack that comes up is given up when a component died so often without ever being ready
+SETTLED_S = 0.5  # after which the driver has surely mended the link of a new replica
 NICE_WATCHER = -10  # who watches, and who is awaited, goes first, however loaded the machine is
 
 
@@ -174,6 +175,7 @@ class Supervisor(Keeper):
                 )
             elif component.phase is Phase.RUNNING:
                 self._look_at(component, now_ns, late)
+                self._look_at_link(component, now_ns)
 
     def _look_at(self, component: Component, now_ns: int, late: bool) -> None:
         pid, heartbeat = self.board.heartbeat(component.name)
@@ -183,3 +185,10 @@ class Supervisor(Keeper):
         if verdict is not Verdict.ALIVE:
             self.page.count("hangs")
             component.kill(f"{verdict.value}, {evidence}")
+
+    def _look_at_link(self, component: Component, now_ns: int) -> None:
+        """A replica that broke the contract of its rings gets no packets any more, so it is replaced."""
+        if component.slot is None or component.kill_reason or now_ns / 1e9 - component.ready_at < SETTLED_S:
+            return
+        if self.board.counter("driver", f"replica{component.slot}.broken"):
+            component.kill("broke its link: the driver found a ring that makes no sense")

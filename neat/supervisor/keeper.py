@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from neat.boot import Boot
+from neat.shm import doorbell
 from neat.shm.board import BoardWriter
 from neat.shm.segment import SegmentError
 from neat.shm.steering import SlotState, Steering
@@ -185,6 +186,7 @@ class Keeper:
         set_priority(component.pid, NICE_READY)
         if component.slot is not None:
             self.steering.set_state(component.slot, SlotState.SLOT_ACTIVE)
+            doorbell.ring(self.inventory.fds["bell.driver"])
             self.components["syscall"].tell(self._replica_up(component))
         since = component.died_at or component.started_at
         what = "is back" if component.died_at else "is ready"
@@ -233,6 +235,7 @@ class Keeper:
         if component.slot is not None and not self.ending:
             self.steering.set_state(component.slot, SlotState.SLOT_RECOVERING)
             self.steering.bump_epoch(component.slot)
+            doorbell.ring(self.inventory.fds["bell.driver"])  # it acts on the new epoch when it wakes
             self.components["syscall"].tell({"op": "replica_down", "replica": component.slot})
 
     def stop(self, component: Component, seconds: float = STOPPING_S) -> None:

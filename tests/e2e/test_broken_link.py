@@ -1,0 +1,45 @@
+"""A replica that writes nonsense into its rings is found out by the driver and replaced by the supervisor."""
+
+import mmap
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+from neat.shm.link import link_bytes
+from tests.support import wait_for
+
+pytestmark = pytest.mark.netns
+
+RING_BYTES = 1 << 20  # the default of Config.ring_bytes
+RING_HEADER = 256
+TX_TAIL = 4096 + RING_HEADER + RING_BYTES
+
+
+def scribble(pid: int, offset: int, value: int) -> None:
+    """Write a word into the link segment that process `pid` has mapped."""
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        if ":link" in os.readlink(fd):
+            break
+    with open(fd, "r+b") as segment, mmap.mmap(segment.fileno(), link_bytes(RING_BYTES, RING_BYTES)) as link:
+        link[offset : offset + 8] = struct.pack("<Q", value)
+
+
+def test_a_replica_that_breaks_its_ring_is_replaced(served):
+    old = served.stack.component("replica1")["pid"]
+    others = {name: pid for name, pid in served.stack.pids().items() if name != "replica1"}
+    with served.client("hold", "--count=60") as held:
+        owners = served.owners(set(held.first["ports"]))
+        scribble(old, TX_TAIL, 0xFFFF_FFFF_FFFF_FFF0)
+        served.replaced("replica1", old)
+        report = held.ask("round")
+        assert {int(port) for port in report["lost"]} == owners[1]
+    assert {name: pid for name, pid in served.stack.pids().items() if name != "replica1"} == others
+    assert any("broke its link" in event["detail"] for event in served.stack.status()["events"])
+
+    def served_again():
+        with served.client("hold", "--count=30") as held:
+            return 1 in served.owners(set(held.first["ports"]))
+
+    wait_for(served_again, 10, "connections on the new replica")
