@@ -2,11 +2,10 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from neat.replica.counters cimport COUNT_CHANNELS
-from neat.replica.posix cimport EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, close, watch
+from neat.replica.posix cimport EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLET, EPOLLIN, close, watch
 from neat.replica.process cimport (
     MAX_CHANNELS, SHARED_INDEXES, WATCH_CHANNEL, Channel, Process, gauge, watch_data,
 )
-from neat.shm.doorbell cimport doorbell_clear
 from neat.shim.channel cimport neat_channel
 from neat.shm.atomic cimport store32
 from neat.stack.engine cimport (
@@ -25,8 +24,6 @@ cdef void channel_reap(Process* p, Channel* channel) noexcept nogil
 cdef void channel_detach(Process* p, Channel* channel) noexcept nogil
 # Carry out what applications want, a bounded burst of each. Returns how many sockets were looked at.
 cdef uint32_t channels_scan(Process* p) noexcept nogil
-# epoll says that an application's doorbell was rung.
-cdef void channel_rung(Process* p, uint32_t place) noexcept nogil
 # Ask for a doorbell, or for none. After `sleep` the caller fences and asks `pending` once more.
 cdef void channels_sleeping(Process* p, uint32_t flag) noexcept nogil
 cdef bint channels_pending(Process* p) noexcept nogil

@@ -21,7 +21,8 @@ def channel_attach(p, app, memory, length, nsock, rx, tx, bell):
         place += 1
     if place == MAX_CHANNELS:
         return -ENOSPC
-    status = watch(p.epoll, EPOLL_CTL_ADD, bell, EPOLLIN, watch_data(WATCH_CHANNEL, 0, place))
+    # Never read: the application could make that block. Each ring is an edge.
+    status = watch(p.epoll, EPOLL_CTL_ADD, bell, EPOLLIN | EPOLLET, watch_data(WATCH_CHANNEL, 0, place))
     if status < 0:
         return status
     status = stack_channel_attach(p.stack, app, memory, nsock, rx, tx)
@@ -68,11 +69,6 @@ def channel_detach(p, channel):
     while p.channels_end > 0 and not p.channels[p.channels_end - 1].used:
         p.channels_end -= 1
     gauge(p, COUNT_CHANNELS, -1)
-
-
-def channel_rung(p, place):
-    if place < MAX_CHANNELS and p.channels[place].used:
-        doorbell_clear(p.channels[place].bell)
 
 
 def channels_scan(p):

@@ -1,9 +1,9 @@
-"""What a replica hears between turns: the syscall server's messages on `sys`, the supervisor's on `ctl`. The
-slow path.
+"""What a replica hears between turns: the syscall server's messages on `sys`, the supervisor's on `ctl`.
+The slow path.
 
-On its start it says NEAT_OP_REPLICA_HELLO and repeats it until a NEAT_OP_WELCOME answers: the syscall server
-may just be
-restarting. All that comes before is for this incarnation or ignored; hearing something twice changes nothing.
+On its start it says NEAT_OP_REPLICA_HELLO and repeats it until a NEAT_OP_WELCOME answers: the syscall
+server may just be restarting. All that comes before is for this incarnation or ignored; hearing something
+twice changes nothing.
 """
 
 import array

@@ -236,8 +236,7 @@ class Core:
 
     @cython.locals(app=uint32_t, sock=uint32_t)
     def _queues(self, app, sock):
-        """(bytes to be read, bytes to be acknowledged). The application's words count, so they are
-        clamped."""
+        """(bytes to be read, bytes to be acknowledged), clamped: the application has a say in them."""
         lines = stack_sock(self.p.stack, app, sock)
         channel = channel_find(self.p, app)
         if lines == cython.NULL or channel == cython.NULL:

@@ -5,9 +5,9 @@ ARCHITECTURE.md, "Sockets".
 Invariants:
 1. an endpoint has a descriptor in every state but END_FREE and END_CLOSED;
 2. stack_close is called once for each connection that got this far, when the last copy of the application's
-end is gone;
+   end is gone;
 3. one message, the canary, stays unread in the stack's end, so whatever closes it without a farewell reads
-as a reset.
+   as a reset.
 """
 
 import cython
@@ -101,8 +101,7 @@ def peer_closed(p, end, sock):
     """The peer's FIN: end of file for the application.
 
     The farewell is a message that the client core never reads (it reads one for each token): while it is
-    unread, the
-    application's end lives. After our own shutdown nothing else would tell.
+    unread, the application's end lives. After our own shutdown nothing else would tell.
     """
     if end.state != END_OPEN:
         return
@@ -124,8 +123,8 @@ def reset(p, conn, end, sock, error):
     """POLLERR and ECONNRESET, by closing the stack's end over its canary.
 
     What was received before can still be read, so the socket stays until the application's end is gone. To
-    know that, the
-    replica leaves the write end of a pipe in the application's queue: it goes when the queue does.
+    know that, the replica leaves the write end of a pipe in the application's queue: it goes when the queue
+    does.
     """
     tally(p, COUNT_RESETS_TOLD)
     if end.state == END_CONNECTING:

@@ -5,7 +5,7 @@ one timestamp; frames; commands; timers; transmit; events of the engine; publish
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from neat.replica.channels cimport channel_rung, channels_pending, channels_scan, channels_sleeping, channel_find, channel_reap
+from neat.replica.channels cimport channels_pending, channels_scan, channels_sleeping, channel_find, channel_reap
 from neat.replica.counters cimport (
     COUNT_DOORBELLS, COUNT_RX_RING_BROKEN, COUNT_RX_UNKNOWN_RECORD, COUNT_TX_RING_BROKEN, COUNT_TX_RING_FULL,
     COUNT_WAKEUPS,
@@ -13,7 +13,7 @@ from neat.replica.counters cimport (
 from neat.replica.endpoints cimport endpoint_event, endpoint_hangup
 from neat.replica.posix cimport epoll_event, monotonic_ns, relax, wait_events
 from neat.replica.process cimport (
-    REASON_CTL, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CHANNEL, WATCH_CTL, WATCH_ENDPOINT, WATCH_LIFELINE,
+    REASON_CTL, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CTL, WATCH_ENDPOINT, WATCH_LIFELINE,
     WATCH_SHARED, WATCH_SYS, Process, note, tally,
 )
 from neat.replica.shared cimport accept_event, shared_ready, udp_event

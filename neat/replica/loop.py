@@ -124,8 +124,6 @@ def descriptors(p, timeout):
         index = cython.cast(uint32_t, data)
         if kind == WATCH_ENDPOINT:
             endpoint_hangup(p, index, serial, found[i].events)
-        elif kind == WATCH_CHANNEL:
-            channel_rung(p, index)
         elif kind == WATCH_BELL:
             doorbell_clear(p.bell)
         elif kind == WATCH_SHARED:

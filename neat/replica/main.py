@@ -22,8 +22,7 @@ BUSY_TICK_NS = 1_000_000
 
 
 def spin_us(configured: int) -> int:
-    """How long to look for work before sleeping: not at all where spinning takes the core that others
-    need."""
+    """How long to look for work before sleeping: not at all where others need the core."""
     if configured >= 0:
         return configured
     return 0 if len(os.sched_getaffinity(0)) <= FEW_CORES else SPIN_US

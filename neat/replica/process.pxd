@@ -60,7 +60,7 @@ cdef enum WatchKind:                # upper byte of an epoll event's data; below
     WATCH_LIFELINE = 4
     WATCH_ENDPOINT = 5
     WATCH_SHARED = 6
-    WATCH_CHANNEL = 7
+    WATCH_CHANNEL = 7               # nothing to do but to be awake
 
 cdef enum Reason:                   # why the loop returns to Python: a bitmap
     REASON_SYS = 1

@@ -38,8 +38,6 @@ cdef void accept_event(Process* p, Event* event) noexcept nogil
 cdef void udp_event(Process* p, Event* event) noexcept nogil
 # What epoll has to say: the application's end is gone, or there is room.
 cdef void shared_ready(Process* p, uint32_t index, uint32_t serial, uint32_t events) noexcept nogil
-# All that an application had: its channel is about to go.
-cdef void shared_drop_app(Process* p, uint32_t app) noexcept nogil
 
 # Parts of the above.
 cdef int32_t shared_place(Process* p, Channel* channel, uint32_t app, uint32_t sock) noexcept nogil

@@ -2,9 +2,8 @@
 """The stack's ends of listening and UDP sockets, which every replica has, and the way of connections to
 accept().
 
-The queue of a listener's unix socket is the accept queue. When it is full, connections wait here, first come
-first served;
-only the first of them has its pair already.
+The queue of a listener's unix socket is the accept queue. When it is full, connections wait here, first
+come first served; only the first of them has its pair already.
 """
 
 import cython
@@ -241,9 +240,3 @@ def shared_close(p, end):
         channel_reap(p, channel)
     close(end.fd)
     end.fd = -1
-
-
-def shared_drop_app(p, app):
-    for i in range(MAX_SHARED):
-        if p.shared[i].fd >= 0 and p.shared[i].app == app:
-            shared_close(p, cython.address(p.shared[i]))

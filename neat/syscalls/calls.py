@@ -51,8 +51,8 @@ class Calls:
         }
 
     def serve(self, session: Session, message: Message, fds: list[int]) -> None:
-        """Carry out one request. Descriptors that are taken over are taken out of `fds`. wire.Gone: give the
-        session up."""
+        """Carry out one request. Descriptors that are taken over are taken out of `fds`. wire.Gone: give
+        the session up."""
         call = self.ops.get(message.op)
         if call is None or message.flags & REPLY:
             self.hooks.count("drop_bad_message")

@@ -1,8 +1,7 @@
 """The port table: who may bind what, by Linux's rules. Pure bookkeeping, no descriptors.
 
 Ports of connect() without bind are the replicas' own (32768-60999, neat/replica/settings); bind() to port 0
-takes from
-EPHEMERAL, so the two never meet.
+takes from EPHEMERAL, so the two never meet.
 """
 
 import errno
@@ -29,8 +28,7 @@ class Binding:
 
     def conflicts(self, other: "Binding") -> bool:
         """Linux inet_bind_conflict: SO_REUSEADDR lets sockets share a port until one of them listens,
-        SO_REUSEPORT
-        sockets of one user always."""
+        SO_REUSEPORT sockets of one user always."""
         if not self.overlaps(other):
             return False
         if self.reuse_port and other.reuse_port and self.uid == other.uid:

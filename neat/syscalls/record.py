@@ -1,6 +1,5 @@
 """What a syscall server leaves to its successor: descriptors under names of their own in the guardian's
-store, and one
-JSON record that says what they are.
+store, and one JSON record that says what they are.
 
 | name             | descriptor                                            |
 |------------------|-------------------------------------------------------|

@@ -1,8 +1,8 @@
 """The syscall server's event loop: who speaks on which descriptor, and what happens when one is hung up.
 
 Registrations of applications come over the listening socket; `sys<k>` leads to replica k; `ctl` to the
-supervisor. The stack's
-end of every bound socket is watched for the moment when the application has closed its last copy.
+supervisor. The stack's end of every bound socket is watched for the moment when the application has closed
+its last copy.
 """
 
 import collections

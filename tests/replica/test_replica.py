@@ -336,6 +336,16 @@ def test_random_bytes_in_a_channel_end_sockets_not_the_process(world):
     listener.close()
 
 
+def test_application_that_misuses_its_doorbell_stops_nobody(world):
+    channel = world.attach()
+    os.set_blocking(channel.bell, True)
+    for n in range(50):
+        os.eventfd_write(channel.bell, 2**64 - 2)
+        os.eventfd_read(channel.bell)
+        world.inject(IP(src=PEER, dst=STACK) / ICMP(id=9, seq=n))
+        world.expect(lambda frame: ICMP in frame and frame[ICMP].type == 0, "echo reply")
+
+
 def test_random_frames_and_records(world):
     rng = random.Random(11)
     for _ in range(40):
