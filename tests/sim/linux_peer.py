@@ -1,8 +1,8 @@
 """An engine against Linux's own TCP: `python -m tests.sim.linux_peer SEED LOSS OFFLOADS`.
 
-Linux's sockets, in threads, send random streams and read them back; the engine echoes. Frames go through a TAP
-device in a network namespace of this process, and some get lost on the way. Exits with 0 when every byte came
-back, in both roles: the engine accepts, the engine connects.
+Linux's sockets, in threads, send random streams and read them back; the engine echoes. Frames go through a
+TAP device in a network namespace of this process, and some get lost on the way. Exits with 0 when every byte
+came back, in both roles: the engine accepts, the engine connects.
 """
 
 import ctypes

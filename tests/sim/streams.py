@@ -117,13 +117,7 @@ class Exchange:
     def _event(self, host: int, event) -> None:
         lab = self.labs[host]
         if event.kinds & EV_ACCEPT:
-            side = self.waiting.pop()
-            side.conn, side.sock = event.conn, event.sock
-            lab.request(event.sock, REQ_ACCEPTED)
-            self.by_conn[host][event.conn] = side
-            port = lab.conn_info(event.conn)["remote"][1]
-            client = next(c for c in self.clients if c.port == port)
-            self.pairs.append((client, side))
+            self._accept(lab, event)
         side = self.by_conn[host].get(event.conn)
         if side is None:
             return
@@ -135,6 +129,14 @@ class Exchange:
             self._connect(side)
         elif event.kinds & EV_RESET and not side.closed:
             raise AssertionError(f"host {host}: the connection ended with error {event.error}")
+
+    def _accept(self, lab: Lab, event) -> None:
+        server = self.waiting.pop()
+        server.conn, server.sock = event.conn, event.sock
+        lab.request(event.sock, REQ_ACCEPTED)
+        self.by_conn[1][event.conn] = server
+        port = lab.conn_info(event.conn)["remote"][1]
+        self.pairs.append((next(c for c in self.clients if c.port == port), server))
 
     def _play(self, lab: Lab, side: Side) -> None:
         """Send what fits, read a bite, shut down after the last byte, close when the peer is done too."""

@@ -20,12 +20,11 @@ def test_reads_a_syn():
 
 
 def test_reads_times():
-    assert (only("+.25 > . 1:1(0) ack 1").earliest, only("* > . 1:1(0) ack 1").earliest) == (
-        SECOND // 4,
-        None,
-    )
+    assert only("+.25 > . 1:1(0) ack 1").earliest == SECOND // 4
+    assert only("* > . 1:1(0) ack 1").latest == FOREVER
     step = only("+1~+1.5 > F. 1:101(100) ack 1  # comment")
-    assert (step.earliest, step.latest, step.flags, step.length) == (SECOND, 3 * SECOND // 2, FIN | ACK, 100)
+    assert (step.earliest, step.latest) == (SECOND, 3 * SECOND // 2)
+    assert (step.flags, step.length) == (FIN | ACK, 100)
 
 
 def test_reads_icmp():
@@ -39,6 +38,7 @@ def test_reads_icmp():
         "< S 0:0(0)",
         "+x < S 0:0(0)",
         "* < S 0:0(0)",
+        "+0~+1 < S 0:0(0)",
         "+0 < S 0:5(4)",
         "+0 < . 0:0(0)",
         "+0 < S 0:0(0) ack 1",

@@ -18,6 +18,7 @@ from .frames import (
     ethernet,
     icmp,
     ipv4,
+    read_segment_of,
     tcp,
 )
 from .host import EV_ACCEPT, REQ_ABORT, REQ_ACCEPTED, REQ_SHUT_RD, REQ_SHUT_WR, SECOND, Host, Sent
@@ -26,7 +27,6 @@ from .notation import Step, parse
 LISTENER_SOCK = 7
 STACK_PORT, PEER_PORT = 80, 40000
 TOLERANCE = 5_000_000  # ns; timers may be a tick late
-LONGEST_WAIT = 3600 * SECOND  # of `*`
 MASK = 0xFFFFFFFF
 
 _NOISE = random.Random(1).randbytes(1 << 16)
@@ -46,7 +46,7 @@ def _start_time(iss: int, local_port: int, peer_port: int) -> int:
         host = Host(now=now)
         host.lab.listen(LISTENER_SOCK, local_port)
         host.arrive(ethernet(ipv4(tcp(peer_port, local_port, 1, 0, SYN), TCP)))
-        return host.take_sent()[0].packet.segment.seq
+        return read_segment_of(host.take_sent()[0].frame).seq
 
     now = 1_000 * SECOND
     tick = 4 * SECOND / ((isn(now + 4 * SECOND) - isn(now)) & MASK)
@@ -92,7 +92,7 @@ class Conn:
     def connect(self) -> None:
         """Start an active open; the SYN is the next packet."""
         self.index = self.lab.connect(PEER_IP, self.port, local_port=STACK_PORT)
-        self.sock = self.info["sock"]
+        self.sock = self.lab.conn_info(self.index)["sock"]
         self.settle()
 
     def accept(self) -> None:
@@ -215,7 +215,7 @@ class Conn:
 
     def inject(self, step: Step) -> None:
         """A packet from the peer arrives."""
-        body = self._icmp(step) if step.icmp else self._segment(step)
+        body = self._icmp(step, *step.icmp) if step.icmp else self._segment(step)
         self.host.arrive(ethernet(ipv4(body, ICMP if step.icmp else TCP)), **self.vnet)
 
     def _segment(self, step: Step) -> bytes:
@@ -233,9 +233,8 @@ class Conn:
             urgent=step.urgent or 0,
         )
 
-    def _icmp(self, step: Step) -> bytes:
+    def _icmp(self, step: Step, kind: int, code: int, mtu: int) -> bytes:
         """An ICMP error that quotes the header and 8 bytes of a segment that we sent (RFC 792)."""
-        kind, code, mtu = step.icmp
         quoted = tcp(
             STACK_PORT, self.port, self._our(step.start), 0, ACK, source=STACK_IP, destination=PEER_IP
         )
@@ -285,8 +284,7 @@ class Conn:
 
     def _expect(self, step: Step) -> None:
         if not self.host.sent and step.latest != 0:
-            wait = LONGEST_WAIT if step.latest is None else step.latest + TOLERANCE
-            self.host.until(self._clock + wait, stop_when_sent=True)
+            self.host.until(self._clock + step.latest + TOLERANCE, stop_when_sent=True)
         if not self.host.sent:
             raise AssertionError(f"expected {step.text!r}, the stack sent nothing")
         sent = self.host.sent.popleft()
@@ -305,7 +303,7 @@ class Conn:
             self.iss = segment.seq
         self._learn(segment)
         late = sent.time - self._clock
-        if step.earliest is not None and not step.earliest - TOLERANCE <= late <= step.latest + TOLERANCE:
+        if not step.earliest - TOLERANCE <= late <= step.latest + TOLERANCE:
             problems.append(f"time +{late / SECOND:.6f}")
         care = ~0 if step.flags & PSH else ~PSH
         if segment.flags & care != step.flags & care:

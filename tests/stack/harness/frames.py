@@ -286,7 +286,7 @@ def _cut(frame: bytes, size: int) -> list[bytes]:
     segment = read_segment_of(frame)
     header = (frame[46] >> 4) * 4
     options, payload = frame[54 : 34 + header], frame[34 + header :]
-    out = []
+    out: list[bytes] = []
     for at in range(0, len(payload), size):
         last = at + size >= len(payload)
         flags = segment.flags if last else segment.flags & ~(FIN | PSH)

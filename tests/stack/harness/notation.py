@@ -25,6 +25,7 @@ from .frames import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG
 FLAGS = {"S": SYN, "F": FIN, "R": RST, "P": PSH, ".": ACK, "U": URG, "E": ECE, "W": CWR, "-": 0}
 SECOND = 1_000_000_000
 ANY = None
+FOREVER = 3600 * SECOND  # as long as `*` waits
 
 _LINE = re.compile(r"(?P<time>\*|[+~.\d]+)\s*(?P<way>[<>])\s*(?P<rest>.*)")
 _TCP = re.compile(
@@ -46,12 +47,12 @@ class ScriptError(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """One line. `earliest` and `latest` are ns after the step before; both None for `*`."""
+    """One line. `earliest` and `latest` are ns after the step before."""
 
     text: str
     inbound: bool
-    earliest: int | None
-    latest: int | None
+    earliest: int
+    latest: int
     flags: int = 0
     start: int = 0
     length: int = 0
@@ -74,8 +75,8 @@ def _step(line: str) -> Step:
         raise ScriptError(f"no time and direction: {line}")
     earliest, latest = _time(match["time"], line)
     inbound, rest = match["way"] == "<", match["rest"]
-    if inbound and earliest is None:
-        raise ScriptError(f"a packet from the peer needs a time: {line}")
+    if inbound and latest != earliest:
+        raise ScriptError(f"a packet from the peer needs one time: {line}")
     if rest.startswith("icmp"):
         return _icmp_step(line, inbound, earliest, latest, rest)
     packet = _TCP.fullmatch(rest)
@@ -104,7 +105,7 @@ def _step(line: str) -> Step:
     )
 
 
-def _icmp_step(line: str, inbound: bool, earliest: int | None, latest: int | None, rest: str) -> Step:
+def _icmp_step(line: str, inbound: bool, earliest: int, latest: int, rest: str) -> Step:
     match = _ICMP.fullmatch(rest)
     if not match or not inbound or match["code"] not in ICMP_CODES:
         raise ScriptError(f"no such ICMP message from the peer: {line}")
@@ -118,9 +119,9 @@ def _number(text: str | None) -> int | None:
     return None if text is None else int(text)
 
 
-def _time(text: str, line: str) -> tuple[int | None, int | None]:
+def _time(text: str, line: str) -> tuple[int, int]:
     if text == "*":
-        return None, None
+        return 0, FOREVER
     try:
         first, _, last = text.partition("~")
         if not first.startswith("+") or (last and not last.startswith("+")):
