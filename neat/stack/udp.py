@@ -370,7 +370,10 @@ def emit(stack, i, sock, head, buffer):
     write_header(stack, buffer, slot.port, cython.address(head.addr), l4_length)
     error = ipv4_prepare(stack, buffer, head.addr.addr, PROTO_UDP, l4_length, sock.tos, sock.ttl)
     if error == -EAGAIN:
-        return 0 if put_aside(stack, i, sock, cython.address(head.addr), buffer, l4_length) else -EHOSTUNREACH
+        if not put_aside(stack, i, sock, cython.address(head.addr), buffer, l4_length):
+            # As Linux: too many wait for this neighbour already, the rest is dropped and nobody is told.
+            count(stack, Counter.UDP_UNSENDABLE)
+        return 0
     if error < 0:
         return error
     return finish(stack, buffer, l4_length)
