@@ -179,6 +179,8 @@ bool neat_nonblocking(int fd, int flags);
 int neat_poll(int fd, short events, int64_t timeout_ns);    /* revents (0: time is over), or -errno */
 int64_t neat_timeout(int fd, int name);        /* SO_RCVTIMEO or SO_SNDTIMEO in ns; -1: none */
 int64_t neat_now(void);                        /* CLOCK_MONOTONIC, ns */
+bool neat_spins(void);                         /* this machine has processors to spare */
+bool neat_spin(const struct endpoint *end);    /* a little while, for something to arrive: did it? */
 
 /* options.c */
 void neat_options_apply(struct neat_socket *s, const struct endpoint *end);

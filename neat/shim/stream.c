@@ -172,6 +172,8 @@ ssize_t neat_stream_recv(struct neat_socket *s, int fd, const struct iovec *iov,
             return r.done ? (ssize_t)r.done : n;
         if (hung_up)
             return r.done ? (ssize_t)r.done : neat_gone(s, 0);
+        if (!stray && neat_spins() && !neat_nonblocking(fd, flags) && neat_spin(&s->end))
+            continue;
         int message = neat_await_message(fd, flags);
         if (message < 0)
             return r.done ? (ssize_t)r.done : message;

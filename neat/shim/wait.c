@@ -1,9 +1,23 @@
-/* Sleeping on a descriptor, and how long. */
+/* Sleeping on a descriptor, and how long; spinning, where that is affordable. */
 #include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
 #include <sys/time.h>
 #include <time.h>
 
 #include "internal.h"
+
+#define SPIN_NS 20000
+#define SPIN_CPUS 4                /* fewer: who spins takes the processor from whom he waits for */
+#define LOOKS 16                   /* between two looks at the clock */
+
+#if defined(__x86_64__)
+#define relax() __builtin_ia32_pause()
+#else
+#define relax() __asm__ volatile("yield")
+#endif
+
+static int64_t spin_ns = -1;       /* not decided yet */
 
 int64_t neat_now(void) {
     struct timespec at;
@@ -37,4 +51,33 @@ int64_t neat_timeout(int fd, int name) {
 
 bool neat_nonblocking(int fd, int flags) {
     return (flags & MSG_DONTWAIT) || (fcntl(fd, F_GETFL) & O_NONBLOCK);
+}
+
+/* NEAT_SPIN_US decides, else the number of processors that we may use. */
+static int64_t decide(void) {
+    const char *set = getenv("NEAT_SPIN_US");
+    cpu_set_t cpus;
+    if (set && *set)
+        return strtoll(set, NULL, 10) > 0 ? strtoll(set, NULL, 10) * 1000 : 0;
+    return sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) >= SPIN_CPUS ? SPIN_NS : 0;
+}
+
+bool neat_spins(void) {
+    if (load(&spin_ns) < 0)
+        store(&spin_ns, decide());
+    return load(&spin_ns) > 0;
+}
+
+bool neat_spin(const struct endpoint *end) {
+    const struct neat_sock *shared = end->shared;
+    uint32_t status = load(&shared->status);
+    int64_t deadline = neat_now() + load(&spin_ns);
+    do {
+        for (int i = 0; i < LOOKS; i++) {
+            if (load(&shared->rx_tail) != load(&shared->rx_head) || load(&shared->status) != status)
+                return true;
+            relax();
+        }
+    } while (neat_now() < deadline);
+    return false;
 }

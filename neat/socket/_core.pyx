@@ -363,6 +363,8 @@ cdef class Socket:
                 return got
             if got != -EAGAIN:
                 raise error(got)
+            if self.limit > 0 and not flags & MSG_DONTWAIT:
+                self.again(got, POLLIN, &deadline)
         while True:
             self.check()
             s = neat_get(self.handle)

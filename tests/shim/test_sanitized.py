@@ -1,5 +1,6 @@
 """The client core under AddressSanitizer and UndefinedBehaviorSanitizer: honest, hostile and noisy stacks."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,4 +29,12 @@ def exercise(tmp_path_factory):
 )
 def test_nothing_is_found(stack, exercise, mode):
     done = subprocess.run([exercise, *mode], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_spinning_changes_nothing(stack, exercise):
+    env = os.environ | {"NEAT_SPIN_US": "30"}
+    done = subprocess.run(
+        [exercise, "echo"], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
