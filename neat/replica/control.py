@@ -124,7 +124,9 @@ class Control:
                 app, sock, bind_id, backlog, message.options, address, fds[0]
             )
         else:
-            error, taken = self.core.add_udp(app, sock, bind_id, message.options, address, fds[0])
+            # Without a seq nobody asked for it just now: it is part of what a new replica is told.
+            briefing = message.seq == 0
+            error, taken = self.core.add_udp(app, sock, bind_id, message.options, address, fds[0], briefing)
         if taken:
             fds.pop(0)
         self._send(Message(message.op, REPLY, message.seq, error, message.app, self.replica, bind_id=bind_id))

@@ -6,7 +6,7 @@ from neat.replica.counters cimport (
     COUNT_CHANNELS_REFUSED, COUNT_CONNECTS_FAILED, COUNT_DROP_CONTROL, REPLICA_COUNTERS_BASE,
 )
 from neat.replica.endpoints cimport endpoint_drop, endpoint_of, endpoint_open, tell_connecting, tell_failed
-from neat.replica.loop cimport run as turns
+from neat.replica.loop cimport DESCRIPTOR_BURST, descriptors, run as turns
 from neat.replica.posix cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLHUP, EPOLLIN, close, epoll_create1, monotonic_ns, watch,
 )

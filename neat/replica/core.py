@@ -12,6 +12,7 @@ from cython.cimports.libc.string import memcpy
 from neat.shim.messages import channel_bytes
 from neat.shm.segment import SegmentError, check
 
+CATCH_UP = 64  # calls of epoll
 REASONS = {"sys": 1, "ctl": 2, "lifeline": 4, "tick": 8}
 
 
@@ -143,6 +144,14 @@ class Core:
     def app_gone(self, app):
         channel_orphan(self.p, app)
 
+    def _catch_up(self):
+        """Hear of all hang-ups so far: the port of a new socket may be one that was just given up."""
+        p = self.p
+        p.now = monotonic_ns()
+        for _ in range(CATCH_UP):
+            if descriptors(p, 0) < DESCRIPTOR_BURST:
+                return
+
     @cython.locals(
         local=neat_addr,
         app=uint32_t,
@@ -155,17 +164,24 @@ class Core:
     def add_listener(self, app, sock, bind_id, backlog, flags, address, fd):
         """(positive errno or 0, whether fd was taken over)."""
         read_address(address, cython.address(local))
-        self.p.now = monotonic_ns()
+        self._catch_up()
         status = listener_add(self.p, app, sock, bind_id, backlog, flags, cython.address(local), fd)
         return (-status if status < 0 else 0), status == 0
 
     @cython.locals(
-        local=neat_addr, app=uint32_t, sock=uint32_t, bind_id=uint32_t, flags=uint32_t, fd=cython.int
+        local=neat_addr,
+        app=uint32_t,
+        sock=uint32_t,
+        bind_id=uint32_t,
+        flags=uint32_t,
+        fd=cython.int,
+        announce=cython.bint,
     )
-    def add_udp(self, app, sock, bind_id, flags, address, fd):
-        """(positive errno or 0, whether fd was taken over)."""
+    def add_udp(self, app, sock, bind_id, flags, address, fd, announce):
+        """(positive errno or 0, whether fd was taken over). `announce`: tell the application about it."""
         read_address(address, cython.address(local))
-        status = udp_add(self.p, app, sock, bind_id, flags, cython.address(local), fd)
+        self._catch_up()
+        status = udp_add(self.p, app, sock, bind_id, flags, cython.address(local), fd, announce)
         return (-status if status < 0 else 0), status == 0
 
     @cython.locals(

@@ -30,9 +30,9 @@ cdef SharedEnd* shared_find(Process* p, uint32_t app, uint32_t sock) noexcept no
 # A listening socket of `app` under index `sock`; takes fd over when it returns 0. A known bind_id: its backlog changes,
 # and fd stays the caller's (returns 1). -errno.
 cdef int listener_add(Process* p, uint32_t app, uint32_t sock, uint32_t bind_id, uint32_t backlog, uint32_t flags, const neat_addr* local, int fd) noexcept nogil
-# A UDP socket; likewise. Says NEAT_EV_REPLICA on it.
+# A UDP socket; likewise. `announce`: say NEAT_EV_REPLICA on it, as its application does not expect it here yet.
 @cython.locals(message=neat_msg)
-cdef int udp_add(Process* p, uint32_t app, uint32_t sock, uint32_t bind_id, uint32_t flags, const neat_addr* local, int fd) noexcept nogil
+cdef int udp_add(Process* p, uint32_t app, uint32_t sock, uint32_t bind_id, uint32_t flags, const neat_addr* local, int fd, bint announce) noexcept nogil
 # EV_ACCEPT: hand the connection over, or queue it until there is room.
 cdef void accept_event(Process* p, Event* event) noexcept nogil
 cdef void udp_event(Process* p, Event* event) noexcept nogil

@@ -75,7 +75,7 @@ def listener_add(p, app, sock, bind_id, backlog, flags, local, fd):
     return 0
 
 
-def udp_add(p, app, sock, bind_id, flags, local, fd):
+def udp_add(p, app, sock, bind_id, flags, local, fd, announce):
     channel = channel_find(p, app)
     known = shared_find(p, app, sock)
     if known != cython.NULL and known.bind_id == bind_id and known.kind == NEAT_SOCK_UDP:
@@ -91,9 +91,10 @@ def udp_add(p, app, sock, bind_id, flags, local, fd):
         stack_udp_unbind(p.stack, app, sock)
         return status
     gauge(p, COUNT_UDP_SOCKETS, 1)
-    compose(p, cython.address(message), NEAT_EV_REPLICA, app, sock, 0)
-    message.bind_id = bind_id
-    send_with(fd, cython.address(message), cython.sizeof(neat_msg), -1)
+    if announce:
+        compose(p, cython.address(message), NEAT_EV_REPLICA, app, sock, 0)
+        message.bind_id = bind_id
+        send_with(fd, cython.address(message), cython.sizeof(neat_msg), -1)
     return 0
 
 

@@ -180,9 +180,10 @@ class Calls:
                 bind_id=entry.number,
                 local=bound,
                 sock=max(entry.sock, 0),
-                replica=self.registry.bitmap(),
+                replica=targets,
             )
 
+        targets = sum(1 << replica.slot for replica in self.registry.known())
         if entry.udp:
             self._spread(session, entry, answer)
         else:

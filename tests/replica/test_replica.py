@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP
 
-from neat.shim.messages import PROTO_TCP, Address, Message, Op, channel_bytes
+from neat.shim.messages import PROTO_TCP, PROTO_UDP, Address, Message, Op, channel_bytes
 from neat.shm import doorbell, segment
 from tests.replica.conftest import (
     GEOMETRY,
@@ -306,13 +306,31 @@ def test_refused_connect_tells_why(world):
 def test_datagram_makes_the_socket_readable(world):
     channel = world.attach()
     end = world.udp()
-    assert receive(end)[0].op == Op.REPLICA
+    assert not poll(end) & select.POLLIN
     world.inject(IP(src=PEER, dst=STACK) / UDP(sport=5000, dport=53) / b"query")
     await_poll(end, select.POLLIN)
     assert end.recv(8) == b"t"
     assert channel.read(4)[32:37] == b"query"
     end.close()
     await_true(lambda: world.counters()["udp_sockets"] == 0, "the socket is unbound")
+
+
+def test_new_replica_announces_itself_on_datagram_sockets(world):
+    world.attach()
+    ours, theirs = pair()
+    local = Address.ipv4(STACK, 53, PROTO_UDP)
+    told = Message(Op.ADD_UDP, app=1, sock=4, bind_id=9, local=local)  # no seq: part of a briefing
+    socket.send_fds(world.sys, [told.pack()], [theirs.fileno()])
+    message, _ = receive(ours)
+    assert (message.op, message.replica, message.incarnation, message.sock) == (Op.REPLICA, 0, 1, 4)
+
+
+def test_port_can_be_taken_again_at_once(world):
+    world.attach()
+    for sock in range(3, 23):
+        end = world.listen(sock=sock)
+        end.close()
+    world.await_counter("listeners", 0)
 
 
 def test_random_bytes_in_a_channel_end_sockets_not_the_process(world):
