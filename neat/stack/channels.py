@@ -115,13 +115,15 @@ def channel_pending(channel):
 
 
 def channel_next_dirty(channel):
-    """The summary bit is cleared before its word is looked at, and set again while bits remain in it."""
+    """The summary bit is cleared before its word is looked at, and set again while bits remain in it.
+
+    Each summary word is read once: an application that sets bits without end does not hold us here.
+    """
     for i in range(SUMMARY_WORDS):
-        while True:
-            summary = load64(cython.address(channel.summary[i]))
-            if summary == 0:
-                break
+        summary = load64(cython.address(channel.summary[i]))
+        while summary:
             bit = ctz64(summary)
+            summary &= summary - 1
             word = i * 64 + bit
             fetch_and64(cython.address(channel.summary[i]), ~(ONE << bit))
             if word >= channel.nsock // 64:

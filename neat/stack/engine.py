@@ -5,7 +5,7 @@ from cython.cimports.libc.errno import ENOENT
 from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.neat.shim.channel import NEAT_SOCK_TCP, NEAT_SOCK_UDP
+from cython.cimports.neat.shim.channel import NEAT_SOCK_LISTENER, NEAT_SOCK_TCP, NEAT_SOCK_UDP
 from cython.cimports.neat.shm.ring import RECORD_FRAME
 from cython.cimports.neat.stack.channels import (
     channel_attach,
@@ -228,7 +228,7 @@ def stack_scan_channel(stack, app, budget, now):
             tcp_command(stack, cython.address(stack.tcp.tcbs[who.owner]))
         elif who.kind == NEAT_SOCK_UDP:
             udp_command(stack, channel, index, cython.address(channel.socks[index]))
-        else:
+        elif who.kind != NEAT_SOCK_LISTENER:
             count(stack, Counter.CHANNEL_BAD_BIT)
     stack.state.suspect.kind = SUSPECT_NONE
     return done

@@ -30,7 +30,7 @@ def near(rng, value):
 
 
 def info_of(conn):
-    return None if conn.index is None else conn.info
+    return None if conn.index is None else conn.lab.conn_info(conn.index)
 
 
 def random_segment(rng, conn):
