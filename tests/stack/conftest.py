@@ -14,7 +14,7 @@ ISNS = {
 }
 
 
-@pytest.fixture(params=ISNS.values(), ids=ISNS)
+@pytest.fixture(params=list(ISNS.values()), ids=list(ISNS))
 def make_conn(request):
     """Make a Conn with settings of one's own: make_conn(mtu=576)."""
     irs, iss = request.param

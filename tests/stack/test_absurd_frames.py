@@ -132,7 +132,7 @@ def test_tcp_options_of_every_kind_and_length(flags):
 
 def aim(raw: bytearray, conn: Conn, rng: random.Random) -> None:
     """Put sequence numbers at, or just beside, those that the connection expects."""
-    info = conn.info or {"rcv_nxt": rng.getrandbits(32), "snd_nxt": rng.getrandbits(32)}
+    info = conn.lab.conn_info(conn.index) or {"rcv_nxt": rng.getrandbits(32), "snd_nxt": rng.getrandbits(32)}
     for at, name in ((38, "rcv_nxt"), (42, "snd_nxt")):
         number = info[name] + rng.choice((0, 0, 1, -1, 1000, 2**31)) & 0xFFFFFFFF
         raw[at : at + 4] = number.to_bytes(4, "big")

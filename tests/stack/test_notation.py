@@ -3,7 +3,7 @@
 import pytest
 
 from .harness.frames import ACK, FIN, SYN, checksum, fold, ipv4, read_options, tcp, wire_frames
-from .harness.notation import ScriptError, parse
+from .harness.notation import FOREVER, ScriptError, parse
 
 SECOND = 1_000_000_000
 

@@ -3,6 +3,7 @@
 import random
 import struct
 from functools import lru_cache
+from typing import Any
 
 from neat.stack.tcp.state import TcpState
 
@@ -76,7 +77,7 @@ class Conn:
         self.lab = self.host.lab
         self.port = port
         self.irs = irs
-        self.iss: int | None = None
+        self.iss = 0  # until its SYN is seen
         self.index: int | None = None  # of the engine's connection
         self.sock: int | None = None
         self.written = b""  # all that the application ever sent
@@ -166,7 +167,8 @@ class Conn:
         self.settle()
 
     @property
-    def info(self) -> dict | None:
+    def info(self) -> Any:
+        """ConnInfo as a dict; None when the connection holds no slot."""
         return self.lab.conn_info(self.index)
 
     @property
@@ -175,7 +177,8 @@ class Conn:
         for state, _, remote in self.lab.waiting():
             if remote == (PEER_IP, self.port):
                 return TcpState(state)
-        return TcpState.FREE if self.info is None else TcpState(self.info["state"])
+        info = self.lab.conn_info(self.index)
+        return TcpState.FREE if info is None else TcpState(info["state"])
 
     @property
     def counters(self) -> dict[str, int]:
@@ -244,7 +247,7 @@ class Conn:
 
     def _our(self, relative: int) -> int:
         """An absolute number of the stack's sequence space."""
-        return (0 if self.iss is None else self.iss) + relative & MASK
+        return self.iss + relative & MASK
 
     def _encode(self, options: tuple) -> bytes:
         out = b""
@@ -352,7 +355,7 @@ class Conn:
         if s is None:
             return f"{when} > protocol {packet.protocol} {packet.payload.hex()}"
         flags = "".join(letter for bit, letter in enumerate("FSRP.UEW") if s.flags >> bit & 1) or "-"
-        start = s.seq - (self.iss or 0) & MASK
+        start = s.seq - self.iss & MASK
         ack = f" ack {s.ack - self.irs & MASK}" if s.flags & ACK else ""
         options = ",".join(" ".join(map(str, self._relative(o))) for o in s.options)
         size = len(s.payload)
