@@ -1,12 +1,15 @@
 /* connect(): a random active replica opens the connection; its descriptor turns writable when that is done. */
 #include <fcntl.h>
-#include <stdlib.h>
-#include <unistd.h>
 #include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "internal.h"
 
-#define TRIES 3
+#define TRIES 3                    /* to find a replica that takes it; for a call that may wait: */
+#define PATIENT_TRIES 25
+#define RETRY_NS 20000000
+#define LIVES 3                    /* replicas that may die on us before we give up */
 #define ANSWER_NS 2000000000       /* how long a replica may take to say NEAT_EV_CONNECTING */
 
 /* One of the set bits of `bitmap`, at random; MAX_REPLICAS if there is none. */
@@ -46,27 +49,31 @@ static int failed(struct neat_socket *s, int error) {
     return error;
 }
 
-/* Hand the stack's end to a replica, through the syscall server. */
-static int ask(struct neat_socket *s, int fd) {
+/* Hand the stack's end to a replica, through the syscall server. *last: the one that was asked last, if any. */
+static int ask(struct neat_socket *s, int fd, uint32_t *last) {
     int status = neat_fill_first(s, fd);
     if (status < 0)
         return status;
-    uint32_t fills = (uint32_t)status, last = MAX_REPLICAS;
-    for (int i = 0; i < TRIES; i++) {
-        uint32_t bitmap = neat_active_replicas(i > 0);
-        /* One that just refused may be on its way out: another one, if there is any. */
-        uint32_t others = last < MAX_REPLICAS ? bitmap & ~(1u << last) : bitmap;
-        last = pick(others ? others : bitmap);
+    uint32_t fills = (uint32_t)status;
+    int tries = neat_nonblocking(fd, 0) ? TRIES : PATIENT_TRIES;
+    for (int i = 0; i < tries; i++) {
+        if (i >= TRIES)
+            nanosleep(&(struct timespec){0, RETRY_NS}, NULL);
+        bool again = *last < MAX_REPLICAS;
+        uint32_t bitmap = neat_active_replicas(i > 0 || again);
+        /* One that just failed may be on its way out: another one, if there is any. */
+        uint32_t others = again ? bitmap & ~(1u << *last) : bitmap;
+        *last = pick(others ? others : bitmap);
         struct neat_msg message = {.op = NEAT_OP_CONNECT, .bind_id = s->bind_id, .remote = s->remote, .local = s->local};
-        message.replica = last;
+        message.replica = *last;
         message.options = s->settings.options;
         message.u[0] = fills;
-        if (last == MAX_REPLICAS)
-            return -ENETDOWN;
-        status = neat_request(&message, &s->stack_end, s->bind_id ? 0 : 1, NULL);
+        status = -ENETDOWN;
+        if (*last < MAX_REPLICAS)
+            status = neat_request(&message, &s->stack_end, s->bind_id ? 0 : 1, NULL);
         if (status == 0)
             s->owner = message.token;
-        if (status != -EAGAIN && status != -ENETDOWN)
+        if ((status != -EAGAIN && status != -ENETDOWN) || !neat_registered())
             break;
     }
     if (status == 0 && s->stack_end >= 0) {
@@ -157,22 +164,24 @@ int neat_connect_status(struct neat_socket *s, int fd) {
     return status;
 }
 
-/* Start to connect. 0 when it is under way. Caller holds `setup`. */
+/* Start to connect. 0 when it is under way. A replica that dies before it has said a word is not the last. Caller holds `setup`. */
 static int start(struct neat_socket *s, int fd, const struct neat_addr *remote) {
-    int status;
-    if (s->stack_end < 0 && load(&s->stage) == STAGE_NEW) {
-        status = renew_pair(s, fd);
+    uint32_t last = MAX_REPLICAS;
+    int status = -ECONNRESET;
+    bool bound = s->bind_id != 0;
+    for (int life = 0; life < (bound ? 1 : LIVES) && status == -ECONNRESET; life++) {
+        status = s->stack_end < 0 && !bound ? renew_pair(s, fd) : 0;
+        s->remote = *remote;
+        if (status == 0)
+            status = ask(s, fd, &last);
+        if (status == 0)
+            status = hear(s, fd);
         if (status < 0)
-            return status;
+            failed(s, status);
     }
-    s->remote = *remote;
-    status = ask(s, fd);
     if (status == 0)
-        status = hear(s, fd);
-    if (status < 0)
-        return failed(s, status);
-    neat_set_stage(s, STAGE_CONNECTING);
-    return 0;
+        neat_set_stage(s, STAGE_CONNECTING);
+    return status;
 }
 
 static int await(struct neat_socket *s, int fd) {

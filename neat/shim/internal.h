@@ -110,6 +110,7 @@ struct neat_socket {
  * 0 or -errno: the answer's, or -ENETDOWN. */
 int neat_request(struct neat_msg *message, const int *fds, int nfds, int got[2]);
 uint32_t neat_active_replicas(bool refresh);
+bool neat_registered(void);        /* the last request reached the syscall server */
 int neat_hide_fd(int fd);          /* move a descriptor of ours out of the application's way */
 
 /* segments.c */

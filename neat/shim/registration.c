@@ -215,6 +215,13 @@ uint32_t neat_active_replicas(bool refresh) {
     return message.replica;
 }
 
+bool neat_registered(void) {
+    pthread_mutex_lock(&self.lock);
+    bool connected = self.fd >= 0;
+    pthread_mutex_unlock(&self.lock);
+    return connected;
+}
+
 static void before_fork(void) {
     pthread_mutex_lock(&self.lock);
 }

@@ -182,11 +182,15 @@ void neat_endpoint_close(struct endpoint *end) {
     end->segment = NULL;
 }
 
-/* In a forked child: the lock may have been held by a thread that does not exist here. */
-static void child(void) {
-    pthread_mutex_init(&lock, NULL);
+/* A fork finds the list whole. */
+static void before_fork(void) {
+    pthread_mutex_lock(&lock);
+}
+
+static void after_fork(void) {
+    pthread_mutex_unlock(&lock);
 }
 
 __attribute__((constructor)) static void set_up(void) {
-    pthread_atfork(NULL, NULL, child);
+    pthread_atfork(before_fork, after_fork, after_fork);
 }

@@ -63,6 +63,7 @@ class Behaviour:
     SILENT = 1002  # the handshake is never over
     SLOW = 1003  # answers when the next connection is asked for
     RESET = 1004  # established, then reset at once
+    DEADLY = 1006  # replica 0 dies of it, once; everybody else refuses
     NOISE = 1005  # established, then random messages on its descriptor
 
 
@@ -245,6 +246,8 @@ class Replica:
     def connect(self, message: Message, segment: Segment, fd: int) -> None:
         port = message.remote.port
         listener = self.listeners.get(port)
+        if port == Behaviour.DEADLY and self.slot == 0 and self.incarnation == 1:
+            os._exit(1)
         segment.next += 1
         sock = self.open(segment, segment.next, 1, fd)
         sock.set(OUT_BLOCK, message.u[0])

@@ -163,6 +163,14 @@ def test_a_connect_that_takes_long(stack):
     assert slow.getpeername() == (fakestack.ADDRESS, fakestack.Behaviour.SLOW)
 
 
+def test_a_connect_whose_replica_dies_of_it_goes_to_another(stack):
+    """Before it has said a word, that is: the application sees what the next replica says."""
+    before = stack.pids()[0]
+    while stack.pids()[0] == before:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((fakestack.ADDRESS, fakestack.Behaviour.DEADLY))
+
+
 def test_no_stack(monkeypatch, tmp_path):
     """In a process of its own: this one may know a stack."""
     code = "from neat import socket; socket.create_server(('', 80))"
