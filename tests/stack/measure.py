@@ -1,7 +1,7 @@
 """What a request-response pair costs in the engine: `python -m tests.stack.measure`.
 
 One request frame in, the response frame out with the ACK on it; the application (a copy, a dirty bit) is
-inside. No driver, no wake-ups, no system calls. Prints the median of some runs, in ns.
+inside. No driver, no wake-ups, no system calls. Prints the median of some runs, in ns of CPU time.
 """
 
 import statistics

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from .harness.frames import PEER_IP, STACK_IP, UDP, ethernet, ipv4, udp
+from .harness.frames import ETH_ARP, PEER_IP, PEER_MAC, STACK_IP, STACK_MAC, UDP, arp, ethernet, ipv4, udp
 from .harness.host import EV_READABLE, EV_WRITABLE, REQ_RESIGNAL, Host
 
 SOCK, PORT = 3, 7000
@@ -144,6 +144,21 @@ class TestBinding:
         assert host.lab.users == 0
         with pytest.raises(OSError):
             host.lab.udp_unbind(SOCK)
+
+    def test_detached_means_closed(self, host):
+        """The application is gone: what waits for a neighbour still goes, what comes finds nobody."""
+        host.neighbours = {}
+        host.lab.send_datagram(SOCK, b"last words", PEER_IP, 9)
+        host.turn()
+        host.take_sent()
+        host.lab.detach()
+        host.lab.channel[: 1 << 20] = b"\xff" * (1 << 20)
+        host.arrive(ethernet(arp(2, PEER_MAC, PEER_IP, STACK_MAC, STACK_IP), ETH_ARP))
+        (sent,) = host.take_sent()
+        assert sent.packet.payload[8:] == b"last words"
+        host.arrive(frame(b"anyone?"))
+        assert host.lab.counters()["UDP_NO_PORT"] == 1
+        assert host.lab.users == 0
 
     def test_unbound_with_datagrams_queued(self, host):
         """They are gone with the socket; the next owner of the slot starts clean."""
