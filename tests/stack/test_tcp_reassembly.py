@@ -44,6 +44,25 @@ def test_each_segment_behind_a_hole_draws_its_own_duplicate(conn):
     """)
 
 
+def test_duplicates_repeat_the_window(make_conn):
+    """RFC 5681 §2 (e): the sender does not count an ACK whose window is another."""
+    conn = make_conn(rx_size=1 << 15)
+    conn.established()
+    conn.run("""
+      +0 < . 1:10001(10000) ack 1
+      +0 > . 1:1(0) ack 10001 win 22768
+      +0 < . 11001:12001(1000) ack 1
+      +0 > . 1:1(0) ack 10001 win 22768
+    """)
+    assert conn.recv() == pattern(0, 10000)
+    conn.run("""
+      +0 < . 12001:13001(1000) ack 1
+      +0 > . 1:1(0) ack 10001 win 22768
+      +0 < . 10001:11001(1000) ack 1
+      +0 > . 1:1(0) ack 13001 win 29768
+    """)
+
+
 def test_one_of_two_holes_is_filled(conn):
     conn.established()
     conn.run("""

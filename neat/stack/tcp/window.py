@@ -24,6 +24,9 @@ def window_advertise(tcb):
     free = window_free(tcb)
     edge = tcb.rcv_nxt + free
     wanted = min(cython.cast(uint32_t, slot.rcv_mss), tcb.rcv_limit // 2)
+    if tcb.ooo_count and tcb.rcv_nxt == tcb.last_ack_sent and rcv_wnd(tcb) > tcb.rcv_limit // 4:
+        # RFC 5681 §2: a duplicate ACK repeats the window, else the sender does not count it.
+        edge = slot.rcv_adv
     if seq_gt(edge, slot.rcv_adv) and edge - slot.rcv_adv >= wanted:
         slot.rcv_adv = edge
     wnd = slot.rcv_adv - tcb.rcv_nxt
