@@ -1,5 +1,6 @@
 """The replicas as the syscall server knows them, and requests that wait for all of their answers."""
 
+import random
 import socket
 import time
 from collections.abc import Callable
@@ -48,7 +49,7 @@ class Rounds:
 
     def __init__(self) -> None:
         self.open: dict[int, Round] = {}
-        self.seq = 0
+        self.seq = random.getrandbits(31)  # answers to a predecessor may still be on their way
 
     def start(
         self, targets: list[Replica], make: Callable[[], Message], fd: int, done: Callable[[int], None]

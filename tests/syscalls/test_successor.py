@@ -121,6 +121,27 @@ def test_reply_that_a_predecessor_did_not_read_is_passed_over(world):
     assert again.ask(Message(Op.JOIN, app=client.app, token=client.token))[0].error == 0
 
 
+def test_answer_to_a_predecessor_is_not_taken_for_one_to_the_successor(world):
+    world.bring_up(0)
+    client = world.client()
+    client.hello()
+    bound, _ours = client.bind(80)
+    client.send(Message(Op.LISTEN, bind_id=bound.bind_id))
+    message, _ = world.replicas[0].take(Op.ADD_LISTENER, answer=False)
+    world.kill()
+    world.replicas[0].answer(message)
+    world.start()
+    again = world.client()
+    again.ask(Message(Op.JOIN, app=client.app, token=client.token))
+    world.replicas[0].take(Op.ADD_LISTENER)  # the briefing
+    again.send(Message(Op.LISTEN, bind_id=bound.bind_id, backlog=7))
+    repeated, _ = world.replicas[0].take(Op.ADD_LISTENER, answer=False)
+    assert repeated.seq != message.seq
+    assert not select.select([again.sock], [], [], 0.1)[0]
+    world.replicas[0].answer(repeated)
+    assert again.answer()[0].error == 0
+
+
 def answer_all(replica, over):
     """A replica that agrees to everything."""
     while not over.is_set():
