@@ -1,4 +1,4 @@
-"""The settings of a stack: a TOML file, each key overridable by an option of `neat up`, all of them checked here."""
+"""The settings of a stack: a TOML file, each key overridable by an option of `neat up`, all checked here."""
 
 import ipaddress
 import tomllib
@@ -55,12 +55,15 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             value = getattr(self, key)
             if value & (value - 1):
                 raise ConfigError(f"{key} = {value}: must be a power of two")
-        interface = self._parse("address", ipaddress.IPv4Interface, "an address with a prefix, like 10.77.0.2/24")
+        right = "an address with a prefix, like 10.77.0.2/24"
+        interface = self._parse("address", ipaddress.IPv4Interface, right)
         gateway = self._parse("gateway", ipaddress.IPv4Address, "an IPv4 address, like 10.77.0.1")
         if gateway not in interface.network or gateway == interface.ip:
-            raise ConfigError(f"gateway = {self.gateway!r}: must be another address inside {interface.network}")
+            right = f"must be another address inside {interface.network}"
+            raise ConfigError(f"gateway = {self.gateway!r}: {right}")
         if interface.network.prefixlen > 30:
-            raise ConfigError(f"address = {self.address!r}: the prefix must leave room for two hosts (/30 or shorter)")
+            right = "the prefix must leave room for two hosts (/30 or shorter)"
+            raise ConfigError(f"address = {self.address!r}: {right}")
         if self.mac:
             self.mac_bytes()
         if self.hang_ms < 3 * self.heartbeat_ms:
@@ -79,7 +82,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return ipaddress.IPv4Interface(self.address)
 
     def mac_bytes(self) -> bytes:
-        """The stack's MAC address: as configured, or a locally administered one made from the stack's name."""
+        """The stack's MAC address: as configured, or a local one made from the stack's name."""
         if not self.mac:
             import hashlib
 
@@ -104,7 +107,8 @@ def build(settings: dict[str, Any], source: str = "settings") -> Config:
         text = str(error)
         key = text.partition("$.")[2].rstrip("`")
         value = f" = {settings[key]!r}" if key in settings else ""
-        raise ConfigError(f"{source}: {key}{value}: {text.partition(' - at')[0]}".replace(": :", ":")) from None
+        reason = text.partition(" - at")[0]
+        raise ConfigError(f"{source}: {key}{value}: {reason}".replace(": :", ":")) from None
 
 
 def load(path: Path | None, overrides: dict[str, Any]) -> Config:
