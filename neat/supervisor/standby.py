@@ -75,7 +75,7 @@ def wait_for_boot(boot: Boot) -> Boot:
     """The component to become, with its descriptors as numbered here. Exits when there is none to come."""
     line = socket.socket(fileno=boot.fds["line"])
     line.send(WARM)
-    ready, _, _ = select.select([line, boot.fds["lifeline"]], [], [])
+    ready, _, _ = select.select([line.fileno(), boot.fds["lifeline"]], [], [])
     if boot.fds["lifeline"] in ready:
         sys.exit(0)
     record, fds, _flags, _address = socket.recv_fds(line, MAX_RECORD, MAX_FDS)
