@@ -3,7 +3,7 @@
 The geometry comes from the caller, never from the segment. What the replica itself wrote there is never read back.
 """
 cimport cython
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from neat.shim.channel cimport (
     NEAT_DIRTY_OFFSET, NEAT_MAX_SOCKS, NEAT_SHARED_SOCKS, NEAT_SOCK_FREE, NEAT_SOCKS_OFFSET, NEAT_SUMMARY_OFFSET,
     neat_rx_offset, neat_sock, neat_tx_offset,

@@ -1,19 +1,18 @@
 """The ACK field of a segment (RFC 9293 §3.10.7.4, fifth): what it acknowledges, the send window, and where it leads."""
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from neat.shim.channel cimport NEAT_ST_CONNECTED, NEAT_ST_CONNECTING
 from neat.shm.atomic cimport fence, peek32, store64
 from neat.stack.config cimport EV_ACCEPT, EV_CONNECTED, EV_WRITABLE
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
 from neat.stack.state cimport (
-    SLOT_FIN_ACKED, SLOT_FIN_QUEUED, SLOT_ORPHAN, SLOT_PASSIVE, SLOT_SYN_ACKED, SLOT_TIMESTAMPS, SLOT_WSCALE, ConnSlot,
+    SLOT_FIN_ACKED, SLOT_FIN_QUEUED, SLOT_PASSIVE, SLOT_SYN_ACKED, SLOT_TIMESTAMPS, SLOT_WSCALE, ConnSlot,
 )
 from neat.stack.tcp.congestion cimport congestion_ack, congestion_dup_ack, congestion_start
 from neat.stack.tcp.connection cimport conn_event, conn_over, conn_publish, conn_set_state, conn_status
 from neat.stack.tcp.deadlines cimport timer_clear, timer_set
 from neat.stack.tcp.keepalive cimport keepalive_start
-from neat.stack.tcp.output cimport output_want
 from neat.stack.tcp.plan cimport pending
 from neat.stack.tcp.respond cimport respond_rst, timestamp_now
 from neat.stack.tcp.rtt cimport RTO_AFTER_SYN_LOSS_US, rto_restore, rtt_sample
@@ -22,12 +21,11 @@ from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.text cimport owe_ack
 from neat.stack.tcp.timewait cimport wait_enter
 from neat.stack.tcp.types cimport (
-    MICROSECOND, MILLISECOND, SECOND, TF_BACKED_OFF, TF_FIN_SENT, TF_FORCE, TF_PROBE, TF_SEND_SYN, TF_TIMING,
-    TIMER_PERSIST, TIMER_RETRANSMIT, Tcb,
+    MICROSECOND, MILLISECOND, SECOND, TF_BACKED_OFF, TF_PROBE, TF_SEND_SYN, TF_TIMING, TIMER_PERSIST, TIMER_RETRANSMIT, Tcb,
 )
 from neat.stack.tcp.window cimport window_publish
 from neat.stack.types cimport Stack, count
-from neat.wire.headers cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN
+from neat.wire.headers cimport TCP_ACK, TCP_SYN
 from neat.wire.seq cimport seq_ge, seq_gt, seq_le, seq_lt
 
 cdef enum:

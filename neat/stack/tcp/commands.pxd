@@ -15,7 +15,7 @@ from neat.stack.tcp.keepalive cimport keepalive_start
 from neat.stack.tcp.output cimport output_want
 from neat.stack.tcp.plan cimport has_unsent, pending
 from neat.stack.tcp.respond cimport respond_abort
-from neat.stack.tcp.state cimport TcpState, can_receive, can_transmit
+from neat.stack.tcp.state cimport TcpState, can_receive
 from neat.stack.tcp.text cimport owe_ack
 from neat.stack.tcp.timewait cimport wait_enter
 from neat.stack.tcp.types cimport TIMER_KEEP, Tcb

@@ -3,13 +3,12 @@
 Order of the writes: a slot's `state` last at birth and first at death, so a successor never sees half a connection.
 """
 cimport cython
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from neat.shim.channel cimport (
-    NEAT_SOCK_TCP, NEAT_ST_CLOSED, NEAT_ST_CONNECTED, NEAT_ST_CONNECTING, NEAT_ST_ERROR, NEAT_ST_RDHUP, NEAT_ST_WRCLOSED,
-    neat_addr, neat_sock,
+    NEAT_SOCK_TCP, NEAT_ST_CLOSED, NEAT_ST_ERROR, NEAT_ST_RDHUP, NEAT_ST_WRCLOSED, neat_addr, neat_sock,
 )
-from neat.shm.atomic cimport store32, store64
-from neat.shm.ring cimport RECORD_FLOW_ADD, RECORD_FLOW_DELETE
+from neat.shm.atomic cimport store32
+from neat.shm.ring cimport RECORD_FLOW_DELETE
 from neat.stack.channels cimport NO_SOCK, sock_birth, sock_death, sock_release, sock_rx_ring, sock_tx_ring
 from neat.stack.config cimport EV_CLOSED, EV_FREED, EV_RESET
 from neat.stack.counters cimport Counter

@@ -1,7 +1,6 @@
 """What both ends do with the options of a SYN (RFC 9293 §3.7.1, RFC 7323 §2.2, §3.2)."""
 cimport cython
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from neat.shim.channel cimport neat_sock
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from neat.stack.state cimport SLOT_SACK_OK, SLOT_TIMESTAMPS, SLOT_WSCALE, ConnSlot
 from neat.stack.tcp.isn cimport timestamp_offset
 from neat.stack.tcp.segment cimport NO_WSCALE, Segment

@@ -1,6 +1,6 @@
 """What ICMP errors mean to a connection (RFC 9293 §3.9.2.2, RFC 5927, RFC 5461)."""
 cimport cython
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from neat.stack.counters cimport Counter
 from neat.stack.state cimport ConnSlot
 from neat.stack.tcp.connection cimport conn_over

@@ -1,6 +1,6 @@
 """TCP segments in: find the connection, then RFC 9293 §3.10.7 step by step, one function a step, in its order."""
 cimport cython
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memcpy, memset
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
@@ -10,16 +10,13 @@ from neat.stack.tcp.connection cimport conn_free, conn_over
 from neat.stack.tcp.listen cimport listen_input
 from neat.stack.tcp.lookup cimport lookup
 from neat.stack.tcp.output cimport output_want
-from neat.stack.tcp.plan cimport effective_mss, has_unsent
-from neat.stack.tcp.respond cimport respond_rst
+from neat.stack.tcp.plan cimport has_unsent
 from neat.stack.tcp.segment cimport Segment, segment_parse
-from neat.stack.tcp.state cimport TcpState, can_transmit
+from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.synsent cimport synsent_input
 from neat.stack.tcp.text cimport check_fin, owe_ack, owe_duplicate, process_text
 from neat.stack.tcp.timewait cimport wait_enter, wait_input
-from neat.stack.tcp.types cimport (
-    NO_INDEX, SECOND, TF_KEEPALIVE, TF_RETRANSMIT, TF_SEND_SYN, TW_BIT, Tcb,
-)
+from neat.stack.tcp.types cimport NO_INDEX, SECOND, TF_RETRANSMIT, TF_SEND_SYN, TW_BIT, Tcb
 from neat.stack.tcp.window cimport rcv_wnd
 from neat.stack.types cimport Stack, count
 from neat.wire.flow cimport FlowKey

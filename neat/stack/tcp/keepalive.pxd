@@ -3,7 +3,7 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from neat.shim.channel cimport NEAT_OPT_KEEPALIVE
 from neat.shm.atomic cimport peek32
-from neat.stack.tcp.deadlines cimport timer_clear, timer_runs, timer_set
+from neat.stack.tcp.deadlines cimport timer_clear, timer_set
 from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.types cimport SECOND, TIMER_KEEP, Tcb
 from neat.stack.types cimport Stack

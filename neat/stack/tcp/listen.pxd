@@ -3,7 +3,7 @@
 A connection counts against its listener's backlog from its SYN until accept() has taken it.
 """
 cimport cython
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 from neat.shim.channel cimport NEAT_BIND_REUSEPORT, NEAT_REQ_ACCEPTED, NEAT_SOCK_LISTENER, neat_addr, neat_sock
 from neat.shm.atomic cimport load32, peek32
@@ -11,7 +11,7 @@ from neat.stack.channels cimport NO_SOCK, channel_of, sock_birth, sock_death
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
 from neat.stack.state cimport SLOT_ACCEPTED, SLOT_PASSIVE, ConnSlot, ListenerSlot
-from neat.stack.tcp.connection cimport conn_birth, conn_free, conn_leave_backlog, conn_over, conn_take_sock
+from neat.stack.tcp.connection cimport conn_birth, conn_free, conn_leave_backlog, conn_take_sock
 from neat.stack.tcp.handshake cimport handshake_offer, handshake_settle
 from neat.stack.tcp.isn cimport isn
 from neat.stack.tcp.output cimport output_want
@@ -19,10 +19,8 @@ from neat.stack.tcp.respond cimport respond_abort, respond_rst
 from neat.stack.tcp.rtt cimport INITIAL_RTO_US
 from neat.stack.tcp.segment cimport Segment
 from neat.stack.tcp.state cimport LISTEN, TcpState
-from neat.stack.tcp.types cimport (
-    LISTENER_BUCKETS, NO_INDEX, TF_SEND_SYN, Listener, Tcb, TcpPrivate,
-)
-from neat.stack.types cimport OWNER_NONE, Channel, Stack, count
+from neat.stack.tcp.types cimport LISTENER_BUCKETS, NO_INDEX, TF_SEND_SYN, Listener, Tcb
+from neat.stack.types cimport Channel, Stack, count
 from neat.wire.flow cimport FlowKey, flow_hash
 from neat.wire.headers cimport TCP_ACK, TCP_RST, TCP_SYN
 from neat.wire.seq cimport seq_le

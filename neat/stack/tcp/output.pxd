@@ -5,14 +5,13 @@ what the application wrote meanwhile goes along.
 """
 cimport cython
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
-from neat.shm.atomic cimport peek32
+from libc.string cimport memcpy
 from neat.stack.counters cimport Counter
 from neat.stack.ipv4 cimport ipv4_prepare
 from neat.stack.state cimport SLOT_TIMESTAMPS, SLOT_WSCALE, ConnSlot
 from neat.stack.tcp.congestion cimport congestion_restart
 from neat.stack.tcp.deadlines cimport timer_clear, timer_runs, timer_set
-from neat.stack.tcp.plan cimport Plan, effective_mss, has_unsent, pending, plan_next
+from neat.stack.tcp.plan cimport Plan, effective_mss, has_unsent, plan_next
 from neat.stack.tcp.respond cimport timestamp_now
 from neat.stack.tcp.segment cimport NO_WSCALE, Outgoing, outgoing_bytes, segment_finish, segment_write
 from neat.stack.tcp.state cimport TcpState, can_transmit

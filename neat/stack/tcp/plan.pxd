@@ -1,17 +1,15 @@
 """What to send next on a connection, and whether to wait: windows, Nagle, silly windows, cork (RFC 9293 §3.8.6, §3.7.4)."""
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from neat.shim.channel cimport NEAT_OPT_CORK, NEAT_OPT_NODELAY
 from neat.shm.atomic cimport peek32
 from neat.stack.config cimport OFFLOAD_TSO4
-from neat.stack.state cimport SLOT_FIN_ACKED, SLOT_FIN_QUEUED, SLOT_TIMESTAMPS, ConnSlot
+from neat.stack.state cimport SLOT_FIN_ACKED, SLOT_FIN_QUEUED, SLOT_TIMESTAMPS
 from neat.stack.tcp.congestion cimport send_allowance
 from neat.stack.tcp.segment cimport TCP_HEADER, TS_OPTION
-from neat.stack.tcp.types cimport (
-    TF_FIN_SENT, TF_FORCE, TF_PROBE, TF_RETRANSMIT, Tcb,
-)
+from neat.stack.tcp.types cimport TF_FORCE, TF_PROBE, TF_RETRANSMIT, Tcb
 from neat.stack.types cimport Stack
-from neat.wire.seq cimport seq_gt, seq_le, seq_lt
+from neat.wire.seq cimport seq_le, seq_lt
 
 cdef enum:
     MAX_IP_BYTES = 65535

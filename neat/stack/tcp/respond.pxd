@@ -1,6 +1,6 @@
 """Segments without text that leave through the reply queue: RSTs, and what is sent for a connection that is gone."""
 cimport cython
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memset
 from neat.stack.counters cimport Counter
 from neat.stack.ipv4 cimport ipv4_prepare
@@ -10,7 +10,6 @@ from neat.stack.state cimport SLOT_TIMESTAMPS, ConnSlot
 from neat.stack.tcp.segment cimport NO_WSCALE, Outgoing, Segment, outgoing_bytes, segment_finish, segment_write
 from neat.stack.tcp.types cimport MILLISECOND, Tcb, TimeWait
 from neat.stack.types cimport Stack, count
-from neat.wire.flow cimport FlowKey
 from neat.wire.headers cimport PROTO_TCP, TCP_ACK, TCP_RST
 
 # One segment without text. Full queue or no neighbour: dropped and counted.

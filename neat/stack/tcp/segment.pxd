@@ -1,6 +1,6 @@
 """A TCP segment: parsed from a Packet, and written into a record (RFC 9293 §3.1, options RFC 7323)."""
 cimport cython
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from neat.stack.config cimport OFFLOAD_CSUM
 from neat.stack.counters cimport Counter

@@ -1,8 +1,8 @@
 """Active opens: connect(), and SYN_SENT (RFC 9293 §3.10.1, §3.10.7.3). Ephemeral ports: RFC 6056 §3.3.3."""
 cimport cython
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
-from neat.shim.channel cimport NEAT_ST_CONNECTING, neat_addr, neat_sock
+from neat.shim.channel cimport NEAT_ST_CONNECTING, neat_addr
 from neat.shm.ring cimport RECORD_FLOW_ADD
 from neat.stack.channels cimport channel_of
 from neat.stack.counters cimport Counter
@@ -24,7 +24,7 @@ from neat.stack.tcp.types cimport NO_INDEX, TF_KNOWN, TF_SEND_SYN, Tcb
 from neat.stack.types cimport Channel, Stack, count
 from neat.wire.flow cimport FAMILY_IPV4, FlowKey
 from neat.wire.headers cimport PROTO_TCP, TCP_ACK, TCP_RST, TCP_SYN
-from neat.wire.seq cimport seq_gt, seq_le, seq_lt
+from neat.wire.seq cimport seq_gt, seq_le
 
 # Index of the connection, or a negative errno.
 @cython.locals(key=FlowKey, channel="Channel*", tcb="Tcb*")

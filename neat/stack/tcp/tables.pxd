@@ -1,9 +1,7 @@
 """TCP's private memory: made at birth, freed at the end; and what concerns all connections of a channel."""
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
-from neat.stack.state cimport SLOT_ACCEPTED, SLOT_PASSIVE
+from libc.stdint cimport uint32_t
 from neat.stack.tcp.commands cimport tcp_drop
-from neat.stack.tcp.connection cimport conn_free
 from neat.stack.tcp.isn cimport isn_create
 from neat.stack.tcp.listen cimport listen_create, listen_detach
 from neat.stack.tcp.state cimport TcpState

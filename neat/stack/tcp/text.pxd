@@ -16,7 +16,6 @@ from neat.stack.tcp.segment cimport Segment
 from neat.stack.tcp.state cimport TcpState, can_receive
 from neat.stack.tcp.timewait cimport wait_enter
 from neat.stack.tcp.types cimport MILLISECOND, TF_FIN_WAITS, TIMER_DELACK, Tcb
-from neat.stack.tcp.window cimport rcv_wnd
 from neat.stack.types cimport Stack, count, count_add
 from neat.wire.headers cimport TCP_FIN
 from neat.wire.seq cimport seq_gt, seq_lt

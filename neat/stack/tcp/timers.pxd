@@ -1,15 +1,15 @@
 """What a connection does when one of its timers fires (RFC 6298 §5, RFC 9293 §3.8.6.1, §3.8.4)."""
 cimport cython
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from neat.shm.atomic cimport peek32
 from neat.stack.counters cimport Counter
-from neat.stack.state cimport SLOT_ORPHAN, SLOT_PASSIVE, ConnSlot
+from neat.stack.state cimport SLOT_ORPHAN, ConnSlot
 from neat.stack.tcp.congestion cimport congestion_timeout
-from neat.stack.tcp.connection cimport conn_free, conn_over
+from neat.stack.tcp.connection cimport conn_over
 from neat.stack.tcp.deadlines cimport heap_due, heap_next, timer_clear, timer_due, timer_runs, timer_set
 from neat.stack.tcp.keepalive cimport keep_idle, keep_interval, keep_probes
-from neat.stack.tcp.output cimport OVERRIDE_MS, output_want
-from neat.stack.tcp.plan cimport fin_waits, has_unsent, pending
+from neat.stack.tcp.output cimport output_want
+from neat.stack.tcp.plan cimport has_unsent
 from neat.stack.tcp.respond cimport respond_abort
 from neat.stack.tcp.rtt cimport rto_back_off
 from neat.stack.tcp.state cimport TcpState

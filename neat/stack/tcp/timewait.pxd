@@ -4,7 +4,7 @@ FIN_WAIT_2 of a closed descriptor waits here too. All wait for the same time, so
 table is full the oldest makes room.
 """
 cimport cython
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from neat.shm.ring cimport RECORD_FLOW_DELETE
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet

@@ -4,7 +4,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from neat.shm.atomic cimport load64, peek32, store32
 from neat.stack.state cimport SLOT_WSCALE, ConnSlot
 from neat.stack.tcp.types cimport Tcb
-from neat.wire.seq cimport seq_gt, seq_lt
+from neat.wire.seq cimport seq_gt
 
 # The shift we offer for a receive ring of this size.
 cdef inline uint32_t window_shift(uint32_t size) noexcept nogil:
