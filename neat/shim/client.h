@@ -42,7 +42,7 @@ NEAT_API struct neat_socket *neat_get(struct neat_socket *s);
 NEAT_API void neat_put(struct neat_socket *s);
 /* The application has made one more descriptor for it. */
 NEAT_API struct neat_socket *neat_dup(struct neat_socket *s);
-/* Close `fd`. While threads are inside calls on this socket, the number stays taken, so that they cannot meet another file. */
+/* Close `fd`; when threads are inside calls on this socket, as soon as they are out. */
 NEAT_API int neat_close(struct neat_socket *s, int fd);
 NEAT_API int neat_shutdown(struct neat_socket *s, int fd, int how);
 

@@ -79,7 +79,7 @@ struct settings {
 
 struct neat_socket {
     uint64_t refs;                 /* socket.c */
-    struct parked *parked;         /* numbers of closed descriptors that are kept taken */
+    struct parked *parked;         /* descriptors to close when no call is under way */
     pthread_mutex_t parking;
     uint32_t stage;                /* enum stage, atomically; changed under `setup` */
     int type, protocol;

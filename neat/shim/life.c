@@ -3,7 +3,6 @@
  * `refs` counts calls in its lower half and descriptors in its upper half; PARKED says that `parked` has entries. The socket goes
  * with the last of either.
  */
-#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -46,7 +45,7 @@ struct neat_socket *neat_dup(struct neat_socket *s) {
     return s;
 }
 
-static void release_numbers(struct neat_socket *s) {
+static void close_parked(struct neat_socket *s) {
     pthread_mutex_lock(&s->parking);
     while (s->parked) {
         struct parked *next = s->parked->next;
@@ -58,7 +57,7 @@ static void release_numbers(struct neat_socket *s) {
 }
 
 void neat_destroy(struct neat_socket *s) {
-    release_numbers(s);
+    close_parked(s);
     if (s->stack_end >= 0)
         close(s->stack_end);
     neat_endpoint_close(&s->end);
@@ -68,14 +67,14 @@ void neat_destroy(struct neat_socket *s) {
     free(s);
 }
 
-/* Give `one` back. Whoever would leave no call behind takes care of the parked numbers first, while it may still touch them. */
+/* Give `one` back. Whoever would leave no call behind closes what is parked first, while it may still touch them. */
 static void put(struct neat_socket *s, uint64_t one) {
     uint64_t seen = load(&s->refs);
     for (;;) {
         uint64_t left = seen - one;
         if ((seen & PARKED) && !CALLS(left)) {
             if (swap_if(&s->refs, &seen, seen & ~PARKED)) {
-                release_numbers(s);
+                close_parked(s);
                 seen = load(&s->refs);
             }
             continue;
@@ -92,17 +91,12 @@ void neat_put(struct neat_socket *s) {
     put(s, CALL);
 }
 
-/* Close the file, keep its number: a dead socket stands in for it. False: it could not be done. */
+/* Close it later, when no thread is inside a call: one that sleeps keeps the file open on Linux, too, and what wakes it is in the
+ * rings, which last as long as the file does. False: no memory. */
 static bool park(struct neat_socket *s, int fd) {
-    int ends[2], flags = fcntl(fd, F_GETFD) & FD_CLOEXEC ? O_CLOEXEC : 0;
     struct parked *entry = malloc(sizeof *entry);
-    if (!entry || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
-        free(entry);
+    if (!entry)
         return false;
-    }
-    close(ends[1]);
-    dup3(ends[0], fd, flags);
-    close(ends[0]);
     entry->fd = fd;
     pthread_mutex_lock(&s->parking);
     entry->next = s->parked;

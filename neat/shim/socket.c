@@ -69,7 +69,10 @@ int neat_shutdown(struct neat_socket *s, int fd, int how) {
         return -ENOTCONN;
     wanted |= reading ? NEAT_REQ_SHUT_RD : 0;
     wanted |= writing ? NEAT_REQ_SHUT_WR : 0;
-    set_bits(&s->end.shared->request, wanted);
+    wanted |= set_bits(&s->end.shared->request, wanted);
+    /* What comes after this is no news: the replica may give the connection up before our descriptor is closed. */
+    if ((wanted & NEAT_REQ_SHUT_RD) && (wanted & NEAT_REQ_SHUT_WR))
+        store(&s->reset_seen, 1);
     neat_mark(&s->end);
     neat_ring(&s->end);
     /* Makes the descriptor readable for ever, as Linux does. Never SHUT_WR: to the replica that is a hang-up. */

@@ -115,6 +115,22 @@ def test_shutdown_of_reading_wakes_a_reader(pair):
     assert got == [b""]
 
 
+def test_shutdown_of_both(pair):
+    subject, peer = pair
+    subject.shutdown(socket.SHUT_RDWR)
+    assert subject.recv(10) == b""
+    assert peer.recv(10) == b""
+    peer.close()
+    await_events(subject, select.POLLHUP)
+    assert subject.recv(10) == b""
+    with pytest.raises(BrokenPipeError):
+        subject.send(b"x")
+    assert subject.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+    with pytest.raises(OSError) as error:
+        subject.shutdown(socket.SHUT_WR)
+    assert error.value.errno == errno.ENOTCONN
+
+
 def test_reset_is_reported_once(pair):
     subject, peer = pair
     reset(peer)
