@@ -67,6 +67,7 @@ def establish(stack, tcb, seg):
     tcb.max_window = slot.snd_wnd
     tcb.flags &= ~(TF_SEND_SYN | TF_BACKED_OFF)
     tcb.stalled_since = 0
+    tcb.heard_at = stack.now
     timer_clear(tcb, TIMER_RETRANSMIT)
     congestion_start(tcb)
     rto_restore(stack, tcb)

@@ -1,10 +1,10 @@
 """TCP segments in: find the connection, then RFC 9293 §3.10.7 step by step, one function a step, in its order."""
 cimport cython
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int32_t, uint32_t
 from libc.string cimport memcpy, memset
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
-from neat.stack.state cimport SLOT_ORPHAN, SLOT_PASSIVE, SLOT_TIMESTAMPS, ConnSlot
+from neat.stack.state cimport SLOT_ORPHAN, SLOT_PASSIVE, SLOT_TIMESTAMPS, SLOT_WSCALE, ConnSlot
 from neat.stack.tcp.ack cimport challenge, check_ack
 from neat.stack.tcp.connection cimport conn_free, conn_over
 from neat.stack.tcp.listen cimport listen_input
@@ -36,7 +36,12 @@ cdef bint segment_arrives(Stack* stack, Tcb* tcb, Packet* packet, Segment* seg) 
 @cython.locals(wnd=uint32_t, acceptable=cython.bint)
 cdef bint check_sequence(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil
 cdef bint is_acceptable(Tcb* tcb, Segment* seg) noexcept nogil
+cdef void answer_stray(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil
+cdef bint is_outdated(Stack* stack, ConnSlot* slot) noexcept nogil
 @cython.locals(slot="ConnSlot*")
 cdef bint check_timestamp(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil
+@cython.locals(slot="ConnSlot*")
+cdef void remember_timestamp(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil
+@cython.locals(error=int32_t)
 cdef bint check_rst(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil
 cdef bint check_syn(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil

@@ -1,7 +1,7 @@
 """TCP segments in: find the connection, then RFC 9293 §3.10.7 step by step, in its order."""
 
 import cython
-from cython.cimports.libc.errno import ECONNREFUSED, ECONNRESET
+from cython.cimports.libc.errno import ECONNREFUSED, ECONNRESET, EPIPE
 
 
 def tcp_input(stack, packet):
@@ -30,8 +30,6 @@ def tcp_input(stack, packet):
         return
     stack.state.suspect.conn = at
     tcb = cython.address(stack.tcp.tcbs[at])
-    tcb.heard_at = stack.now
-    tcb.keep_probes = 0
     if tcb.slot.state == TcpState.SYN_SENT:
         if not synsent_input(stack, tcb, packet, cython.address(seg)):
             return
@@ -55,6 +53,10 @@ def segment_arrives(stack, tcb, packet, seg):
             and tcb.slot.state != TcpState.CLOSED
             and tcb.slot.state != TcpState.TIME_WAIT
         )
+    tcb.heard_at = stack.now
+    tcb.keep_probes = 0
+    if seg.has_ts:
+        remember_timestamp(stack, tcb, seg)
     if seg.flags & TCP_URG:
         # Deviates: urgent data is read as part of the stream (RFC 6093 §6: new applications should not use
         # it).
@@ -96,6 +98,9 @@ def check_sequence(stack, tcb, seg):
             return False
         # Simultaneous open: the peer's SYN-ACK repeats the SYN that we know (RFC 9293 §3.5 figure 7).
         seg.flags &= ~TCP_SYN
+        # Its window is not scaled (RFC 7323 §2.2), but what comes next takes it for scaled.
+        if tcb.slot.flags & SLOT_WSCALE:
+            seg.wnd >>= tcb.slot.snd_wscale
         seg.seq += 1
         seg.len -= 1
     if tcb.slot.flags & SLOT_TIMESTAMPS and not check_timestamp(stack, tcb, seg):
@@ -110,18 +115,25 @@ def check_sequence(stack, tcb, seg):
             return True
         count(stack, Counter.TCP_OUT_OF_WINDOW)
         if not seg.flags & TCP_RST:
-            # "If an incoming segment is not acceptable, an acknowledgment should be sent"; limited if it has
-            # no text.
-            if seg.len:
-                owe_duplicate(tcb)
-            else:
-                challenge(stack, tcb)
+            answer_stray(stack, tcb, seg)
         return False
-    if seg.has_ts and seq_le(seg.seq, tcb.last_ack_sent) and seq_le(tcb.slot.ts_recent, seg.tsval):
-        # RFC 7323 §4.3 (2): "SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent"
-        tcb.slot.ts_recent = seg.tsval
-        tcb.slot.ts_recent_at = stack.now
     return True
+
+
+def answer_stray(stack, tcb, seg):
+    """RFC 9293 §3.10.7.4: "If an incoming segment is not acceptable, an acknowledgment should be sent".
+
+    Limited if it has neither text nor FIN: else two ends that find fault with each other answer for ever.
+    """
+    if seg.len and not seg.flags & TCP_SYN:
+        owe_duplicate(tcb)
+    else:
+        challenge(stack, tcb)
+
+
+def is_outdated(stack, slot):
+    """RFC 7323 §5.5: TS.Recent of a connection idle for so long says nothing about what comes now."""
+    return stack.now - slot.ts_recent_at >= PAWS_IDLE_S * SECOND
 
 
 def check_timestamp(stack, tcb, seg):
@@ -131,15 +143,23 @@ def check_timestamp(stack, tcb, seg):
             # Deviates from RFC 7323 §3.2 (SHOULD drop), as Linux does: some peers leave them out.
             count(stack, Counter.TCP_NO_TIMESTAMP)
         return True
-    if (
-        seq_lt(seg.tsval, slot.ts_recent)
-        and not seg.flags & TCP_RST
-        and stack.now - slot.ts_recent_at < PAWS_IDLE_S * SECOND
-    ):
+    if seq_lt(seg.tsval, slot.ts_recent) and not seg.flags & TCP_RST and not is_outdated(stack, slot):
         count(stack, Counter.TCP_PAWS)
-        owe_duplicate(tcb)
+        answer_stray(stack, tcb, seg)
         return False
     return True
+
+
+def remember_timestamp(stack, tcb, seg):
+    """RFC 7323 §4.3 (2): "SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent".
+
+    As on Linux, not before RST, SYN and ACK were checked: "information from the Timestamps option MUST NOT be
+    used" of a RST (§5.2), and who only guessed a sequence number cannot make PAWS reject the true peer.
+    """
+    slot = tcb.slot
+    if seq_le(seg.seq, tcb.last_ack_sent) and (seq_le(slot.ts_recent, seg.tsval) or is_outdated(stack, slot)):
+        slot.ts_recent = seg.tsval
+        slot.ts_recent_at = stack.now
 
 
 def check_rst(stack, tcb, seg):
@@ -153,7 +173,12 @@ def check_rst(stack, tcb, seg):
         conn_free(stack, tcb)  # "return this connection to the LISTEN state"
         return False
     count(stack, Counter.TCP_RESETS)
-    conn_over(stack, tcb, ECONNREFUSED if tcb.slot.state == TcpState.SYN_RCVD else ECONNRESET, False)
+    error = ECONNRESET
+    if tcb.slot.state == TcpState.SYN_RCVD:
+        error = ECONNREFUSED
+    elif tcb.slot.state == TcpState.CLOSE_WAIT:
+        error = EPIPE  # as on Linux
+    conn_over(stack, tcb, error, False)
     return False
 
 
