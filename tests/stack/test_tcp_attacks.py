@@ -36,8 +36,6 @@ def test_ack_to_a_listener_draws_rst(conn):
       +0 < S. 5:5(0) ack 77
       +0 > R 77:77(0)
       +0 < R 5:5(0)
-      +0 < F 5:5(0)
-      +0 > R. 0:0(0) ack 6
     """)
 
 

@@ -22,7 +22,7 @@ from neat.stack.tcp.state cimport LISTEN, TcpState
 from neat.stack.tcp.types cimport LISTENER_BUCKETS, NO_INDEX, TF_SEND_SYN, Listener, Tcb
 from neat.stack.types cimport Channel, Stack, count
 from neat.wire.flow cimport FlowKey, flow_hash
-from neat.wire.headers cimport TCP_ACK, TCP_RST, TCP_SYN
+from neat.wire.headers cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN
 from neat.wire.seq cimport seq_le
 
 cdef int listen_create(Stack* stack) noexcept nogil

@@ -168,11 +168,15 @@ def listen_input(stack, packet, seg, key, iss_floor):
         count(stack, Counter.TCP_NO_CONNECTION)
         return
     index = NO_INDEX
-    if seg.flags & (TCP_SYN | TCP_ACK) == TCP_SYN:
+    if not seg.flags & TCP_ACK:
         index = find_listener(stack, key)
     if index == NO_INDEX:
         count(stack, Counter.TCP_NO_CONNECTION)
         respond_rst(stack, packet, seg)
+        return
+    if seg.flags & (TCP_SYN | TCP_FIN) != TCP_SYN:
+        # "Any other control or text-bearing segment": dropped. SYN with FIN, too, as on Linux.
+        count(stack, Counter.TCP_NO_ACK)
         return
     count(stack, Counter.TCP_SYNS_IN)
     if stack.tcp.listeners[index].pending > stack.listeners[index].backlog:
