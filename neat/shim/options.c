@@ -238,24 +238,24 @@ static int get_info(struct neat_socket *s, void *value, socklen_t *length) {
     if (s->end.shared && endpoint_current(&s->end)) {
         const struct neat_sock *shared = s->end.shared;
         /* Ours are the states of RFC 9293 in neat/stack/tcp/state; Linux numbers them from ESTABLISHED. */
-        uint32_t status = load(&shared->status);
+        uint32_t status = load(&shared->status), retransmits = load(&shared->retransmits);
+        uint32_t mss = load(&shared->snd_mss);
+        uint64_t unacked = (uint64_t)neat_outq(s);
         info.tcpi_state = status & NEAT_ST_CLOSED                               ? TCP_CLOSED
                           : stage == STAGE_CONNECTING                           ? TCP_SYN_SENT
                           : (status & NEAT_ST_RDHUP) && (status & NEAT_ST_WRCLOSED) ? TCP_LAST_ACK
                           : status & NEAT_ST_RDHUP                              ? TCP_CLOSE_WAIT
                           : status & NEAT_ST_WRCLOSED                           ? TCP_FIN_WAIT2
                                                                                 : TCP_ESTABLISHED;
-        info.tcpi_retransmits = (uint8_t)(shared->retransmits < 255 ? shared->retransmits : 255);
-        info.tcpi_rto = shared->rto_us;
-        info.tcpi_rtt = shared->rtt_us;
-        info.tcpi_rttvar = shared->rttvar_us;
-        info.tcpi_snd_mss = shared->snd_mss;
-        info.tcpi_rcv_mss = shared->snd_mss;
-        info.tcpi_advmss = shared->snd_mss;
-        info.tcpi_snd_cwnd = shared->snd_mss ? shared->cwnd / shared->snd_mss : 0;
-        info.tcpi_snd_ssthresh = shared->snd_mss ? shared->ssthresh / shared->snd_mss : 0;
-        info.tcpi_rcv_space = shared->rcv_wnd;
-        info.tcpi_unacked = shared->snd_mss ? (uint32_t)(neat_outq(s) + (int)shared->snd_mss - 1) / shared->snd_mss : 0;
+        info.tcpi_retransmits = (uint8_t)(retransmits < 255 ? retransmits : 255);
+        info.tcpi_rto = load(&shared->rto_us);
+        info.tcpi_rtt = load(&shared->rtt_us);
+        info.tcpi_rttvar = load(&shared->rttvar_us);
+        info.tcpi_snd_mss = info.tcpi_rcv_mss = info.tcpi_advmss = mss;
+        info.tcpi_snd_cwnd = mss ? load(&shared->cwnd) / mss : 0;
+        info.tcpi_snd_ssthresh = mss ? load(&shared->ssthresh) / mss : 0;
+        info.tcpi_rcv_space = load(&shared->rcv_wnd);
+        info.tcpi_unacked = mss ? (uint32_t)((unacked + mss - 1) / mss) : 0;
     }
     return give(value, length, &info, sizeof info);
 }
