@@ -52,9 +52,9 @@ from cython.cimports.neat.stack.udp import (
     udp_create,
     udp_destroy,
     udp_detach,
-    udp_poll,
     udp_unbind,
 )
+from cython.cimports.neat.stack.udp_output import udp_poll
 
 
 def stack_state_bytes(config):

@@ -4,7 +4,7 @@
 import cython
 from cython.cimports.neat.stack.arp import arp_announce, arp_request
 from cython.cimports.neat.stack.tcp.output import tcp_neighbour_ready
-from cython.cimports.neat.stack.udp import udp_neighbour_ready
+from cython.cimports.neat.stack.udp_output import udp_neighbour_ready
 
 
 def neighbour_create(stack):

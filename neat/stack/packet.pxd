@@ -17,12 +17,12 @@ All take the Stack first, which is left out here; `stack.now` is the time of the
 | neighbour.pxd  | uint32_t neighbour_poll(uint8_t* buffer)         a request to send, as a record; 0: none              |
 |                | void neighbour_expire(); uint64_t neighbour_next_deadline()                                           |
 | icmp.pxd       | void icmp_input(Packet*)                                                                              |
-| udp.pxd        | int udp_create(); void udp_destroy(); void udp_input(Packet*); uint32_t udp_poll(uint8_t* buffer)     |
+| udp.pxd        | int udp_create(); void udp_destroy(); void udp_input(Packet*)                                  |
 |                | int udp_bind(uint32_t app, uint32_t sock, const neat_addr* local, uint32_t flags)                     |
 |                | int udp_unbind(uint32_t app, uint32_t sock)      both use channels.pxd to take and give back the sock |
 |                | void udp_command(Channel*, uint32_t sock, neat_sock*)    its dirty bit was set                        |
 |                | void udp_detach(Channel*)                        unbind all of a channel that goes; no memory access after |
-|                | void udp_neighbour_ready(const uint8_t* address, bint reachable)                                      |
+| udp_output.pxd | uint32_t udp_poll(uint8_t* buffer); void udp_neighbour_ready(const uint8_t* address, bint reachable)  |
 | tcp/input.pxd  | void tcp_input(Packet*)                                                                               |
 | tcp/icmp.pxd   | void tcp_icmp_error(const FlowKey*, uint32_t sequence, uint8_t type, uint8_t code, uint16_t mtu)      |
 | tcp/output.pxd | void tcp_neighbour_ready(const uint8_t* address, bint reachable)     neighbour calls it once resolved or given up |

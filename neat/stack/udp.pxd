@@ -1,23 +1,20 @@
-"""UDP (RFC 768, RFC 1122 §4.1): binds, datagrams into the receive rings of sockets, datagrams out of their transmit rings.
+"""UDP (RFC 768, RFC 1122 §4.1): binds, and datagrams into the receive rings of sockets; udp_output takes them out of transmit rings.
 
 A socket's rings hold records: struct neat_datagram, the bytes, padding to 8. The true counters are in UdpSlot; what the
 application writes is checked before use, and nonsense ends that socket.
 """
 cimport cython
-from libc.errno cimport (
-    EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNREFUSED, EDESTADDRREQ, EHOSTUNREACH, EINVAL, EIO, EMSGSIZE, ENOENT, ENOMEM,
-    ENOPROTOOPT, ENOSPC,
-)
+from libc.errno cimport EADDRINUSE, EADDRNOTAVAIL, ECONNREFUSED, EINVAL, EIO, ENOENT, ENOMEM, ENOPROTOOPT, ENOSPC
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from neat.shim.channel cimport (
-    NEAT_BIND_REUSEADDR, NEAT_BIND_REUSEPORT, NEAT_OPT_BROADCAST, NEAT_OPT_PEER, NEAT_REQ_RESIGNAL, NEAT_SOCK_UDP,
+    NEAT_BIND_REUSEADDR, NEAT_BIND_REUSEPORT, NEAT_OPT_PEER, NEAT_REQ_RESIGNAL, NEAT_SOCK_UDP,
     neat_addr, neat_datagram, neat_sock,
 )
 from neat.shm.atomic cimport fetch_and32, load32, load64, store32, store64
-from neat.stack.channels cimport channel_of, sock_birth, sock_death, sock_rx_ring, sock_tx_ring
-from neat.stack.config cimport EV_READABLE, EV_WRITABLE, OFFLOAD_CSUM
+from neat.stack.channels cimport channel_of, sock_birth, sock_death, sock_rx_ring
+from neat.stack.config cimport EV_READABLE, EV_WRITABLE
 from neat.stack.counters cimport Counter
 from neat.stack.events cimport EventNode, event_raise
 from neat.stack.ip_private cimport load_address
@@ -26,8 +23,7 @@ from neat.stack.state cimport UdpSlot
 from neat.stack.types cimport Channel, Stack, count
 from neat.wire.checksum cimport checksum_add, checksum_fold, pseudo_header_v4
 from neat.wire.flow cimport FAMILY_IPV4, FlowKey
-from neat.wire.headers cimport PROTO_UDP, UdpHeader, htons, ntohs
-from neat.wire.vnet cimport VNET_BYTES, VNET_F_NEEDS_CSUM, VnetHeader
+from neat.wire.headers cimport PROTO_UDP, UdpHeader, ntohs
 
 cdef enum:
     UDP_HEADS = 256
@@ -86,11 +82,6 @@ cdef void udp_input(Stack* stack, Packet* packet) noexcept nogil
 # An ICMP error quotes a datagram of ours.
 @cython.locals(sock="neat_sock*", i=int32_t, error=int32_t)
 cdef void udp_icmp_error(Stack* stack, const FlowKey* key, uint8_t type, uint8_t code) noexcept nogil
-# The next datagram to send, as a record; 0: none.
-@cython.locals(table="UdpTable*", length=uint32_t)
-cdef uint32_t udp_poll(Stack* stack, uint8_t* buffer) noexcept nogil
-@cython.locals(table="UdpTable*", waiting="UdpWaiting*", i=int32_t)
-cdef void udp_neighbour_ready(Stack* stack, const uint8_t* address, bint reachable) noexcept nogil
 
 @cython.locals(i=int32_t, mine=uint32_t, theirs=uint32_t)
 cdef bint conflicts(Stack* stack, const neat_addr* local, uint32_t flags) noexcept nogil
@@ -113,23 +104,6 @@ cdef void deliver(Stack* stack, int32_t i, Packet* packet, uint16_t port, uint32
 @cython.locals(bind="UdpBind*", sock="neat_sock*")
 cdef void report(Stack* stack, int32_t i, int32_t error) noexcept nogil
 cdef void break_off(Stack* stack, int32_t i) noexcept nogil
-@cython.locals(bind="UdpBind*", slot="UdpSlot*", sock="neat_sock*", head=neat_datagram, left=uint64_t, need=uint64_t, length=int32_t)
-cdef uint32_t send_one(Stack* stack, uint32_t i, uint8_t* buffer) noexcept nogil
-@cython.locals(bind="UdpBind*", slot="UdpSlot*", peer=neat_addr, l4_length=uint32_t, error=int32_t)
-cdef int32_t emit(Stack* stack, uint32_t i, neat_sock* sock, neat_datagram* head, uint8_t* buffer) noexcept nogil
-@cython.locals(header="UdpHeader*", total=uint64_t)
-cdef void write_header(
-    Stack* stack, uint8_t* buffer, uint16_t port, const neat_addr* destination, uint32_t l4_length
-) noexcept nogil
-@cython.locals(vnet="VnetHeader*")
-cdef uint32_t finish(Stack* stack, uint8_t* buffer, uint32_t l4_length) noexcept nogil
-@cython.locals(table="UdpTable*", waiting="UdpWaiting*", k=int32_t)
-cdef bint put_aside(
-    Stack* stack, uint32_t i, neat_sock* sock, const neat_addr* destination, uint8_t* buffer, uint32_t l4_length
-) noexcept nogil
-@cython.locals(table="UdpTable*", waiting="UdpWaiting*", i=int32_t, length=uint32_t, l4=int32_t)
-cdef uint32_t poll_waiting(Stack* stack, uint8_t* buffer) noexcept nogil
-cdef void give_up(Stack* stack, UdpWaiting* waiting) noexcept nogil
 
 cdef inline uint64_t padded(uint64_t size) noexcept nogil:
     return (size + 7) & ~<uint64_t>7
