@@ -1,6 +1,6 @@
 """ARP for Ethernet and IPv4 (RFC 826, RFC 5227): reading what comes, writing what goes. What is known is neighbour's."""
 cimport cython
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcmp, memcpy, memset
 from neat.stack.counters cimport Counter
 from neat.stack.ip_private cimport load_address

@@ -10,7 +10,7 @@ from neat.stack.types cimport REPLY_BYTES, Stack, count
 from neat.wire.checksum cimport checksum_add, checksum_fold
 from neat.wire.flow cimport FAMILY_IPV4, FlowKey
 from neat.wire.headers cimport (
-    IPV4_OFFSET_MASK, PROTO_ICMP, PROTO_TCP, PROTO_UDP, IcmpHeader, Ipv4Header, htonl, htons, ntohl, ntohs,
+    IPV4_OFFSET_MASK, PROTO_ICMP, PROTO_TCP, PROTO_UDP, IcmpHeader, Ipv4Header, htons, ntohl,
 )
 
 cdef enum IcmpType:

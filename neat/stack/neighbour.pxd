@@ -5,7 +5,7 @@ neither grow the table nor push anybody out of it.
 """
 cimport cython
 from libc.errno cimport EAGAIN, EHOSTUNREACH
-from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 from neat.stack.counters cimport Counter
 from neat.stack.ip_private cimport NEIGHBOUR_HEADS, NO_NEIGHBOUR, NeighbourTimer, load_address
