@@ -15,7 +15,7 @@ cdef extern from "<sys/socket.h>" nogil:
         size_t msg_iovlen
         int msg_flags
     int AF_INET, SOCK_STREAM, SOCK_DGRAM, SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET, SO_ERROR, SO_PROTOCOL, SO_TYPE
-    int MSG_DONTWAIT, MSG_NOSIGNAL
+    int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL
 
 cdef extern from "<netinet/in.h>" nogil:
     struct in_addr:

@@ -7,18 +7,14 @@ import errno as _errno
 import os
 import socket as _std
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EALREADY, EINPROGRESS, EINTR, EISCONN
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from neat.shim.client cimport *
-
-cdef extern from "<sys/socket.h>" nogil:
-    int MSG_WAITALL
+from neat.socket._address cimport make_address, parse_address
 
 cdef extern from "<fcntl.h>" nogil:
     int fcntl(int fd, int command, ...)
@@ -33,13 +29,6 @@ cdef extern from "<time.h>" nogil:
         long tv_nsec
     int clock_gettime(int clock, timespec* at)
     int CLOCK_MONOTONIC
-
-cdef extern from "Python.h":
-    int _PyBytes_Resize(PyObject** bytes, Py_ssize_t size) except -1
-    ctypedef struct PyObject
-
-DEF SMALL = 65536                   # bytes that are moved without giving the GIL away
-DEF MAX_BUFFERS = 1024
 
 # Descriptors that detach() let go of: socket(fileno=...) finds them here.
 _detached = {}
@@ -65,51 +54,8 @@ def stats():
     return dict(s)
 
 
-cdef int parse_address(object address, sockaddr_in* out) except -1:
-    """(host, port); a name is asked of the standard resolver; "" is the wildcard."""
-    if not isinstance(address, tuple) or len(address) != 2:
-        raise TypeError(f"AF_INET address must be tuple of two, not {type(address).__name__}")
-    host, port = address
-    if not isinstance(port, int):
-        raise TypeError(f"an integer is required for the port, not {type(port).__name__}")
-    if not 0 <= port <= 0xFFFF:
-        raise OverflowError("port must be 0-65535.")
-    memset(out, 0, sizeof(sockaddr_in))
-    out.sin_family = AF_INET
-    out.sin_port = htons(port)
-    if isinstance(host, str):
-        encoded = host.encode("idna") if not host.isascii() else host.encode()
-    else:
-        encoded = bytes(host)
-    if encoded == b"":
-        return 0
-    if encoded == b"<broadcast>":
-        out.sin_addr.s_addr = 0xFFFFFFFF
-        return 0
-    if inet_pton(AF_INET, encoded, &out.sin_addr) == 1:
-        return 0
-    found = _std.getaddrinfo(host, None, _std.AF_INET)
-    inet_pton(AF_INET, found[0][4][0].encode(), &out.sin_addr)
-    return 0
-
-
-cdef object make_address(const sockaddr_in* address, socklen_t length):
-    cdef char text[64]
-    if length < sizeof(sockaddr_in):
-        return None
-    inet_ntop(AF_INET, &address.sin_addr, text, sizeof(text))
-    return (<bytes>text).decode(), ntohs(address.sin_port)
-
-
 cdef class Socket:
     """What `_socket.socket` is to the standard library's `socket.socket`."""
-
-    cdef neat_socket* handle        # NULL when closed
-    cdef int fd
-    cdef int64_t limit              # ns; -1: none, 0: non-blocking
-    cdef readonly int _family, _type
-    cdef readonly int proto
-    cdef object __weakref__
 
     def __cinit__(self, *args, **kwargs):
         self.handle = NULL
@@ -348,7 +294,12 @@ cdef class Socket:
         if status < 0:
             raise error(status)
 
-    # Receiving.
+    # Moving bytes.
+
+    cdef int ready(self) except -1:
+        """Bytes that can be read now."""
+        self.check()
+        return neat_inq(self.handle)
 
     cdef Py_ssize_t _recv(self, char* data, Py_ssize_t size, int flags, sockaddr_in* sender, socklen_t* length) except -1:
         cdef ssize_t got
@@ -378,57 +329,6 @@ cdef class Socket:
             if got == -EAGAIN and flags & MSG_DONTWAIT:
                 raise error(got)
             self.again(got, POLLIN, &deadline)
-
-    cdef tuple _recv_bytes(self, Py_ssize_t size, int flags):
-        cdef sockaddr_in sender
-        cdef socklen_t length = sizeof(sender)
-        cdef Py_ssize_t got, room = size
-        cdef PyObject* raw
-        cdef bytes data
-        if size < 0:
-            raise ValueError("negative buffersize in recv")
-        self.check()
-        if self._type == SOCK_STREAM and not flags & MSG_WAITALL:
-            # What is there decides how much is allocated; nothing: the most that a wake-up usually finds.
-            got = neat_inq(self.handle)
-            room = min(size, got if got > 0 else min(size, SMALL))
-        data = PyBytes_FromStringAndSize(NULL, room)
-        got = self._recv(PyBytes_AS_STRING(data), room, flags, &sender, &length)
-        return (data if got == room else data[:min(got, room)]), make_address(&sender, length)
-
-    def recv(self, Py_ssize_t bufsize, int flags=0, /):
-        return self._recv_bytes(bufsize, flags)[0]
-
-    def recvfrom(self, Py_ssize_t bufsize, int flags=0, /):
-        return self._recv_bytes(bufsize, flags)
-
-    def recvfrom_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
-        cdef Py_buffer view
-        cdef sockaddr_in sender
-        cdef socklen_t length = sizeof(sender)
-        if nbytes < 0:
-            raise ValueError("negative buffersize in recvfrom_into")
-        PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
-        try:
-            if nbytes > view.len:
-                raise ValueError("buffer too small for requested bytes")
-            got = self._recv(<char*>view.buf, nbytes or view.len, flags, &sender, &length)
-        finally:
-            PyBuffer_Release(&view)
-        return got, make_address(&sender, length)
-
-    def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
-        return self.recvfrom_into(buffer, nbytes, flags)[0]
-
-    def recvmsg_into(self, buffers, Py_ssize_t ancbufsize=0, int flags=0, /):
-        return self._message([*buffers], None, flags, False)
-
-    def recvmsg(self, Py_ssize_t bufsize, Py_ssize_t ancbufsize=0, int flags=0, /):
-        data = bytearray(bufsize)
-        got, ancillary, message_flags, address = self._message([data], None, flags, False)
-        return bytes(data[:got]), ancillary, message_flags, address
-
-    # Sending.
 
     cdef Py_ssize_t _send(self, const char* data, Py_ssize_t size, int flags, sockaddr_in* to, int64_t* deadline) except -1:
         cdef ssize_t sent
@@ -462,81 +362,6 @@ cdef class Socket:
             if sent == -EAGAIN and flags & MSG_DONTWAIT:
                 raise error(sent)
             self.again(sent, POLLOUT, deadline)
-
-    def send(self, data, int flags=0, /):
-        cdef Py_buffer view
-        cdef int64_t deadline = 0
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        try:
-            return self._send(<const char*>view.buf, view.len, flags, NULL, &deadline)
-        finally:
-            PyBuffer_Release(&view)
-
-    def sendall(self, data, int flags=0, /):
-        cdef Py_buffer view
-        cdef int64_t deadline = 0
-        cdef Py_ssize_t done = 0
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        try:
-            while True:
-                done += self._send(<const char*>view.buf + done, view.len - done, flags, NULL, &deadline)
-                if done >= view.len:
-                    return
-                PyErr_CheckSignals()
-        finally:
-            PyBuffer_Release(&view)
-
-    def sendto(self, data, *args):
-        cdef Py_buffer view
-        cdef sockaddr_in to
-        cdef int64_t deadline = 0
-        if len(args) not in (1, 2):
-            raise TypeError(f"sendto() takes 2 or 3 arguments ({len(args) + 1} given)")
-        cdef int flags = args[0] if len(args) == 2 else 0
-        parse_address(args[len(args) - 1], &to)
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        try:
-            return self._send(<const char*>view.buf, view.len, flags, NULL if self._type == SOCK_STREAM else &to, &deadline)
-        finally:
-            PyBuffer_Release(&view)
-
-    def sendmsg(self, buffers, ancdata=(), int flags=0, address=None, /):
-        if list(ancdata):
-            raise OSError(_errno.EINVAL, "ancillary data is not supported")
-        return self._message([memoryview(b).cast("B") for b in buffers], address, flags | MSG_NOSIGNAL, True)
-
-    def _message(self, list buffers, address, int flags, bint sending):
-        """sendmsg: bytes sent; recvmsg: (bytes, [], flags, address)."""
-        cdef msghdr message
-        cdef sockaddr_in peer
-        cdef iovec* parts
-        cdef Py_buffer* views
-        cdef Py_ssize_t count = len(buffers), taken = 0
-        cdef ssize_t moved
-        cdef int64_t deadline = 0
-        if count > MAX_BUFFERS:
-            raise OSError(_errno.EMSGSIZE, os.strerror(_errno.EMSGSIZE))
-        memset(&peer, 0, sizeof(peer))
-        if address is not None:
-            parse_address(address, &peer)
-        parts = <iovec*>malloc((count + 1) * sizeof(iovec))
-        views = <Py_buffer*>malloc((count + 1) * sizeof(Py_buffer))
-        try:
-            if parts == NULL or views == NULL:
-                raise MemoryError
-            for buffer in buffers:
-                PyObject_GetBuffer(buffer, &views[taken], PyBUF_SIMPLE | (0 if sending else PyBUF_WRITABLE))
-                parts[taken].iov_base = views[taken].buf
-                parts[taken].iov_len = views[taken].len
-                taken += 1
-            moved = self._move_message(&message, &peer, address is not None or not sending, parts, count, flags, sending,
-                                       &deadline)
-        finally:
-            for i in range(taken):
-                PyBuffer_Release(&views[i])
-            free(views)
-            free(parts)
-        return moved if sending else (moved, [], message.msg_flags, make_address(&peer, message.msg_namelen))
 
     cdef Py_ssize_t _move_message(self, msghdr* message, sockaddr_in* peer, bint named, iovec* parts, Py_ssize_t count,
                                   int flags, bint sending, int64_t* deadline) except -1:

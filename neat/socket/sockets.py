@@ -6,12 +6,12 @@ import socket as _std
 import stat
 from typing import Any
 
-from neat.socket import _core
+from neat.socket._data import DataSocket
 
 _standard: Any = _std.socket
 
 
-class socket(_core.Socket):
+class socket(DataSocket):
     """A TCP or UDP socket of a NEaT stack, with the interface of `socket.socket`.
 
     Its descriptor is real: select, poll, epoll, selectors and asyncio take it. `fileno=` accepts what
