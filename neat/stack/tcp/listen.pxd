@@ -32,6 +32,9 @@ cdef int listen_close(Stack* stack, uint32_t app, uint32_t sock) noexcept nogil 
 cdef void listen_detach(Stack* stack, Channel* channel) noexcept nogil
 @cython.locals(at=uint32_t)
 cdef bint port_listens(Stack* stack, uint16_t port) noexcept nogil
+# Would a SYN for `key` be answered?
+@cython.locals(index=uint32_t)
+cdef bint listen_has_room(Stack* stack, const FlowKey* key) noexcept nogil
 # A segment for no connection. iss_floor: the ISN must be beyond it (RFC 6191), NULL: anything.
 cdef void listen_input(Stack* stack, Packet* packet, Segment* seg, const FlowKey* key, const uint32_t* iss_floor) noexcept nogil
 # The handshake is done: a socket for the connection, with the listener's options.

@@ -162,6 +162,11 @@ def find_listener(stack, key):
     return best
 
 
+def listen_has_room(stack, key):
+    index = find_listener(stack, key)
+    return index != NO_INDEX and stack.tcp.listeners[index].pending <= stack.listeners[index].backlog
+
+
 def listen_input(stack, packet, seg, key, iss_floor):
     """LISTEN: first RST, second ACK, third SYN; without a listener, CLOSED."""
     if seg.flags & TCP_RST:

@@ -17,7 +17,7 @@ from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.types cimport MILLISECOND, NEVER, NO_INDEX, SECOND, Tcb, TcpPrivate, TimeWait
 from neat.stack.types cimport Stack, count, count_add
 from neat.wire.headers cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN
-from neat.wire.seq cimport seq_gt
+from neat.wire.seq cimport seq_gt, seq_le, seq_lt
 
 cdef int wait_create(Stack* stack) noexcept nogil
 # The connection goes on in the table, in TIME_WAIT or FIN_WAIT_2, and is over for everyone else. ack: answer its FIN.
@@ -37,4 +37,5 @@ cdef void unlink(TcpPrivate* tcp, TimeWait* wait) noexcept nogil
 cdef void remove(Stack* stack, uint32_t index, bint flow_ends) noexcept nogil
 @cython.locals(index=uint32_t, tcp="TcpPrivate*")
 cdef uint32_t take(Stack* stack) noexcept nogil
-cdef bint is_newer(TimeWait* wait, Segment* seg) noexcept nogil
+cdef bint is_newer(Stack* stack, TimeWait* wait, Segment* seg) noexcept nogil
+cdef bint is_in_window(TimeWait* wait, Segment* seg) noexcept nogil

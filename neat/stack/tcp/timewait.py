@@ -4,6 +4,7 @@ import cython
 from cython.cimports.libc.errno import ENOMEM
 from cython.cimports.libc.stdlib import calloc
 from cython.cimports.libc.string import memset
+from cython.cimports.neat.stack.tcp.listen import listen_has_room
 
 
 def wait_create(stack):
@@ -97,11 +98,22 @@ def wait_enter(stack, tcb, state, ack):
     conn_over(stack, tcb, 0, True)
 
 
-def is_newer(wait, seg):
-    """RFC 6191 §2: may this SYN open the connection anew?"""
+def is_newer(stack, wait, seg):
+    """RFC 6191 §2: may this SYN open the connection anew? If there is nobody to open it, nothing yields to it."""
+    if seg.flags & (TCP_SYN | TCP_ACK | TCP_FIN) != TCP_SYN or not listen_has_room(
+        stack, cython.address(wait.key)
+    ):
+        return False
     if seg.has_ts and wait.timestamps and seg.tsval != wait.ts_recent:
         return seq_gt(seg.tsval, wait.ts_recent)
     return seq_gt(seg.seq, wait.rcv_nxt)
+
+
+def is_in_window(wait, seg):
+    """Has it text that we promised to take, and do not have yet?"""
+    if seq_le(seg.seq, wait.rcv_nxt):
+        return seq_gt(seg.seq + seg.text_len, wait.rcv_nxt)
+    return seq_lt(seg.seq, wait.rcv_nxt + wait.rcv_wnd)
 
 
 def wait_input(stack, index, packet, seg, iss_floor):
@@ -113,12 +125,7 @@ def wait_input(stack, index, packet, seg, iss_floor):
             remove(stack, index, True)
         count(stack, Counter.TCP_RST_IN)
         return False
-    if (
-        seg.flags & TCP_SYN
-        and not seg.flags & TCP_ACK
-        and wait.state == TcpState.TIME_WAIT
-        and is_newer(wait, seg)
-    ):
+    if wait.state == TcpState.TIME_WAIT and is_newer(stack, wait, seg):
         count(stack, Counter.TCP_TIME_WAIT_REUSED)
         iss_floor[0] = wait.snd_nxt
         remove(stack, index, False)
@@ -127,7 +134,7 @@ def wait_input(stack, index, packet, seg, iss_floor):
         count(stack, Counter.TCP_NO_ACK)
         return False
     if wait.state == TcpState.FIN_WAIT_2:
-        if seg.text_len and seq_gt(seg.seq + seg.text_len, wait.rcv_nxt):
+        if seg.text_len and is_in_window(wait, seg):
             # Nobody is left to read it.
             count(stack, Counter.TCP_DATA_AFTER_CLOSE)
             respond_rst(stack, packet, seg)
