@@ -27,6 +27,9 @@ def congestion_start(tcb):
 def congestion_ack(stack, tcb, acked, in_flight):
     mss = cython.cast(uint32_t, tcb.slot.snd_mss)
     tcb.dup_acks = 0
+    if seq_gt(tcb.snd_una, tcb.recover):
+        # It stays close behind: what is 2**31 apart cannot be compared.
+        tcb.recover = tcb.snd_una - 1
     if tcb.flags & TF_RECOVERY:
         if seq_ge(tcb.snd_una, tcb.recover):
             # RFC 6582 §3.2 step 3, full acknowledgment, option 1
@@ -46,8 +49,8 @@ def congestion_ack(stack, tcb, acked, in_flight):
         return  # cwnd did not limit us, so this ACK says nothing about it (RFC 7661 §4.1)
     if tcb.cwnd < tcb.ssthresh:
         # Deviates from RFC 5681 §3.1 (at most SMSS an ACK), because merged ACKs cover many segments: RFC 3465
-        # without L.
-        tcb.cwnd += acked
+        # without L. But not beyond ssthresh, which one ACK for all that waited behind a loss would else leap.
+        tcb.cwnd = min(tcb.cwnd + acked, tcb.ssthresh)
     else:
         tcb.cwnd += max(cython.cast(uint32_t, cython.cast(uint64_t, mss) * acked // tcb.cwnd), 1)
     tcb.cwnd = min(tcb.cwnd, 4 * tcb.tx_size)
