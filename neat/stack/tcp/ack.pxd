@@ -2,12 +2,12 @@
 cimport cython
 from libc.stdint cimport uint32_t
 from neat.shim.channel cimport NEAT_ST_CONNECTED, NEAT_ST_CONNECTING
-from neat.shm.atomic cimport fence, peek32, store64
+from neat.shm.atomic cimport fence, peek32, store32, store64
 from neat.stack.config cimport EV_ACCEPT, EV_CONNECTED, EV_WRITABLE
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
 from neat.stack.state cimport (
-    SLOT_FIN_ACKED, SLOT_FIN_QUEUED, SLOT_PASSIVE, SLOT_SYN_ACKED, SLOT_TIMESTAMPS, SLOT_WSCALE, ConnSlot,
+    SLOT_FIN_ACKED, SLOT_FIN_QUEUED, SLOT_ORPHAN, SLOT_PASSIVE, SLOT_SYN_ACKED, SLOT_TIMESTAMPS, SLOT_WSCALE, ConnSlot,
 )
 from neat.stack.tcp.congestion cimport congestion_ack, congestion_dup_ack, congestion_start
 from neat.stack.tcp.connection cimport conn_event, conn_over, conn_publish, conn_set_state, conn_status

@@ -37,9 +37,9 @@ def check_ack(stack, tcb, packet, seg):
     elif is_duplicate(tcb, seg):
         congestion_dup_ack(stack, tcb)
     if seq_ge(seg.ack, tcb.snd_una):
-        if tcb.slot.snd_wnd == 0:
+        if tcb.slot.snd_wnd == 0 and not tcb.slot.flags & SLOT_ORPHAN:
             # A peer that answers probes may keep its window closed for as long as it likes (RFC 9293
-            # §3.8.6.1).
+            # §3.8.6.1). Not that of an orphan, as on Linux: who could tell it to give up?
             tcb.retries = 0
             tcb.stalled_since = 0
         update_window(stack, tcb, seg)
@@ -141,15 +141,18 @@ def acknowledged(stack, tcb, seg):
     acked = seg.ack - tcb.snd_una
     in_flight = tcb.snd_nxt - tcb.snd_una
     text = min(acked, pending(tcb))
-    if text < acked:
-        slot.flags |= SLOT_FIN_ACKED
     sample_rtt(stack, tcb, seg)
     tcb.snd_una = seg.ack
     if text:
         store64(cython.address(slot.tx_head), slot.tx_head + text)
         store64(cython.address(tcb.sock.tx_head), slot.tx_head)
+    if text < acked:
+        # After tx_head: else a successor would count a FIN that comes before text which is still ours to send.
+        store32(cython.address(slot.flags), slot.flags | SLOT_FIN_ACKED)
     if seq_lt(tcb.snd_nxt, tcb.snd_una):
         tcb.snd_nxt = tcb.snd_una
+    if seq_lt(tcb.snd_small, tcb.snd_una):
+        tcb.snd_small = tcb.snd_una  # close by, to be compared with
     # The backed-off RTO stays until there is a sample (RFC 6298 §5.3): else it would never grow to the round
     # trip.
     tcb.flags &= ~TF_BACKED_OFF

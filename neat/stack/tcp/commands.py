@@ -86,7 +86,7 @@ def tcp_close(stack, tcb):
         return
     slot.flags |= SLOT_ORPHAN
     if state == TcpState.FIN_WAIT_2:
-        wait_enter(stack, tcb, TcpState.FIN_WAIT_2, False)
+        wait_enter(stack, tcb, TcpState.FIN_WAIT_2, tcb.ack_owed != 0 or tcb.unacked != 0)
         return
     finish_sending(stack, tcb)
 

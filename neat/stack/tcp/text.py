@@ -100,6 +100,8 @@ def check_fin(stack, tcb, seg):
             if seq_gt(fin_seq, tcb.rcv_nxt) and not tcb.slot.flags & SLOT_FIN_SEEN:
                 tcb.flags |= TF_FIN_WAITS
                 tcb.fin_seq = fin_seq
+                if seg.text_len == 0:
+                    owe_duplicate(tcb)  # text did so already
             return True
     elif not tcb.flags & TF_FIN_WAITS or tcb.fin_seq != tcb.rcv_nxt:
         return True
