@@ -1,4 +1,4 @@
-"""A stream so long that sequence numbers of its beginning lie ahead again: nothing old may be compared with."""
+"""A stream so long that the sequence numbers of its beginning lie ahead again."""
 
 from neat.stack.lab import Lab
 

@@ -147,7 +147,7 @@ def acknowledged(stack, tcb, seg):
         store64(cython.address(slot.tx_head), slot.tx_head + text)
         store64(cython.address(tcb.sock.tx_head), slot.tx_head)
     if text < acked:
-        # After tx_head: else a successor would count a FIN that comes before text which is still ours to send.
+        # After tx_head: a successor must not count a FIN whose text is still ours to send.
         store32(cython.address(slot.flags), slot.flags | SLOT_FIN_ACKED)
     if seq_lt(tcb.snd_nxt, tcb.snd_una):
         tcb.snd_nxt = tcb.snd_una

@@ -27,9 +27,9 @@ from neat.wire.flow cimport FlowKey
 @cython.locals(queue="FlowQueue*", record="FlowRecord*")
 cdef void flow_record(Stack* stack, const FlowKey* key, uint32_t type) noexcept nogil
 
-# A new connection in SYN_SENT or SYN_RCVD, in the hash; NULL when there is no slot (counted).
+# A new connection, in the hash; NULL when there is no slot (counted). Caller must fill in the slot, then set its state.
 @cython.locals(slot="ConnSlot*", tcb="Tcb*")
-cdef Tcb* conn_birth(Stack* stack, const FlowKey* key, uint32_t state, uint32_t iss) noexcept nogil
+cdef Tcb* conn_birth(Stack* stack, const FlowKey* key, uint32_t iss) noexcept nogil
 # Give it a socket object. 0, -ENOSPC (counted).
 @cython.locals(sock="neat_sock*", slot="ConnSlot*", index=int32_t)
 cdef int conn_take_sock(Stack* stack, Tcb* tcb, Channel* channel) noexcept nogil

@@ -17,7 +17,7 @@ def flow_record(stack, key, type):
     queue.tail += 1
 
 
-def conn_birth(stack, key, state, iss):
+def conn_birth(stack, key, iss):
     index = stack.tcp.first_free
     if index == NO_INDEX:
         count(stack, Counter.TCP_TABLE_FULL)
@@ -41,7 +41,6 @@ def conn_birth(stack, key, state, iss):
     tcb.sent_at = stack.now
     tcb.event.event.conn = cython.cast(int32_t, index)
     timers_reset(tcb)
-    store32(cython.address(slot.state), state)
     lookup_insert(cython.address(stack.tcp), tcb)
     count_add(stack, Counter.TCP_CONNECTIONS, 1)
     return tcb

@@ -201,7 +201,7 @@ def open_passive(stack, index, seg, key, iss_floor):
         # RFC 9293 §3.6.1: "its ISN for the new connection to be larger than the largest sequence number it
         # used"
         iss = iss_floor[0] + 64000
-    tcb = conn_birth(stack, key, TcpState.SYN_RCVD, iss)
+    tcb = conn_birth(stack, key, iss)
     if tcb == cython.NULL:
         return
     tcb.slot.flags |= SLOT_PASSIVE
@@ -216,6 +216,7 @@ def open_passive(stack, index, seg, key, iss_floor):
     )
     handshake_settle(stack, tcb, seg)
     tcb.slot.rcv_adv = tcb.rcv_nxt
+    conn_set_state(tcb, TcpState.SYN_RCVD)
     tcb.flags |= TF_SEND_SYN
     output_want(stack, tcb)
 

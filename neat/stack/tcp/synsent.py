@@ -57,7 +57,7 @@ def connect_open(stack, app, local, remote, options):
             return -EADDRNOTAVAIL
     elif lookup(cython.address(stack.tcp), cython.address(key)) != NO_INDEX:
         return -EADDRINUSE
-    tcb = conn_birth(stack, cython.address(key), TcpState.SYN_SENT, isn(stack, cython.address(key)))
+    tcb = conn_birth(stack, cython.address(key), isn(stack, cython.address(key)))
     if tcb == cython.NULL:
         return -ENOBUFS
     if conn_take_sock(stack, tcb, channel) < 0:
@@ -67,6 +67,7 @@ def connect_open(stack, app, local, remote, options):
     tcb.flags |= TF_KNOWN | TF_SEND_SYN
     tcb.rto_us = INITIAL_RTO_US
     handshake_offer(stack, tcb, channel.rx_size, 0, 0)
+    conn_set_state(tcb, TcpState.SYN_SENT)
     conn_status(tcb, NEAT_ST_CONNECTING)
     count(stack, Counter.TCP_ACTIVE_OPENS)
     flow_record(stack, cython.address(key), RECORD_FLOW_ADD)

@@ -99,10 +99,10 @@ def wait_enter(stack, tcb, state, ack):
 
 
 def is_newer(stack, wait, seg):
-    """RFC 6191 §2: may this SYN open the connection anew? If there is nobody to open it, nothing yields to it."""
-    if seg.flags & (TCP_SYN | TCP_ACK | TCP_FIN) != TCP_SYN or not listen_has_room(
-        stack, cython.address(wait.key)
-    ):
+    """RFC 6191 §2: may this SYN open the connection anew? Not if nobody is there to take it."""
+    if seg.flags & (TCP_SYN | TCP_ACK | TCP_FIN) != TCP_SYN:
+        return False
+    if not listen_has_room(stack, cython.address(wait.key)):
         return False
     if seg.has_ts and wait.timestamps and seg.tsval != wait.ts_recent:
         return seq_gt(seg.tsval, wait.ts_recent)
