@@ -72,7 +72,7 @@ def test_unanswered_probes_end_the_connection(make_conn):
       +.2  > . 101:102(1) ack 1
       +.4  > . 101:102(1) ack 1
       +.8  > . 101:102(1) ack 1
-      +1.6 > R. 102:102(0) ack 1
+      +1.6 > R. 101:101(0) ack 1
     """)
     assert conn.lab.peek(conn.sock, "error") == errno.ETIMEDOUT
 

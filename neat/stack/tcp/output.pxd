@@ -12,7 +12,7 @@ from neat.stack.state cimport SLOT_TIMESTAMPS, SLOT_WSCALE, ConnSlot
 from neat.stack.tcp.congestion cimport congestion_restart
 from neat.stack.tcp.deadlines cimport timer_clear, timer_runs, timer_set
 from neat.stack.tcp.plan cimport Plan, effective_mss, has_unsent, plan_next
-from neat.stack.tcp.respond cimport timestamp_now
+from neat.stack.tcp.respond cimport empty_seq, timestamp_now
 from neat.stack.tcp.segment cimport NO_WSCALE, Outgoing, outgoing_bytes, segment_finish, segment_write
 from neat.stack.tcp.state cimport TcpState, can_transmit
 from neat.stack.tcp.types cimport (

@@ -89,9 +89,8 @@ def send_next(stack, tcb, buffer):
         tcb.flags &= ~TF_KEEPALIVE
         return send_empty(stack, tcb, buffer, tcb.snd_una - 1)
     if tcb.ack_owed:
-        # At snd_max, also while snd_nxt went back: below it, a peer that has more would not even read the
-        # ACK.
-        return send_empty(stack, tcb, buffer, tcb.snd_max)
+        # Not at snd_nxt, which may have gone back: below, a peer that has more would not even read the ACK.
+        return send_empty(stack, tcb, buffer, empty_seq(tcb))
     return 0
 
 

@@ -42,7 +42,7 @@ def respond_abort(stack, tcb):
     out.wscale = NO_WSCALE
     out.local_port = slot.key.local_port
     out.remote_port = slot.key.remote_port
-    out.seq = tcb.snd_max
+    out.seq = empty_seq(tcb)
     out.ack = tcb.rcv_nxt
     out.flags = TCP_RST | TCP_ACK
     if slot.flags & SLOT_TIMESTAMPS:
