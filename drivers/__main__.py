@@ -15,17 +15,6 @@ from neat.shm.link import Link
 from neat.shm.segment import SegmentError
 from neat.shm.steering import Steering
 
-# Below this many cores, whoever spins takes the time from the one that it waits for.
-SPIN_CORES = 5
-SPIN_US = 20
-
-
-def spin_us(setting: int) -> int:
-    """How long the loop looks around before it sleeps."""
-    if setting >= 0:
-        return setting
-    return SPIN_US if len(os.sched_getaffinity(0)) >= SPIN_CORES else 0
-
 
 class Process:
     """One incarnation of the driver."""
@@ -55,7 +44,7 @@ class Process:
             self.board,
             (steering.segment.address, config.flow_entries, steering),
             heartbeat_ms=config.heartbeat_ms,
-            spin_us=spin_us(config.spin_us),
+            spin_ns=config.spin_ns(),
         )
         for name, fd in fds.items():
             slot = name.removeprefix("link")

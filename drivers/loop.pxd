@@ -19,7 +19,11 @@ cdef extern from "<sys/epoll.h>" nogil:
         epoll_data_t data
     int epoll_wait(int epoll, epoll_event* events, int size, int timeout)
 
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
+
 cdef enum:
+    YIELDS = 3                      # empty turns after one that had work, before it sleeps
     LOOK_NS = 1_000_000             # a busy loop looks at its other descriptors as often as this
     LOOK_EVENTS = 8
 

@@ -1,7 +1,7 @@
 # ruff: noqa: F821 - names without an import come from the sibling .pxd
 """The loop: one timestamp, a burst from the device, a burst of each replica, sleep if there was nothing.
 
-System calls: one for each frame; and for each time that it sleeps one epoll_wait, one read that finds the
+System calls: one for each frame; and for each time that it has nothing to do a few sched_yield, an epoll_wait, reads that find the
 device empty, and one doorbell for each replica that sleeps. The driver's own doorbell is never read: it is in
 the epoll set edge-triggered, like the device.
 """
@@ -11,7 +11,7 @@ from cython.cimports.libc.stdlib import calloc, free
 
 
 class Loop:
-    def __init__(self, tap, epoll, bell, board, steering, *, heartbeat_ms, spin_us):
+    def __init__(self, tap, epoll, bell, board, steering, *, heartbeat_ms, spin_ns):
         """tap, bell: descriptors that are in the epoll set `epoll` edge-triggered. board: a BoardWriter.
         steering: (address, flow entries, owner of the memory)."""
         self.driver = cython.cast("Driver*", calloc(1, cython.sizeof(Driver)))
@@ -23,7 +23,7 @@ class Loop:
         self.epoll = epoll
         self.bell = bell
         self.timeout = max(1, heartbeat_ms // 2)
-        self.spin = spin_us * 1000
+        self.spin = spin_ns
         self.keep = [board, steering]
         address, entries, _owner = steering
         header = cython.cast("SteeringHeader*", cython.cast(uintptr_t, address))
@@ -56,28 +56,32 @@ class Loop:
             raise OSError(-found, "the TAP device is gone")
         return found
 
-    @cython.locals(found=cython.int, turns=cython.uint, idle_since=cython.ulonglong, now=cython.ulonglong)
+    @cython.locals(found=cython.int, turns=cython.uint, idle_turns=cython.uint, worked_at=cython.ulonglong)
+    @cython.locals(now=cython.ulonglong)
     def cycle(self):
         turns = 0
-        idle_since = 0
+        idle_turns = YIELDS
+        worked_at = 0
         while not self.driver.failure:
             now = monotonic()
             self.driver.now = now
             if self.work():
                 turns += 1
-                idle_since = 0
+                idle_turns = 0
+                worked_at = now
                 # The first turn looked at what woke us. If there is more to do than that, look at the
                 # device too.
                 if turns > 1:
                     self.driver.tap_ready = True
                 found = self.look(0) if now - self.looked > LOOK_NS else -1
-            elif self.spin and (idle_since == 0 or now - idle_since < self.spin):
-                idle_since = idle_since or now
+            elif idle_turns < YIELDS or now - worked_at < self.spin:
+                # Whoever else is ready may make work for us: to find it here saves both of us the wake-up.
+                idle_turns += 1
                 self.driver.tap_ready = True
+                sched_yield()
                 continue
             else:
                 turns = 0
-                idle_since = 0
                 found = self.sleep()
             if found >= 0:
                 return found

@@ -40,7 +40,7 @@ class Core:
     @cython.locals(
         settings=StackConfig, state_address=uintptr_t, board_address=uintptr_t, rx=uintptr_t, tx=uintptr_t
     )
-    def __init__(self, boot, state, link, board, spin_us):
+    def __init__(self, boot, state, link, board, spin_ns):
         """`state`: mapped Segment; `link`: Link; `board`: BoardWriter. ValueError or OSError when something
         does not fit."""
         p = self.p
@@ -72,7 +72,7 @@ class Core:
         p.incarnation = boot.incarnation
         p.bell = fds["bell"]
         p.driver_bell = fds["bell.driver"]
-        p.spin_ns = spin_us * 1000
+        p.spin_ns = spin_ns
         self.held = (state, link, board)
         self._watch({"bell": WATCH_BELL, "sys": WATCH_SYS, "ctl": WATCH_CTL, "lifeline": WATCH_LIFELINE}, fds)
         # The driver may have been told to sleep by a predecessor that did not ring.

@@ -11,7 +11,7 @@ from neat.replica.counters cimport (
     COUNT_WAKEUPS,
 )
 from neat.replica.endpoints cimport endpoint_event, endpoint_hangup
-from neat.replica.posix cimport epoll_event, monotonic_ns, relax, wait_events
+from neat.replica.posix cimport epoll_event, monotonic_ns, sched_yield, wait_events
 from neat.replica.process cimport (
     REASON_CTL, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CTL, WATCH_ENDPOINT, WATCH_LIFELINE,
     WATCH_SHARED, WATCH_SYS, Process, note, tally,
@@ -30,6 +30,7 @@ from neat.stack.engine cimport (
 )
 
 cdef enum:
+    YIELDS = 3                      # empty turns after one that had work, before it sleeps
     RECEIVE_BURST = 64              # records in one turn
     TRANSMIT_BURST = 64
     EVENT_BURST = 256
@@ -38,6 +39,7 @@ cdef enum:
     FULL_RING_NS = 50_000           # the driver does not ring when it has made room: look again after this
 
 # Turn until Python is wanted. Returns the Reasons.
+@cython.locals(idle_turns=uint32_t, worked_at=uint64_t)
 cdef uint32_t run(Process* p) noexcept nogil
 cdef uint32_t turn(Process* p) noexcept nogil
 @cython.locals(done=uint32_t)

@@ -12,16 +12,17 @@ def run(p):
     p.reasons = 0
     p.returned_at = monotonic_ns()
     p.woke_at = p.returned_at
-    idle_since = cython.declare(uint64_t, 0)
+    idle_turns = YIELDS
+    worked_at = p.returned_at
     while p.reasons == 0:
         if turn(p) != 0:
-            idle_since = 0
-        elif p.spin_ns != 0 and (idle_since == 0 or p.now - idle_since < p.spin_ns):
-            if idle_since == 0:
-                idle_since = p.now
-            relax()
+            idle_turns = 0
+            worked_at = p.now
+        elif idle_turns < YIELDS or p.now - worked_at < p.spin_ns:
+            # Whoever else is ready may make work for us: to find it here saves both of us the wake-up.
+            idle_turns += 1
+            sched_yield()
         else:
-            idle_since = 0
             rest(p)
         if p.now - p.polled_at >= DESCRIPTOR_NS:
             descriptors(p, 0)

@@ -1,7 +1,6 @@
 """A replica process from start to end: map what it was given, learn its sockets, run."""
 
 import logging
-import os
 import resource
 import signal
 import sys
@@ -16,16 +15,7 @@ from neat.shm.link import Link
 from neat.shm.segment import Segment, SegmentError
 
 log = logging.getLogger("replica")
-FEW_CORES = 4
-SPIN_US = 20
 BUSY_TICK_NS = 1_000_000
-
-
-def spin_us(configured: int) -> int:
-    """How long to look for work before sleeping: not at all where others need the core."""
-    if configured >= 0:
-        return configured
-    return 0 if len(os.sched_getaffinity(0)) <= FEW_CORES else SPIN_US
 
 
 def raise_descriptor_limit() -> None:
@@ -39,7 +29,7 @@ def run(boot: Boot) -> None:
     board.announce(boot.incarnation)
     link = Link(boot.fds["link"], boot.config.ring_bytes, boot.config.ring_bytes)
     state = Segment(boot.fds["state"], state_bytes(boot.config))
-    core = Core(boot, state, link, board, spin_us(boot.config.spin_us))
+    core = Core(boot, state, link, board, boot.config.spin_ns())
     control = Control(boot, core, board)
     signal.signal(signal.SIGTERM, control.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

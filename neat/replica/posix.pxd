@@ -92,12 +92,6 @@ cdef extern from * nogil:
     static inline int neat_punch(void *memory, uint64_t length) {
         return madvise(memory, length, MADV_REMOVE) < 0 ? -errno : 0;
     }
-
-    #if defined(__x86_64__)
-    #define neat_relax() __builtin_ia32_pause()
-    #else
-    #define neat_relax() __asm__ volatile("yield")
-    #endif
     """
     int make_pair "neat_make_pair"(int* ends) noexcept
     int send_with "neat_send"(int to, const void* data, size_t length, int fd) noexcept
@@ -107,8 +101,8 @@ cdef extern from * nogil:
     int wait_events "neat_wait"(int epoll, epoll_event* events, int count, int64_t timeout) noexcept
     uint64_t monotonic_ns "neat_now"() noexcept
     int punch "neat_punch"(void* memory, uint64_t length) noexcept
-    void relax "neat_relax"() noexcept
 
+    int sched_yield() noexcept
     int pipe2(int* ends, int flags) noexcept
     int close(int fd) noexcept
     int shutdown(int fd, int how) noexcept
