@@ -1,7 +1,7 @@
-"""Where an ACK or a RST stands while the peer's window is closed: a place that the peer reads (RFC 9293 §3.10.7.4).
+"""Where an ACK or a RST stands while the peer's window is closed: where the peer reads it (RFC 9293 §3.10.7.4).
 
-A peer whose window is zero takes nothing but an empty segment at RCV.NXT. If it ignored our ACKs it would send its own text
-for ever, and an application that reads only after it has written would wait for ever.
+A peer whose window is zero takes nothing but an empty segment at RCV.NXT. If it ignored our ACKs it would send
+its own text for ever, and an application that reads only after it has written would wait for ever.
 """
 
 from neat.stack.tcp.state import TcpState
