@@ -1,7 +1,7 @@
-"""Where an ACK or a RST stands while the peer's window is closed: where the peer reads it (RFC 9293 §3.10.7.4).
+"""Where an ACK or a RST stands while the peer's window is closed: where it is read (RFC 9293 §3.10.7.4).
 
-A peer whose window is zero takes nothing but an empty segment at RCV.NXT. If it ignored our ACKs it would send
-its own text for ever, and an application that reads only after it has written would wait for ever.
+A peer whose window is zero takes nothing but an empty segment at RCV.NXT. If it ignored our ACKs it would
+send its text again and again, and an application that reads only after it has written would wait for ever.
 """
 
 from neat.stack.tcp.state import TcpState
@@ -86,3 +86,31 @@ def test_challenge_in_syn_rcvd(conn):
       +0 < . 70000:70000(0) ack 1
       +0 > . 1:1(0) ack 1
     """)
+
+
+def test_bare_fin_at_our_closed_window_is_taken(make_conn):
+    """It needs no room. As on Linux: there are peers that do not wait for a window."""
+    conn = make_conn(rx_size=4096)
+    conn.established()
+    conn.run("""
+      +0 < . 1:4097(4096) ack 1
+      +0 > . 1:1(0) ack 4097 win 0
+      +0 < F. 4098:4098(0) ack 1
+      +0 > . 1:1(0) ack 4097 win 0
+      +0 < F. 4097:4097(0) ack 1
+      +0 > . 1:1(0) ack 4098 win 0
+    """)
+    assert conn.state == TcpState.CLOSE_WAIT
+    assert conn.recv() == pattern(0, 4096)
+
+
+def test_text_and_fin_at_our_closed_window_are_not_taken(make_conn):
+    conn = make_conn(rx_size=4096)
+    conn.established()
+    conn.run("""
+      +0 < . 1:4097(4096) ack 1
+      +0 > . 1:1(0) ack 4097 win 0
+      +0 < F. 4097:4098(1) ack 1
+      +0 > . 1:1(0) ack 4097 win 0
+    """)
+    assert conn.state == TcpState.ESTABLISHED

@@ -106,7 +106,9 @@ def check_sequence(stack, tcb, seg):
     if tcb.slot.flags & SLOT_TIMESTAMPS and not check_timestamp(stack, tcb, seg):
         return False
     if not is_acceptable(tcb, seg):
-        if rcv_wnd(tcb) == 0 and seg.seq == tcb.rcv_nxt and seg.text_len and not seg.flags & TCP_RST:
+        if rcv_wnd(tcb) == 0 and seg.seq == tcb.rcv_nxt and not seg.flags & (TCP_RST | TCP_SYN):
+            if seg.text_len == 0:
+                return True  # a bare FIN needs no room; as on Linux
             # "special allowance should be made to accept valid ACKs": a probe of our closed window.
             owe_ack(tcb)
             seg.text_len = 0
