@@ -58,7 +58,7 @@ def finish_sending(stack, tcb):
         return
     state = tcb.slot.state
     tcb.slot.tx_fin = tcb.tx_tail
-    tcb.slot.flags |= SLOT_FIN_QUEUED
+    store32(cython.address(tcb.slot.flags), tcb.slot.flags | SLOT_FIN_QUEUED)
     if state == TcpState.ESTABLISHED:
         conn_set_state(tcb, TcpState.FIN_WAIT_1)
     elif state == TcpState.CLOSE_WAIT:

@@ -111,7 +111,7 @@ def check_fin(stack, tcb, seg):
         return True  # CLOSE-WAIT, CLOSING, LAST-ACK: "Remain in the state."
     tcb.flags &= ~TF_FIN_WAITS
     slot.rx_fin = slot.rx_tail
-    slot.flags |= SLOT_FIN_SEEN
+    store32(cython.address(slot.flags), slot.flags | SLOT_FIN_SEEN)
     tcb.rcv_nxt += 1
     if seq_lt(slot.rcv_adv, tcb.rcv_nxt):
         slot.rcv_adv = tcb.rcv_nxt
