@@ -277,7 +277,7 @@ def test_connect_checks_its_arguments(host):
     host.lab.connect("10.77.0.1", 80, local_port=5000)
     with pytest.raises(OSError) as caught:
         host.lab.connect("10.77.0.1", 80, local_port=5000)
-    assert caught.value.errno == errno.EADDRINUSE
+    assert caught.value.errno == errno.EADDRNOTAVAIL
 
 
 def test_ephemeral_ports_are_of_the_replicas_class_and_differ():

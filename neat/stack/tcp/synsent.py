@@ -2,7 +2,6 @@
 
 import cython
 from cython.cimports.libc.errno import (
-    EADDRINUSE,
     EADDRNOTAVAIL,
     EAFNOSUPPORT,
     ECONNREFUSED,
@@ -56,7 +55,7 @@ def connect_open(stack, app, local, remote, options):
         if choose_port(stack, cython.address(key)) < 0:
             return -EADDRNOTAVAIL
     elif lookup(cython.address(stack.tcp), cython.address(key)) != NO_INDEX:
-        return -EADDRINUSE
+        return -EADDRNOTAVAIL  # as on Linux
     tcb = conn_birth(stack, cython.address(key), isn(stack, cython.address(key)))
     if tcb == cython.NULL:
         return -ENOBUFS
