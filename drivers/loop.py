@@ -2,8 +2,8 @@
 """The loop: one timestamp, a burst from the device, a burst of each replica, sleep if there was nothing.
 
 System calls: one for each frame; and for each time that it runs out of work a few sched_yield and reads that
-find the device empty, one epoll_wait, and one doorbell for each replica that sleeps. The driver's own doorbell
-is never read: it is in the epoll set edge-triggered, like the device.
+find the device empty, one epoll_wait, and one doorbell for each replica that sleeps. The driver's own bell is
+never read: it is in the epoll set edge-triggered, like the device.
 """
 
 import cython
