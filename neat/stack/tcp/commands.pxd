@@ -10,15 +10,14 @@ from neat.stack.counters cimport Counter
 from neat.stack.state cimport SLOT_FIN_QUEUED, SLOT_FIN_SEEN, SLOT_ORPHAN, ConnSlot
 from neat.stack.tcp.ack cimport is_writable
 from neat.stack.tcp.connection cimport conn_event, conn_free, conn_leave_backlog, conn_over, conn_set_state, conn_status
-from neat.stack.tcp.deadlines cimport timer_runs
-from neat.stack.tcp.keepalive cimport keepalive_start
+from neat.stack.tcp.keepalive cimport keepalive_is_late, keepalive_start
 from neat.stack.tcp.output cimport output_want
 from neat.stack.tcp.plan cimport has_unsent, pending
 from neat.stack.tcp.respond cimport respond_abort
 from neat.stack.tcp.state cimport TcpState, can_receive
 from neat.stack.tcp.text cimport owe_ack
 from neat.stack.tcp.timewait cimport wait_enter
-from neat.stack.tcp.types cimport TIMER_KEEP, Tcb
+from neat.stack.tcp.types cimport Tcb
 from neat.stack.tcp.window cimport window_worth_update
 from neat.stack.types cimport Stack, count
 

@@ -45,7 +45,7 @@ def tcp_command(stack, tcb):
         return
     if request & NEAT_REQ_SHUT_WR:
         finish_sending(stack, tcb)
-    if peek32(cython.address(sock.options)) & NEAT_OPT_KEEPALIVE and not timer_runs(tcb, TIMER_KEEP):
+    if peek32(cython.address(sock.options)) & NEAT_OPT_KEEPALIVE and keepalive_is_late(tcb):
         keepalive_start(stack, tcb)
     if tcb.rx_head != head and can_receive(tcb.slot.state) and window_worth_update(tcb):
         owe_ack(tcb)

@@ -3,7 +3,7 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from neat.shim.channel cimport NEAT_OPT_KEEPALIVE
 from neat.shm.atomic cimport peek32
-from neat.stack.tcp.deadlines cimport timer_clear, timer_set
+from neat.stack.tcp.deadlines cimport timer_clear, timer_due, timer_runs, timer_set
 from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.types cimport SECOND, TIMER_KEEP, Tcb
 from neat.stack.types cimport Stack
@@ -25,5 +25,12 @@ cdef inline uint32_t keep_probes(Tcb* tcb) noexcept nogil:
     cdef uint32_t n = peek32(&tcb.sock.keep_cnt)
     return n if 0 < n <= 127 else KEEP_PROBES
 
+# Not started yet, or the idle time became shorter since.
+cdef inline bint keepalive_is_late(Tcb* tcb) noexcept nogil:
+    if not timer_runs(tcb, TIMER_KEEP):
+        return True
+    return tcb.keep_probes == 0 and not timer_due(tcb, TIMER_KEEP, tcb.heard_at + keep_idle(tcb))
+
 # Start or stop the timer as the socket's options say now.
+@cython.locals(since=uint64_t)
 cdef void keepalive_start(Stack* stack, Tcb* tcb) noexcept nogil

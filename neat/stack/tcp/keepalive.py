@@ -9,4 +9,6 @@ def keepalive_start(stack, tcb):
         return
     if tcb.slot.state == TcpState.SYN_SENT or tcb.slot.state == TcpState.SYN_RCVD:
         return
-    timer_set(cython.address(stack.tcp), tcb, TIMER_KEEP, tcb.heard_at + keep_idle(tcb))
+    # As on Linux: a new idle time counts from the last segment, the option from when it was set.
+    since = tcb.heard_at if timer_runs(tcb, TIMER_KEEP) else stack.now
+    timer_set(cython.address(stack.tcp), tcb, TIMER_KEEP, since + keep_idle(tcb))

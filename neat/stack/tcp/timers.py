@@ -106,6 +106,9 @@ def keep_fires(stack, tcb):
         # What is outstanding asks the peer anyway.
         timer_set(cython.address(stack.tcp), tcb, TIMER_KEEP, stack.now + keep_interval(tcb))
         return True
+    if not peek32(cython.address(tcb.sock.options)) & NEAT_OPT_KEEPALIVE:
+        tcb.keep_probes = 0
+        return True
     if stack.now < tcb.heard_at + keep_idle(tcb) and tcb.keep_probes == 0:
         timer_set(cython.address(stack.tcp), tcb, TIMER_KEEP, tcb.heard_at + keep_idle(tcb))
         return True
