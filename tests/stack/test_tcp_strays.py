@@ -83,6 +83,20 @@ def test_what_is_refused_does_not_count_as_a_sign_of_life(conn):
     assert (event.kinds, event.error) == (EV_RESET, errno.ETIMEDOUT)
 
 
+@pytest.mark.parametrize("flags", ["SR", "SR."])
+def test_rst_with_syn_is_not_taken_for_the_syn_again(conn, flags):
+    """In SYN-RECEIVED: neither answered by another SYN-ACK nor moved on to RCV.NXT, where it would reset."""
+    conn.listen()
+    ack = " ack 1" if "." in flags else ""
+    conn.run(f"""
+      +0 < S 0:0(0) win 65535 <mss 1460>
+      +0 > S. 0:0(0) ack 1
+      +0 < {flags} 0:0(0){ack} win 65535
+      +0 < . 1:1(0) ack 1 win 65535
+    """)
+    conn.accept()
+
+
 def test_window_of_a_syn_ack_in_a_simultaneous_open_is_not_scaled(conn):
     """RFC 7323 §2.2: "The window field in a segment where the SYN bit is set [...] MUST NOT be scaled"."""
     conn.connect()

@@ -33,7 +33,7 @@ cdef void tcp_input(Stack* stack, Packet* packet) noexcept nogil
 cdef bint segment_arrives(Stack* stack, Tcb* tcb, Packet* packet, Segment* seg) noexcept nogil
 
 # Each returns False when the segment is done with.
-@cython.locals(wnd=uint32_t, acceptable=cython.bint)
+@cython.locals(is_syn=cython.bint)
 cdef bint check_sequence(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil
 cdef bint is_acceptable(Tcb* tcb, Segment* seg) noexcept nogil
 cdef void answer_stray(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil

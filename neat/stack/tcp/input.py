@@ -90,7 +90,8 @@ def is_acceptable(tcb, seg):
 
 def check_sequence(stack, tcb, seg):
     """First: PAWS (RFC 7323 §5.3), sequence number; the timestamp of what is acceptable is remembered."""
-    if tcb.slot.state == TcpState.SYN_RCVD and seg.flags & TCP_SYN and seg.seq == tcb.slot.irs:
+    is_syn = seg.flags & (TCP_SYN | TCP_RST) == TCP_SYN
+    if is_syn and tcb.slot.state == TcpState.SYN_RCVD and seg.seq == tcb.slot.irs:
         if not seg.flags & TCP_ACK:
             # The peer's SYN again: our SYN-ACK was lost.
             tcb.flags |= TF_SEND_SYN
