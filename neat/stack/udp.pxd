@@ -47,8 +47,7 @@ cdef struct UdpWaiting:
     bint ready
     uint8_t destination[4]
     uint8_t tos, ttl
-    int16_t bind
-    uint32_t generation
+    int16_t bind                    # NO_BIND: closed since
 
 cdef struct UdpTable:
     UdpBind* binds
@@ -58,6 +57,7 @@ cdef struct UdpTable:
     uint32_t ready                  # how many of them may go now
     uint32_t room                   # bytes of each ...
     uint8_t* bytes                  # ... here
+    uint8_t* record                 # one on its way to be put aside
 
 cdef inline UdpTable* table_of(Stack* stack) noexcept nogil:
     return <UdpTable*>stack.udp.memory
@@ -85,7 +85,7 @@ cdef void udp_icmp_error(Stack* stack, const FlowKey* key, uint8_t type, uint8_t
 
 @cython.locals(i=int32_t, mine=uint32_t, theirs=uint32_t)
 cdef bint conflicts(Stack* stack, const neat_addr* local, uint32_t flags) noexcept nogil
-@cython.locals(table="UdpTable*", at="int16_t*")
+@cython.locals(table="UdpTable*", at="int16_t*", k=int32_t)
 cdef void release(Stack* stack, uint32_t i) noexcept nogil
 @cython.locals(table="UdpTable*", at="int16_t*", previous=int16_t)
 cdef void leave_pending(Stack* stack, uint32_t i) noexcept nogil

@@ -3,7 +3,8 @@
 
 import cython
 from cython.cimports.neat.stack.icmp import ICMP_PORT_UNREACHABLE, ICMP_PROTOCOL_UNREACHABLE, ICMP_UNREACHABLE
-from cython.cimports.neat.stack.ipv4 import ipv4_error
+from cython.cimports.neat.stack.ipv4 import IPV4_OFFSET, ipv4_error
+from cython.cimports.neat.stack.udp_output import udp_put_rest_aside
 
 # Binds ------------------------------------------------------------------------------------------
 
@@ -16,7 +17,8 @@ def udp_create(stack):
     table.room = stack.config.mtu
     table.binds = cython.cast("UdpBind*", calloc(stack.config.max_udp, cython.sizeof(UdpBind)))
     table.bytes = cython.cast("uint8_t*", calloc(WAITING_SLOTS, table.room))
-    if table.binds == cython.NULL or table.bytes == cython.NULL:
+    table.record = cython.cast("uint8_t*", calloc(1, IPV4_OFFSET + table.room))
+    if table.binds == cython.NULL or table.bytes == cython.NULL or table.record == cython.NULL:
         return -ENOMEM
     table.first_pending = table.last_pending = NO_BIND
     for head in range(UDP_HEADS):
@@ -31,6 +33,7 @@ def udp_destroy(stack):
     if table != cython.NULL:
         free(table.binds)
         free(table.bytes)
+        free(table.record)
         free(table)
         stack.udp.memory = cython.NULL
 
@@ -93,6 +96,9 @@ def udp_unbind(stack, app, sock):
         return -ENOENT
     if sock >= channel.nsock or channel.owners[sock].kind != NEAT_SOCK_UDP:
         return -EINVAL
+    # close() may be heard of before what was written just before it.
+    udp_command(stack, channel, sock, cython.address(channel.socks[sock]))
+    udp_put_rest_aside(stack, channel.owners[sock].owner)
     release(stack, channel.owners[sock].owner)
     return 0
 
@@ -104,9 +110,12 @@ def udp_detach(stack, channel):
 
 
 def release(stack, i):
-    """Unbind. Its datagrams that wait for a neighbour still go."""
+    """Unbind. Its datagrams that were put aside still go."""
     table = table_of(stack)
     leave_pending(stack, i)
+    for k in range(WAITING_SLOTS):
+        if table.waiting[k].bind == cython.cast("int32_t", i):
+            table.waiting[k].bind = NO_BIND
     at = cython.address(table.heads[stack.udp_slots[i].port & (UDP_HEADS - 1)])
     while at[0] != cython.cast("int32_t", i):
         at = cython.address(table.binds[at[0]].next)

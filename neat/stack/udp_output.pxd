@@ -10,10 +10,11 @@ from neat.stack.config cimport EV_WRITABLE, OFFLOAD_CSUM
 from neat.stack.counters cimport Counter
 from neat.stack.events cimport event_raise
 from neat.stack.ip_private cimport load_address
+from neat.stack.ipv4 cimport IPV4_OFFSET
 from neat.stack.state cimport UdpSlot
 from neat.stack.types cimport Stack, count
 from neat.stack.udp cimport (
-    DATAGRAM_HEAD, UDP_BYTES, WAITING_SLOTS, UdpBind, UdpTable, UdpWaiting, break_off, join_pending, leave_pending, padded, report,
+    DATAGRAM_HEAD, NO_BIND, UDP_BYTES, WAITING_SLOTS, UdpBind, UdpTable, UdpWaiting, break_off, join_pending, leave_pending, padded, report,
     ring_read, table_of,
 )
 from neat.wire.checksum cimport checksum_add, checksum_fold, pseudo_header_v4
@@ -24,6 +25,8 @@ from neat.wire.vnet cimport VNET_BYTES, VNET_F_NEEDS_CSUM, VnetHeader
 # The next datagram to send, as a record; 0: none.
 @cython.locals(table="UdpTable*", length=uint32_t)
 cdef uint32_t udp_poll(Stack* stack, uint8_t* buffer) noexcept nogil
+@cython.locals(table="UdpTable*", bind="UdpBind*", sock="neat_sock*", length=uint32_t, place=int32_t)
+cdef void udp_put_rest_aside(Stack* stack, uint32_t i) noexcept nogil
 @cython.locals(table="UdpTable*", waiting="UdpWaiting*", i=int32_t)
 cdef void udp_neighbour_ready(Stack* stack, const uint8_t* address, bint reachable) noexcept nogil
 
@@ -38,9 +41,11 @@ cdef void write_header(
 @cython.locals(vnet="VnetHeader*")
 cdef uint32_t finish(Stack* stack, uint8_t* buffer, uint32_t l4_length) noexcept nogil
 @cython.locals(table="UdpTable*", waiting="UdpWaiting*", k=int32_t)
-cdef bint put_aside(
-    Stack* stack, uint32_t i, neat_sock* sock, const neat_addr* destination, uint8_t* buffer, uint32_t l4_length
-) noexcept nogil
+cdef int32_t put_aside(Stack* stack, uint32_t i, neat_sock* sock, uint8_t* buffer, uint32_t l4_length) noexcept nogil
 @cython.locals(table="UdpTable*", waiting="UdpWaiting*", i=int32_t, length=uint32_t, l4=int32_t)
 cdef uint32_t poll_waiting(Stack* stack, uint8_t* buffer) noexcept nogil
 cdef void give_up(Stack* stack, UdpWaiting* waiting) noexcept nogil
+
+# Where the destination stands in a record that we send.
+cdef inline uint8_t* ip_destination(uint8_t* record) noexcept nogil:
+    return record + IPV4_OFFSET + 16

@@ -2,7 +2,7 @@
 """UDP out. A datagram stays in its socket's ring until polled, then aside until its neighbour answers."""
 
 import cython
-from cython.cimports.neat.stack.ipv4 import IPV4_OFFSET, L4_OFFSET, ipv4_prepare, ipv4_via, is_broadcast
+from cython.cimports.neat.stack.ipv4 import L4_OFFSET, ipv4_prepare, ipv4_via, is_broadcast
 
 
 def udp_poll(stack, buffer):
@@ -12,7 +12,26 @@ def udp_poll(stack, buffer):
         length = poll_waiting(stack, buffer)
     while length == 0 and table.first_pending >= 0:
         length = send_one(stack, table.first_pending, buffer)
+    if length:
+        count(stack, Counter.UDP_OUT)
     return length
+
+
+def udp_put_rest_aside(stack, i):
+    """Its socket is closed: what is still in its ring leaves from aside, as far as there is room."""
+    table = table_of(stack)
+    bind = cython.address(table.binds[i])
+    sock = cython.address(bind.channel.socks[stack.udp_slots[i].sock])
+    while bind.pending:
+        length = send_one(stack, i, table.record)
+        if length == 0:
+            continue
+        place = put_aside(stack, i, sock, table.record, length - L4_OFFSET)
+        if place < 0:
+            count(stack, Counter.UDP_UNSENDABLE)
+            continue
+        table.waiting[place].ready = True
+        table.ready += 1
 
 
 def send_one(stack, i, buffer):
@@ -73,7 +92,8 @@ def emit(stack, i, sock, head, buffer):
     write_header(stack, buffer, slot.port, cython.address(head.addr), l4_length)
     error = ipv4_prepare(stack, buffer, head.addr.addr, PROTO_UDP, l4_length, sock.tos, sock.ttl)
     if error == -EAGAIN:
-        if not put_aside(stack, i, sock, cython.address(head.addr), buffer, l4_length):
+        memcpy(ip_destination(buffer), head.addr.addr, 4)
+        if put_aside(stack, i, sock, buffer, l4_length) < 0:
             # As Linux: too many wait for this neighbour already, the rest is dropped and nobody is told.
             count(stack, Counter.UDP_UNSENDABLE)
         return 0
@@ -106,12 +126,11 @@ def finish(stack, buffer, l4_length):
         vnet.flags = VNET_F_NEEDS_CSUM
         vnet.csum_start = L4_OFFSET - VNET_BYTES
         vnet.csum_offset = 6
-    count(stack, Counter.UDP_OUT)
     return L4_OFFSET + l4_length
 
 
-def put_aside(stack, i, sock, destination, buffer, l4_length):
-    """Keep a datagram until its neighbour answers. False: too many wait."""
+def put_aside(stack, i, sock, buffer, l4_length):
+    """Keep the datagram of a record until its neighbour answers. Its place; -1: too many wait."""
     table = table_of(stack)
     for k in range(WAITING_SLOTS):
         waiting = cython.address(table.waiting[k])
@@ -119,12 +138,12 @@ def put_aside(stack, i, sock, destination, buffer, l4_length):
             continue
         waiting.length = l4_length
         waiting.ready = False
-        memcpy(waiting.destination, destination.addr, 4)
+        memcpy(waiting.destination, ip_destination(buffer), 4)
         waiting.tos, waiting.ttl = sock.tos, sock.ttl
-        waiting.bind, waiting.generation = cython.cast("int16_t", i), stack.udp_slots[i].generation
+        waiting.bind = cython.cast("int16_t", i)
         memcpy(table.bytes + k * table.room, buffer + L4_OFFSET, l4_length)
-        return True
-    return False
+        return k
+    return -1
 
 
 def udp_neighbour_ready(stack, address, reachable):
@@ -163,6 +182,5 @@ def give_up(stack, waiting):
     """The neighbour did not answer: the datagram is lost, its socket hears of it if it is still there."""
     waiting.length = 0
     count(stack, Counter.UDP_UNSENDABLE)
-    slot = cython.address(stack.udp_slots[waiting.bind])
-    if slot.used and slot.generation == waiting.generation:
+    if waiting.bind != NO_BIND:
         report(stack, waiting.bind, EHOSTUNREACH)
