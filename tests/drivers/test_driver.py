@@ -93,7 +93,8 @@ def test_large_frames_both_ways():
     client.sendall(random.Random(1).randbytes(12_000))
 
     def large():
-        return next(((v, f) for v, f in replicas[0].frames if len(f) > 4000), None)
+        # Two segments at least: a kernel that paces what it sends may not join more (its round trip was slow).
+        return next(((v, f) for v, f in replicas[0].frames if len(f) > 2000), None)
 
     vnet, frame = eventually(large)
     flags, gso_type, _, gso_size, _, _ = struct.unpack("<BBHHHH", vnet)
@@ -107,7 +108,8 @@ def test_large_frames_both_ways():
     while len(received) < len(data):
         received += client.recv(1 << 16)
     assert received == data
-    assert eventually(lambda: rig.counters()["tx_frames"]) == written + 1
+    eventually(lambda: rig.counters()["tx_frames"] > written)
+    assert rig.counters()["tx_frames"] == written + 1
     listener.close()
 
 
