@@ -93,7 +93,7 @@ def test_large_frames_both_ways():
     client.sendall(random.Random(1).randbytes(12_000))
 
     def large():
-        # Two segments at least: a kernel that paces what it sends may not join more (its round trip was slow).
+        # Two segments at least: a kernel that paces may not join more when the round trip was slow.
         return next(((v, f) for v, f in replicas[0].frames if len(f) > 2000), None)
 
     vnet, frame = eventually(large)
