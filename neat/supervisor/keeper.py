@@ -33,7 +33,6 @@ STARTING_S = 10.0  # patience with a component that does not get ready
 STOPPING_S = 2.0  # and with one that was told to end
 LOG_BYTES = 4 << 20
 NICE_STANDBY = 10  # while it gets warm
-MOVES_PACKETS = ("driver", "replica")
 NICE_READY = 0  # of a component; until it is ready it has the supervisor's own priority
 
 
@@ -185,8 +184,6 @@ class Keeper:
         component.kill_at = None
         component.failed_starts = 0
         set_priority(component.pid, NICE_READY)
-        if component.kind in MOVES_PACKETS:
-            let_finish(component.pid)
         if component.slot is not None:
             self.steering.set_state(component.slot, SlotState.SLOT_ACTIVE)
             doorbell.ring(self.inventory.fds["bell.driver"])
@@ -280,16 +277,6 @@ def set_priority(pid: int, nice: int) -> None:
     """If we may: a stack without CAP_SYS_NICE works too, on a loaded machine with longer gaps."""
     with contextlib.suppress(PermissionError, ProcessLookupError):
         os.setpriority(os.PRIO_PROCESS, pid, nice)
-
-
-def let_finish(pid: int) -> None:
-    """Its wake-ups let whoever runs go on; an idle core takes it at once (SCHED_BATCH, sched(7)).
-
-    Else each packet preempts the one before it, all the way from the device to the application and back, and
-    nothing is ever done in batches: on a loaded machine that halves the throughput.
-    """
-    with contextlib.suppress(PermissionError, ProcessLookupError):
-        os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
 
 
 def trim_log() -> None:

@@ -171,9 +171,9 @@ def test_fragments_follow_the_first_one(net):
     datagrams = []
     for number in range(40):
         ip = {"src": PEER, "dst": STACK, "id": number}
-        first = IP(**ip, flags="MF") / UDP(sport=4000 + number, dport=53) / bytes(24)
+        first = IP(**ip, flags="MF") / UDP(sport=4000 + 997 * number, dport=53) / bytes(24)
         datagrams.append((net.arrive(first), IP(**ip, frag=4, proto=17) / Raw(bytes(8))))
-    assert len({replica for replica, _ in datagrams}) == SLOTS
+    assert len({replica for replica, _ in datagrams}) > 1  # the key is random
     for replica, later in datagrams:
         assert net.arrive(later) == replica
     assert net.count("DRV_FRAGMENTS_UNMATCHED") == 0
