@@ -9,10 +9,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+from neat import rundir
+
+Name = Annotated[str, Meta(pattern=rundir.NAME)]
 Replicas = Annotated[int, Meta(ge=1, le=16)]
 RingBytes = Annotated[int, Meta(ge=1 << 18, le=1 << 26)]
 SocketBytes = Annotated[int, Meta(ge=1 << 14, le=1 << 24)]
+
+
+THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
 
 
 class ConfigError(ValueError):
@@ -65,6 +70,8 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         if interface.network.prefixlen > 30:
             right = "the prefix must leave room for two hosts (/30 or shorter)"
             raise ConfigError(f"address = {self.address!r}: {right}")
+        for key, address in (("address", interface.ip), ("gateway", gateway)):
+            self._check_host(key, address, interface.network)
         if self.mac:
             self.mac_bytes()
         if self.hang_ms < 3 * self.heartbeat_ms:
@@ -77,6 +84,16 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             return kind(getattr(self, key))
         except ValueError:
             raise ConfigError(f"{key} = {getattr(self, key)!r}: must be {right}") from None
+
+    def _check_host(self, key: str, address: ipaddress.IPv4Address, network: ipaddress.IPv4Network) -> None:
+        """An address that one host can have, and talk from (RFC 1122 §3.2.1.3)."""
+        if address in (network.network_address, network.broadcast_address):
+            what = f"not the first or last address of {network}"
+        elif address.is_loopback or address.is_multicast or address.is_reserved or address in THIS_NETWORK:
+            what = "not a loopback, multicast or reserved one"
+        else:
+            return
+        raise ConfigError(f"{key} = {getattr(self, key)!r}: must be a host's address, {what}")
 
     @property
     def interface(self) -> ipaddress.IPv4Interface:
@@ -101,7 +118,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             raw = bytes(int(part, 16) for part in self.mac.split(":"))
         except ValueError:
             raw = b""
-        if len(raw) != 6 or raw[0] & 1:
+        if len(raw) != 6 or raw[0] & 1 or not any(raw):
             raise ConfigError(f"mac = {self.mac!r}: must be a unicast MAC address, like 02:4e:00:00:00:01")
         return raw
 

@@ -15,6 +15,7 @@ SYSCALL_SOCKET = "syscall.sock"
 LOG = "stack.log"
 LOCK = "lock"
 NETNS = "netns"  # the name of the network namespace that was made for this stack
+NAME = r"^[a-z0-9][a-z0-9-]{0,31}$"  # of a stack: a file name
 FILES = (GUARDIAN_PID, CONTROL_SOCKET, SYSCALL_SOCKET, NETNS, LOG, LOG + ".1", LOCK)
 
 

@@ -1,6 +1,7 @@
 """Talking to a stack that runs: where it is, and one request over its control socket."""
 
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,21 @@ class NotRunning(click.ClickException):
     """No stack of that name is up."""
 
 
+def check_name(_ctx: click.Context, _param: click.Parameter, name: str) -> str:
+    """A name that a stack can have, or BadParameter."""
+    if not re.fullmatch(rundir.NAME, name):
+        raise click.BadParameter(f"{name!r}: must be up to 32 of a-z, 0-9 and -, and not start with -")
+    return name
+
+
 # Every command has this option.
 name_option = click.option(
-    "--name", default="default", envvar="NEAT_STACK", show_default=True, help="Which stack."
+    "--name",
+    default="default",
+    envvar="NEAT_STACK",
+    show_default=True,
+    callback=check_name,
+    help="Which stack.",
 )
 
 

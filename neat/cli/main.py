@@ -2,6 +2,9 @@
 is quick."""
 
 import importlib
+import os
+import sys
+from typing import Any
 
 import click
 
@@ -18,8 +21,40 @@ COMMANDS = {
 }
 
 
+def open_standard_descriptors() -> None:
+    """What was closed becomes /dev/null, so that no other file gets its number."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.set_inheritable(fd, True)
+            setattr(sys, name, os.fdopen(fd, "w" if fd else "r", closefd=False))
+
+
+def describe(error: OSError) -> str:
+    """In words, with the file that it is about, and without the number."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands' names without importing them."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """As click's, and output that cannot be written is an error of one line."""
+        open_standard_descriptors()
+        try:
+            try:
+                return super().main(*args, **kwargs)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            sys.exit(1)  # whoever read our output has seen enough
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still in the buffer
+            click.echo(f"Error: {describe(error)}", err=True)
+            sys.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -21,7 +21,7 @@ def down(name: str) -> None:
     try:
         pid = guardian_of(name)
     except NotRunning:
-        _clean_stale(name)
+        clean_stale(name)
         raise
     end_guardian(pid)
     click.echo(f"{name}: down")
@@ -45,7 +45,7 @@ def end_guardian(pid: int, patience_s: float = DOWN_S) -> None:
     raise click.ClickException(f"guardian {pid} does not end")
 
 
-def _clean_stale(name: str) -> None:
+def clean_stale(name: str) -> None:
     """Remove what a guardian left that was killed."""
     directory = directory_of(name)
     if not directory.exists():

@@ -15,7 +15,7 @@ import click
 
 from neat import rundir
 from neat.boot import Boot
-from neat.cli.manage import end_guardian
+from neat.cli.manage import clean_stale, end_guardian
 from neat.config import Config, ConfigError, load
 from neat.supervisor.netns import clean as clean_netns
 
@@ -86,8 +86,11 @@ def up(path: Path | None, settings: tuple[str, ...], detach: bool, owner: int | 
     except KeyboardInterrupt:
         end_guardian(guardian.pid)
         guardian.wait()
-        if not detach:
-            click.echo(f"{config.name}: down")
+        clean_stale(config.name)  # it may have been too young to do so
+        if detach:
+            raise
+        click.echo(f"{config.name}: down")
+        return
     finally:
         if holder >= 0:
             os.close(holder)

@@ -247,7 +247,8 @@ def main() -> None:
     try:
         guardian.set_up()
     except OSError as error:
-        guardian.report({"error": str(error)})
+        where = f"{error.filename}: " if error.filename else ""
+        guardian.report({"error": f"{where}{error.strerror or error}"})
         guardian.end_everything()
         sys.exit(1)
     status = guardian.run()

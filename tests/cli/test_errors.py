@@ -1,6 +1,8 @@
 """Every mistake gives one clear line, a non-zero exit, and nothing started."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -8,6 +10,7 @@ from click.testing import CliRunner
 from neat import rundir
 from neat.cli import main as cli
 from neat.cli import up
+from tests.support import ROOT
 
 
 @pytest.fixture
@@ -26,6 +29,13 @@ def run(tmp_path, monkeypatch):
             ["--gateway", "192.168.1.1"],
             "gateway = '192.168.1.1': must be another address inside 10.77.0.0/24",
         ),
+        (["--address", "10.77.0.0/24"], "address = '10.77.0.0/24': must be a host's address"),
+        (["--address", "10.77.0.255/24"], "address = '10.77.0.255/24': must be a host's address"),
+        (["--gateway", "10.77.0.255"], "gateway = '10.77.0.255': must be a host's address"),
+        (["--address", "127.0.0.2/24", "--gateway", "127.0.0.1"], "must be a host's address"),
+        (["--address", "224.0.0.2/24", "--gateway", "224.0.0.1"], "must be a host's address"),
+        (["--address", "0.0.0.2/24", "--gateway", "0.0.0.1"], "must be a host's address"),
+        (["--set", "mac=00:00:00:00:00:00"], "must be a unicast MAC address"),
         (["--set", "ring_bytes=300000"], "ring_bytes = 300000: must be a power of two"),
         (["--set", "no_such_key=1"], "no_such_key"),
         (["--set", "mtu=big"], "mtu = 'big'"),
@@ -143,3 +153,24 @@ def test_missing_part_of_the_command_is_said(run, monkeypatch):
 def test_help_lists_every_command_without_importing_them(run):
     output = run("--help").output
     assert all(f"  {name} " in output for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../other", "a/b", "-x", "A", "x" * 33])
+@pytest.mark.parametrize("command", [["down"], ["status"], ["kill", "driver"], ["peer", "true"]])
+def test_a_name_that_no_stack_can_have(run, command, name):
+    result = run(command[0], f"--name={name}", *command[1:])
+    assert result.exit_code == 2
+    assert "must be up to 32 of a-z, 0-9 and -" in result.output
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_output_that_cannot_be_written_gives_no_traceback(redirection):
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m neat status --help {redirection}', sys.executable],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    full = redirection == ">/dev/full"
+    assert done.stderr == ("Error: No space left on device\n" if full else "")
+    assert done.returncode == (1 if full else 0)
