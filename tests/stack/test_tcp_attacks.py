@@ -146,7 +146,16 @@ def test_ack_at_the_right_edge_counts(make_conn):
     assert conn.lab.peek(conn.sock, "tx_head") == 100
 
 
-@pytest.mark.parametrize(("kind", "code"), [("port", errno.ECONNREFUSED), ("host", errno.EHOSTUNREACH)])
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("port", errno.ECONNREFUSED),
+        ("protocol", errno.ENOPROTOOPT),
+        ("net", errno.ENETUNREACH),
+        ("host", errno.EHOSTUNREACH),
+        ("admin", errno.EHOSTUNREACH),
+    ],
+)
 def test_icmp_ends_a_connect(conn, kind, code):
     """RFC 5461 §4.1"""
     conn.connect()

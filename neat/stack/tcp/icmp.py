@@ -1,8 +1,19 @@
 """What ICMP errors mean to a connection."""
 
 import cython
-from cython.cimports.libc.errno import ECONNREFUSED, EHOSTUNREACH
+from cython.cimports.libc.errno import ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ENOPROTOOPT
 from cython.cimports.libc.stdint import uint16_t
+
+
+def unreachable_error(code):
+    """As Linux reports it."""
+    if code == CODE_PORT:
+        return ECONNREFUSED
+    if code == CODE_PROTOCOL:
+        return ENOPROTOOPT
+    if code in (CODE_NET, CODE_NET_UNKNOWN, CODE_NET_PROHIBITED, CODE_NET_TOS):
+        return ENETUNREACH
+    return EHOSTUNREACH
 
 
 def tcp_icmp_error(stack, key, sequence, type, code, mtu):
@@ -27,8 +38,6 @@ def tcp_icmp_error(stack, key, sequence, type, code, mtu):
     if slot.state == TcpState.SYN_SENT and type == ICMP_UNREACHABLE:
         # RFC 5461 §4.1: a connection that is not established yet may be given up at once.
         count(stack, Counter.TCP_ICMP_HARD)
-        conn_over(
-            stack, tcb, ECONNREFUSED if code in (CODE_PORT, CODE_PROTOCOL) else EHOSTUNREACH, False
-        )
+        conn_over(stack, tcb, unreachable_error(code), False)
         return
     count(stack, Counter.TCP_ICMP_SOFT)
