@@ -187,7 +187,8 @@ def fin_acknowledged(stack, tcb):
     if state == TcpState.FIN_WAIT_1:
         conn_set_state(tcb, TcpState.FIN_WAIT_2)
     elif state == TcpState.CLOSING:
-        wait_enter(stack, tcb, TcpState.TIME_WAIT, False)
+        # The ACK of the peer's FIN may not have left yet.
+        wait_enter(stack, tcb, TcpState.TIME_WAIT, tcb.ack_owed != 0)
         return False
     elif state == TcpState.LAST_ACK:
         count(stack, Counter.TCP_CLOSED)
