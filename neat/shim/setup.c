@@ -66,9 +66,21 @@ int neat_listen(struct neat_socket *s, int fd, int backlog) {
 /* One NEAT_EV_ACCEPT from the listener's descriptor, which is the accept queue; its descriptor in *fd. */
 static int next_accept(int listener, int flags, struct neat_msg *message, int *fd) {
     int got[2];
-    int how = (flags & SOCK_CLOEXEC) ? MSG_CMSG_CLOEXEC : 0;
+    int how = MSG_DONTWAIT | ((flags & SOCK_CLOEXEC) ? MSG_CMSG_CLOEXEC : 0);
     for (;;) {
+        /* Without a number for its descriptor the kernel would deliver the message all the same, and lose the
+         * connection: it stays in the queue until there is one. */
+        int spare = fcntl(listener, F_DUPFD_CLOEXEC, 0);
+        if (spare < 0)
+            return -errno;
+        close(spare);
         ssize_t n = neat_message_recv(listener, message, sizeof *message, how, got);
+        if (n == -EAGAIN) {
+            char first;                /* waits here, as the descriptor says, and takes nothing */
+            if (recv(listener, &first, sizeof first, MSG_PEEK) < 0 && errno != ECONNRESET)
+                return -errno;
+            continue;
+        }
         if (n == 0 || n == -ECONNRESET)
             return -EINVAL;            /* shut down, or the stack is over */
         if (n < 0 && n != -EMSGSIZE)

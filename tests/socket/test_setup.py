@@ -1,6 +1,8 @@
 """bind, listen, accept, connect and their errors: the kernel's sockets and NEaT's must do the same."""
 
 import errno
+import os
+import resource
 import select
 import socket
 import threading
@@ -126,6 +128,28 @@ def test_accept_with_a_timeout(world):
         listener.accept()
     world.peer_socket().connect(listener.getsockname())
     world.keep(listener.accept()[0])
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_accept_without_a_free_descriptor_takes_nothing(world, blocking):
+    listener = world.listener()
+    listener.setblocking(blocking)
+    peer = world.peer_socket()
+    peer.connect(listener.getsockname())
+    peer.sendall(b"here")
+    assert select.select([listener], [], [], 10)[0]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open("/dev/null", os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        for _ in range(3):
+            fails(errno.EMFILE, listener.accept)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    accepted = world.keep(listener.accept()[0])
+    accepted.settimeout(10)
+    assert accepted.recv(10) == b"here"
 
 
 def test_accept_in_order_and_after_the_peer_left(world):
