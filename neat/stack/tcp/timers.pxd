@@ -37,3 +37,6 @@ cdef bint keep_fires(Stack* stack, Tcb* tcb) noexcept nogil
 @cython.locals(limit=uint64_t, most=uint32_t)
 cdef bint has_patience(Stack* stack, Tcb* tcb) noexcept nogil
 cdef void give_up(Stack* stack, Tcb* tcb) noexcept nogil
+# Keepalive's verdict on the peer.
+@cython.locals(limit=uint64_t)
+cdef bint is_gone(Stack* stack, Tcb* tcb) noexcept nogil

@@ -101,6 +101,14 @@ def persist_fires(stack, tcb):
     return True
 
 
+def is_gone(stack, tcb):
+    """tcp(7), TCP_USER_TIMEOUT: with keepalive it "will override keepalive to determine when to close"."""
+    limit = peek32(cython.address(tcb.sock.user_timeout_ms)) * MILLISECOND
+    if limit:
+        return tcb.keep_probes > 0 and stack.now - tcb.heard_at >= limit
+    return tcb.keep_probes >= keep_probes(tcb)
+
+
 def keep_fires(stack, tcb):
     if tcb.sock == cython.NULL or timer_runs(tcb, TIMER_RETRANSMIT) or timer_runs(tcb, TIMER_PERSIST):
         # What is outstanding asks the peer anyway.
@@ -112,7 +120,7 @@ def keep_fires(stack, tcb):
     if stack.now < tcb.heard_at + keep_idle(tcb) and tcb.keep_probes == 0:
         timer_set(cython.address(stack.tcp), tcb, TIMER_KEEP, tcb.heard_at + keep_idle(tcb))
         return True
-    if tcb.keep_probes >= keep_probes(tcb):
+    if is_gone(stack, tcb):
         count(stack, Counter.TCP_KEEPALIVE_FAILED)
         give_up(stack, tcb)
         return False
