@@ -32,6 +32,16 @@ def open_standard_descriptors() -> None:
             setattr(sys, name, os.fdopen(fd, "w" if fd else "r", closefd=False))
 
 
+def drop_output() -> None:
+    """Forget what cannot be written, so that it is not tried again when the process ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
 def describe(error: OSError) -> str:
     """In words, with the file that it is about, and without the number."""
     where = f"{error.filename}: " if error.filename else ""
@@ -52,7 +62,7 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             sys.exit(1)  # whoever read our output has seen enough
         except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still in the buffer
+            drop_output()
             click.echo(f"Error: {describe(error)}", err=True)
             sys.exit(1)
 

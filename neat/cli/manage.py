@@ -40,6 +40,8 @@ def end_guardian(pid: int, patience_s: float = DOWN_S) -> None:
                 return
     except ProcessLookupError:
         return
+    except PermissionError:
+        raise click.ClickException("the stack belongs to another user") from None
     finally:
         os.close(pidfd)
     raise click.ClickException(f"guardian {pid} does not end")

@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from neat import rundir
 from neat.cli import main as cli
 from neat.cli import up
+from neat.cli.manage import end_guardian
 from tests.support import ROOT
 
 
@@ -174,3 +176,12 @@ def test_output_that_cannot_be_written_gives_no_traceback(redirection):
     full = redirection == ">/dev/full"
     assert done.stderr == ("Error: No space left on device\n" if full else "")
     assert done.returncode == (1 if full else 0)
+
+
+def test_a_stack_of_another_user_is_not_ended(monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("signal.pidfd_send_signal", refuse)
+    with pytest.raises(click.ClickException, match="belongs to another user"):
+        end_guardian(os.getpid())
