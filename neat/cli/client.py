@@ -10,6 +10,8 @@ import click
 
 from neat import rundir
 
+PATIENCE_S = 8.0  # a supervisor that keeps being killed is started again after at most 5 s
+
 
 class NotRunning(click.ClickException):
     """No stack of that name is up."""
@@ -45,7 +47,7 @@ def guardian_of(name: str) -> int:
     return pid
 
 
-def request(name: str, message: dict[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
+def request(name: str, message: dict[str, Any], timeout_s: float = PATIENCE_S) -> dict[str, Any]:
     """The supervisor's reply to one request. While the supervisor is being replaced, its successor
     answers."""
     guardian_of(name)

@@ -39,6 +39,8 @@ class Supervisor(Keeper):
         self.leaving: Callable[[], None] | None = None  # this process ends; the stack goes on
         self.next_look = 0.0
         self.born = time.monotonic()
+        self.own_load = 0.0  # share of a CPU that this process used in its last full second
+        self._load_since = (self.born, sum(os.times()[:2]))
         self.ss_seq = 0
         self.ss_rows: dict[int, list[dict[str, Any]]] = {}  # answers to `ss` that are being collected
         self.ss_open: dict[int, set[str]] = {}  # replicas that have not sent their last part
@@ -72,9 +74,12 @@ class Supervisor(Keeper):
         if self.leaving is not None:
             self.leaving()
 
-    def own_load(self) -> float:
-        """Share of a CPU that this process used since it started."""
-        return sum(os.times()[:2]) / max(time.monotonic() - self.born, 1e-3)
+    def _measure_load(self, now: float) -> None:
+        since, used_before = self._load_since
+        if now - since >= 1.0:
+            used = sum(os.times()[:2])
+            self.own_load = (used - used_before) / (now - since)
+            self._load_since = (now, used)
 
     def _listen(self) -> None:
         """Signals, the guardian, and its lifeline."""
@@ -165,6 +170,7 @@ class Supervisor(Keeper):
         now_ns = time.monotonic_ns()
         late = self.watch.begin_round(now_ns)
         self.next_look = now_ns / 1e9 + self.watch.period_ns / 1e9
+        self._measure_load(now_ns / 1e9)
         for component in self.components.values():
             if component.phase is Phase.DOWN or component.kill_reason:
                 continue

@@ -67,7 +67,7 @@ def own_status(supervisor: Supervisor, now: float) -> dict[str, Any]:
         "uptime_s": round(now - supervisor.born, 3),
         "restarts": supervisor.boot.incarnation - 1,
         "incarnation": supervisor.boot.incarnation,
-        "load": round(supervisor.own_load(), 3),
+        "load": round(supervisor.own_load, 3),
         "heartbeat_age_ms": 0.0,
         "starts_in_ms": None,
     }

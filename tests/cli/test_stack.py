@@ -98,6 +98,11 @@ def test_kill_says_whom(stack):
     assert done == {"component": "driver", "pid": pid, "signal": "WINCH"}
 
 
+def test_the_supervisors_load_is_none_of_its_birth(stack):
+    stack.neat("kill", "supervisor")
+    assert 0 <= stack.component("supervisor")["load"] <= 1
+
+
 @pytest.mark.parametrize(
     "arguments, expected",
     [
