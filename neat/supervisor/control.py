@@ -105,7 +105,7 @@ class ControlServer:
                 result = self.handle(request)
             except CommandError as error:
                 result = {"ok": False, "error": str(error)}
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 result = {"ok": False, "error": f"bad request: {error}"}
             if isinstance(result, dict):
                 self._reply(client, result)

@@ -162,7 +162,7 @@ class Keeper:
             return
         try:
             message = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(message, dict):
             if message.get("event") == "ready" and component.phase is Phase.STARTING:

@@ -42,7 +42,7 @@ def _seq(request: bytes) -> int:
     """What the reply repeats; 0 when there is none."""
     try:
         seq = json.loads(request).get("seq", 0)
-    except (ValueError, AttributeError):
+    except (ValueError, RecursionError, AttributeError):
         return 0
     return seq if isinstance(seq, int) else 0
 
@@ -151,7 +151,7 @@ class StoreServer:
             request = json.loads(data)
             op, name = request.get("op"), request.get("name", "")
             prefix, after = request.get("prefix", ""), request.get("after", "")
-        except (ValueError, AttributeError):
+        except (ValueError, RecursionError, AttributeError):
             return refused
         if not all(isinstance(text, str) for text in (name, prefix, after)):
             return refused

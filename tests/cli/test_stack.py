@@ -98,6 +98,12 @@ def test_kill_says_whom(stack):
     assert done == {"component": "driver", "pid": pid, "signal": "WINCH"}
 
 
+def test_a_signal_that_kills_nobody_does_not_end_the_supervisor(stack):
+    pid = stack.component("supervisor")["pid"]
+    stack.neat("kill", "supervisor", "--signal", "WINCH")
+    assert stack.component("supervisor")["pid"] == pid
+
+
 def test_the_supervisors_load_is_none_of_its_birth(stack):
     stack.neat("kill", "supervisor")
     assert 0 <= stack.component("supervisor")["load"] <= 1

@@ -82,7 +82,10 @@ def test_error_is_one_reply_and_the_connection_lives(served):
     assert served.ask(sock, b'{"op": 1}\n') == [{"ok": True, "echo": 1}]
 
 
-@pytest.mark.parametrize("line", [b"{\n", b"[]\n", b"\xff\xfe\n", b"null\n", b"7\n", b"\n"])
+NONSENSE = [b"{\n", b"[]\n", b"\xff\xfe\n", b"null\n", b"7\n", b"\n", b"[" * 9000 + b"\n"]
+
+
+@pytest.mark.parametrize("line", NONSENSE)
 def test_nonsense_is_answered_as_such(served, line):
     sock = served.client()
     served.turn()

@@ -115,6 +115,7 @@ NONSENSE = [
     b'{"op": "list", "prefix": {}}',
     b'{"op": "serve"}',
     b"\xff" * 4000,
+    b"[" * 4000,
 ]
 
 
