@@ -102,7 +102,7 @@ def client(address):
 
 
 def test_a_file(client):
-    for _ in range(3):  # the second time from the table of hot requests
+    for _ in range(3):
         status, fields, body = client.ask("/a.txt")
         assert (status, body, fields["content-type"]) == (200, b"hello\n", "text/plain; charset=utf-8")
 

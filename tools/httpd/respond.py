@@ -30,7 +30,6 @@ class Response(NamedTuple):
     data: bytes  # the head, and the body if that is small
     rest: FilePart | None
     keep_alive: bool
-    cacheable: bool  # the same request gets the same answer, until the clock's next second
 
 
 class Responder:
@@ -51,7 +50,7 @@ class Responder:
         """The response to a well-formed request; never raises for what a client can ask."""
         try:
             if (extra := self.extras.get(request.path)) is not None:
-                return self.page(request, extra(), cacheable=False)
+                return self.page(request, extra())
             found = self.site.open(request.path)
         except Moved as moved:
             fields = f"Location: {moved.args[0]}\r\n"
@@ -59,7 +58,7 @@ class Responder:
         except HttpError as error:
             return self.error(error, request)
         if isinstance(found, Page):
-            return self.page(request, found, cacheable=True)
+            return self.page(request, found)
         try:
             response = self.file(request, found)
         except HttpError as error:
@@ -70,19 +69,17 @@ class Responder:
             os.close(found.fd)
         return response
 
-    def page(self, request: Request, page: Page, *, cacheable: bool) -> Response:
+    def page(self, request: Request, page: Page) -> Response:
         fields = f"Content-Type: {page.content_type}\r\nCache-Control: no-cache\r\n"
         head = self.head(200, len(page.body), request.keep_alive, fields)
         body = b"" if request.method == "HEAD" else page.body
-        return Response(200, head + body, None, request.keep_alive, cacheable)
+        return Response(200, head + body, None, request.keep_alive)
 
     def file(self, request: Request, file: File) -> Response:
         """200, 206 or 304 with an open file. HttpError 416."""
         fields = f"Last-Modified: {file.last_modified}\r\nETag: {file.etag}\r\n"
         if not_modified(request, file):
-            return Response(
-                304, self.head(304, None, request.keep_alive, fields), None, request.keep_alive, True
-            )
+            return Response(304, self.head(304, None, request.keep_alive, fields), None, request.keep_alive)
         status, first, end = 200, 0, file.size
         wanted = request.fields.get("range")
         if wanted is not None and request.method == "GET" and range_applies(request, file):
@@ -93,13 +90,13 @@ class Responder:
         fields += f"Content-Type: {file.content_type}\r\nAccept-Ranges: bytes\r\n"
         data = self.head(status, end - first, request.keep_alive, fields)
         if request.method == "HEAD" or first == end:
-            return Response(status, data, None, request.keep_alive, True)
+            return Response(status, data, None, request.keep_alive)
         if end - first > SMALL:
-            return Response(status, data, FilePart(file.fd, first, end), request.keep_alive, False)
+            return Response(status, data, FilePart(file.fd, first, end), request.keep_alive)
         body = os.pread(file.fd, end - first, first)
         if len(body) != end - first:
             raise HttpError(503, "the file is changing", close=False)
-        return Response(status, data + body, None, request.keep_alive, True)
+        return Response(status, data + body, None, request.keep_alive)
 
     def error(self, error: HttpError, request: Request | None = None, fields: str = "") -> Response:
         """An error (or redirection) as a small page."""
@@ -114,7 +111,7 @@ class Responder:
         )
         if request is not None and request.method == "HEAD":
             body = b""
-        return Response(error.status, head + body, None, keep_alive, False)
+        return Response(error.status, head + body, None, keep_alive)
 
     def head(self, status: int, length: int | None, keep_alive: bool, fields: str) -> bytes:
         size = "" if length is None else f"Content-Length: {length}\r\n"

@@ -1,8 +1,4 @@
-"""The event loop: accept, read, look up or answer, write; one level-triggered epoll, no thread.
-
-An answer that does not change within a second is kept under the very bytes that asked for it. So a client
-that repeats itself costs one read, one lookup and one write a request; the table is emptied each second.
-"""
+"""The event loop: accept, read, answer, write; one level-triggered epoll, no thread."""
 
 import contextlib
 import errno
@@ -10,7 +6,7 @@ import os
 import select
 import socket
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from neat.tools.httpd.request import HttpError, find_head, parse
 from neat.tools.httpd.respond import FilePart, Responder, Response
@@ -23,19 +19,12 @@ ACCEPTS_A_TURN = 64
 ROUNDS_A_TURN = 8
 # Answers to pipelined requests are joined up to this size before they are written.
 JOIN_BYTES = 64 << 10
-HOT_ENTRIES = 256
 
 # Seconds.
 HEAD_SECONDS = 10.0  # from the first byte of a request to the end of its head
 IDLE_SECONDS = 60.0  # between requests
 STALL_SECONDS = 30.0  # without progress of a response
 LINGER_SECONDS = 2.0  # for a client that still sends after its last response
-
-
-class Hot(NamedTuple):
-    data: bytes
-    status: int
-    keep_alive: bool
 
 
 class Stats:
@@ -96,7 +85,6 @@ class Server:
         self.limit = limit
         self.stats = Stats()
         self.connections: dict[int, Connection] = {}
-        self.hot: dict[bytes, Hot] = {}
         self.now = time.monotonic()
         self.next_tick = self.now
         self.epoll = select.epoll()
@@ -137,10 +125,9 @@ class Server:
             self.tick()
 
     def tick(self) -> None:
-        """Once a second: a new Date, nothing remembered, and what took too long is over."""
+        """Once a second: a new Date, and what took too long is over."""
         self.next_tick = self.now + 1.0
         self.responder.set_date(time.time())
-        self.hot.clear()
         for connection in [c for c in self.connections.values() if c.deadline <= self.now]:
             self.expire(connection)
         if not self.accepting and len(self.connections) < self.limit:
@@ -167,7 +154,7 @@ class Server:
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     self.pause()
-                return
+                    return
                 continue  # a connection that was over before it was accepted
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -198,32 +185,9 @@ class Server:
         if connection.inbuf or connection.skip:
             connection.inbuf += data
         else:
-            hot = self.hot.get(data)
-            if hot is not None and hot.keep_alive:
-                self.send_hot(connection, hot)
-                return
             connection.deadline = self.now + HEAD_SECONDS
             connection.inbuf = data
         self.serve(connection)
-
-    def send_hot(self, connection: Connection, hot: Hot) -> None:
-        """The fast path: one write, and usually that is all."""
-        connection.deadline = self.now + IDLE_SECONDS
-        self.stats.count(hot.status)
-        data = hot.data
-        try:
-            sent = connection.sock.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:
-            self.stats.errors += 1
-            self.close(connection)
-            return
-        self.stats.bytes_sent += sent
-        if sent != len(data):
-            connection.out = memoryview(data)[sent:]
-            self.wait_for(connection, writing=True)
-            connection.deadline = self.now + STALL_SECONDS
 
     def serve(self, connection: Connection) -> None:
         """Answer and write until there is nothing to answer, no room, or this turn's share is used up."""
@@ -260,9 +224,6 @@ class Server:
 
     def answer(self, connection: Connection, head: bytes) -> None:
         """Queue the response to one request. HttpError when it is not acceptable."""
-        hot = self.hot.get(head)
-        if hot is not None:
-            return self.queue(connection, Response(hot.status, hot.data, None, hot.keep_alive, False))
         try:
             request = parse(head)
         except HttpError as error:
@@ -270,10 +231,7 @@ class Server:
                 raise
             return self.queue(connection, self.responder.error(error))
         connection.skip = request.body_bytes
-        response = self.responder.answer(request)
-        if response.cacheable and not request.body_bytes and len(self.hot) < HOT_ENTRIES:
-            self.hot[head] = Hot(response.data, response.status, response.keep_alive)
-        return self.queue(connection, response)
+        return self.queue(connection, self.responder.answer(request))
 
     def queue(self, connection: Connection, response: Response) -> None:
         self.stats.count(response.status)
