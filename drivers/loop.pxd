@@ -9,6 +9,7 @@ from neat.drivers.steer cimport steer_attach, steer_clock
 from neat.drivers.transmit cimport transmit_burst
 from neat.shm.board cimport BoardPage, board_busy, board_count, board_heartbeat
 from neat.shm.counters cimport DRV_WAKEUPS
+from neat.shm.doorbell cimport YIELDS, worth_a_yield
 from neat.shm.steering cimport MAX_REPLICAS, STEERING_HEADER, FlowEntry, SteeringHeader
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -23,7 +24,6 @@ cdef extern from "<sched.h>" nogil:
     int sched_yield()
 
 cdef enum:
-    YIELDS = 3                      # empty turns after one that had work, before it sleeps
     LOOK_NS = 1_000_000             # a busy loop looks at its other descriptors as often as this
     LOOK_EVENTS = 8
 

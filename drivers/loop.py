@@ -57,11 +57,12 @@ class Loop:
         return found
 
     @cython.locals(found=cython.int, turns=cython.uint, idle_turns=cython.uint, worked_at=cython.ulonglong)
-    @cython.locals(now=cython.ulonglong)
+    @cython.locals(now=cython.ulonglong, idle_at=cython.ulonglong)
     def cycle(self):
         turns = 0
         idle_turns = YIELDS
         worked_at = 0
+        idle_at = 0
         while not self.driver.failure:
             now = monotonic()
             self.driver.now = now
@@ -74,9 +75,9 @@ class Loop:
                 if turns > 1:
                     self.driver.tap_ready = True
                 found = self.look(0) if now - self.looked > LOOK_NS else -1
-            elif idle_turns < YIELDS or now - worked_at < self.spin:
-                # Whoever else is ready may make work for us: to find it here saves both of us the wake-up.
+            elif worth_a_yield(idle_turns, now - idle_at) or now - worked_at < self.spin:
                 idle_turns += 1
+                idle_at = now
                 self.driver.tap_ready = True
                 sched_yield()
                 continue
