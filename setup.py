@@ -81,7 +81,7 @@ class BuildWithShim(build_ext):
     def run(self):
         super().run()
         sources = client_sources()
-        if sources:
+        if sources and self.compiler is not None:  # there is none when no module was asked for
             self.build_shim(sources)
 
     def build_shim(self, sources):
