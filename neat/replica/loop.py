@@ -2,7 +2,7 @@
 """The replica's main loop: one turn after another in a fixed order, and sleep when there is nothing to do.
 
 It holds no lock, allocates nothing and calls no Python. Bursts are bounded, so that no input starves the
-others.
+others. Where wake-ups come faster than they are worth, it naps: ARCHITECTURE.md, "Memory".
 """
 
 import cython
