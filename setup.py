@@ -47,6 +47,11 @@ def client_sources():
     return sorted(str(p) for p in SHIM.glob("*.c"))
 
 
+def preload_sources():
+    """Interposed calls: only ever in the preload library."""
+    return sorted(str(p) for p in SHIM.glob("preload/*.c"))
+
+
 def modules():
     """One Extension for each module that is compiled."""
     found = []
@@ -80,13 +85,13 @@ class BuildWithShim(build_ext):
 
     def run(self):
         super().run()
-        sources = client_sources()
+        sources = client_sources() + preload_sources()
         if sources and self.compiler is not None:  # there is none when no module was asked for
             self.build_shim(sources)
 
     def build_shim(self, sources):
         target = (SHIM if self.inplace else Path(self.build_lib) / SHIM) / "libneat.so"
-        newest = max(p.stat().st_mtime for p in SHIM.glob("*.[ch]"))
+        newest = max(p.stat().st_mtime for p in SHIM.rglob("*.[ch]"))
         if target.exists() and target.stat().st_mtime > newest and not self.force:
             return
         target.parent.mkdir(parents=True, exist_ok=True)

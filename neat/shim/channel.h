@@ -18,6 +18,7 @@
 #ifndef NEAT_CHANNEL_H
 #define NEAT_CHANNEL_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define NEAT_CHANNEL_MAGIC 0x4E414843u
@@ -30,6 +31,10 @@
  * (listening and UDP sockets); those from here on are connections, given out by the replica. */
 #define NEAT_SHARED_SOCKS 256u
 #define NEAT_RINGS_ALIGN (2u << 20)
+/* A bit a socket that its poller should look at, and a summary bit a bitmap word: set by the replica, taken by the poller. */
+#define NEAT_EVENTS_OFFSET 2048u
+#define NEAT_EVENTS_SUMMARY_OFFSET (NEAT_SUMMARY_OFFSET + 64u)
+#define NEAT_POLLERS 24u
 
 struct neat_addr {                 /* 24 bytes */
     uint8_t family;                /* 0 none, 4 or 6 */
@@ -37,6 +42,15 @@ struct neat_addr {                 /* 24 bytes */
     uint16_t port;                 /* host order */
     uint32_t scope;
     uint8_t addr[16];              /* IPv4 in the first four bytes, rest zero */
+};
+
+/* One who waits for many sockets of this segment at once, in shared memory instead of on their descriptors (an epoll instance of the
+ * application). A socket whose `watcher` is p + 1 is signalled to poller p: its bit in the events bitmap, and poller p's bell if that one was
+ * asleep; nothing is written into its descriptor. ARCHITECTURE.md, "Pollers". */
+struct neat_poller {               /* 64 bytes; the application writes */
+    uint32_t owner;                /* pid of the process that has it, 0: free; by compare-and-exchange */
+    uint32_t asleep;               /* 1: it is about to block; the replica that takes that away rings its bell */
+    uint32_t _pad[14];
 };
 
 struct neat_channel {              /* 4096 bytes */
@@ -48,7 +62,9 @@ struct neat_channel {              /* 4096 bytes */
     uint8_t _pad0[28];
     uint32_t sleeping;             /* replica: 1 when it is about to block; the application that clears it rings */
     uint8_t _pad1[60];
-    uint8_t _reserved[4096 - 128];
+    struct neat_poller pollers[NEAT_POLLERS];
+    uint8_t _reserved[NEAT_EVENTS_OFFSET - 128 - NEAT_POLLERS * 64];
+    uint64_t events[NEAT_MAX_SOCKS / 64];
 };
 
 enum neat_sock_kind { NEAT_SOCK_FREE = 0, NEAT_SOCK_TCP = 1, NEAT_SOCK_LISTENER = 2, NEAT_SOCK_UDP = 3 };
@@ -59,6 +75,8 @@ enum neat_request {                /* what the application wants; only ever set,
     NEAT_REQ_ABORT = 1u << 2,      /* RST on close (SO_LINGER with zero) */
     NEAT_REQ_ACCEPTED = 1u << 3,   /* accept() has taken it: it no longer counts against the backlog */
     NEAT_REQ_RESIGNAL = 1u << 4,   /* look at readiness again and signal it (set and cleared atomically by either side) */
+    NEAT_REQ_CLOSE = 1u << 5,      /* its last descriptor is being closed: as the hang-up, which may come much later */
+    NEAT_REQ_TELL = 1u << 6,       /* it was taken off its poller: set its event bit and wake every poller that sleeps (cleared likewise) */
 };
 
 enum neat_option {                 /* neat_sock.options */
@@ -70,6 +88,8 @@ enum neat_option {                 /* neat_sock.options */
     NEAT_OPT_BROADCAST = 1u << 5,
     NEAT_OPT_LINGER = 1u << 6,     /* linger_ms is valid */
 };
+
+#define NEAT_OUT_WANTED 0x80000000u
 
 enum neat_status {                 /* neat_sock.status, replica writes */
     NEAT_ST_CONNECTED = 1u << 0,   /* handshake done (stays set) */
@@ -90,14 +110,16 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint32_t rcvbuf, sndbuf;       /* limits, bytes; 0: the ring's size */
     uint32_t linger_ms;
     uint32_t user_timeout_ms;
-    uint32_t _app0[4];
+    uint32_t watcher;              /* 0: readiness is signalled on the descriptor; p + 1: to poller p */
+    uint32_t _app0[3];
     /* application writes */
     struct neat_addr peer;         /* UDP: see NEAT_OPT_PEER */
     uint32_t keep_idle_s, keep_intvl_s, keep_cnt;
     uint8_t tos, ttl, _app1[2];
     uint32_t rcvlowat;
     uint32_t maxseg;
-    uint32_t _app2[4];
+    uint64_t inode;                /* of its descriptor (fstat), so that another program finds it after exec; 0: not said */
+    uint32_t _app2[2];
     /* replica writes */
     uint64_t rx_tail;              /* bytes ever put into the receive ring */
     uint64_t tx_head;              /* bytes ever acknowledged by the peer: their room is free again */
@@ -117,7 +139,8 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint32_t cwnd, snd_mss;        /* bytes */
     /* both, only with atomic exchange */
     uint32_t in_token;             /* 1: a wake-up byte is in the descriptor, or on its way: it polls readable */
-    uint32_t out_block;            /* 1: the application has filled its end: it polls unwritable until the replica drains */
+    uint32_t out_block;            /* fill messages in the application's end: it polls unwritable until the replica drains;
+                                      NEAT_OUT_WANTED: none, but its poller wants to hear of room */
     uint8_t _sig[56];
     /* replica writes, for TCP_INFO and ss */
     uint32_t retransmits, rto_us, snd_wnd, rcv_wnd, ssthresh;
@@ -132,7 +155,9 @@ struct neat_datagram {             /* 32 bytes */
 };
 
 _Static_assert(sizeof(struct neat_addr) == 24, "neat_addr");
+_Static_assert(sizeof(struct neat_poller) == 64, "neat_poller");
 _Static_assert(sizeof(struct neat_channel) == 4096, "neat_channel");
+_Static_assert(offsetof(struct neat_channel, events) == NEAT_EVENTS_OFFSET, "events");
 _Static_assert(sizeof(struct neat_sock) == 384, "neat_sock");
 _Static_assert(sizeof(struct neat_datagram) == 32, "neat_datagram");
 

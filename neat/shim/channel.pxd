@@ -4,8 +4,10 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef extern from "channel.h" nogil:
     const uint32_t NEAT_CHANNEL_MAGIC, NEAT_CHANNEL_VERSION, NEAT_DIRTY_OFFSET, NEAT_SUMMARY_OFFSET
     const uint32_t NEAT_SOCKS_OFFSET, NEAT_MAX_SOCKS, NEAT_SHARED_SOCKS
+    const uint32_t NEAT_EVENTS_OFFSET, NEAT_EVENTS_SUMMARY_OFFSET, NEAT_POLLERS, NEAT_OUT_WANTED
     enum: NEAT_SOCK_FREE, NEAT_SOCK_TCP, NEAT_SOCK_LISTENER, NEAT_SOCK_UDP
     enum: NEAT_REQ_SHUT_WR, NEAT_REQ_SHUT_RD, NEAT_REQ_ABORT, NEAT_REQ_ACCEPTED, NEAT_REQ_RESIGNAL
+    enum: NEAT_REQ_CLOSE, NEAT_REQ_TELL
     enum: NEAT_OPT_NODELAY, NEAT_OPT_CORK, NEAT_OPT_KEEPALIVE, NEAT_OPT_QUICKACK, NEAT_OPT_PEER
     enum: NEAT_OPT_BROADCAST, NEAT_OPT_LINGER
     enum: NEAT_ST_CONNECTED, NEAT_ST_RDHUP, NEAT_ST_ERROR, NEAT_ST_CLOSED, NEAT_ST_CONNECTING, NEAT_ST_WRCLOSED
@@ -17,6 +19,9 @@ cdef extern from "channel.h" nogil:
         uint32_t scope
         uint8_t addr[16]
 
+    struct neat_poller:
+        uint32_t owner, asleep
+
     struct neat_channel:
         uint32_t magic, version
         uint32_t app, replica
@@ -24,6 +29,8 @@ cdef extern from "channel.h" nogil:
         uint32_t nsock
         uint32_t rx_size, tx_size
         uint32_t sleeping
+        neat_poller pollers[24]
+        uint64_t events[256]
 
     struct neat_sock:
         uint64_t tx_tail
@@ -34,11 +41,13 @@ cdef extern from "channel.h" nogil:
         uint32_t rcvbuf, sndbuf
         uint32_t linger_ms
         uint32_t user_timeout_ms
+        uint32_t watcher
         neat_addr peer
         uint32_t keep_idle_s, keep_intvl_s, keep_cnt
         uint8_t tos, ttl
         uint32_t rcvlowat
         uint32_t maxseg
+        uint64_t inode
         uint64_t rx_tail
         uint64_t tx_head
         uint32_t status
@@ -70,6 +79,7 @@ cdef extern from "control.h" nogil:
     enum: NEAT_MSG_REPLY
     enum: NEAT_BIND_REUSEADDR, NEAT_BIND_REUSEPORT, NEAT_BIND_V6ONLY
     enum: NEAT_OP_HELLO, NEAT_OP_JOIN, NEAT_OP_SEGMENT, NEAT_OP_BIND, NEAT_OP_LISTEN, NEAT_OP_CONNECT, NEAT_OP_PREFER
+    enum: NEAT_OP_POLLER, NEAT_OP_ADOPT, NEAT_OP_REFUSED, NEAT_OP_ADD_POLLER
     enum: NEAT_OP_ATTACH, NEAT_OP_ADD_LISTENER, NEAT_OP_ADD_UDP, NEAT_OP_CONNECT_VIA, NEAT_OP_APP_GONE, NEAT_OP_WELCOME
     enum: NEAT_OP_REPLICA_HELLO
     enum: NEAT_EV_ACCEPT, NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_EV_REPLICA

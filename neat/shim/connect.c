@@ -27,13 +27,13 @@ static uint32_t pick(uint32_t bitmap) {
 
 /* After a connect() that failed, a socket may try again (Linux), so it gets a new pair under its old number. */
 static int renew_pair(struct neat_socket *s, int fd) {
-    int fresh, flags = fcntl(fd, F_GETFL), cloexec = fcntl(fd, F_GETFD) & FD_CLOEXEC;
+    int fresh, flags = libc(fcntl)(fd, F_GETFL), cloexec = libc(fcntl)(fd, F_GETFD) & FD_CLOEXEC;
     int status = neat_pair(&fresh, &s->stack_end);
     if (status < 0)
         return status;
-    fcntl(fresh, F_SETFL, flags);
-    status = dup3(fresh, fd, cloexec ? O_CLOEXEC : 0) < 0 ? -errno : 0;
-    close(fresh);
+    libc(fcntl)(fresh, F_SETFL, flags);
+    status = libc(dup3)(fresh, fd, cloexec ? O_CLOEXEC : 0) < 0 ? -errno : 0;
+    libc(close)(fresh);
     store(&s->small_buffer, 1);
     return status;
 }
@@ -42,7 +42,7 @@ static int renew_pair(struct neat_socket *s, int fd) {
 static int failed(struct neat_socket *s, int error) {
     neat_endpoint_close(&s->end);
     if (s->stack_end >= 0)
-        close(s->stack_end);
+        neat_close_own(s->stack_end);
     s->stack_end = -1;
     s->bind_id = 0;
     neat_set_stage(s, STAGE_NEW);
@@ -77,7 +77,7 @@ static int ask(struct neat_socket *s, int fd, uint32_t *last) {
             break;
     }
     if (status == 0 && s->stack_end >= 0) {
-        close(s->stack_end);
+        neat_close_own(s->stack_end);
         s->stack_end = -1;
     }
     return status;
@@ -97,7 +97,7 @@ static int hear(struct neat_socket *s, int fd) {
         ssize_t n = neat_message_recv(fd, &message, sizeof message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, got);
         for (int i = 0; i < 2; i++)
             if (got[i] >= 0)
-                close(got[i]);
+                libc(close)(got[i]);
         if (n == -ECONNRESET && (ready & POLLIN) && neat_poll(fd, POLLIN, 0) > 0) {
             /* The reset comes before what was said: NEAT_EV_FAILED may be behind it. */
             n = neat_message_recv(fd, &message, sizeof message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, got);
@@ -130,7 +130,7 @@ static int last_words(int fd) {
         ssize_t n = neat_message_recv(fd, &message, sizeof message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, got);
         for (int j = 0; j < 2; j++)
             if (got[j] >= 0)
-                close(got[j]);
+                libc(close)(got[j]);
         if (n == sizeof message && message.op == NEAT_EV_FAILED && message.error > 0 && message.error < 4096)
             error = -message.error;
         if (n == 0 || n == -EAGAIN)

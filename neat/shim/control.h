@@ -15,27 +15,36 @@
 enum neat_op {
     /* application -> syscall server; each is answered by the same op with NEAT_MSG_REPLY and `error` (0 or an errno) */
     NEAT_OP_HELLO = 1,      /* -> app, token, replica (bitmap of active slots), local (the stack's address), prefix,
-                               u[0..2]: nsock, rx_size, tx_size */
+                               u[0..2]: nsock, rx_size, tx_size. With a token: be that application, which is made if it is not
+                               there (everything under one `neat run` is one application) */
     NEAT_OP_JOIN = 2,       /* a child of application `app` that knows its `token`: like HELLO for that application */
     NEAT_OP_SEGMENT = 3,    /* replica, incarnation (0: current) -> incarnation, u[0..2]: nsock, rx_size, tx_size,
                                fds: segment, replica's doorbell (eventfd) */
-    NEAT_OP_BIND = 4,       /* local, local.protocol, flags (NEAT_BIND_*), fd: the stack's end -> bind_id, local, for UDP also
+    NEAT_OP_BIND = 4,       /* local, local.protocol, flags (NEAT_BIND_*), inode in u[0..1] (low, high; 0: not said; of the
+                               application's end), fd: the stack's end -> bind_id, local, for UDP also
                                sock (index below NEAT_SHARED_SOCKS, the same in every replica) and replica (bitmap) */
-    NEAT_OP_LISTEN = 5,     /* bind_id, backlog -> sock (index), when every active replica has its subsocket */
+    NEAT_OP_LISTEN = 5,     /* bind_id, backlog, u[0]: TCP_DEFER_ACCEPT in seconds -> sock (index), when every active replica has its subsocket */
     NEAT_OP_CONNECT = 6,    /* replica, bind_id or 0, remote, options, u[0]: fill messages in the stack's end (the replica
                                makes it out_block of the new socket), fd: the stack's end (only if bind_id is 0)
                                -> error; then the replica says NEAT_EV_CONNECTING on the descriptor */
     NEAT_OP_PREFER = 7,     /* -> replica: bitmap of the slots that are active now */
+    NEAT_OP_POLLER = 8,     /* replica, incarnation, u[0]: poller (an index into neat_channel.pollers), fds: its bell (an eventfd), the
+                               write end of a pipe that nobody but the replica will hold, so that its death hangs up */
+    NEAT_OP_ADOPT = 9,      /* inode in u[0..1]: the bound socket of this application whose descriptor has it (after exec) -> bind_id, sock,
+                               local, backlog (-1: not listening), options (NEAT_BIND_*), replica (bitmap); ENOENT */
+    NEAT_OP_REFUSED = 10,   /* something unsupported was refused: u[0]: enum neat_refusal, u[1..2]: level and name, or flags; u[4..7]: the
+                               program's name (16 bytes). `neat status` shows it */
 
     /* syscall server -> replica */
     NEAT_OP_ATTACH = 32,    /* app, nsock/rx/tx in u[0..2], its pid in u[3], fds: segment app a,k; its doorbell (eventfd),
                                which the application has too: one for each segment, as who has it can silence it */
     NEAT_OP_ADD_LISTENER = 33,  /* app, sock, bind_id, backlog, local, flags; fd: the stack's end; answered.
-                                   For a known bind_id: the backlog changed */
+                                   For a known bind_id: the backlog changed. u[0]: TCP_DEFER_ACCEPT in seconds */
     NEAT_OP_ADD_UDP = 34,   /* app, sock, bind_id, local, flags; fd: the stack's end; answered */
     NEAT_OP_CONNECT_VIA = 35,   /* app, bind_id, local (port 0: the replica's choice), remote, options,
                                u[0] as in NEAT_OP_CONNECT; fd */
     NEAT_OP_APP_GONE = 36,  /* the application's last process is gone: the channel goes when its last socket does */
+    NEAT_OP_ADD_POLLER = 38,    /* app, incarnation, u[0]; fds as in NEAT_OP_POLLER */
     NEAT_OP_WELCOME = 37,   /* end of what a replica must know before it may get packets; seq as in its hello */
 
     /* replica -> syscall server */
@@ -47,6 +56,8 @@ enum neat_op {
     NEAT_EV_FAILED = 98,    /* on a connecting socket, before its end is closed: error */
     NEAT_EV_REPLICA = 99,   /* on a UDP socket: replica, incarnation: its subsocket there is new */
 };
+
+enum neat_refusal { NEAT_REFUSED_SETSOCKOPT = 1, NEAT_REFUSED_GETSOCKOPT = 2, NEAT_REFUSED_FLAGS = 3, NEAT_REFUSED_CONTROL = 4, NEAT_REFUSED_IOCTL = 5 };
 
 enum neat_msg_flags { NEAT_MSG_REPLY = 1 };
 

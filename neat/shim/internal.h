@@ -13,6 +13,7 @@
 #include "channel.h"
 #include "client.h"
 #include "control.h"
+#include "real.h"
 
 #define MAX_REPLICAS 16
 #define MAX_DATAGRAM 65507u
@@ -59,7 +60,7 @@ struct endpoint {
 };
 
 enum stage {
-    STAGE_NEW,                     /* `stack_end` is ours still */
+    STAGE_NEW,                     /* `stack_end` is ours still; -1: the descriptor is a kernel socket (undecided) */
     STAGE_BOUND,
     STAGE_LISTENING,
     STAGE_CONNECTING,
@@ -78,11 +79,16 @@ struct settings {
 };
 
 struct neat_socket {
-    uint64_t refs;                 /* socket.c */
+    uint64_t refs;                 /* life.c; stays first */
+    struct neat_socket *next_free; /* in the pool of dead ones */
     struct parked *parked;         /* descriptors to close when no call is under way */
     pthread_mutex_t parking;
     uint32_t stage;                /* enum stage, atomically; changed under `setup` */
     int type, protocol;
+    int family;                    /* AF_INET; AF_INET6: IPv4 in IPv4-mapped addresses (RFC 4291 §2.5.5.2) */
+    uint32_t nonblock;             /* O_NONBLOCK is set; valid if `flags_known` */
+    uint32_t flags_known;          /* this process alone has the descriptor and sees each change of its flags */
+    struct watch *watch;           /* its place in epoll instances of this process (watch.c) */
     int stack_end;                 /* the pair's other end, until the stack gets it; -1 */
     uint32_t small_buffer;         /* SO_SNDBUF of the descriptor is at its minimum */
     uint32_t reset_seen;           /* that its replica is gone was reported */
@@ -111,7 +117,11 @@ struct neat_socket {
 int neat_request(struct neat_msg *message, const int *fds, int nfds, int got[2]);
 uint32_t neat_active_replicas(bool refresh);
 bool neat_registered(void);        /* the last request reached the syscall server */
-int neat_hide_fd(int fd);          /* move a descriptor of ours out of the application's way */
+
+/* own.c: descriptors that the application neither sees nor closes. */
+int neat_hide_fd(int fd);          /* from now on one of those, under the number that is returned */
+void neat_close_own(int fd);
+bool neat_is_own(int fd);
 
 /* segments.c */
 int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, struct segment **out);
@@ -165,8 +175,8 @@ struct endpoint *neat_subsocket(struct neat_socket *s, uint32_t replica);  /* NU
 bool neat_subsockets_read(struct neat_socket *s, int fd, int limit);
 
 /* life.c */
-struct neat_socket *neat_new(int type, int protocol);
-void neat_destroy(struct neat_socket *s);
+struct neat_socket *neat_new(int type, int protocol);   /* with one descriptor reference */
+void neat_undup(struct neat_socket *s);        /* one descriptor less, which somebody else has closed or never was */
 
 /* setup.c, connect.c */
 int neat_bind_locked(struct neat_socket *s, const struct neat_addr *local);

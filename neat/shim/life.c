@@ -1,7 +1,8 @@
 /* A socket's life: how it begins, who keeps it, how it ends.
  *
  * `refs` counts calls in its lower half and descriptors in its upper half; PARKED says that `parked` has entries. The socket goes
- * with the last of either.
+ * with the last of either. Its memory stays a struct neat_socket for ever (DEAD in the pool), so that who has found a pointer to it in a
+ * table may count itself in and look again, though it died meanwhile.
  */
 #include <stdlib.h>
 #include <unistd.h>
@@ -10,8 +11,9 @@
 
 #define CALL UINT64_C(1)
 #define PARKED (UINT64_C(1) << 31)
+#define DEAD (UINT64_C(1) << 30)
 #define DESCRIPTOR (UINT64_C(1) << 32)
-#define CALLS(refs) ((refs) & (PARKED - 1))
+#define CALLS(refs) ((refs) & (DEAD - 1))
 #define DESCRIPTORS(refs) ((refs) >> 32)
 
 struct parked {
@@ -19,11 +21,36 @@ struct parked {
     int fd;
 };
 
+static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct neat_socket *pool;
+
+static struct neat_socket *from_pool(void) {
+    pthread_mutex_lock(&pool_lock);
+    struct neat_socket *s = pool;
+    if (s)
+        pool = s->next_free;
+    pthread_mutex_unlock(&pool_lock);
+    if (s) {
+        memset((char *)s + sizeof s->refs, 0, sizeof *s - sizeof s->refs);
+    } else {
+        s = calloc(1, sizeof *s);
+        if (s)
+            s->refs = DEAD;
+    }
+    return s;
+}
+
+static void to_pool(struct neat_socket *s) {
+    pthread_mutex_lock(&pool_lock);
+    s->next_free = pool;
+    pool = s;
+    pthread_mutex_unlock(&pool_lock);
+}
+
 struct neat_socket *neat_new(int type, int protocol) {
-    struct neat_socket *s = calloc(1, sizeof *s);
+    struct neat_socket *s = from_pool();
     if (!s)
         return NULL;
-    s->refs = DESCRIPTOR;
     s->type = type;
     s->protocol = protocol;
     s->stack_end = -1;
@@ -32,6 +59,7 @@ struct neat_socket *neat_new(int type, int protocol) {
     s->sticky = (uint32_t)neat_now() * 2654435761u >> 16;
     pthread_mutex_init(&s->setup, NULL);
     pthread_mutex_init(&s->parking, NULL);
+    add(&s->refs, DESCRIPTOR - DEAD);
     return s;
 }
 
@@ -49,22 +77,23 @@ static void close_parked(struct neat_socket *s) {
     pthread_mutex_lock(&s->parking);
     while (s->parked) {
         struct parked *next = s->parked->next;
-        close(s->parked->fd);
+        libc(close)(s->parked->fd);
         free(s->parked);
         s->parked = next;
     }
     pthread_mutex_unlock(&s->parking);
 }
 
-void neat_destroy(struct neat_socket *s) {
+/* Give back what it has. Caller has made it DEAD. */
+static void destroy(struct neat_socket *s) {
     close_parked(s);
     if (s->stack_end >= 0)
-        close(s->stack_end);
+        neat_close_own(s->stack_end);
     neat_endpoint_close(&s->end);
     neat_subsockets_close(s);
     pthread_mutex_destroy(&s->setup);
     pthread_mutex_destroy(&s->parking);
-    free(s);
+    to_pool(s);
 }
 
 /* Give `one` back. Whoever would leave no call behind closes what is parked first, while it may still touch them. */
@@ -79,16 +108,20 @@ static void put(struct neat_socket *s, uint64_t one) {
             }
             continue;
         }
-        if (!swap_if(&s->refs, &seen, left))
+        if (!swap_if(&s->refs, &seen, left ? left : DEAD))
             continue;
         if (!left)
-            neat_destroy(s);
+            destroy(s);
         return;
     }
 }
 
 void neat_put(struct neat_socket *s) {
     put(s, CALL);
+}
+
+void neat_undup(struct neat_socket *s) {
+    put(s, DESCRIPTOR);
 }
 
 /* Close it later, when no thread is inside a call: one that sleeps keeps the file open on Linux, too, and what wakes it is in the
@@ -116,7 +149,7 @@ int neat_close(struct neat_socket *s, int fd) {
         neat_mark(&s->end);
     }
     if (!CALLS(load(&s->refs)) || !park(s, fd))
-        status = close(fd) < 0 ? -errno : 0;
+        status = libc(close)(fd) < 0 ? -errno : 0;
     put(s, DESCRIPTOR);
     return status;
 }

@@ -22,12 +22,12 @@ int neat_message_send(int to, const struct neat_msg *message, const int *fds, in
         c->cmsg_len = CMSG_LEN(nfds * sizeof(int));
         memcpy(CMSG_DATA(c), fds, nfds * sizeof(int));
     }
-    return sendmsg(to, &header, MSG_NOSIGNAL) < 0 ? -errno : 0;
+    return libc(sendmsg)(to, &header, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 static void close_all(const int *fds, int count) {
     for (int i = 0; i < count; i++)
-        close(fds[i]);
+        libc(close)(fds[i]);
 }
 
 /* One datagram of up to `room` bytes; its first two descriptors in got[] (the caller closes them), others are closed.
@@ -40,7 +40,7 @@ ssize_t neat_message_recv(int from, void *data, size_t room, int flags, int got[
     } control;
     struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     got[0] = got[1] = -1;
-    ssize_t length = recvmsg(from, &header, flags);
+    ssize_t length = libc(recvmsg)(from, &header, flags);
     if (length < 0)
         return -errno;
     int fds[MAX_DESCRIPTORS], count = 0;

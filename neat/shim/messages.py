@@ -31,12 +31,16 @@ class Op(IntEnum):
     LISTEN = 5
     CONNECT = 6
     PREFER = 7
+    POLLER = 8
+    ADOPT = 9
+    REFUSED = 10
     ATTACH = 32
     ADD_LISTENER = 33
     ADD_UDP = 34
     CONNECT_VIA = 35
     APP_GONE = 36
     WELCOME = 37
+    ADD_POLLER = 38
     REPLICA_HELLO = 64
     ACCEPT = 96
     CONNECTING = 97

@@ -168,7 +168,7 @@ static int set_simple(struct neat_socket *s, const struct option *o, int value) 
 int neat_setsockopt(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length) {
     int number = 0, status;
     if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO))
-        return setsockopt(fd, level, name, value, length) < 0 ? -errno : 0;
+        return libc(setsockopt)(fd, level, name, value, length) < 0 ? -errno : 0;
     const struct option *o = find(level, name);
     if (length >= (socklen_t)sizeof number && value)
         memcpy(&number, value, sizeof number);
@@ -223,7 +223,7 @@ static int pending_error(struct neat_socket *s, int fd) {
     /* The replica died without a word: the descriptor's own error says so. */
     int own = 0;
     socklen_t length = sizeof own;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &own, &length) < 0 || !own)
+    if (libc(getsockopt)(fd, SOL_SOCKET, SO_ERROR, &own, &length) < 0 || !own)
         return 0;
     return -neat_gone(s, 0);
 }
@@ -287,7 +287,7 @@ static int get_socket_level(struct neat_socket *s, int fd, int name, void *value
         return give_int(value, length, (int)(settings->sndbuf ? settings->sndbuf : segment ? segment->tx_size : DEFAULT_BUFFER));
     case SO_RCVTIMEO:
     case SO_SNDTIMEO:
-        return getsockopt(fd, SOL_SOCKET, name, value, length) < 0 ? -errno : 0;
+        return libc(getsockopt)(fd, SOL_SOCKET, name, value, length) < 0 ? -errno : 0;
     }
     return unsupported(SOL_SOCKET);
 }

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
@@ -33,18 +32,6 @@ static struct {
     uint32_t seq;
 } self = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .inherited = -1};
 
-/* Move a descriptor of our own out of the range that applications count on; it stays where it is when that fails. */
-int neat_hide_fd(int fd) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < 128)
-        return fd;
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, limit.rlim_cur >= 1024 ? 700 : (int)limit.rlim_cur / 2);
-    if (high < 0)
-        return fd;
-    close(fd);
-    return high;
-}
-
 static int server_path(char *path, size_t room) {
     const char *whole = getenv("NEAT_RUN_DIR"), *name = getenv("NEAT_STACK"), *base = getenv("XDG_RUNTIME_DIR");
     int length;
@@ -63,7 +50,7 @@ static int server_path(char *path, size_t room) {
 
 static void hang_up(void) {
     if (self.fd >= 0)
-        close(self.fd);
+        neat_close_own(self.fd);
     self.fd = -1;
 }
 
@@ -74,17 +61,17 @@ static int dial(void) {
     if (status < 0)
         return status;
     int64_t deadline = neat_now() + (self.known ? RESTART_NS : 0);
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    int fd = libc(socket)(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    while (connect(fd, (struct sockaddr *)&at, sizeof at) < 0) {
+    libc(setsockopt)(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    libc(setsockopt)(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    while (libc(connect)(fd, (struct sockaddr *)&at, sizeof at) < 0) {
         if (errno == EINTR)
             continue;
         if (neat_now() >= deadline) {
             status = errno == EACCES || errno == EPERM ? -errno : -ENETDOWN;
-            close(fd);
+            libc(close)(fd);
             return status;
         }
         nanosleep(&(struct timespec){0, RETRY_NS}, NULL);
@@ -96,7 +83,7 @@ static int dial(void) {
 static void close_both(int got[2]) {
     for (int i = 0; i < 2; i++) {
         if (got[i] >= 0)
-            close(got[i]);
+            libc(close)(got[i]);
         got[i] = -1;
     }
 }
@@ -171,7 +158,7 @@ static int attach(void) {
     if (again && self.inherited < 0)
         tally(reconnects);
     if (self.inherited >= 0)
-        close(self.inherited);
+        neat_close_own(self.inherited);
     self.inherited = -1;
     return 0;
 }
@@ -236,7 +223,7 @@ static void in_child(void) {
     if (self.fd < 0)
         return;
     if (self.inherited >= 0)
-        close(self.fd);
+        neat_close_own(self.fd);
     else
         self.inherited = self.fd;
     self.fd = -1;

@@ -27,9 +27,9 @@ static bool plausible(int fd, const struct neat_msg *reply) {
         return false;
     if (!power_of_two(rx) || !power_of_two(tx) || rx < 4096 || tx < 4096 || rx > MAX_RING_BYTES || tx > MAX_RING_BYTES)
         return false;
-    if (fstat(fd, &at) < 0 || at.st_size < 0 || (uint64_t)at.st_size < neat_channel_bytes(nsock, rx, tx))
+    if (libc(fstat)(fd, &at) < 0 || at.st_size < 0 || (uint64_t)at.st_size < neat_channel_bytes(nsock, rx, tx))
         return false;
-    int seals = fcntl(fd, F_GET_SEALS);
+    int seals = libc(fcntl)(fd, F_GET_SEALS);
     return seals >= 0 && (seals & F_SEAL_SHRINK);
 }
 
@@ -62,7 +62,7 @@ static struct segment *map(int fd, int bell, const struct neat_msg *reply) {
 
 static void unmap(struct segment *segment) {
     munmap(segment->base, segment->bytes);
-    close(segment->bell);
+    neat_close_own(segment->bell);
     free(segment);
 }
 
@@ -113,7 +113,7 @@ static int fetch(uint64_t owner, uint32_t replica, uint64_t incarnation, struct 
     }
     for (int i = 0; i < 2; i++)
         if (got[i] >= 0)
-            close(got[i]);
+            libc(close)(got[i]);
     return status;
 }
 

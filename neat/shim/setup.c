@@ -19,7 +19,7 @@ int neat_bind_locked(struct neat_socket *s, const struct neat_addr *local) {
     s->local = message.local;
     s->local.family = 4;
     s->local.protocol = (uint8_t)s->protocol;
-    close(s->stack_end);
+    neat_close_own(s->stack_end);
     s->stack_end = -1;
     if (s->type == SOCK_DGRAM)
         return neat_subsockets_open(s, &message);
@@ -70,14 +70,14 @@ static int next_accept(int listener, int flags, struct neat_msg *message, int *f
     for (;;) {
         /* Without a number for its descriptor the kernel would deliver the message all the same, and lose the
          * connection: it stays in the queue until there is one. */
-        int spare = fcntl(listener, F_DUPFD_CLOEXEC, 0);
+        int spare = libc(fcntl)(listener, F_DUPFD_CLOEXEC, 0);
         if (spare < 0)
             return -errno;
-        close(spare);
+        libc(close)(spare);
         ssize_t n = neat_message_recv(listener, message, sizeof *message, how, got);
         if (n == -EAGAIN) {
             char first;                /* waits here, as the descriptor says, and takes nothing */
-            if (recv(listener, &first, sizeof first, MSG_PEEK) < 0 && errno != ECONNRESET)
+            if (libc(recv)(listener, &first, sizeof first, MSG_PEEK) < 0 && errno != ECONNRESET)
                 return -errno;
             continue;
         }
@@ -87,7 +87,7 @@ static int next_accept(int listener, int flags, struct neat_msg *message, int *f
             return (int)n;
         if (n == sizeof *message && message->magic == NEAT_MSG_MAGIC && message->op == NEAT_EV_ACCEPT && got[0] >= 0) {
             if (got[1] >= 0)
-                close(got[1]);
+                libc(close)(got[1]);
             *fd = got[0];
             return 0;
         }
@@ -95,7 +95,7 @@ static int next_accept(int listener, int flags, struct neat_msg *message, int *f
             tally(bad_messages);
         for (int i = 0; i < 2; i++)
             if (got[i] >= 0)
-                close(got[i]);
+                libc(close)(got[i]);
     }
 }
 
@@ -114,7 +114,7 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
         return status;
     struct neat_socket *new = neat_new(SOCK_STREAM, IPPROTO_TCP);
     if (!new) {
-        close(accepted);
+        libc(close)(accepted);
         return -ENOMEM;
     }
     new->owner = s->owner;
@@ -133,7 +133,7 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
         neat_set_stage(new, STAGE_LOST);
     }
     if (flags & SOCK_NONBLOCK)
-        fcntl(accepted, F_SETFL, O_RDWR | O_NONBLOCK);
+        libc(fcntl)(accepted, F_SETFL, O_RDWR | O_NONBLOCK);
     neat_to_sockaddr(&new->remote, address, length);
     *out = new;
     return accepted;

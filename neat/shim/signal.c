@@ -41,7 +41,7 @@ void neat_ring(const struct endpoint *end) {
     if (load_seq(&channel->sleeping) && swap(&channel->sleeping, 0)) {
         uint64_t one = 1;
         tally(bells);
-        while (write(end->segment->bell, &one, sizeof one) < 0 && errno == EINTR)
+        while (libc(write)(end->segment->bell, &one, sizeof one) < 0 && errno == EINTR)
             ;
     }
 }
@@ -58,10 +58,10 @@ void neat_resignal(const struct endpoint *end) {
 bool neat_take_token(const struct endpoint *end, int fd, bool stray) {
     char byte = 0;
     if (!load(&end->shared->in_token)) {
-        if (!stray || recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || byte != TOKEN)
+        if (!stray || libc(recv)(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || byte != TOKEN)
             return false;
     }
-    if (recv(fd, &byte, 1, MSG_DONTWAIT) != 1)
+    if (libc(recv)(fd, &byte, 1, MSG_DONTWAIT) != 1)
         return false;
     tally(tokens);
     swap(&end->shared->in_token, 0);
@@ -74,7 +74,7 @@ bool neat_take_token(const struct endpoint *end, int fd, bool stray) {
 int neat_await_message(int fd, int flags) {
     uint8_t byte = 0;
     tally(waits);
-    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | (flags & MSG_DONTWAIT));
+    ssize_t n = libc(recv)(fd, &byte, 1, MSG_PEEK | (flags & MSG_DONTWAIT));
     if (n == 1)
         return byte + 1;
     if (n == 0 || errno == ECONNRESET)
@@ -85,16 +85,16 @@ int neat_await_message(int fd, int flags) {
 /* How many messages make a descriptor like ours unwritable. */
 static int measure_fills(void) {
     int ends[2], zero = 0, count = 0;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+    if (libc(socketpair)(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return -errno;
-    setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &zero, sizeof zero);
-    bool sent = send(ends[0], "c", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
+    libc(setsockopt)(ends[0], SOL_SOCKET, SO_SNDBUF, &zero, sizeof zero);
+    bool sent = libc(send)(ends[0], "c", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
     while (sent && count < MAX_FILLS && neat_poll(ends[0], POLLOUT, 0) == POLLOUT) {
-        sent = send(ends[0], "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
+        sent = libc(send)(ends[0], "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
         count += sent;
     }
-    close(ends[0]);
-    close(ends[1]);
+    libc(close)(ends[0]);
+    libc(close)(ends[1]);
     return count ? count : 1;
 }
 
@@ -108,12 +108,12 @@ int neat_fill_first(struct neat_socket *s, int fd) {
     }
     if (!load(&s->small_buffer)) {
         int zero = 0;
-        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &zero, sizeof zero);
+        libc(setsockopt)(fd, SOL_SOCKET, SO_SNDBUF, &zero, sizeof zero);
         store(&s->small_buffer, 1);
     }
     int count = 0;
     while (count < (int)fills_needed) {
-        if (send(fd, "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1) {
+        if (libc(send)(fd, "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1) {
             if (errno == EAGAIN)
                 break;
             return -errno;
@@ -139,9 +139,9 @@ int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd) {
 void neat_repair_rx(const struct endpoint *end, int fd) {
     char byte = 0;
     for (int i = 0; i < MAX_TOKENS; i++) {
-        if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || byte != TOKEN)
+        if (libc(recv)(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || byte != TOKEN)
             break;
-        if (recv(fd, &byte, 1, MSG_DONTWAIT) != 1)
+        if (libc(recv)(fd, &byte, 1, MSG_DONTWAIT) != 1)
             break;
     }
     swap(&end->shared->in_token, 0);

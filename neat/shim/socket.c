@@ -14,13 +14,13 @@ void neat_set_stage(struct neat_socket *s, enum stage stage) {
 
 int neat_pair(int *application_end, int *stack_end) {
     int ends[2], zero = 0;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+    if (libc(socketpair)(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return -errno;
-    setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &zero, sizeof zero);
-    if (send(ends[0], "c", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1) {
+    libc(setsockopt)(ends[0], SOL_SOCKET, SO_SNDBUF, &zero, sizeof zero);
+    if (libc(send)(ends[0], "c", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1) {
         int error = errno;
-        close(ends[0]);
-        close(ends[1]);
+        libc(close)(ends[0]);
+        libc(close)(ends[1]);
         return -error;
     }
     *application_end = ends[0];
@@ -43,14 +43,14 @@ int neat_socket(int family, int type, int protocol, struct neat_socket **out) {
         return -ENOMEM;
     int status = neat_pair(&fd, &s->stack_end);
     if (status < 0) {
-        neat_destroy(s);
+        neat_undup(s);
         return status;
     }
     s->small_buffer = 1;
     if (!(flags & SOCK_CLOEXEC))
-        fcntl(fd, F_SETFD, 0);
+        libc(fcntl)(fd, F_SETFD, 0);
     if (flags & SOCK_NONBLOCK)
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        libc(fcntl)(fd, F_SETFL, libc(fcntl)(fd, F_GETFL) | O_NONBLOCK);
     *out = s;
     return fd;
 }
@@ -62,7 +62,7 @@ int neat_shutdown(struct neat_socket *s, int fd, int how) {
     bool reading = how != SHUT_WR, writing = how != SHUT_RD;
     if (stage == STAGE_LISTENING) {
         /* Wakes up accept(), which then fails. */
-        return reading && shutdown(fd, SHUT_RD) < 0 ? -errno : 0;
+        return reading && libc(shutdown)(fd, SHUT_RD) < 0 ? -errno : 0;
     }
     if (s->type == SOCK_DGRAM || stage != STAGE_CONNECTED || !endpoint_current(&s->end) ||
         (load(&s->end.shared->status) & NEAT_ST_CLOSED))
@@ -77,7 +77,7 @@ int neat_shutdown(struct neat_socket *s, int fd, int how) {
     neat_ring(&s->end);
     /* Makes the descriptor readable for ever, as Linux does. Never SHUT_WR: to the replica that is a hang-up. */
     if (reading)
-        shutdown(fd, SHUT_RD);
+        libc(shutdown)(fd, SHUT_RD);
     return 0;
 }
 

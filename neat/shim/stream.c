@@ -25,7 +25,7 @@ int neat_endpoint_error(struct endpoint *end, int fd) {
         return 0;
     int cleared;
     socklen_t length = sizeof cleared;
-    getsockopt(fd, SOL_SOCKET, SO_ERROR, &cleared, &length);
+    libc(getsockopt)(fd, SOL_SOCKET, SO_ERROR, &cleared, &length);
     uint32_t error = load(&end->shared->error);
     return error > 0 && error < 4096 ? (int)error : ECONNRESET;
 }
@@ -210,7 +210,7 @@ static ssize_t read_file(const struct endpoint *end, struct writing *w, uint64_t
     uint32_t size = end->segment->tx_size, start = (uint32_t)at & (size - 1);
     size_t first = part < size - start ? part : size - start;
     struct iovec pieces[2] = {{end->tx + start, first}, {end->tx, part - first}};
-    ssize_t n = preadv(w->file, pieces, part > first ? 2 : 1, w->offset);
+    ssize_t n = libc(preadv)(w->file, pieces, part > first ? 2 : 1, w->offset);
     if (n < 0)
         return -errno;
     w->offset += n;
@@ -330,7 +330,7 @@ ssize_t neat_stream_send(struct neat_socket *s, int fd, const struct iovec *iov,
 }
 
 ssize_t neat_sendfile(struct neat_socket *s, int fd, int file, off_t *offset, size_t count) {
-    off_t start = offset ? *offset : lseek(file, 0, SEEK_CUR);
+    off_t start = offset ? *offset : libc(lseek)(file, 0, SEEK_CUR);
     if (start < 0)
         return offset ? -EINVAL : -errno;
     if (s->type != SOCK_STREAM)
@@ -342,6 +342,6 @@ ssize_t neat_sendfile(struct neat_socket *s, int fd, int file, off_t *offset, si
     if (n > 0 && offset)
         *offset = start + n;
     else if (n > 0)
-        lseek(file, start + n, SEEK_SET);
+        libc(lseek)(file, start + n, SEEK_SET);
     return n;
 }

@@ -66,7 +66,7 @@ bool neat_subsockets_read(struct neat_socket *s, int fd, int limit) {
         ssize_t n = neat_message_recv(fd, &event, sizeof event, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, got);
         for (int i = 0; i < 2; i++)
             if (got[i] >= 0)
-                close(got[i]);
+                libc(close)(got[i]);
         if (n <= 0 && n != -EMSGSIZE)
             break;
         if (n == sizeof event)

@@ -30,7 +30,7 @@ int neat_poll(int fd, short events, int64_t timeout_ns) {
     struct timespec limit = {timeout_ns / 1000000000, timeout_ns % 1000000000};
     if (timeout_ns)
         tally(waits);
-    if (ppoll(&entry, 1, timeout_ns < 0 ? NULL : &limit, NULL) < 0)
+    if (libc(ppoll)(&entry, 1, timeout_ns < 0 ? NULL : &limit, NULL) < 0)
         return -errno;
     return entry.revents;
 }
@@ -44,13 +44,13 @@ int neat_wait(int fd, short events, int64_t timeout_ns) {
 int64_t neat_timeout(int fd, int name) {
     struct timeval at = {0};
     socklen_t length = sizeof at;
-    if (getsockopt(fd, SOL_SOCKET, name, &at, &length) < 0 || (at.tv_sec == 0 && at.tv_usec == 0))
+    if (libc(getsockopt)(fd, SOL_SOCKET, name, &at, &length) < 0 || (at.tv_sec == 0 && at.tv_usec == 0))
         return -1;
     return (int64_t)at.tv_sec * 1000000000 + (int64_t)at.tv_usec * 1000;
 }
 
 bool neat_nonblocking(int fd, int flags) {
-    return (flags & MSG_DONTWAIT) || (fcntl(fd, F_GETFL) & O_NONBLOCK);
+    return (flags & MSG_DONTWAIT) || (libc(fcntl)(fd, F_GETFL) & O_NONBLOCK);
 }
 
 /* NEAT_SPIN_US decides, else the number of processors that we may use. */

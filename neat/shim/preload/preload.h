@@ -1,0 +1,60 @@
+/* The second layer: libc's socket calls, interposed. Read first: ../client.h (the layer below), ../README.md.
+ *
+ * Each file holds one family of calls. A call looks its descriptor up (`fd_get`); one that is not ours goes to libc unchanged; ours goes to
+ * the client core, whose negative errno `result` turns into what libc would say. Nothing here keeps state beside the descriptor table
+ * (table.c), the epoll instances (epoll.c) and what `neat run` said (route.c).
+ *
+ * A descriptor is one of
+ *   - the kernel's: not in the table;
+ *   - undecided: an Internet socket of which is not known yet where it goes. It is a real kernel socket, so that everything done with it before
+ *     bind(), listen() or connect() is Linux's; a struct neat_socket stands beside it and has seen the same options;
+ *   - NEaT's: its number is an end of the pair that the client core made.
+ */
+#ifndef NEAT_PRELOAD_H
+#define NEAT_PRELOAD_H
+
+#include "../internal.h"
+
+/* table.c. A socket from fd_get or fd_get_any is held for a call: give it back with neat_put. */
+struct neat_socket *fd_get(int fd);            /* NULL: the kernel's, or undecided */
+struct neat_socket *fd_get_any(int fd, bool *undecided);   /* NULL: the kernel's */
+void fd_enter(int fd, struct neat_socket *s, bool undecided);    /* s brings a descriptor reference for it */
+struct neat_socket *fd_leave(int fd);          /* takes it out, with its descriptor reference; NULL: was the kernel's */
+/* An undecided socket goes to NEaT: all its numbers become copies of a pair's end, flags kept. 0 or -errno. Or to the kernel. */
+int fd_decide_neat(struct neat_socket *s);
+void fd_decide_kernel(struct neat_socket *s);
+int fd_end(void);                              /* one beyond the highest that was ever ours */
+bool fd_any(void);                             /* whether this process ever had a socket of ours */
+
+/* What libc's call says: a value, or -1 with errno. */
+static inline long result(long value) {
+    if (value >= 0)
+        return value;
+    errno = (int)-value;
+    return -1;
+}
+
+/* sockets.c: -EPIPE was the answer to a send without MSG_NOSIGNAL. */
+void raise_sigpipe(void);
+
+/* route.c: where an address goes, by the rules of `neat run`. */
+enum route { ROUTE_KERNEL, ROUTE_NEAT };
+enum route route_bind(int family, int type, const struct sockaddr *address, socklen_t length, bool v6only, const char **why);
+enum route route_connect(int family, int type, const struct sockaddr *address, socklen_t length, const char **why);
+
+/* log.c: `neat run -v`; and what was refused, to `neat status` (once for each kind in a process). */
+extern bool log_verbose;
+void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_refused(enum neat_refusal kind, int level, int name);
+
+/* epoll.c: before a socket's descriptor is polled by the kernel (poll, select, a blocking call), or is handed to another program. */
+void epoll_untrack(struct neat_socket *s, int fd);
+void epoll_forget(int fd);                     /* the descriptor is being closed or replaced */
+void epoll_moved(int fd);                      /* its number refers to another file now (an undecided socket was decided) */
+bool epoll_is_instance(int fd);
+void epoll_expose(int epfd);                   /* this epoll instance will be polled by the kernel: nested, or poll()ed */
+
+/* adopt.c */
+void adopt_stamp(void);                        /* before an exec or a descriptor passing: say in shared memory which descriptor is which */
+
+#endif

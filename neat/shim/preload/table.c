@@ -1,0 +1,125 @@
+/* Which descriptors are ours. Looked at in every call, from any thread, without a lock: a socket object's memory is never given back
+ * to be something else (life.c), so one that was found is held first and then looked for again. */
+#include <sys/mman.h>
+
+#include "preload.h"
+
+#define MOST (1 << 20)             /* Linux's fs.nr_open; a descriptor beyond is always the kernel's */
+#define UNDECIDED ((uintptr_t)1)
+
+static uintptr_t *table;           /* [MOST]; memory comes as it is touched */
+static int end;
+static pthread_mutex_t deciding = PTHREAD_MUTEX_INITIALIZER;
+
+static uintptr_t *entry_of(int fd) {
+    uintptr_t *entries = load(&table);
+    return entries && fd >= 0 && fd < load(&end) ? &entries[fd] : NULL;
+}
+
+struct neat_socket *fd_get_any(int fd, bool *undecided) {
+    uintptr_t *entry = entry_of(fd);
+    uintptr_t seen = entry ? load(entry) : 0;
+    while (seen) {
+        struct neat_socket *s = neat_get((struct neat_socket *)(seen & ~UNDECIDED));
+        uintptr_t now = load_seq(entry);
+        if (now == seen) {
+            *undecided = seen & UNDECIDED;
+            return s;
+        }
+        neat_put(s);
+        seen = now;
+    }
+    return NULL;
+}
+
+struct neat_socket *fd_get(int fd) {
+    bool undecided;
+    struct neat_socket *s = fd_get_any(fd, &undecided);
+    if (s && undecided) {
+        neat_put(s);
+        return NULL;
+    }
+    return s;
+}
+
+static uintptr_t *make_table(void) {
+    void *fresh = mmap(NULL, MOST * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uintptr_t *none = NULL;
+    if (fresh == MAP_FAILED)
+        return NULL;
+    if (!swap_if(&table, &none, (uintptr_t *)fresh))
+        munmap(fresh, MOST * sizeof *table);
+    return load(&table);
+}
+
+void fd_enter(int fd, struct neat_socket *s, bool undecided) {
+    uintptr_t *entries = load(&table) ? load(&table) : make_table();
+    int seen = load(&end);
+    if (!entries || fd < 0 || fd >= MOST)
+        return;
+    while (seen <= fd && !swap_if(&end, &seen, fd + 1))
+        ;
+    uintptr_t old = swap(&entries[fd], (uintptr_t)s | (undecided ? UNDECIDED : 0));
+    if (old)
+        neat_undup((struct neat_socket *)(old & ~UNDECIDED));
+}
+
+struct neat_socket *fd_leave(int fd) {
+    uintptr_t *entry = entry_of(fd);
+    uintptr_t old = entry && load(entry) ? swap(entry, 0) : 0;
+    return (struct neat_socket *)(old & ~UNDECIDED);
+}
+
+int fd_end(void) {
+    return load(&end);
+}
+
+bool fd_any(void) {
+    return load(&table) != NULL;
+}
+
+/* Call `change` for each number of an undecided socket. Caller holds `deciding`. */
+static int each_number(struct neat_socket *s, int (*change)(int fd, int with), int with) {
+    int status = 0;
+    for (int fd = 0; fd < fd_end() && status == 0; fd++)
+        if (load(&table[fd]) == ((uintptr_t)s | UNDECIDED))
+            status = change(fd, with);
+    return status;
+}
+
+static int put_in_place(int fd, int with) {
+    int cloexec = libc(fcntl)(fd, F_GETFD) & FD_CLOEXEC, flags = libc(fcntl)(fd, F_GETFL);
+    libc(fcntl)(with, F_SETFL, flags & ~O_ACCMODE);
+    if (libc(dup3)(with, fd, cloexec ? O_CLOEXEC : 0) < 0)
+        return -errno;
+    clear_bits(&table[fd], UNDECIDED);
+    epoll_moved(fd);
+    return 0;
+}
+
+int fd_decide_neat(struct neat_socket *s) {
+    int fresh, status;
+    pthread_mutex_lock(&deciding);
+    status = s->stack_end >= 0 ? -EALREADY : neat_pair(&fresh, &s->stack_end);
+    if (status == 0) {
+        s->small_buffer = 1;
+        status = each_number(s, put_in_place, fresh);
+        libc(close)(fresh);
+    }
+    pthread_mutex_unlock(&deciding);
+    return status == -EALREADY ? 0 : status;   /* another thread was faster */
+}
+
+static int take_out(int fd, int with) {
+    (void)with;
+    struct neat_socket *s = fd_leave(fd);
+    if (s)
+        neat_undup(s);
+    return 0;
+}
+
+void fd_decide_kernel(struct neat_socket *s) {
+    pthread_mutex_lock(&deciding);
+    each_number(s, take_out, 0);
+    pthread_mutex_unlock(&deciding);
+}
