@@ -27,6 +27,8 @@ SYSCALL = (
     "requests",
     "errors",
     "drop_bad_message",
+    "pollers",
+    "refused_by_preload",
 )
 GUARDIAN = ("store_puts", "store_gets", "store_drops", "supervisor_starts", "drop_bad_request")
 

@@ -16,6 +16,8 @@ class Bind:
     binding: Binding
     sock: int = -1  # shared index: of UDP sockets from birth, of TCP sockets from listen() on
     backlog: int = 0
+    inode: int = 0  # of the application's end; 0: not said
+    defer_accept_s: int = 0  # TCP_DEFER_ACCEPT
 
     @property
     def udp(self) -> bool:
@@ -35,4 +37,5 @@ class Bind:
             backlog=self.backlog,
             options=self.flags,
             local=self.local,
+            u=(self.defer_accept_s,),
         )

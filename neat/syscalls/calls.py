@@ -48,6 +48,8 @@ class Calls:
             Op.LISTEN: self.listen,
             Op.CONNECT: self.connect,
             Op.PREFER: self.prefer,
+            Op.POLLER: self.poller,
+            Op.ADOPT: self.adopt,
         }
 
     def serve(self, session: Session, message: Message, fds: list[int]) -> None:
@@ -73,19 +75,23 @@ class Calls:
 
     def hello(self, session: Session, message: Message, _fds: list[int]) -> None:
         if session.app is None:
-            app = self.registry.add_app(session.uid, session.pid)
+            app = self.registry.app_of(message.token) if message.token else None
             if app is None:
-                raise Refused(errno.EUSERS)
-            self.hooks.count("apps_registered")
+                app = self.registry.add_app(session.uid, session.pid, message.token)
+                if app is None:
+                    raise Refused(errno.EUSERS)
+                self.hooks.count("apps_registered")
+            elif app.uid != session.uid:
+                raise Refused(errno.EPERM)
             self._enter(session, app)
+        elif message.token not in (0, session.app.token):
+            raise Refused(errno.EISCONN)
         self._greet(session, message)
 
     def join(self, session: Session, message: Message, _fds: list[int]) -> None:
         app = self.registry.apps.get(message.app)
         if app is None or app.token != message.token:
             raise Refused(errno.ESRCH)
-        if len(app.sessions) >= MAX_SESSIONS_PER_APP:
-            raise Refused(errno.EUSERS)
         if session.app not in (None, app):
             raise Refused(errno.EISCONN)
         self.hooks.count("apps_rejoined")
@@ -93,6 +99,8 @@ class Calls:
         self._greet(session, message)
 
     def _enter(self, session: Session, app: App) -> None:
+        if len(app.sessions) >= MAX_SESSIONS_PER_APP:
+            raise Refused(errno.EUSERS)
         session.app = app
         app.sessions.add(session)
         app.gone_at = None
@@ -139,6 +147,24 @@ class Calls:
         )
         wire.send(session.sock, reply, (channel.fd, channel.bell))
 
+    def poller(self, session: Session, message: Message, fds: list[int]) -> None:
+        """Passed on to the replica, and forgotten: with that incarnation the poller's pipe hangs up, and the
+        application comes again."""
+        app, replica = self._app(session), self.registry.replicas.get(message.replica)
+        if replica is None or not replica.known:
+            raise Refused(errno.ENXIO)
+        if message.incarnation != replica.incarnation:
+            raise Refused(errno.ESTALE)
+        if len(fds) != 2 or not wire.is_eventfd(fds[0]) or not wire.is_pipe(fds[1]):
+            raise Refused(errno.EBADF)
+        if not self.registry.channel(app, replica).attached:
+            raise Refused(errno.EAGAIN)
+        order = Message(Op.ADD_POLLER, app=app.number, u=message.u[:1])
+        if not replica.send(order, *fds):
+            raise Refused(errno.ENETDOWN)
+        self.hooks.count("pollers")
+        wire.send(session.sock, message.reply(replica=replica.slot, incarnation=replica.incarnation))
+
     # --- bound sockets
 
     def bind(self, session: Session, message: Message, fds: list[int]) -> None:
@@ -168,7 +194,8 @@ class Calls:
             app.socks.discard(sock)
             raise Refused(error)
         bound = Address(4, local.protocol, binding.port, 0, local.raw)
-        entry = self.registry.add_bind(app, fds.pop(0), bound, flags, binding, sock)
+        inode = message.u[0] | message.u[1] << 32
+        entry = self.registry.add_bind(app, fds.pop(0), bound, flags, binding, sock, inode)
         self.hooks.watch_bind(entry)
         self.hooks.count("binds")
 
@@ -205,6 +232,7 @@ class Calls:
                 raise
             self.registry.widen(entry)
         entry.backlog = min(max(message.backlog, 0), SOMAXCONN)
+        entry.defer_accept_s = message.u[0]
         self.registry.save()
         self.hooks.count("listens")
         self._spread(
@@ -212,6 +240,22 @@ class Calls:
             entry,
             lambda error: self._answer(session, message, error, bind_id=entry.number, sock=entry.sock),
         )
+
+    def adopt(self, session: Session, message: Message, _fds: list[int]) -> None:
+        """What a program after exec asks about a descriptor that it was left."""
+        app, inode = self._app(session), message.u[0] | message.u[1] << 32
+        entry = self.registry.bind_by_inode(app, inode) if inode else None
+        if entry is None:
+            raise Refused(errno.ENOENT)
+        reply = message.reply(
+            bind_id=entry.number,
+            sock=max(entry.sock, 0),
+            local=entry.local,
+            backlog=entry.backlog if entry.binding.listening else -1,
+            options=entry.flags,
+            replica=sum(1 << replica.slot for replica in self.registry.known()),
+        )
+        wire.send(session.sock, reply)
 
     def connect(self, session: Session, message: Message, fds: list[int]) -> None:
         app = self._app(session)

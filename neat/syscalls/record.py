@@ -56,6 +56,8 @@ class BindRecord(msgspec.Struct):
     sock: int
     backlog: int
     listening: bool
+    inode: int = 0
+    defer_accept_s: int = 0
 
 
 class ReplicaRecord(msgspec.Struct):

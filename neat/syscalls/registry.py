@@ -30,11 +30,14 @@ class Registry:
 
     # --- applications
 
-    def add_app(self, uid: int, pid: int) -> App | None:
-        """None when there are too many."""
+    def app_of(self, token: int) -> App | None:
+        return next((app for app in self.apps.values() if app.token == token), None)
+
+    def add_app(self, uid: int, pid: int, token: int) -> App | None:
+        """`token` 0: of our choosing. None when there are too many."""
         if len(self.apps) >= MAX_APPS:
             return None
-        app = App(self.next_app, new_token(), uid, pid)
+        app = App(self.next_app, token or new_token(), uid, pid)
         self.next_app += 1
         self.apps[app.number] = app
         return app
@@ -76,15 +79,20 @@ class Registry:
 
     # --- bound sockets
 
-    def add_bind(self, app: App, fd: int, local: Address, flags: int, binding: Binding, sock: int) -> Bind:
+    def add_bind(
+        self, app: App, fd: int, local: Address, flags: int, binding: Binding, sock: int, inode: int
+    ) -> Bind:
         """Takes fd over. The caller has the port."""
-        bind = Bind(self.next_bind, app.number, fd, local, flags, binding, sock)
+        bind = Bind(self.next_bind, app.number, fd, local, flags, binding, sock, inode=inode)
         self.next_bind += 1
         self.binds[bind.number] = bind
         app.binds.add(bind.number)
         self.store.put(records.bind_name(bind.number), fd)
         self.save()
         return bind
+
+    def bind_by_inode(self, app: App, inode: int) -> Bind | None:
+        return next((b for b in map(self.binds.get, app.binds) if b and b.inode == inode), None)
 
     def remove_bind(self, bind: Bind) -> None:
         """Its application's end is closed, or a replica has it for itself now. Replicas see a hang-up by
@@ -166,6 +174,8 @@ class Registry:
                         bind.sock,
                         bind.backlog,
                         bind.binding.listening,
+                        bind.inode,
+                        bind.defer_accept_s,
                     )
                     for bind in self.binds.values()
                 ],
@@ -218,7 +228,18 @@ class Registry:
         )
         binding.listening = entry.listening
         self.ports.bindings.setdefault((binding.protocol, binding.port), []).append(binding)
-        bind = Bind(entry.number, entry.app, fd, local, entry.flags, binding, entry.sock, entry.backlog)
+        bind = Bind(
+            entry.number,
+            entry.app,
+            fd,
+            local,
+            entry.flags,
+            binding,
+            entry.sock,
+            entry.backlog,
+            entry.inode,
+            entry.defer_accept_s,
+        )
         self.binds[bind.number] = bind
         app.binds.add(bind.number)
         if bind.sock >= 0:

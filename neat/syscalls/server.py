@@ -27,7 +27,7 @@ from neat.syscalls.record import Store
 from neat.syscalls.registry import Registry
 from neat.syscalls.replicas import Replica, Rounds
 
-MAX_SESSIONS = 4096
+MAX_SESSIONS = 8192
 MAX_SESSIONS_PER_PID = 32
 BATCH = 32  # messages of one peer in one go
 GRACE_S = 2.0  # between an application's last sign of life and its end: it may be in the middle of exec

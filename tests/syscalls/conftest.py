@@ -40,6 +40,12 @@ def receive(sock):
     return Message.unpack(data), fds
 
 
+def inode_of(sock):
+    """As a message carries it: low and high word."""
+    inode = os.fstat(sock.fileno()).st_ino
+    return inode & 0xFFFF_FFFF, inode >> 32
+
+
 class Client:
     """An application that speaks the control protocol by hand."""
 
@@ -66,8 +72,8 @@ class Client:
         self.send(message, fds)
         return self.answer()
 
-    def hello(self):
-        reply, _ = self.ask(Message(Op.HELLO))
+    def hello(self, token=0):
+        reply, _ = self.ask(Message(Op.HELLO, token=token))
         assert reply.error == 0
         self.app, self.token = reply.app, reply.token
         return reply
@@ -76,7 +82,7 @@ class Client:
         """(reply, the application's end)."""
         ours, theirs = pair()
         ours.send(b"c")
-        request = Message(Op.BIND, local=Address.ipv4(host, port, protocol), options=flags)
+        request = Message(Op.BIND, local=Address.ipv4(host, port, protocol), options=flags, u=inode_of(ours))
         reply, _ = self.ask(request, [theirs.fileno()])
         theirs.close()
         return reply, ours

@@ -1,0 +1,147 @@
+"""What the preload library asks for beside what `neat.socket` does: an application by its token, pollers,
+sockets after exec."""
+
+import errno
+import os
+
+import pytest
+
+from neat.shim.messages import BindFlag, Message, Op
+from tests.syscalls.conftest import inode_of, pair
+
+TOKEN = 0x1234_5678_9ABC_DEF0
+
+
+@pytest.fixture
+def client(world):
+    world.bring_up(0, 1)
+    made = world.client()
+    made.hello(TOKEN)
+    yield made
+    made.close()
+
+
+def poller_fds():
+    """A bell and both ends of a pipe."""
+    return os.eventfd(0, os.EFD_NONBLOCK), *os.pipe()
+
+
+def segment(client, slot=0):
+    reply, fds = client.ask(Message(Op.SEGMENT, replica=slot))
+    assert reply.error == 0
+    for fd in fds:
+        os.close(fd)
+    return reply
+
+
+def test_the_same_token_is_the_same_application(world, client):
+    child, stranger = world.client(), world.client()
+    child.hello(TOKEN)
+    stranger.hello(TOKEN + 2)
+    assert (child.app, child.token) == (client.app, TOKEN)
+    assert stranger.app != client.app
+    anonymous = world.client()
+    anonymous.hello()
+    assert anonymous.app not in (client.app, stranger.app)
+    assert anonymous.token not in (0, TOKEN)
+
+
+def test_one_connection_is_one_application(client):
+    assert client.ask(Message(Op.HELLO, token=TOKEN))[0].error == 0
+    assert client.ask(Message(Op.HELLO, token=TOKEN + 2))[0].error == errno.EISCONN
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user id")
+def test_another_user_is_not_that_application(world, client):
+    os.chmod(world.path, 0o777)
+    for parent in parents(world.path):
+        os.chmod(parent, os.stat(parent).st_mode | 0o011)
+    os.seteuid(65534)
+    try:
+        stranger = world.client()
+    finally:
+        os.seteuid(0)
+    assert stranger.ask(Message(Op.HELLO, token=TOKEN))[0].error == errno.EPERM
+
+
+def parents(path):
+    while (path := os.path.dirname(path)) != "/":
+        yield path
+
+
+def test_the_application_outlives_the_server(world, client):
+    world.kill()
+    world.start()
+    again = world.client()
+    again.hello(TOKEN)
+    assert again.app == client.app
+
+
+def test_a_poller_goes_to_its_replica(world, client):
+    attached = segment(client)
+    bell, reader, writer = poller_fds()
+    request = Message(Op.POLLER, replica=0, incarnation=attached.incarnation, u=(7,))
+    assert client.ask(request, [bell, writer])[0].error == 0
+    os.close(writer)
+    order, fds = world.replicas[0].take(Op.ADD_POLLER, answer=False)
+    assert (order.app, order.incarnation, order.u[0]) == (client.app, attached.incarnation, 7)
+    os.eventfd_write(fds[0], 1)
+    assert os.eventfd_read(bell) == 1
+    # Nobody else holds the pipe: when the replica's copy is closed, it hangs up.
+    for fd in fds:
+        os.close(fd)
+    os.set_blocking(reader, False)
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+    os.close(bell)
+
+
+def test_pollers_that_cannot_be(world, client):
+    attached = segment(client)
+    bell, reader, writer = poller_fds()
+
+    def error(replica, incarnation, *fds):
+        request = Message(Op.POLLER, replica=replica, incarnation=incarnation)
+        return client.ask(request, fds)[0].error
+
+    assert error(0, attached.incarnation + 1, bell, writer) == errno.ESTALE
+    assert error(9, attached.incarnation, bell, writer) == errno.ENXIO
+    assert error(0, attached.incarnation) == errno.EBADF
+    assert error(0, attached.incarnation, bell) == errno.EBADF
+    assert error(0, attached.incarnation, writer, bell) == errno.EBADF
+    for fd in (bell, reader, writer):
+        os.close(fd)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_program_after_exec_finds_its_listener(world, client, restarted):
+    bound, ours = client.bind(80, flags=BindFlag.REUSEADDR)
+    client.send(Message(Op.LISTEN, bind_id=bound.bind_id, backlog=16, u=(5,)))
+    for replica in world.replicas:
+        assert replica.take(Op.ADD_LISTENER)[0].u[0] == 5
+    listening, _ = client.answer()
+    client.close()
+    if restarted:
+        world.kill()
+        world.start()
+    program = world.client()
+    program.hello(TOKEN)
+    reply, _ = program.ask(Message(Op.ADOPT, u=inode_of(ours)))
+    assert (reply.error, reply.bind_id, reply.sock) == (0, bound.bind_id, listening.sock)
+    assert (reply.local.port, reply.backlog, reply.options) == (80, 16, BindFlag.REUSEADDR)
+    assert reply.replica == 0b11
+
+
+def test_a_bound_socket_that_does_not_listen_has_no_backlog(client):
+    bound, ours = client.bind(80)
+    reply, _ = client.ask(Message(Op.ADOPT, u=inode_of(ours)))
+    assert (reply.error, reply.bind_id, reply.backlog) == (0, bound.bind_id, -1)
+
+
+def test_nobody_adopts_what_is_not_its_own(world, client):
+    _bound, ours = client.bind(80)
+    stranger, other = world.client(), pair()
+    stranger.hello()
+    assert stranger.ask(Message(Op.ADOPT, u=inode_of(ours)))[0].error == errno.ENOENT
+    assert client.ask(Message(Op.ADOPT, u=inode_of(other[0])))[0].error == errno.ENOENT
+    assert client.ask(Message(Op.ADOPT))[0].error == errno.ENOENT
