@@ -122,6 +122,12 @@ static int exchange(struct neat_msg *message, const int *fds, int nfds, int got[
     return 0;
 }
 
+/* The token that `neat run` gave this program and all that it starts; 0: none, the server chooses one. */
+static uint64_t given_token(void) {
+    const char *text = getenv("NEAT_APP");
+    return text ? strtoull(text, NULL, 16) : 0;
+}
+
 static int introduce(uint16_t op) {
     int got[2] = {-1, -1};
     struct neat_msg message = {.op = op, .token = self.token};
@@ -147,7 +153,7 @@ static int attach(void) {
         return status;
     status = self.known ? introduce(NEAT_OP_JOIN) : -ENOENT;
     if (status < 0 && status != -EPIPE) {
-        self.token = 0;
+        self.token = given_token();
         self.app = 0;
         status = introduce(NEAT_OP_HELLO);
     }
