@@ -93,6 +93,7 @@ struct neat_socket {
     uint32_t small_buffer;         /* SO_SNDBUF of the descriptor is at its minimum */
     uint32_t reset_seen;           /* that its replica is gone was reported */
     uint32_t end_seen;             /* the end of the stream was reported */
+    uint32_t late_error;           /* what ended recvmmsg() after some messages: the next call says so */
     pthread_mutex_t setup;         /* held by set-up calls, never while data moves */
     uint64_t owner;                /* token of the registration that it was set up under */
     uint32_t bind_id;

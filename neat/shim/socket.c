@@ -88,6 +88,8 @@ ssize_t neat_recvmsg(struct neat_socket *s, int fd, struct msghdr *message, int 
     }
     if (message->msg_iovlen > MAX_IOV)
         return -EMSGSIZE;
+    if (__builtin_expect(load(&s->late_error) != 0, 0))
+        return -(ssize_t)swap(&s->late_error, 0);
     if (s->type == SOCK_DGRAM)
         return neat_datagram_recv(s, fd, message, flags);
     ssize_t n = neat_stream_recv(s, fd, message->msg_iov, (int)message->msg_iovlen, flags);

@@ -34,8 +34,15 @@ static inline long result(long value) {
     return -1;
 }
 
-/* sockets.c: -EPIPE was the answer to a send without MSG_NOSIGNAL. */
-void raise_sigpipe(void);
+/* data.c */
+void raise_sigpipe(void);                      /* -EPIPE was the answer to a send without MSG_NOSIGNAL */
+ssize_t sent(struct neat_socket *s, ssize_t n, int flags);   /* the end of a call that sends: gives `s` back, says what libc would */
+int check_parts(const struct iovec *iov, long count, bool discard);    /* 0, -EINVAL, -EFAULT; discard: NULL will do */
+int receive_flags(int flags);                  /* those of an application that mean something here */
+int send_flags(int flags);
+int fd_get_to(int fd, int *flags, const struct sockaddr *address, socklen_t length, struct neat_socket **out);
+/* sockets.c: where an undecided UDP socket goes with its first datagram; an error is the kernel's to tell. */
+__attribute__((weak)) int fd_decide_for_peer(struct neat_socket *s, int fd, const struct sockaddr *address, socklen_t length);
 
 /* route.c: where an address goes, by the rules of `neat run`. */
 enum route { ROUTE_KERNEL, ROUTE_NEAT };
