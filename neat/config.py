@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from neat import routes as rules
 from neat import rundir
 
 Name = Annotated[str, Meta(pattern=rundir.NAME)]
@@ -51,6 +52,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     syn_retries: Annotated[int, Meta(ge=1, le=20)] = 6
     data_retries: Annotated[int, Meta(ge=3, le=30)] = 15
     spin_us: Annotated[int, Meta(ge=-1, le=1_000)] = -1  # before a loop sleeps; -1: see spin_ns
+    routes: list[str] = []  # which sockets of programs are the stack's: see neat/routes.py
     recovery: Literal["stateless"] = "stateless"
     heartbeat_ms: Annotated[int, Meta(ge=10, le=1_000)] = 100
     hang_ms: Annotated[int, Meta(ge=100, le=60_000)] = 350
@@ -74,6 +76,8 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             self._check_host(key, address, interface.network)
         if self.mac:
             self.mac_bytes()
+        for rule in self.routes:
+            self._check_route(rule)
         if self.hang_ms < 3 * self.heartbeat_ms:
             raise ConfigError(
                 f"hang_ms = {self.hang_ms}: must be at least three times heartbeat_ms ({self.heartbeat_ms})"
@@ -94,6 +98,12 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         else:
             return
         raise ConfigError(f"{key} = {getattr(self, key)!r}: must be a host's address, {what}")
+
+    def _check_route(self, rule: str) -> None:
+        try:
+            rules.check(rule)
+        except rules.RouteError as error:
+            raise ConfigError(f"routes = {self.routes!r}: {error}") from None
 
     @property
     def interface(self) -> ipaddress.IPv4Interface:

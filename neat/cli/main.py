@@ -14,6 +14,7 @@ COMMANDS = {
     "down": ("neat.cli.manage", "down", "End a stack."),
     "status": ("neat.cli.status", "status", "Show components, replicas, and recent events."),
     "ss": ("neat.cli.ss", "ss", "List the sockets of a stack."),
+    "run": ("neat.cli.run", "run", "Run a program with its sockets on the stack."),
     "peer": ("neat.cli.peer", "peer", "Run a program at the other end of the wire."),
     "kill": ("neat.cli.manage", "kill", "Send a signal to a component."),
     "restart": ("neat.cli.manage", "restart", "Restart a component, or each in turn."),

@@ -7,6 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from neat import routes
 from neat.replica.counters import DROPS
 from neat.supervisor.component import Component, Phase
 
@@ -26,6 +27,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
         "gateway": config.gateway,
         "tap": config.tap,
         "netns": config.netns,
+        "routes": [routes.check(rule) for rule in config.routes],
         "run_dir": str(supervisor.directory),
         "guardian": {"pid": os.getppid()},
         "standby": {"pid": standby.popen.pid, "warm": standby.warm} if standby is not None else None,

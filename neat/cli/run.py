@@ -1,0 +1,110 @@
+"""`neat run -- PROGRAM`: a program whose sockets are the stack's."""
+
+import errno
+import os
+import secrets
+import signal
+import socket
+import sys
+from typing import NoReturn
+
+import click
+
+from neat import routes, rundir
+from neat.cli import executable
+from neat.cli.client import name_option, request
+
+NOT_EXECUTABLE, NOT_FOUND = 126, 127  # as in a shell
+
+
+def check_routes(_ctx: click.Context, _param: click.Parameter, rules: tuple[str, ...]) -> list[str]:
+    try:
+        return [routes.check(rule) for rule in rules]
+    except routes.RouteError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@name_option
+@click.option(
+    "--route",
+    "rules",
+    multiple=True,
+    metavar="CIDR=neat|kernel",
+    callback=check_routes,
+    help="Where sockets go; the first that matches. Before the rules of the configuration.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say for each socket where it went, and why.")
+@click.option("--anyway", is_flag=True, help="Run what can't be intercepted: on the kernel's network.")
+@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(name: str, rules: list[str], verbose: bool, anyway: bool, program: tuple[str, ...]) -> None:
+    """Run PROGRAM with its sockets on the stack; the exit status is the program's.
+
+    Example: neat run -- lighttpd -D -f site.conf
+    """
+    state = request(name, {"op": "status"})["status"]
+    if state["name"] != name:
+        raise click.ClickException(
+            f"the stack in {state['run_dir']} is called {state['name']!r}, not {name!r}"
+        )
+    try:
+        path = executable.find(program[0])
+    except OSError as error:
+        fail(program[0], error)
+    obstacle = executable.obstacle(path)
+    if obstacle is not None and not anyway:
+        raise click.ClickException(f"{obstacle}: its sockets would be the kernel's (--anyway runs it so)")
+    env = {key: value for key, value in os.environ.items() if key != "NEAT_VERBOSE"}
+    if obstacle is None:
+        check_access(name)
+        try:
+            env |= environment(name, state, rules, verbose)
+        except FileNotFoundError as error:
+            raise click.ClickException(str(error)) from None
+    execute(path, program, env)
+
+
+def environment(name: str, state: dict, rules: list[str], verbose: bool) -> dict[str, str]:
+    """What the preload library reads (neat/shim/README.md)."""
+    said = {"NEAT_VERBOSE": "1"} if verbose else {}
+    library = str(executable.library())
+    others = [part for part in os.environ.get("LD_PRELOAD", "").replace(":", " ").split() if part != library]
+    return {
+        "LD_PRELOAD": " ".join([library, *others]),
+        "NEAT_STACK": name,
+        "NEAT_RUN_DIR": state["run_dir"],
+        "NEAT_APP": f"{secrets.randbits(64) | 1:016x}",
+        "NEAT_ADDRESS": state["address"],
+        "NEAT_ROUTES": ",".join([*rules, *state["routes"]]),
+    } | said
+
+
+def check_access(name: str) -> None:
+    """That this user may register: the program itself could only fail at its first socket."""
+    path = rundir.path(name) / rundir.SYSCALL_SOCKET
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError as error:
+            raise click.ClickException(f"{path}: {error.strerror}") from None
+
+
+def execute(path: str, program: tuple[str, ...], env: dict[str, str]) -> NoReturn:
+    """Become the program, with the signals that Python ignores as they were."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    sys.stdout.flush()
+    try:
+        try:
+            os.execve(path, program, env)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            os.execve("/bin/sh", ("sh", path, *program[1:]), env)  # as execvp(3)
+    except OSError as error:
+        fail(program[0], error)
+
+
+def fail(program: str, error: OSError) -> NoReturn:
+    click.echo(f"Error: {program}: {error.strerror}", err=True)
+    raise SystemExit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE) from None
