@@ -55,7 +55,7 @@ static int ask(struct neat_socket *s, int fd, uint32_t *last) {
     if (status < 0)
         return status;
     uint32_t fills = (uint32_t)status;
-    int tries = neat_nonblocking(fd, 0) ? TRIES : PATIENT_TRIES;
+    int tries = neat_nonblocking(s, fd, 0) ? TRIES : PATIENT_TRIES;
     for (int i = 0; i < tries; i++) {
         if (i >= TRIES)
             nanosleep(&(struct timespec){0, RETRY_NS}, NULL);
@@ -196,6 +196,7 @@ static int await(struct neat_socket *s, int fd) {
         int got = neat_poll(fd, POLLOUT, left);
         if (got < 0)
             return got;
+        fd = neat_number(s, fd);
     }
 }
 
@@ -226,7 +227,7 @@ static int connect_datagram(struct neat_socket *s, int fd, const struct neat_add
 int neat_connect(struct neat_socket *s, int fd, const struct sockaddr *address, socklen_t length) {
     struct neat_addr remote = {0};
     bool none = address && length >= (socklen_t)sizeof(sa_family_t) && address->sa_family == AF_UNSPEC;
-    int status = none ? 0 : neat_from_sockaddr(address, length, (uint8_t)s->protocol, &remote);
+    int status = none ? 0 : neat_from_sockaddr(s, address, length, &remote);
     if (status < 0)
         return status;
     if (s->type == SOCK_DGRAM)
@@ -239,13 +240,13 @@ int neat_connect(struct neat_socket *s, int fd, const struct sockaddr *address, 
         status = start(s, fd, &remote);
         if (status == 0)
             status = status_locked(s, fd);
-        if (status == -EINPROGRESS && !neat_nonblocking(fd, 0))
+        if (status == -EINPROGRESS && !neat_nonblocking(s, fd, 0))
             status = 0;
     } else if (stage == STAGE_CONNECTING) {
         /* Linux: 0 once, when the connection has come about since. */
         status = status_locked(s, fd);
         if (status == -EINPROGRESS)
-            status = neat_nonblocking(fd, 0) ? -EALREADY : 0;
+            status = neat_nonblocking(s, fd, 0) ? -EALREADY : 0;
     } else {
         status = -EISCONN;
     }

@@ -48,7 +48,7 @@ static ssize_t take(struct neat_socket *s, struct endpoint *end, struct msghdr *
         return -EAGAIN;
     remember(s, &header.addr, end->segment->replica);
     if (message->msg_name)
-        neat_to_sockaddr(&header.addr, message->msg_name, &message->msg_namelen);
+        neat_to_sockaddr(s, &header.addr, message->msg_name, &message->msg_namelen);
     else
         message->msg_namelen = 0;
     message->msg_controllen = 0;
@@ -113,7 +113,7 @@ ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message
             return n;
         if (neat_subsockets_read(s, fd, ALL_MESSAGES))
             continue;
-        if (neat_nonblocking(fd, flags))
+        if (neat_nonblocking(s, fd, flags))
             return -EAGAIN;
         if (deadline == -2) {
             int64_t limit = neat_timeout(fd, SO_RCVTIMEO);
@@ -127,6 +127,7 @@ ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message
             return got;
         if (got & (POLLHUP | POLLERR))
             return neat_gone(s, -ENETDOWN);
+        fd = neat_number(s, fd);
     }
 }
 
@@ -175,7 +176,7 @@ static int address_it(struct neat_socket *s, const struct msghdr *message, struc
     size_t length = neat_iov_bytes(message->msg_iov, (int)message->msg_iovlen);
     memset(header, 0, sizeof *header);
     if (message->msg_name && message->msg_namelen) {
-        int status = neat_from_sockaddr(message->msg_name, message->msg_namelen, IPPROTO_UDP, &header->addr);
+        int status = neat_from_sockaddr(s, message->msg_name, message->msg_namelen, &header->addr);
         if (status < 0)
             return status;
     } else if (load(&s->settings.options) & NEAT_OPT_PEER) {
@@ -228,7 +229,7 @@ ssize_t neat_datagram_send(struct neat_socket *s, int fd, const struct msghdr *m
         neat_unlock(&end->shared->tx_lock);
         if (status == 0)
             return header.length;
-        if (status != -EAGAIN || neat_nonblocking(fd, flags))
+        if (status != -EAGAIN || neat_nonblocking(s, fd, flags))
             return status;
         if (deadline == -2) {
             int64_t limit = neat_timeout(fd, SO_SNDTIMEO);
@@ -242,6 +243,7 @@ ssize_t neat_datagram_send(struct neat_socket *s, int fd, const struct msghdr *m
             return got;
         if (got & (POLLHUP | POLLERR))
             return neat_gone(s, -ENETDOWN);
+        fd = neat_number(s, fd);
         look_for_replicas(s, fd);
     }
 }

@@ -81,14 +81,16 @@ struct settings {
 struct neat_socket {
     uint64_t refs;                 /* life.c; stays first */
     struct neat_socket *next_free; /* in the pool of dead ones */
+    struct neat_socket *next_ever; /* of all that were ever made: their memory is never given back */
     struct parked *parked;         /* descriptors to close when no call is under way */
     pthread_mutex_t parking;
     uint32_t stage;                /* enum stage, atomically; changed under `setup` */
     int type, protocol;
     int family;                    /* AF_INET; AF_INET6: IPv4 in IPv4-mapped addresses (RFC 4291 §2.5.5.2) */
     uint32_t nonblock;             /* O_NONBLOCK is set; valid if `flags_known` */
-    uint32_t flags_known;          /* this process alone has the descriptor and sees each change of its flags */
+    uint32_t flags_known;          /* this process alone has the descriptor and sees each change of its flags, as neat_flags_known says */
     struct watch *watch;           /* its place in epoll instances of this process (watch.c) */
+    int aside;                     /* its kernel socket while it may still become the kernel's (preload/sockets.c); -1 */
     int stack_end;                 /* the pair's other end, until the stack gets it; -1 */
     uint32_t small_buffer;         /* SO_SNDBUF of the descriptor is at its minimum */
     uint32_t reset_seen;           /* that its replica is gone was reported */
@@ -117,12 +119,20 @@ struct neat_socket {
  * 0 or -errno: the answer's, or -ENETDOWN. */
 int neat_request(struct neat_msg *message, const int *fds, int nfds, int got[2]);
 uint32_t neat_active_replicas(bool refresh);
+/* The stack's address and the length of its network's prefix; registers if need be. 0 or -errno. */
+int neat_stack_address(struct neat_addr *local, uint32_t *prefix);
+/* Send without waiting for an answer, if that is possible at once. */
+void neat_tell(struct neat_msg *message);
 bool neat_registered(void);        /* the last request reached the syscall server */
 
 /* own.c: descriptors that the application neither sees nor closes. */
 int neat_hide_fd(int fd);          /* from now on one of those, under the number that is returned */
 void neat_close_own(int fd);
 bool neat_is_own(int fd);
+int neat_own_end(void);            /* one beyond the highest that was ever one of those */
+/* `where` holds the number of one of those, and may be given another at any time (neat_move_own), until it is closed. */
+void neat_hold_own(int *where);
+int neat_move_own(int fd);         /* the application wants that number: 0, or -EBUSY */
 
 /* segments.c */
 int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, struct segment **out);
@@ -178,6 +188,13 @@ bool neat_subsockets_read(struct neat_socket *s, int fd, int limit);
 /* life.c */
 struct neat_socket *neat_new(int type, int protocol);   /* with one descriptor reference */
 void neat_undup(struct neat_socket *s);        /* one descriptor less, which somebody else has closed or never was */
+/* `fd` is about to be closed or replaced by the caller, who then says neat_undup: calls that are under way go on with a copy. */
+void neat_leave(struct neat_socket *s, int fd);
+int neat_parked(struct neat_socket *s, int fd);
+/* The descriptor to go on with after a sleep: `fd`, unless that number was closed meanwhile. */
+static inline int neat_number(struct neat_socket *s, int fd) {
+    return __builtin_expect(load(&s->parked) != NULL, 0) ? neat_parked(s, fd) : fd;
+}
 
 /* setup.c, connect.c */
 int neat_bind_locked(struct neat_socket *s, const struct neat_addr *local);
@@ -187,7 +204,14 @@ void neat_set_stage(struct neat_socket *s, enum stage stage);
 int neat_connect_status(struct neat_socket *s, int fd);
 
 /* wait.c */
-bool neat_nonblocking(int fd, int flags);
+bool neat_nonblocking(const struct neat_socket *s, int fd, int flags);
+/* The flags of descriptors born from now on in an interposed program are seen by us (neat_flags_born); those of older ones may be changed by
+ * another process. */
+void neat_flags_shared(void);
+void neat_flags_born(struct neat_socket *s, bool nonblock);
+bool neat_flags_known(const struct neat_socket *s);
+/* Whether a wait that a signal handler has interrupted goes on: every handler has SA_RESTART (signal(7)). NULL: never. */
+extern bool (*neat_restarts)(void);
 int neat_poll(int fd, short events, int64_t timeout_ns);    /* revents (0: time is over), or -errno */
 int64_t neat_timeout(int fd, int name);        /* SO_RCVTIMEO or SO_SNDTIMEO in ns; -1: none */
 int64_t neat_now(void);                        /* CLOCK_MONOTONIC, ns */
@@ -198,8 +222,8 @@ bool neat_spin(const struct endpoint *end);    /* a little while, for something 
 void neat_options_apply(struct neat_socket *s, const struct endpoint *end);
 
 /* names.c */
-int neat_from_sockaddr(const struct sockaddr *address, socklen_t length, uint8_t protocol, struct neat_addr *out);
-void neat_to_sockaddr(const struct neat_addr *in, struct sockaddr *address, socklen_t *length);
+int neat_from_sockaddr(const struct neat_socket *s, const struct sockaddr *address, socklen_t length, struct neat_addr *out);
+void neat_to_sockaddr(const struct neat_socket *s, const struct neat_addr *in, struct sockaddr *address, socklen_t *length);
 
 /* message.c: one datagram with descriptors on a unix socket. */
 int neat_message_send(int to, const struct neat_msg *message, const int *fds, int nfds);

@@ -18,11 +18,12 @@
 
 struct parked {
     struct parked *next;
-    int fd;
+    int number;                    /* under which calls that are under way know it */
+    int fd;                        /* one of our own */
 };
 
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct neat_socket *pool;
+static struct neat_socket *pool, *ever;
 
 static struct neat_socket *from_pool(void) {
     pthread_mutex_lock(&pool_lock);
@@ -31,11 +32,18 @@ static struct neat_socket *from_pool(void) {
         pool = s->next_free;
     pthread_mutex_unlock(&pool_lock);
     if (s) {
+        struct neat_socket *next = s->next_ever;
         memset((char *)s + sizeof s->refs, 0, sizeof *s - sizeof s->refs);
+        s->next_ever = next;
     } else {
         s = calloc(1, sizeof *s);
-        if (s)
-            s->refs = DEAD;
+        if (!s)
+            return NULL;
+        s->refs = DEAD;
+        pthread_mutex_lock(&pool_lock);
+        s->next_ever = ever;
+        ever = s;
+        pthread_mutex_unlock(&pool_lock);
     }
     return s;
 }
@@ -53,7 +61,9 @@ struct neat_socket *neat_new(int type, int protocol) {
         return NULL;
     s->type = type;
     s->protocol = protocol;
+    s->family = AF_INET;
     s->stack_end = -1;
+    s->aside = -1;
     s->local.family = 4;
     s->local.protocol = (uint8_t)protocol;
     s->sticky = (uint32_t)neat_now() * 2654435761u >> 16;
@@ -75,11 +85,10 @@ struct neat_socket *neat_dup(struct neat_socket *s) {
 
 static void close_parked(struct neat_socket *s) {
     pthread_mutex_lock(&s->parking);
-    while (s->parked) {
-        struct parked *next = s->parked->next;
-        libc(close)(s->parked->fd);
-        free(s->parked);
-        s->parked = next;
+    for (struct parked *at = swap(&s->parked, NULL), *next; at; at = next) {
+        next = at->next;
+        neat_close_own(at->fd);
+        free(at);
     }
     pthread_mutex_unlock(&s->parking);
 }
@@ -89,6 +98,8 @@ static void destroy(struct neat_socket *s) {
     close_parked(s);
     if (s->stack_end >= 0)
         neat_close_own(s->stack_end);
+    if (s->aside >= 0)
+        neat_close_own(s->aside);
     neat_endpoint_close(&s->end);
     neat_subsockets_close(s);
     pthread_mutex_destroy(&s->setup);
@@ -101,6 +112,8 @@ static void put(struct neat_socket *s, uint64_t one) {
     uint64_t seen = load(&s->refs);
     for (;;) {
         uint64_t left = seen - one;
+        if (one == CALL && !CALLS(seen))
+            return;                /* fork() inside a call, from a signal handler: see in_child */
         if ((seen & PARKED) && !CALLS(left)) {
             if (swap_if(&s->refs, &seen, seen & ~PARKED)) {
                 close_parked(s);
@@ -124,32 +137,92 @@ void neat_undup(struct neat_socket *s) {
     put(s, DESCRIPTOR);
 }
 
-/* Close it later, when no thread is inside a call: one that sleeps keeps the file open on Linux, too, and what wakes it is in the
- * rings, which last as long as the file does. False: no memory. */
-static bool park(struct neat_socket *s, int fd) {
+/* A thread that sleeps inside a call keeps the file open on Linux, too, and what wakes it is in the rings, which last as long as the
+ * file does. So it gets a copy under a number that the application does not see: its own is free at once. */
+static void park(struct neat_socket *s, int fd) {
     struct parked *entry = malloc(sizeof *entry);
-    if (!entry)
-        return false;
-    entry->fd = fd;
+    int copy = entry ? libc(fcntl)(fd, F_DUPFD_CLOEXEC, 0) : -1;
+    if (copy < 0) {
+        free(entry);
+        return;
+    }
+    entry->number = fd;
+    entry->fd = neat_hide_fd(copy);
     pthread_mutex_lock(&s->parking);
     entry->next = s->parked;
-    s->parked = entry;
+    store(&s->parked, entry);
     pthread_mutex_unlock(&s->parking);
     set_bits(&s->refs, PARKED);
-    return true;
+}
+
+int neat_parked(struct neat_socket *s, int fd) {
+    pthread_mutex_lock(&s->parking);
+    for (struct parked *at = s->parked; at; at = at->next) {
+        if (at->number == fd) {
+            fd = at->fd;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&s->parking);
+    return fd;
+}
+
+/* The last descriptor goes: tell the replica what its hang-up cannot tell, or will tell later. */
+static void announce(struct neat_socket *s) {
+    uint32_t options = load(&s->settings.options), wanted = 0;
+    if (DESCRIPTORS(load(&s->refs)) != 1 || load(&s->stage) != STAGE_CONNECTED || !endpoint_current(&s->end))
+        return;
+    if ((options & NEAT_OPT_LINGER) && !s->settings.linger_ms)
+        wanted |= NEAT_REQ_ABORT;
+    if (neat_flags_known(s) && !CALLS(load(&s->refs)))
+        wanted |= NEAT_REQ_CLOSE;  /* nobody else has a copy */
+    if (!wanted)
+        return;
+    set_bits(&s->end.shared->request, wanted);
+    neat_mark(&s->end);
+}
+
+void neat_leave(struct neat_socket *s, int fd) {
+    announce(s);
+    if (CALLS(load(&s->refs)))
+        park(s, fd);
 }
 
 int neat_close(struct neat_socket *s, int fd) {
-    uint32_t options = load(&s->settings.options);
-    bool last = DESCRIPTORS(load(&s->refs)) == 1;
-    int status = 0;
-    if (last && (options & NEAT_OPT_LINGER) && !s->settings.linger_ms && load(&s->stage) == STAGE_CONNECTED &&
-        endpoint_current(&s->end)) {
-        set_bits(&s->end.shared->request, NEAT_REQ_ABORT);
-        neat_mark(&s->end);
-    }
-    if (!CALLS(load(&s->refs)) || !park(s, fd))
-        status = libc(close)(fd) < 0 ? -errno : 0;
+    neat_leave(s, fd);
+    int status = libc(close)(fd) < 0 ? -errno : 0;
     put(s, DESCRIPTOR);
     return status;
+}
+
+static void before_fork(void) {
+    pthread_mutex_lock(&pool_lock);
+    neat_flags_shared();
+}
+
+static void in_parent(void) {
+    pthread_mutex_unlock(&pool_lock);
+}
+
+/* Other threads are not there any more: neither are their calls, nor what they had locked. */
+static void in_child(void) {
+    pthread_mutex_init(&pool_lock, NULL);
+    for (struct neat_socket *s = ever; s; s = s->next_ever) {
+        bool dead = load(&s->refs) & DEAD;
+        pthread_mutex_init(&s->setup, NULL);
+        pthread_mutex_init(&s->parking, NULL);
+        store(&s->refs, dead ? DEAD : load(&s->refs) & ~(DESCRIPTOR - 1));
+        if (dead)
+            continue;
+        close_parked(s);
+        if (!load(&s->refs)) {
+            store(&s->refs, DEAD);
+            destroy(s);
+        }
+    }
+}
+
+/* After segments.c and registration.c: so their locks are free when the child destroys sockets. */
+__attribute__((constructor(130))) static void set_up(void) {
+    pthread_atfork(before_fork, in_parent, in_child);
 }

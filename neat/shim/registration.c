@@ -29,6 +29,8 @@ static struct {
     uint64_t token;
     uint32_t replicas;             /* bitmap of those that were active at replicas_at */
     int64_t replicas_at;
+    struct neat_addr local;        /* the stack's address and network; family 0: not heard of yet */
+    uint32_t prefix;
     uint32_t seq;
 } self = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .inherited = -1};
 
@@ -77,6 +79,7 @@ static int dial(void) {
         nanosleep(&(struct timespec){0, RETRY_NS}, NULL);
     }
     self.fd = neat_hide_fd(fd);
+    neat_hold_own(&self.fd);
     return 0;
 }
 
@@ -139,6 +142,8 @@ static int introduce(uint16_t op) {
         self.token = message.token;
         self.replicas = message.replica;
         self.replicas_at = neat_now();
+        self.local = message.local;
+        self.prefix = message.prefix;
     }
     return status;
 }
@@ -208,6 +213,29 @@ uint32_t neat_active_replicas(bool refresh) {
     return message.replica;
 }
 
+int neat_stack_address(struct neat_addr *local, uint32_t *prefix) {
+    pthread_mutex_lock(&self.lock);
+    int status = self.local.family ? 0 : attach();
+    *local = self.local;
+    *prefix = self.prefix;
+    pthread_mutex_unlock(&self.lock);
+    return status == 0 && !local->family ? -EPROTO : status;
+}
+
+/* Its answer is passed over by the next exchange. A signal handler inside of a request must not wait for it, so nobody does. */
+void neat_tell(struct neat_msg *message) {
+    if (pthread_mutex_trylock(&self.lock))
+        return;
+    if (self.fd >= 0) {
+        message->magic = NEAT_MSG_MAGIC;
+        message->seq = ++self.seq;
+        message->app = self.app;
+        if (libc(send)(self.fd, message, sizeof *message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+            tally(bad_messages);
+    }
+    pthread_mutex_unlock(&self.lock);
+}
+
 bool neat_registered(void) {
     pthread_mutex_lock(&self.lock);
     bool connected = self.fd >= 0;
@@ -233,8 +261,10 @@ static void in_child(void) {
     else
         self.inherited = self.fd;
     self.fd = -1;
+    if (self.inherited >= 0)
+        neat_hold_own(&self.inherited);
 }
 
-__attribute__((constructor)) static void set_up(void) {
+__attribute__((constructor(120))) static void set_up(void) {
     pthread_atfork(before_fork, in_parent, in_child);
 }

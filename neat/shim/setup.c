@@ -29,7 +29,7 @@ int neat_bind_locked(struct neat_socket *s, const struct neat_addr *local) {
 
 int neat_bind(struct neat_socket *s, int fd, const struct sockaddr *address, socklen_t length) {
     struct neat_addr local;
-    int status = neat_from_sockaddr(address, length, (uint8_t)s->protocol, &local);
+    int status = neat_from_sockaddr(s, address, length, &local);
     if (status < 0)
         return status;
     pthread_mutex_lock(&s->setup);
@@ -64,7 +64,7 @@ int neat_listen(struct neat_socket *s, int fd, int backlog) {
 }
 
 /* One NEAT_EV_ACCEPT from the listener's descriptor, which is the accept queue; its descriptor in *fd. */
-static int next_accept(int listener, int flags, struct neat_msg *message, int *fd) {
+static int next_accept(struct neat_socket *s, int listener, int flags, struct neat_msg *message, int *fd) {
     int got[2];
     int how = MSG_DONTWAIT | ((flags & SOCK_CLOEXEC) ? MSG_CMSG_CLOEXEC : 0);
     for (;;) {
@@ -79,6 +79,7 @@ static int next_accept(int listener, int flags, struct neat_msg *message, int *f
             char first;                /* waits here, as the descriptor says, and takes nothing */
             if (libc(recv)(listener, &first, sizeof first, MSG_PEEK) < 0 && errno != ECONNRESET)
                 return -errno;
+            listener = neat_number(s, listener);
             continue;
         }
         if (n == 0 || n == -ECONNRESET)
@@ -109,7 +110,7 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
         return -EOPNOTSUPP;
     if (load(&s->stage) != STAGE_LISTENING)
         return -EINVAL;
-    int status = next_accept(fd, flags, &message, &accepted);
+    int status = next_accept(s, fd, flags, &message, &accepted);
     if (status < 0)
         return status;
     struct neat_socket *new = neat_new(SOCK_STREAM, IPPROTO_TCP);
@@ -118,6 +119,7 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
         return -ENOMEM;
     }
     new->owner = s->owner;
+    new->family = s->family;
     new->settings = s->settings;
     new->local = message.local;
     new->remote = message.remote;
@@ -134,7 +136,7 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
     }
     if (flags & SOCK_NONBLOCK)
         libc(fcntl)(accepted, F_SETFL, O_RDWR | O_NONBLOCK);
-    neat_to_sockaddr(&new->remote, address, length);
+    neat_to_sockaddr(new, &new->remote, address, length);
     *out = new;
     return accepted;
 }

@@ -23,7 +23,13 @@ struct neat_socket *fd_leave(int fd);          /* takes it out, with its descrip
 /* An undecided socket goes to NEaT: all its numbers become copies of a pair's end, flags kept. 0 or -errno. Or to the kernel. */
 int fd_decide_neat(struct neat_socket *s);
 void fd_decide_kernel(struct neat_socket *s);
+/* Back: all numbers of a socket on NEaT become copies of `kernel`, undecided or the kernel's. 0 or -errno. */
+int fd_return(struct neat_socket *s, int kernel, bool undecided);
 int fd_end(void);                              /* one beyond the highest that was ever ours */
+/* As fd_get_any; an undecided one stays so until fd_release, which also gives it back. */
+struct neat_socket *fd_hold(int fd, bool *undecided);
+void fd_release(struct neat_socket *s, bool undecided);
+int fd_copy(int fd, int command, int lowest);  /* descriptors.c: fcntl(fd, F_DUPFD or F_DUPFD_CLOEXEC, lowest) */
 bool fd_any(void);                             /* whether this process ever had a socket of ours */
 
 /* What libc's call says: a value, or -1 with errno. */
@@ -41,8 +47,13 @@ int check_parts(const struct iovec *iov, long count, bool discard);    /* 0, -EI
 int receive_flags(int flags);                  /* those of an application that mean something here */
 int send_flags(int flags);
 int fd_get_to(int fd, int *flags, const struct sockaddr *address, socklen_t length, struct neat_socket **out);
-/* sockets.c: where an undecided UDP socket goes with its first datagram; an error is the kernel's to tell. */
-__attribute__((weak)) int fd_decide_for_peer(struct neat_socket *s, int fd, const struct sockaddr *address, socklen_t length);
+/* sockets.c: where an undecided UDP socket goes with its first datagram. 0, or why it cannot be sent there. */
+int fd_decide_for_peer(struct neat_socket *s, int fd, const struct sockaddr *address, socklen_t length);
+
+/* sockopt.c */
+void options_copy(struct neat_socket *s, int fd, int to);
+bool options_need_kernel(const struct neat_socket *s, const char **why);   /* something is set that NEaT cannot do */
+void options_decided(struct neat_socket *s);   /* it is on NEaT now: say what has no effect there */
 
 /* route.c: where an address goes, by the rules of `neat run`. */
 enum route { ROUTE_KERNEL, ROUTE_NEAT };
@@ -59,6 +70,8 @@ void epoll_untrack(struct neat_socket *s, int fd);
 void epoll_forget(int fd);                     /* the descriptor is being closed or replaced */
 void epoll_moved(int fd);                      /* its number refers to another file now (an undecided socket was decided) */
 bool epoll_is_instance(int fd);
+int epoll_end(void);                           /* one beyond the highest number that epoll_forget must hear of */
+void epoll_after_fork_child(void);             /* only this thread is left, and no lock is held */
 void epoll_expose(int epfd);                   /* this epoll instance will be polled by the kernel: nested, or poll()ed */
 
 /* adopt.c */

@@ -42,6 +42,24 @@ struct neat_socket *fd_get(int fd) {
     return s;
 }
 
+struct neat_socket *fd_hold(int fd, bool *undecided) {
+    struct neat_socket *s = fd_get_any(fd, undecided);
+    if (!s || !*undecided)
+        return s;
+    neat_put(s);
+    pthread_mutex_lock(&deciding);
+    s = fd_get_any(fd, undecided);
+    if (!s || !*undecided)
+        pthread_mutex_unlock(&deciding);
+    return s;
+}
+
+void fd_release(struct neat_socket *s, bool undecided) {
+    if (undecided)
+        pthread_mutex_unlock(&deciding);
+    neat_put(s);
+}
+
 static uintptr_t *make_table(void) {
     void *fresh = mmap(NULL, MOST * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     uintptr_t *none = NULL;
@@ -122,4 +140,45 @@ void fd_decide_kernel(struct neat_socket *s) {
     pthread_mutex_lock(&deciding);
     each_number(s, take_out, 0);
     pthread_mutex_unlock(&deciding);
+}
+
+/* `kernel` under one number of a socket that is on NEaT. */
+static int put_back(int fd, int kernel) {
+    int cloexec = libc(fcntl)(fd, F_GETFD) & FD_CLOEXEC;
+    epoll_forget(fd);
+    libc(fcntl)(kernel, F_SETFL, libc(fcntl)(fd, F_GETFL) & ~O_ACCMODE);
+    return libc(dup3)(kernel, fd, cloexec ? O_CLOEXEC : 0) < 0 ? -errno : 0;
+}
+
+int fd_return(struct neat_socket *s, int kernel, bool undecided) {
+    int status = 0, refs = 0;
+    pthread_mutex_lock(&deciding);
+    for (int fd = 0; fd < fd_end() && status == 0; fd++) {
+        if (load(&table[fd]) != (uintptr_t)s)
+            continue;
+        status = put_back(fd, kernel);
+        if (status == 0)
+            store(&table[fd], undecided ? (uintptr_t)s | UNDECIDED : 0);
+        refs += status == 0 && !undecided;
+    }
+    if (undecided && s->stack_end >= 0) {
+        neat_close_own(s->stack_end);
+        s->stack_end = -1;
+    }
+    pthread_mutex_unlock(&deciding);
+    while (refs--)
+        neat_undup(s);
+    return status;
+}
+
+static void before_fork(void) {
+    pthread_mutex_lock(&deciding);
+}
+
+static void after_fork(void) {
+    pthread_mutex_unlock(&deciding);
+}
+
+__attribute__((constructor(140))) static void set_up(void) {
+    pthread_atfork(before_fork, after_fork, after_fork);
 }
