@@ -8,34 +8,71 @@
 #define LOW 700                    /* above what programs count on, below FD_SETSIZE */
 
 static uint64_t own[MOST / 64];
+static int *holders[MOST];         /* where the number is kept, if it may change */
+static int end;
 
 bool neat_is_own(int fd) {
     return fd >= 0 && fd < MOST && (load(&own[fd / 64]) >> (fd % 64) & 1);
 }
 
+int neat_own_end(void) {
+    return load(&end);
+}
+
 static void set_own(int fd, bool ours) {
     uint64_t bit = UINT64_C(1) << (fd % 64);
+    int seen = load(&end);
     if (fd < 0 || fd >= MOST)
         return;
+    while (ours && seen <= fd && !swap_if(&end, &seen, fd + 1))
+        ;
     if (ours)
         set_bits(&own[fd / 64], bit);
     else
         clear_bits(&own[fd / 64], bit);
 }
 
-/* Move a descriptor out of the range that applications count on, close-on-exec; it stays where it is when that fails. */
-int neat_hide_fd(int fd) {
+/* A copy out of the range that applications count on, close-on-exec; -1. */
+static int copy_high(int fd) {
     struct rlimit limit;
-    int high = -1;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= 128)
-        high = libc(fcntl)(fd, F_DUPFD_CLOEXEC, limit.rlim_cur >= 1024 ? LOW : (int)limit.rlim_cur / 2);
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < 8)
+        return -1;
+    int high = libc(fcntl)(fd, F_DUPFD_CLOEXEC, limit.rlim_cur >= 1024 ? LOW : (int)(limit.rlim_cur - limit.rlim_cur / 4));
+    return high;
+}
+
+/* It stays where it is when there is no room above. */
+int neat_hide_fd(int fd) {
+    int high = copy_high(fd);
     if (high >= 0)
         libc(close)(fd);
+    else
+        libc(fcntl)(fd, F_SETFD, FD_CLOEXEC);
     set_own(high >= 0 ? high : fd, true);
     return high >= 0 ? high : fd;
 }
 
+void neat_hold_own(int *where) {
+    int fd = load(where);
+    if (neat_is_own(fd))
+        store(&holders[fd], where);
+}
+
+int neat_move_own(int fd) {
+    int *where = load(&holders[fd]), fresh = where && load(where) == fd ? copy_high(fd) : -1;
+    if (fresh < 0)
+        return -EBUSY;
+    set_own(fresh, true);
+    store(&holders[fresh], where);
+    store(where, fresh);
+    store(&holders[fd], NULL);
+    set_own(fd, false);
+    return 0;
+}
+
 void neat_close_own(int fd) {
+    if (fd >= 0 && fd < MOST)
+        store(&holders[fd], NULL);
     set_own(fd, false);
     libc(close)(fd);
 }

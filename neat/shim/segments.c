@@ -57,6 +57,7 @@ static struct segment *map(int fd, int bell, const struct neat_msg *reply) {
         return NULL;
     }
     new->bell = neat_hide_fd(bell);
+    neat_hold_own(&new->bell);
     return new;
 }
 
@@ -191,6 +192,6 @@ static void after_fork(void) {
     pthread_mutex_unlock(&lock);
 }
 
-__attribute__((constructor)) static void set_up(void) {
+__attribute__((constructor(120))) static void set_up(void) {
     pthread_atfork(before_fork, after_fork, after_fork);
 }

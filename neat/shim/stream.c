@@ -126,7 +126,7 @@ static int ready_to_move(struct neat_socket *s, int fd, int flags, bool sending)
         int status = neat_connect_status(s, fd);
         if (status != -EINPROGRESS)
             return status;
-        if (neat_nonblocking(fd, flags))
+        if (neat_nonblocking(s, fd, flags))
             return -EAGAIN;
         if (limit == -2) {
             limit = neat_timeout(fd, sending ? SO_SNDTIMEO : SO_RCVTIMEO);
@@ -136,6 +136,7 @@ static int ready_to_move(struct neat_socket *s, int fd, int flags, bool sending)
         int got = limit >= 0 && left <= 0 ? -EAGAIN : neat_poll(fd, POLLOUT, left);
         if (got < 0)
             return got;
+        fd = neat_number(s, fd);
     }
 }
 
@@ -172,11 +173,12 @@ ssize_t neat_stream_recv(struct neat_socket *s, int fd, const struct iovec *iov,
             return r.done ? (ssize_t)r.done : n;
         if (hung_up)
             return r.done ? (ssize_t)r.done : neat_gone(s, 0);
-        if (!stray && neat_spins() && !neat_nonblocking(fd, flags) && neat_spin(&s->end))
+        if (!stray && neat_spins() && !neat_nonblocking(s, fd, flags) && neat_spin(&s->end))
             continue;
         int message = neat_await_message(fd, flags);
         if (message < 0)
             return r.done ? (ssize_t)r.done : message;
+        fd = neat_number(s, fd);
         /* Anything but a token comes after the status that explains it. */
         stray = message == TOKEN + 1;
         hung_up = !stray;
@@ -284,7 +286,7 @@ static int await_room(struct neat_socket *s, int fd, int flags, struct waiting *
         return neat_gone(s, -EPIPE);
     if (!w->asked) {
         w->asked = true;
-        w->wait = !neat_nonblocking(fd, flags);
+        w->wait = !neat_nonblocking(s, fd, flags);
         int64_t limit = w->wait ? neat_timeout(fd, SO_SNDTIMEO) : -1;
         w->deadline = limit < 0 ? -1 : neat_now() + limit;
     }
@@ -320,6 +322,7 @@ static ssize_t push(struct neat_socket *s, int fd, struct writing *w, int flags)
         status = await_room(s, fd, flags, &waiting);
         if (status < 0)
             return w->done ? (ssize_t)w->done : status;
+        fd = neat_number(s, fd);
     } while (w->done < w->room);
     return (ssize_t)w->done;
 }

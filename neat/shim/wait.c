@@ -18,6 +18,7 @@
 #endif
 
 static int64_t spin_ns = -1;       /* not decided yet */
+bool (*neat_restarts)(void);
 
 int64_t neat_now(void) {
     struct timespec at;
@@ -30,8 +31,11 @@ int neat_poll(int fd, short events, int64_t timeout_ns) {
     struct timespec limit = {timeout_ns / 1000000000, timeout_ns % 1000000000};
     if (timeout_ns)
         tally(waits);
-    if (libc(ppoll)(&entry, 1, timeout_ns < 0 ? NULL : &limit, NULL) < 0)
-        return -errno;
+    while (libc(ppoll)(&entry, 1, timeout_ns < 0 ? NULL : &limit, NULL) < 0) {
+        /* With a time limit Linux says EINTR all the same. */
+        if (errno != EINTR || timeout_ns >= 0 || !load(&neat_restarts) || !neat_restarts())
+            return -errno;
+    }
     return entry.revents;
 }
 
@@ -49,8 +53,26 @@ int64_t neat_timeout(int fd, int name) {
     return (int64_t)at.tv_sec * 1000000000 + (int64_t)at.tv_usec * 1000;
 }
 
-bool neat_nonblocking(int fd, int flags) {
-    return (flags & MSG_DONTWAIT) || (libc(fcntl)(fd, F_GETFL) & O_NONBLOCK);
+/* A new generation each time that another process may have got descriptors of ours. */
+static uint32_t flags_generation = 1;
+
+void neat_flags_shared(void) {
+    add(&flags_generation, 1);
+}
+
+void neat_flags_born(struct neat_socket *s, bool nonblock) {
+    store(&s->nonblock, (uint32_t)nonblock);
+    store(&s->flags_known, load(&flags_generation));
+}
+
+bool neat_flags_known(const struct neat_socket *s) {
+    return load(&s->flags_known) == load(&flags_generation);
+}
+
+bool neat_nonblocking(const struct neat_socket *s, int fd, int flags) {
+    if (flags & MSG_DONTWAIT)
+        return true;
+    return neat_flags_known(s) ? load(&s->nonblock) : (libc(fcntl)(fd, F_GETFL) & O_NONBLOCK) != 0;
 }
 
 /* NEAT_SPIN_US decides, else the number of processors that we may use. */
