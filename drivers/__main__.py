@@ -43,6 +43,7 @@ class Process:
             fds["bell.driver"],
             self.board,
             (steering.segment.address, config.flow_entries, steering),
+            mac=config.mac_bytes(),
             heartbeat_ms=config.heartbeat_ms,
             spin_ns=config.spin_ns(),
         )

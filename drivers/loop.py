@@ -11,13 +11,16 @@ from cython.cimports.libc.stdlib import calloc, free
 
 
 class Loop:
-    def __init__(self, tap, epoll, bell, board, steering, *, heartbeat_ms, spin_ns):
+    @cython.locals(i=cython.int)
+    def __init__(self, tap, epoll, bell, board, steering, *, mac, heartbeat_ms, spin_ns):
         """tap, bell: descriptors that are in the epoll set `epoll` edge-triggered. board: a BoardWriter.
-        steering: (address, flow entries, owner of the memory)."""
+        steering: (address, flow entries, owner of the memory). mac: the stack's own, 6 bytes."""
         self.driver = cython.cast("Driver*", calloc(1, cython.sizeof(Driver)))
         if self.driver == cython.NULL:
             raise MemoryError
         self.driver.tap = tap
+        for i in range(6):
+            self.driver.mac[i] = mac[i]
         self.driver.tap_ready = True
         self.driver.page = cython.cast("BoardPage*", cython.cast(uintptr_t, board.address))
         self.epoll = epoll

@@ -44,6 +44,7 @@ cdef struct Port:                   # the driver's ends of link k
 
 cdef struct Driver:
     int tap
+    uint8_t mac[6]                  # the stack's own: frames to it go back in
     int failure                     # errno that ends the driver: the device is gone
     bint tap_ready                  # there may be something to read
     uint32_t ports                  # slots 0 .. ports-1

@@ -21,12 +21,12 @@ from neat.shm.atomic cimport fence
 from neat.shm.board cimport board_busy, board_heartbeat
 from neat.shm.doorbell cimport YIELDS, doorbell_clear, doorbell_ring, worth_a_yield
 from neat.shm.ring cimport (
-    MAX_RECORD, RECORD_FRAME, RecordHeader, ring_advance, ring_cancel_sleep, ring_commit, ring_peek, ring_prepare_sleep,
+    MAX_RECORD, RECORD_FRAME, RECORD_OWN_FRAME, RecordHeader, ring_advance, ring_cancel_sleep, ring_commit, ring_peek, ring_prepare_sleep,
     ring_publish, ring_release, ring_reserve, record_payload,
 )
 from neat.stack.engine cimport (
-    EV_ACCEPT, EV_FREED, Event, stack_expire, stack_frame_arrives, stack_next_deadline, stack_poll_event,
-    stack_poll_transmit,
+    EV_ACCEPT, EV_FREED, Event, stack_expire, stack_frame_arrives, stack_next_deadline, stack_own_frame_arrives,
+    stack_poll_event, stack_poll_transmit,
 )
 
 cdef enum:

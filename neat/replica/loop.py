@@ -65,6 +65,8 @@ def receive(p):
             break
         if record.type == RECORD_FRAME:
             stack_frame_arrives(p.stack, record_payload(record), record.length, p.now)
+        elif record.type == RECORD_OWN_FRAME:
+            stack_own_frame_arrives(p.stack, record_payload(record), record.length, p.now)
         else:
             tally(p, COUNT_RX_UNKNOWN_RECORD)
         if record.length > BULK_BYTES:

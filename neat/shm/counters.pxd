@@ -35,6 +35,8 @@ cpdef enum DriverCounter:
     DRV_FLOWS_INVALID               # entries found in the flow table that no driver can have written
     DRV_FRAGMENTS_UNMATCHED         # later fragments whose first one is not known
     DRV_RINGS_MENDED                # broken rings emptied and taken up again, after their replica was replaced
+    DRV_LOOPED_FRAMES               # from one replica to another or itself: frames to the stack's own address
+    DRV_LOOPED_BYTES
     DRIVER_COUNTERS
 
 # One block for each replica slot: index = DRIVER_REPLICAS + slot * DRIVER_REPLICA_STRIDE + a DriverReplicaCounter.

@@ -135,6 +135,12 @@ def stack_frame_arrives(stack, record, length, now):
     stack.state.suspect.kind = SUSPECT_NONE
 
 
+def stack_own_frame_arrives(stack, record, length, now):
+    stack.ip.own_frame = True
+    stack_frame_arrives(stack, record, length, now)
+    stack.ip.own_frame = False
+
+
 def poll_control(stack, buffer, record_type):
     """What goes before all text: control records, replies, requests for neighbours."""
     flows = cython.address(stack.flows)

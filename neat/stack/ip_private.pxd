@@ -20,6 +20,7 @@ cdef struct NeighbourTimer:         # the volatile half of a NeighbourSlot
 cdef struct IpPrivate:
     uint32_t address, mask, gateway
     uint16_t identification
+    bint own_frame                  # the frame in hand is one that this stack has sent itself
     # the packet in hand: a reply to its source may go back where the frame came from
     uint32_t hand_source            # 0: none
     uint8_t hand_mac[6]

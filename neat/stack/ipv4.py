@@ -47,6 +47,8 @@ def ipv4_input(stack, record, length):
     ethertype = ntohs(eth.ethertype)
     if ethertype == ETHERTYPE_IPV4:
         receive(stack, record, length, cast == LINK_BROADCAST)
+    elif stack.ip.own_frame:
+        count(stack, Counter.RX_NOT_FOR_US)
     elif ethertype == ETHERTYPE_ARP:
         arp_input(stack, record, length)
     elif ethertype == ETHERTYPE_IPV6:
@@ -124,7 +126,12 @@ def check_sense(stack, packet, link_broadcast):
         # RFC 1122 §3.3.6: discard what came by link broadcast for one host.
         return Counter.RX_NOT_FOR_US
     # A group address is nobody's own; an answer to it would go to many.
-    if packet.record[VNET_BYTES + 6] & 1 or is_martian(stack, load_address(packet.source)):
+    if packet.record[VNET_BYTES + 6] & 1:
+        return Counter.IP_BAD_ADDRESS
+    if stack.ip.own_frame:
+        if load_address(packet.source) != stack.ip.address:
+            return Counter.IP_BAD_ADDRESS
+    elif is_martian(stack, load_address(packet.source)):
         return Counter.IP_BAD_ADDRESS
     if ip.fragment & htons(IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK):
         return Counter.IP_FRAGMENT
@@ -208,6 +215,10 @@ def ipv4_via(stack, destination, address):
 def find_mac(stack, target, mac):
     if is_broadcast(stack, target):
         memset(mac, 0xFF, 6)
+        return 0
+    if target == stack.ip.address:
+        # The driver turns it round.
+        memcpy(mac, stack.config.mac, 6)
         return 0
     hop = next_hop(stack, target)
     if hop == 0:

@@ -20,7 +20,8 @@ from neat.shm.ring cimport MAX_RECORD
 from neat.stack.engine cimport (
     ConnInfo, Event, Stack, StackConfig, stack_channel_attach, stack_channel_detach, stack_channel_pending,
     stack_channel_users, stack_close, stack_conn_info, stack_connect, stack_counters, stack_create, stack_destroy,
-    stack_expire, stack_frame_arrives, stack_listen, stack_next_deadline, stack_poll_event, stack_poll_transmit,
+    stack_expire, stack_frame_arrives, stack_listen, stack_next_deadline, stack_own_frame_arrives, stack_poll_event,
+    stack_poll_transmit,
     stack_scan_channel, stack_set_backlog, stack_state_bytes, stack_udp_bind, stack_udp_unbind, stack_unlisten,
     stack_waiting_info,
 )
@@ -190,6 +191,13 @@ cdef class Lab:
             raise ValueError("longer than a record")
         memcpy(self._buffer, <const char*>record, len(record))
         stack_frame_arrives(self.stack, self._buffer, <uint32_t>len(record), self.now)
+
+    def arrive_own_record(self, bytes record):
+        """A record that the driver has turned round: the engine sent it to its own address."""
+        if len(record) > MAX_RECORD:
+            raise ValueError("longer than a record")
+        memcpy(self._buffer, <const char*>record, len(record))
+        stack_own_frame_arrives(self.stack, self._buffer, <uint32_t>len(record), self.now)
 
     def transmit(self, int limit=1 << 30):
         """What the engine wants to send now: a list of (RecordType, payload); a frame's payload starts with its virtio-net header."""
