@@ -169,7 +169,12 @@ void neat_ring_peek(const uint8_t *ring, uint32_t size, uint64_t at, void *data,
 void neat_ring_poke(uint8_t *ring, uint32_t size, uint64_t at, const void *data, size_t length);
 size_t neat_iov_bytes(const struct iovec *iov, int count);
 
-/* stream.c */
+/* stream.c, stream_out.c */
+/* Where a receive or send on this socket stands before it looks at the rings: 0, or what it returns. */
+int neat_ready_to_move(struct neat_socket *s, int fd, int flags, bool sending);
+/* Between the rings and a pipe: `count` bytes at most, which the pipe must have, or have room for. */
+ssize_t neat_splice_in(struct neat_socket *s, int fd, int pipe, size_t count);
+ssize_t neat_splice_out(struct neat_socket *s, int fd, int pipe, size_t count, int flags);
 ssize_t neat_stream_recv(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags);
 ssize_t neat_stream_send(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags);
 int neat_endpoint_error(struct endpoint *end, int fd);     /* the error that is pending, once; 0 */

@@ -1,10 +1,12 @@
 /* Copying between byte rings and the application's buffers. Offsets and lengths are checked by the callers. */
 #include "internal.h"
 
+#define MOST_BYTES ((size_t)0x7ffff000)      /* Linux moves no more at once (write(2)) */
+
 size_t neat_iov_bytes(const struct iovec *iov, int count) {
     size_t sum = 0;
     for (int i = 0; i < count; i++)
-        sum += iov[i].iov_len;
+        sum = iov[i].iov_len < MOST_BYTES - sum ? sum + iov[i].iov_len : MOST_BYTES;
     return sum;
 }
 

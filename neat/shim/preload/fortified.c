@@ -1,0 +1,56 @@
+/* What the calls are named in programs that were built with _FORTIFY_SOURCE, and glibc's second names. A buffer that is shorter than
+ * the caller says ends the program, as in libc (__chk_fail). */
+#include "preload.h"
+
+__attribute__((noreturn)) void __chk_fail(void);
+
+static void check(size_t length, size_t room) {
+    if (length > room)
+        __chk_fail();
+}
+
+NEAT_API ssize_t __read_chk(int fd, void *data, size_t length, size_t room) {
+    check(length, room);
+    return read(fd, data, length);
+}
+
+NEAT_API ssize_t __recv_chk(int fd, void *data, size_t length, size_t room, int flags) {
+    check(length, room);
+    return recv(fd, data, length, flags);
+}
+
+NEAT_API ssize_t __recvfrom_chk(int fd, void *data, size_t length, size_t room, int flags, struct sockaddr *address,
+                                socklen_t *address_length) {
+    check(length, room);
+    return recvfrom(fd, data, length, flags, address, address_length);
+}
+
+NEAT_API int __poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t room) {
+    check(count, room / sizeof *fds);
+    return poll(fds, count, timeout);
+}
+
+NEAT_API int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask, size_t room) {
+    check(count, room / sizeof *fds);
+    return ppoll(fds, count, timeout, mask);
+}
+
+NEAT_API ssize_t __read(int fd, void *data, size_t length) {
+    return read(fd, data, length);
+}
+
+NEAT_API ssize_t __write(int fd, const void *data, size_t length) {
+    return write(fd, data, length);
+}
+
+NEAT_API ssize_t __send(int fd, const void *data, size_t length, int flags) {
+    return send(fd, data, length, flags);
+}
+
+NEAT_API int __poll(struct pollfd *fds, nfds_t count, int timeout) {
+    return poll(fds, count, timeout);
+}
+
+NEAT_API int __select(int count, fd_set *in, fd_set *out, fd_set *except, struct timeval *timeout) {
+    return select(count, in, out, except, timeout);
+}
