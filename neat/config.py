@@ -76,8 +76,10 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             self._check_host(key, address, interface.network)
         if self.mac:
             self.mac_bytes()
-        for rule in self.routes:
-            self._check_route(rule)
+        try:
+            rules.merge([rules.check(rule) for rule in self.routes])
+        except rules.RouteError as error:
+            raise ConfigError(f"routes = {self.routes!r}: {error}") from None
         if self.hang_ms < 3 * self.heartbeat_ms:
             raise ConfigError(
                 f"hang_ms = {self.hang_ms}: must be at least three times heartbeat_ms ({self.heartbeat_ms})"
@@ -98,12 +100,6 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         else:
             return
         raise ConfigError(f"{key} = {getattr(self, key)!r}: must be a host's address, {what}")
-
-    def _check_route(self, rule: str) -> None:
-        try:
-            rules.check(rule)
-        except rules.RouteError as error:
-            raise ConfigError(f"routes = {self.routes!r}: {error}") from None
 
     @property
     def interface(self) -> ipaddress.IPv4Interface:

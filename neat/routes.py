@@ -1,13 +1,13 @@
-"""Rules that say which sockets are the stack's: `CIDR=neat` or `CIDR=kernel`, the first that matches wins.
+"""Rules that say which sockets of a program are the stack's. The first that matches wins.
 
-| rule                 | matches                                                          |
-|----------------------|------------------------------------------------------------------|
-| `10.0.0.0/8=neat`    | connect() and datagrams to an address in that network            |
-| `bind:0.0.0.0=kernel`| bind() to an address in that network (a bare address: that one)  |
-| `default=kernel`     | connect() and datagrams that no other rule matched               |
-| `bind:default=kernel`| bind() likewise                                                  |
+| rule               | matches                                                                          |
+|--------------------|----------------------------------------------------------------------------------|
+| `CIDR=neat`        | peers: connect(), and datagrams from a socket that is not bound                  |
+| `bind:CIDR=kernel` | local addresses: bind(), and listen() without one; `bind:0.0.0.0` is the wildcard |
+| `default=kernel`   | peers that no other rule matches; without it they are the stack's                |
 
-The preload library reads the same rules, separated by commas, from $NEAT_ROUTES (neat/shim/preload/route.c).
+An address without a length is that address alone. The preload library reads the same rules, separated by
+commas, from $NEAT_ROUTES; what it does where none matches is in neat/shim/preload/route.c.
 """
 
 import ipaddress
@@ -15,6 +15,7 @@ import ipaddress
 TARGETS = ("neat", "kernel")
 BIND = "bind:"
 DEFAULT = "default"
+MAX_RULES = 64  # as in route.c
 
 
 class RouteError(ValueError):
@@ -28,12 +29,24 @@ def check(rule: str) -> str:
         raise RouteError(f"{rule!r}: must be NETWORK=neat or NETWORK=kernel, like 10.0.0.0/8=neat")
     if target not in TARGETS:
         raise RouteError(f"{rule!r}: {target!r} must be neat or kernel")
-    prefix = BIND if where.startswith(BIND) else ""
-    where = where.removeprefix(BIND)
     if where == DEFAULT:
-        return f"{prefix}{DEFAULT}={target}"
+        return f"{DEFAULT}={target}"
+    prefix = BIND if where.startswith(BIND) else ""
     try:
-        network = ipaddress.ip_network(where)
+        network = ipaddress.ip_network(where.removeprefix(BIND))
     except ValueError as error:
         raise RouteError(f"{rule!r}: {error}") from None
+    if network.version == 6 and target == "neat" and not (prefix and network.prefixlen == 128):
+        raise RouteError(f"{rule!r}: the stack speaks IPv4 only")
     return f"{prefix}{network}={target}"
+
+
+def merge(*lists: list[str]) -> str:
+    """$NEAT_ROUTES from checked rules, the first list going before the others. RouteError when there are
+    too many."""
+    merged = list(dict.fromkeys(rule for rules in lists for rule in rules))
+    defaults = [rule for rule in merged if rule.startswith(DEFAULT)]
+    merged = [rule for rule in merged if rule not in defaults[1:]]
+    if len(merged) > MAX_RULES:
+        raise RouteError(f"{len(merged)} rules: {MAX_RULES} are allowed")
+    return ",".join(merged)

@@ -59,7 +59,7 @@ def run(name: str, rules: list[str], verbose: bool, anyway: bool, program: tuple
         check_access(name)
         try:
             env |= environment(name, state, rules, verbose)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, routes.RouteError) as error:
             raise click.ClickException(str(error)) from None
     execute(path, program, env)
 
@@ -75,7 +75,7 @@ def environment(name: str, state: dict, rules: list[str], verbose: bool) -> dict
         "NEAT_RUN_DIR": state["run_dir"],
         "NEAT_APP": f"{secrets.randbits(64) | 1:016x}",
         "NEAT_ADDRESS": state["address"],
-        "NEAT_ROUTES": ",".join([*rules, *state["routes"]]),
+        "NEAT_ROUTES": routes.merge(rules, state["routes"]),
     } | said
 
 

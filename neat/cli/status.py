@@ -28,6 +28,11 @@ def status(name: str, as_json: bool) -> None:
     console.print(f"[bold]{state['name']}[/bold]: {ready}, {wire}")
     console.print(components_table(state))
     console.print(replicas_table(state))
+    if state["applications"]:
+        console.print(applications_table(state))
+    if state["refused"]:
+        console.print("[bold]refused by the preload library[/bold]")
+        console.print(refused_table(state))
     click.echo(f"driver: {summary(state['driver']['counters'])}")
     for event in state["events"][-EVENTS_SHOWN:]:
         click.echo(describe(event))
@@ -72,6 +77,42 @@ def replicas_table(state: dict[str, Any]) -> Any:
             str(replica["packets_out"]),
             summary(replica["drops"]),
         )
+    return table
+
+
+def applications_table(state: dict[str, Any]) -> Any:
+    """The pid is that of the first process; what follows the sockets' number is where they are bound."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold")
+    table.add_column("application", justify="right")
+    table.add_column("program")
+    for column in ("pid", "processes", "bound"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for app in state["applications"]:
+        table.add_row(
+            str(app["app"]),
+            Text(app["program"] or "-"),
+            str(app["pids"][0] if app["pids"] else "-"),
+            str(app["processes"]),
+            str(app["sockets"]),
+            ", ".join(app["bound"]),
+        )
+    return table
+
+
+def refused_table(state: dict[str, Any]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold")
+    for column in ("program", "call", "what"):
+        table.add_column(column)
+    table.add_column("count", justify="right")
+    for entry in sorted(state["refused"], key=lambda e: (e["program"], e["call"], e["what"])):
+        table.add_row(Text(entry["program"]), entry["call"], entry["what"], str(entry["count"]))
     return table
 
 

@@ -33,7 +33,7 @@ enum neat_op {
     NEAT_OP_ADOPT = 9,      /* inode in u[0..1]: the bound socket of this application whose descriptor has it (after exec) -> bind_id, sock,
                                local, backlog (-1: not listening), options (NEAT_BIND_*), replica (bitmap); ENOENT */
     NEAT_OP_REFUSED = 10,   /* something unsupported was refused: u[0]: enum neat_refusal, u[1..2]: level and name, or flags; u[4..7]: the
-                               program's name (16 bytes). `neat status` shows it */
+                               program's name (16 bytes). `neat status` shows it. Not answered */
 
     /* syscall server -> replica */
     NEAT_OP_ATTACH = 32,    /* app, nsock/rx/tx in u[0..2], its pid in u[3], fds: segment app a,k; its doorbell (eventfd),

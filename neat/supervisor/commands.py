@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from neat.supervisor.component import Component, Phase
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from neat.supervisor.core import Supervisor
 
 SS_S = 1.0  # how long a replica may take to list its sockets
+PROGRAMS_S = 0.3  # and the syscall server its applications
 RESTART_S = 15.0
 HARMLESS = {signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH}  # nobody dies of these
 ROLLING_ORDER = ("syscall", "driver", "replica")
@@ -37,8 +38,13 @@ def find(supervisor: Supervisor, name: Any) -> Component:
     return component
 
 
-def _status(supervisor: Supervisor, request: dict[str, Any]) -> Reply:
-    return {"status": status(supervisor)}
+def _status(supervisor: Supervisor, request: dict[str, Any]) -> Task:
+    """The syscall server's part is null when it does not answer in time."""
+    rows, answered, _missing = yield from _ask(supervisor, "syscall", "programs", PROGRAMS_S)
+    state = status(supervisor)
+    for key, kind in (("applications", "application"), ("refused", "refused")):
+        state[key] = [row[kind] for row in rows if kind in row] if answered else None
+    return {"status": state}
 
 
 def _kill(supervisor: Supervisor, request: dict[str, Any]) -> Reply:
@@ -112,21 +118,30 @@ def _stop(supervisor: Supervisor, request: dict[str, Any]) -> Reply:
 def _ss(supervisor: Supervisor, request: dict[str, Any]) -> Task:
     """The sockets of all replicas: `rows` as they gave them, each with `replica`; `missing`: who did not
     answer in time."""
-    supervisor.ss_seq += 1
-    seq = supervisor.ss_seq
+    rows, _answered, missing = yield from _ask(supervisor, "replica", "ss", SS_S)
+    return {"rows": rows, "missing": missing}
+
+
+def _ask(
+    supervisor: Supervisor, kind: str, op: str, seconds: float
+) -> Generator[Callable[[], bool], None, tuple[list[dict[str, Any]], list[str], list[str]]]:
+    """All rows of the components of that kind that run, the names of those that gave all of theirs, and of
+    those that did not in time."""
+    supervisor.ask_seq += 1
+    seq = supervisor.ask_seq
     asked: list[Component] = []
     for component in supervisor.components.values():
-        is_replica = component.slot is not None and component.phase is Phase.RUNNING
-        if is_replica and component.tell({"op": "ss", "seq": seq}):
+        running = component.kind == kind and component.phase is Phase.RUNNING
+        if running and component.tell({"op": op, "seq": seq}):
             asked.append(component)
     rows: list[dict[str, Any]] = []
-    supervisor.ss_rows[seq] = rows
-    supervisor.ss_open[seq] = waiting = {component.name for component in asked}
+    supervisor.ask_rows[seq] = rows
+    supervisor.ask_open[seq] = waiting = {component.name for component in asked}
     try:
-        yield until(_empty(waiting), SS_S)
+        yield until(_empty(waiting), seconds)
     finally:
-        del supervisor.ss_rows[seq], supervisor.ss_open[seq]
-    return {"rows": rows, "missing": sorted(waiting)}
+        del supervisor.ask_rows[seq], supervisor.ask_open[seq]
+    return rows, sorted({component.name for component in asked} - waiting), sorted(waiting)
 
 
 def _empty(names: set[str]) -> Callable[[], bool]:
@@ -134,13 +149,14 @@ def _empty(names: set[str]) -> Callable[[], bool]:
 
 
 def collect_rows(supervisor: Supervisor, component: Component, message: dict[str, Any]) -> None:
-    """A part of a replica's answer to `ss`."""
+    """A part of a component's answer."""
     seq, rows = message.get("seq"), message["rows"]
-    if not isinstance(seq, int) or seq not in supervisor.ss_open or not isinstance(rows, list):
+    if not isinstance(seq, int) or seq not in supervisor.ask_open or not isinstance(rows, list):
         return
-    supervisor.ss_rows[seq] += [row | {"replica": component.slot} for row in rows if isinstance(row, dict)]
+    origin = {} if component.slot is None else {"replica": component.slot}
+    supervisor.ask_rows[seq] += [row | origin for row in rows if isinstance(row, dict)]
     if not message.get("more"):
-        supervisor.ss_open[seq].discard(component.name)
+        supervisor.ask_open[seq].discard(component.name)
 
 
 COMMANDS: dict[str, Callable[[Supervisor, dict[str, Any]], Reply | Task]] = {

@@ -41,9 +41,9 @@ class Supervisor(Keeper):
         self.born = time.monotonic()
         self.own_load = 0.0  # share of a CPU that this process used in its last full second
         self._load_since = (self.born, sum(os.times()[:2]))
-        self.ss_seq = 0
-        self.ss_rows: dict[int, list[dict[str, Any]]] = {}  # answers to `ss` that are being collected
-        self.ss_open: dict[int, set[str]] = {}  # replicas that have not sent their last part
+        self.ask_seq = 0
+        self.ask_rows: dict[int, list[dict[str, Any]]] = {}  # components' answers that are being collected
+        self.ask_open: dict[int, set[str]] = {}  # components that have not sent their last part
 
     # The loop
 

@@ -88,6 +88,15 @@ def new_token() -> int:
     return secrets.randbits(64) | 1
 
 
+def program_of(*pids: int) -> str:
+    """The name of the first of these processes that lives; empty when none does."""
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", "rb") as file:
+            name = file.read().decode(errors="replace").rstrip("\n")
+            return "".join(c if c.isprintable() else "?" for c in name)
+    return ""
+
+
 def watch_pid(app: App, pid: int) -> bool:
     """Keep an eye on a process of an application whose connection was lost with our predecessor. False when
     it is gone."""

@@ -27,6 +27,10 @@ class Bind:
     def in_replicas(self) -> bool:
         return self.sock >= 0
 
+    def describe(self) -> str:
+        """For `neat status`: `tcp 0.0.0.0:80`."""
+        return f"{'udp' if self.udp else 'tcp'} {self.local.host}:{self.local.port}"
+
     def message(self) -> Message:
         """What a replica is told to have its subsocket."""
         return Message(

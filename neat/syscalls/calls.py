@@ -1,5 +1,5 @@
-"""What applications ask for: one method for each op of control.h. Each answers once, at once or when the
-replicas have.
+"""What applications ask for: one method for each op of control.h. Each but `refused` answers once, at once or
+when the replicas have.
 
 An errno is raised as Refused; everything in a message is checked before it is used.
 """
@@ -21,6 +21,7 @@ from neat.syscalls.apps import (
 )
 from neat.syscalls.binds import Bind
 from neat.syscalls.ports import Binding
+from neat.syscalls.refusals import Refusals
 from neat.syscalls.registry import Registry
 from neat.syscalls.replicas import Rounds
 
@@ -39,6 +40,7 @@ class Calls:
         self.registry = registry
         self.rounds = rounds
         self.hooks = hooks
+        self.refusals = Refusals()
         self.address = Address.ipv4(str(config.interface.ip), 0)
         self.ops: dict[int, Callable[[Session, Message, list[int]], None]] = {
             Op.HELLO: self.hello,
@@ -50,6 +52,7 @@ class Calls:
             Op.PREFER: self.prefer,
             Op.POLLER: self.poller,
             Op.ADOPT: self.adopt,
+            Op.REFUSED: self.refused,
         }
 
     def serve(self, session: Session, message: Message, fds: list[int]) -> None:
@@ -129,6 +132,10 @@ class Calls:
 
     def prefer(self, session: Session, message: Message, _fds: list[int]) -> None:
         wire.send(session.sock, message.reply(replica=self.registry.bitmap()))
+
+    def refused(self, _session: Session, message: Message, _fds: list[int]) -> None:
+        self.refusals.add(message)
+        self.hooks.count("refused_by_preload")
 
     def segment(self, session: Session, message: Message, _fds: list[int]) -> None:
         replica = self.registry.replicas.get(message.replica)

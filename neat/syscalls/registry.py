@@ -6,15 +6,18 @@ Each change that a successor must know of ends in `save`.
 
 import os
 import socket
+from typing import Any
 
 from neat.config import Config
 from neat.shim.messages import Address, Message, Op
 from neat.syscalls import record as records
 from neat.syscalls import wire
-from neat.syscalls.apps import MAX_APPS, App, Channel, make_channel, new_token, watch_pid
+from neat.syscalls.apps import MAX_APPS, App, Channel, make_channel, new_token, program_of, watch_pid
 from neat.syscalls.binds import Bind
 from neat.syscalls.ports import Binding, PortTable
 from neat.syscalls.replicas import Replica
+
+MAX_SHOWN = 16  # processes and sockets of one application, in `neat status`
 
 
 class Registry:
@@ -76,6 +79,26 @@ class Registry:
         c = self.config
         geometry = (c.sockets_per_app, c.socket_rx_bytes, c.socket_tx_bytes)
         return Message(Op.ATTACH, app=app.number, u=(*geometry, app.pid))
+
+    def applications(self) -> list[dict[str, Any]]:
+        """For `neat status`. `program` is that of the first process; `bound` are the sockets that have a
+        port."""
+        found = []
+        for app in self.apps.values():
+            pids = sorted(app.pids())
+            bound = sorted({self.binds[number].describe() for number in app.binds})
+            found.append(
+                {
+                    "app": app.number,
+                    "uid": app.uid,
+                    "program": program_of(app.pid) or program_of(*pids),
+                    "pids": pids[:MAX_SHOWN],
+                    "processes": len(pids),
+                    "bound": bound[:MAX_SHOWN],
+                    "sockets": len(app.binds),
+                }
+            )
+        return found
 
     # --- bound sockets
 

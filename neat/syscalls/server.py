@@ -33,6 +33,7 @@ BATCH = 32  # messages of one peer in one go
 GRACE_S = 2.0  # between an application's last sign of life and its end: it may be in the middle of exec
 ACCEPT_AGAIN_S = 0.2
 MAX_CTL = 4096
+ROWS_A_DATAGRAM = 50
 PEER = struct.Struct("iII")  # struct ucred
 HUNG_UP = select.EPOLLHUP | select.EPOLLERR
 
@@ -255,6 +256,8 @@ class Server(Hooks):
         op = message.get("op")
         if op == "stop":
             self.stop()
+        elif op == "programs":
+            self._list_programs(int(message["seq"]))
         elif op in ("replica_up", "replica_down"):
             replica = self.registry.replicas[int(message["replica"])]
             if op == "replica_up":
@@ -272,3 +275,14 @@ class Server(Hooks):
             replica.incarnation = incarnation
             self.registry.brief(replica)
         replica.active = True
+
+    def _list_programs(self, seq: int) -> None:
+        """What `neat status` shows of applications and of what they were refused, in several datagrams. Who
+        asks does not wait for what is missing."""
+        rows = [{"application": row} for row in self.registry.applications()]
+        rows += [{"refused": row} for row in self.calls.refusals.rows()]
+        pieces = [rows[i : i + ROWS_A_DATAGRAM] for i in range(0, len(rows), ROWS_A_DATAGRAM)] or [[]]
+        with contextlib.suppress(OSError):
+            for i, piece in enumerate(pieces):
+                answer = {"seq": seq, "rows": piece, "more": i + 1 < len(pieces)}
+                self.ctl.send(json.dumps(answer, separators=(",", ":")).encode())

@@ -3,7 +3,10 @@ sockets after exec."""
 
 import errno
 import os
+import socket
+import struct
 
+import msgspec
 import pytest
 
 from neat.shim.messages import BindFlag, Message, Op
@@ -145,3 +148,57 @@ def test_nobody_adopts_what_is_not_its_own(world, client):
     assert stranger.ask(Message(Op.ADOPT, u=inode_of(ours)))[0].error == errno.ENOENT
     assert client.ask(Message(Op.ADOPT, u=inode_of(other[0])))[0].error == errno.ENOENT
     assert client.ask(Message(Op.ADOPT))[0].error == errno.ENOENT
+
+
+def refuse(client, kind, level, name, program=b"lighttpd"):
+    words = struct.unpack("<4I", program.ljust(16, b"\0"))
+    client.send(Message(Op.REFUSED, u=(kind, level, name, 0, *words)))
+
+
+def told(world, seq=3):
+    """The syscall server's rows."""
+    client = world.client()  # what others sent before has been read when this one is answered
+    client.hello()
+    client.close()
+    rows = []
+    world.tell(op="programs", seq=seq)
+    while True:
+        answer = msgspec.json.decode(world.ctl_peer.recv(1 << 18))
+        assert answer["seq"] == seq
+        rows += answer["rows"]
+        if not answer["more"]:
+            return rows
+
+
+def test_what_was_refused_is_counted_by_name(world, client):
+    refuse(client, 1, socket.IPPROTO_TCP, socket.TCP_FASTOPEN)
+    refuse(client, 1, socket.IPPROTO_TCP, socket.TCP_FASTOPEN)
+    refuse(client, 3, 0, socket.MSG_OOB)
+    refuse(client, 77, 1000, 5, program=b"\x1b[2Jxx")
+    client.ask(Message(Op.PREFER))  # none of them was answered: this is the first reply
+    rows = [row["refused"] for row in told(world) if "refused" in row]
+    assert [(r["program"], r["call"], r["what"], r["count"]) for r in rows] == [
+        ("lighttpd", "setsockopt", "IPPROTO_TCP, TCP_FASTOPEN", 2),
+        ("lighttpd", "send flags", "MSG_OOB", 1),
+        ("?[2Jxx", "77", "1000, 5", 1),
+    ]
+
+
+def test_the_table_of_refusals_is_bounded(world, client):
+    for name in range(300):
+        refuse(client, 1, 1, name)
+        if name % 50 == 0:
+            client.ask(Message(Op.PREFER))
+    client.ask(Message(Op.PREFER))
+    assert len([row for row in told(world) if "refused" in row]) == 256
+    assert world.counter("refused_by_preload") == 300
+
+
+def test_applications_are_listed_with_what_they_bound(world, client):
+    _bound, ours = client.bind(80, host="0.0.0.0")
+    found = next(row["application"] for row in told(world) if row["application"]["app"] == client.app)
+    assert found["pids"] == [os.getpid()]
+    assert found["bound"] == ["tcp 0.0.0.0:80"]
+    assert found["processes"] == 1
+    assert found["program"]
+    ours.close()
