@@ -2,7 +2,8 @@
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from neat.shim.channel cimport (
-    NEAT_OPT_KEEPALIVE, NEAT_REQ_ABORT, NEAT_REQ_ACCEPTED, NEAT_REQ_RESIGNAL, NEAT_REQ_SHUT_WR, NEAT_ST_WRCLOSED, neat_sock,
+    NEAT_OPT_KEEPALIVE, NEAT_REQ_ABORT, NEAT_REQ_ACCEPTED, NEAT_REQ_CLOSE, NEAT_REQ_RESIGNAL, NEAT_REQ_SHUT_WR,
+    NEAT_ST_WRCLOSED, neat_sock,
 )
 from neat.shm.atomic cimport fetch_and32, load32, load64, peek32, store32
 from neat.stack.config cimport EV_READABLE, EV_WRITABLE

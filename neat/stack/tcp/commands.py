@@ -32,6 +32,10 @@ def tcp_command(stack, tcb):
     request = load32(cython.address(sock.request))
     if request & NEAT_REQ_ACCEPTED:
         conn_leave_backlog(stack, tcb)
+    if request & NEAT_REQ_CLOSE:
+        # The hang-up follows; what is in the ring leaves together with the FIN.
+        tcp_close(stack, tcb)
+        return
     head = tcb.rx_head
     if not take_offsets(stack, tcb):
         return
