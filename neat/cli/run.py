@@ -4,13 +4,12 @@ import errno
 import os
 import secrets
 import signal
-import socket
 import sys
 from typing import NoReturn
 
 import click
 
-from neat import routes, rundir
+from neat import routes
 from neat.cli import executable
 from neat.cli.client import name_option, request
 
@@ -56,7 +55,6 @@ def run(name: str, rules: list[str], verbose: bool, anyway: bool, program: tuple
         raise click.ClickException(f"{obstacle}: its sockets would be the kernel's (--anyway runs it so)")
     env = {key: value for key, value in os.environ.items() if key != "NEAT_VERBOSE"}
     if obstacle is None:
-        check_access(name)
         try:
             env |= environment(name, state, rules, verbose)
         except (FileNotFoundError, routes.RouteError) as error:
@@ -77,16 +75,6 @@ def environment(name: str, state: dict, rules: list[str], verbose: bool) -> dict
         "NEAT_ADDRESS": state["address"],
         "NEAT_ROUTES": routes.merge(rules, state["routes"]),
     } | said
-
-
-def check_access(name: str) -> None:
-    """That this user may register: the program itself could only fail at its first socket."""
-    path = rundir.path(name) / rundir.SYSCALL_SOCKET
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError as error:
-            raise click.ClickException(f"{path}: {error.strerror}") from None
 
 
 def execute(path: str, program: tuple[str, ...], env: dict[str, str]) -> NoReturn:

@@ -61,7 +61,8 @@ class Inventory:
         self.ensure("board", segment.create, "board", board.BOARD_BYTES)
         self.ensure("steering", _steering, config.flow_entries)
         self.ensure("bell.driver", doorbell.make)
-        self.ensure("listen", self._listen, rundir.SYSCALL_SOCKET, socket.SOCK_SEQPACKET, 0o660)
+        # Anybody may knock: a worker that has given up its rights joins its application with its token.
+        self.ensure("listen", self._listen, rundir.SYSCALL_SOCKET, socket.SOCK_SEQPACKET, 0o666)
         self.ensure("control", self._listen, rundir.CONTROL_SOCKET, socket.SOCK_STREAM, 0o600)
         for k in range(config.replicas):
             self.ensure(f"link{k}", _link, f"link{k}", config.ring_bytes)

@@ -26,6 +26,7 @@ class Session:
     sock: socket.socket
     pid: int
     uid: int
+    trusted: bool  # may register an application: root, or who the stack belongs to
     app: "App | None" = None
     pending: int = 0  # requests that wait for replicas
 

@@ -79,6 +79,8 @@ class Calls:
     def hello(self, session: Session, message: Message, _fds: list[int]) -> None:
         if session.app is None:
             app = self.registry.app_of(message.token) if message.token else None
+            if app is None and not session.trusted:
+                raise Refused(errno.EACCES)
             if app is None:
                 app = self.registry.add_app(session.uid, session.pid, message.token)
                 if app is None:

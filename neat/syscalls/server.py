@@ -29,6 +29,7 @@ from neat.syscalls.replicas import Replica, Rounds
 
 MAX_SESSIONS = 8192
 MAX_SESSIONS_PER_PID = 32
+MAX_STRANGERS = 256  # connections of other users that have not joined an application
 BATCH = 32  # messages of one peer in one go
 GRACE_S = 2.0  # between an application's last sign of life and its end: it may be in the middle of exec
 ACCEPT_AGAIN_S = 0.2
@@ -166,15 +167,20 @@ class Server(Hooks):
                 self.forget(self.listener.fileno())
                 self.accept_at = time.monotonic() + ACCEPT_AGAIN_S
                 return
-            pid, uid, _gid = PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
-            if len(self.sessions) >= MAX_SESSIONS or self.by_pid[pid] >= MAX_SESSIONS_PER_PID:
+            pid, uid, gid = PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+            full = len(self.sessions) >= MAX_SESSIONS or self.by_pid[pid] >= MAX_SESSIONS_PER_PID
+            trusted = uid in (0, os.geteuid()) or gid == os.getegid()
+            if full or not (trusted or self._strangers() < MAX_STRANGERS):
                 sock.close()
                 continue
             sock.setblocking(False)
             self.by_pid[pid] += 1
-            session = Session(sock, pid, uid)
+            session = Session(sock, pid, uid, trusted)
             self.sessions.add(session)
             self.watch(sock.fileno(), select.EPOLLIN, partial(self.on_session, session))
+
+    def _strangers(self) -> int:
+        return sum(not session.trusted and session.app is None for session in self.sessions)
 
     def on_session(self, session: Session, _events: int) -> None:
         try:

@@ -54,22 +54,35 @@ def test_one_connection_is_one_application(client):
     assert client.ask(Message(Op.HELLO, token=TOKEN + 2))[0].error == errno.EISCONN
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user id")
-def test_another_user_is_not_that_application(world, client):
-    os.chmod(world.path, 0o777)
-    for parent in parents(world.path):
-        os.chmod(parent, os.stat(parent).st_mode | 0o011)
+@pytest.fixture
+def stranger(world):
+    """A connection of another user."""
+    if os.geteuid() != 0:
+        pytest.skip("needs another user id")
+    os.chmod(world.path, 0o666)
+    path = world.path
+    while (path := os.path.dirname(path)) != "/":
+        os.chmod(path, os.stat(path).st_mode | 0o011)
+    os.setegid(65534)
     os.seteuid(65534)
     try:
-        stranger = world.client()
+        made = world.client()
     finally:
         os.seteuid(0)
+        os.setegid(0)
+    yield made
+    made.close()
+
+
+def test_another_user_registers_nothing(client, stranger):
     assert stranger.ask(Message(Op.HELLO, token=TOKEN))[0].error == errno.EPERM
+    assert stranger.ask(Message(Op.HELLO))[0].error == errno.EACCES
 
 
-def parents(path):
-    while (path := os.path.dirname(path)) != "/":
-        yield path
+def test_a_worker_without_rights_joins_with_what_it_knows(client, stranger):
+    assert stranger.ask(Message(Op.JOIN, app=client.app, token=TOKEN + 2))[0].error == errno.ESRCH
+    reply, _ = stranger.ask(Message(Op.JOIN, app=client.app, token=TOKEN))
+    assert (reply.error, reply.app) == (0, client.app)
 
 
 def test_the_application_outlives_the_server(world, client):
