@@ -1,4 +1,4 @@
-"""NEAT_REQ_CLOSE: the application closes the last descriptor, and says so. The hang-up comes later, or twice."""
+"""NEAT_REQ_CLOSE: the application closes the last descriptor, and says so. Its hang-up comes later."""
 
 import pytest
 
