@@ -35,6 +35,7 @@ static int renew_pair(struct neat_socket *s, int fd) {
     status = libc(dup3)(fresh, fd, cloexec ? O_CLOEXEC : 0) < 0 ? -errno : 0;
     libc(close)(fresh);
     store(&s->small_buffer, 1);
+    store(&s->inode, 0);
     return status;
 }
 
@@ -207,7 +208,7 @@ static int connect_datagram(struct neat_socket *s, int fd, const struct neat_add
     pthread_mutex_lock(&s->setup);
     bool bound_here = load(&s->stage) == STAGE_NEW;
     if (bound_here)
-        status = neat_bind_locked(s, &any);
+        status = neat_bind_locked(s, fd, &any);
     if (status == 0) {
         s->remote = *peer;
         if (peer->family)

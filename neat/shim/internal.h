@@ -28,6 +28,7 @@
 #define set_bits(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
 #define clear_bits(p, v) __atomic_fetch_and((p), ~(v), __ATOMIC_SEQ_CST)
 #define add(p, v) __atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST)
+#define sub(p, v) __atomic_sub_fetch((p), (v), __ATOMIC_SEQ_CST)
 #define fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define swap_if(p, expected, v) \
     __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE)
@@ -46,6 +47,8 @@ struct segment {
     size_t bytes;
     uint32_t nsock, rx_size, tx_size;   /* checked; never read again from the segment */
     int bell;                      /* the replica's doorbell */
+    uint32_t dead;                 /* a poller has heard that the replica is gone */
+    int64_t refused_at;            /* when it had no place for a poller, ns (watch.c) */
 };
 
 /* One socket object in one segment: a connection has one, a UDP socket one in each replica. */
@@ -91,6 +94,7 @@ struct neat_socket {
     uint32_t flags_known;          /* this process alone has the descriptor and sees each change of its flags, as neat_flags_known says */
     struct watch *watch;           /* its place in epoll instances of this process (watch.c) */
     int aside;                     /* its kernel socket while it may still become the kernel's (preload/sockets.c); -1 */
+    uint64_t inode;                /* of its descriptor, once the stack was told; 0 */
     int stack_end;                 /* the pair's other end, until the stack gets it; -1 */
     uint32_t small_buffer;         /* SO_SNDBUF of the descriptor is at its minimum */
     uint32_t reset_seen;           /* that its replica is gone was reported */
@@ -118,6 +122,8 @@ struct neat_socket {
  * and puts the answer (with our app and token) in its place; up to two descriptors that came with it in got[] (-1: none).
  * 0 or -errno: the answer's, or -ENETDOWN. */
 int neat_request(struct neat_msg *message, const int *fds, int nfds, int got[2]);
+int neat_attach(uint64_t *token);  /* have a connection to the server: 0 or -errno */
+void neat_remember_place(void);    /* which server, and as what application, is settled now */
 uint32_t neat_active_replicas(bool refresh);
 /* The stack's address and the length of its network's prefix; registers if need be. 0 or -errno. */
 int neat_stack_address(struct neat_addr *local, uint32_t *prefix);
@@ -137,6 +143,7 @@ int neat_move_own(int fd);         /* the application wants that number: 0, or -
 /* segments.c */
 int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, struct segment **out);
 void neat_segment_put(struct segment *segment);
+void neat_segment_keep(struct segment *segment);   /* one reference more; the caller has one */
 int neat_endpoint_open(struct endpoint *end, uint64_t owner, uint32_t replica, uint64_t incarnation, uint32_t index,
                        uint32_t generation);
 void neat_endpoint_close(struct endpoint *end);
@@ -155,7 +162,7 @@ void neat_mark(const struct endpoint *end);
 void neat_ring(const struct endpoint *end);
 void neat_resignal(const struct endpoint *end);
 bool neat_take_token(const struct endpoint *end, int fd, bool stray);
-int neat_await_message(int fd, int flags);
+int neat_await_message(struct neat_socket *s, int fd, int flags);
 int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd);
 int neat_fill_first(struct neat_socket *s, int fd);
 void neat_repair_rx(const struct endpoint *end, int fd);
@@ -202,7 +209,7 @@ static inline int neat_number(struct neat_socket *s, int fd) {
 }
 
 /* setup.c, connect.c */
-int neat_bind_locked(struct neat_socket *s, const struct neat_addr *local);
+int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *local);
 int neat_pair(int *application_end, int *stack_end);        /* the canary is in it */
 void neat_set_stage(struct neat_socket *s, enum stage stage);
 /* How a connect() that is under way stands: 0 done, -EINPROGRESS, or what it failed with. */

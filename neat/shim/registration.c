@@ -34,7 +34,14 @@ static struct {
     uint32_t seq;
 } self = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .inherited = -1};
 
-static int server_path(char *path, size_t room) {
+static struct {
+    bool said;                     /* what follows was taken from the environment when the program began */
+    int status;
+    char path[sizeof((struct sockaddr_un *)0)->sun_path];
+    uint64_t app;                  /* token, 0: the server's choice */
+} place;
+
+static int look_up_path(char *path, size_t room) {
     const char *whole = getenv("NEAT_RUN_DIR"), *name = getenv("NEAT_STACK"), *base = getenv("XDG_RUNTIME_DIR");
     int length;
     if (!name || !*name)
@@ -48,6 +55,26 @@ static int server_path(char *path, size_t room) {
     else
         return -ENETDOWN;
     return length < (int)room ? 0 : -ENAMETOOLONG;
+}
+
+/* The token that `neat run` gave this program and all that it starts; 0: none, the server chooses one. */
+static uint64_t look_up_app(void) {
+    const char *text = getenv("NEAT_APP");
+    return text ? strtoull(text, NULL, 16) : 0;
+}
+
+static int server_path(char *path, size_t room) {
+    if (!place.said)
+        return look_up_path(path, room);
+    memcpy(path, place.path, sizeof place.path < room ? sizeof place.path : room);
+    return place.status;
+}
+
+/* Programs may change their environment, or clear it; what was said at the start holds. Call it before there are threads. */
+void neat_remember_place(void) {
+    place.status = look_up_path(place.path, sizeof place.path);
+    place.app = look_up_app();
+    place.said = true;
 }
 
 static void hang_up(void) {
@@ -125,12 +152,6 @@ static int exchange(struct neat_msg *message, const int *fds, int nfds, int got[
     return 0;
 }
 
-/* The token that `neat run` gave this program and all that it starts; 0: none, the server chooses one. */
-static uint64_t given_token(void) {
-    const char *text = getenv("NEAT_APP");
-    return text ? strtoull(text, NULL, 16) : 0;
-}
-
 static int introduce(uint16_t op) {
     int got[2] = {-1, -1};
     struct neat_msg message = {.op = op, .token = self.token};
@@ -158,7 +179,7 @@ static int attach(void) {
         return status;
     status = self.known ? introduce(NEAT_OP_JOIN) : -ENOENT;
     if (status < 0 && status != -EPIPE) {
-        self.token = given_token();
+        self.token = place.said ? place.app : look_up_app();
         self.app = 0;
         status = introduce(NEAT_OP_HELLO);
     }
@@ -172,6 +193,14 @@ static int attach(void) {
         neat_close_own(self.inherited);
     self.inherited = -1;
     return 0;
+}
+
+int neat_attach(uint64_t *token) {
+    pthread_mutex_lock(&self.lock);
+    int status = attach();
+    *token = self.token;
+    pthread_mutex_unlock(&self.lock);
+    return status;
 }
 
 int neat_request(struct neat_msg *message, const int *fds, int nfds, int got[2]) {

@@ -1,5 +1,6 @@
 /* bind, listen, accept. */
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -7,10 +8,16 @@
 #define MAX_BACKLOG 4096
 
 /* Give the stack's end to the syscall server with a local address. Caller holds `setup`. */
-int neat_bind_locked(struct neat_socket *s, const struct neat_addr *local) {
+int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *local) {
     struct neat_msg message = {.op = NEAT_OP_BIND, .local = *local};
     message.options |= s->settings.reuse_address ? NEAT_BIND_REUSEADDR : 0;
     message.options |= s->settings.reuse_port ? NEAT_BIND_REUSEPORT : 0;
+    struct stat at;
+    if (libc(fstat)(fd, &at) == 0) {   /* by this a program after exec finds it */
+        store(&s->inode, (uint64_t)at.st_ino);
+        message.u[0] = (uint32_t)at.st_ino;
+        message.u[1] = (uint32_t)((uint64_t)at.st_ino >> 32);
+    }
     int status = neat_request(&message, &s->stack_end, 1, NULL);
     if (status < 0)
         return status;
@@ -33,7 +40,7 @@ int neat_bind(struct neat_socket *s, int fd, const struct sockaddr *address, soc
     if (status < 0)
         return status;
     pthread_mutex_lock(&s->setup);
-    status = load(&s->stage) == STAGE_NEW ? neat_bind_locked(s, &local) : -EINVAL;
+    status = load(&s->stage) == STAGE_NEW ? neat_bind_locked(s, fd, &local) : -EINVAL;
     pthread_mutex_unlock(&s->setup);
     if (status == 0 && s->type == SOCK_DGRAM)
         neat_subsockets_read(s, fd, MAX_REPLICAS);
@@ -43,13 +50,12 @@ int neat_bind(struct neat_socket *s, int fd, const struct sockaddr *address, soc
 int neat_listen(struct neat_socket *s, int fd, int backlog) {
     struct neat_addr any = {.family = 4, .protocol = IPPROTO_TCP};
     int status = 0;
-    (void)fd;
     if (s->type != SOCK_STREAM)
         return -EOPNOTSUPP;
     pthread_mutex_lock(&s->setup);
     uint32_t stage = load(&s->stage);
     if (stage == STAGE_NEW)
-        status = neat_bind_locked(s, &any);
+        status = neat_bind_locked(s, fd, &any);
     else if (stage != STAGE_BOUND && stage != STAGE_LISTENING)
         status = -EINVAL;
     if (status == 0) {

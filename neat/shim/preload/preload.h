@@ -70,11 +70,13 @@ void epoll_untrack(struct neat_socket *s, int fd);
 void epoll_forget(int fd);                     /* the descriptor is being closed or replaced */
 void epoll_moved(int fd);                      /* its number refers to another file now (an undecided socket was decided) */
 bool epoll_is_instance(int fd);
+void epoll_copied(int fd, int copy);           /* after dup(): an epoll instance has one more number (any other descriptor: nothing happens) */
 int epoll_end(void);                           /* one beyond the highest number that epoll_forget must hear of */
 void epoll_after_fork_child(void);             /* only this thread is left, and no lock is held */
 void epoll_expose(int epfd);                   /* this epoll instance will be polled by the kernel: nested, or poll()ed */
 
 /* adopt.c */
 void adopt_stamp(void);                        /* before an exec or a descriptor passing: say in shared memory which descriptor is which */
+bool adopt(int fd);                            /* a descriptor that came from elsewhere: enter it if it is a NEaT socket of this application */
 
 #endif

@@ -1,0 +1,185 @@
+/* Sockets across exec, and from other processes: a descriptor's inode says which one it is.
+ *
+ * Who is about to exec, or to pass descriptors on, writes each connection's inode into its socket object (adopt_stamp); bound sockets told
+ * the syscall server theirs (NEAT_OP_BIND). Who finds a descriptor that may be one of ours looks for its inode in the segments of this
+ * application, then asks the server (NEAT_OP_ADOPT). What was set on a listener for the connections that it will accept is not kept.
+ */
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include "preload.h"
+
+void adopt_stamp(void) {
+    struct stat at;
+    neat_flags_shared();
+    for (int fd = 0; fd < fd_end(); fd++) {
+        struct neat_socket *s = fd_get(fd);
+        if (!s)
+            continue;
+        if (endpoint_current(&s->end) && !load(&s->end.shared->inode) && libc(fstat)(fd, &at) == 0) {
+            store(&s->inode, (uint64_t)at.st_ino);
+            store(&s->end.shared->inode, (uint64_t)at.st_ino);
+        }
+        neat_put(s);
+    }
+}
+
+/* The pair of ends that every NEaT socket is: 0 when `fd` cannot be one. */
+static uint64_t inode_of_pair(int fd) {
+    struct stat at;
+    int domain = 0, type = 0;
+    socklen_t length = sizeof domain;
+    if (libc(getsockopt)(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || type != SOCK_SEQPACKET)
+        return 0;
+    if (libc(getsockopt)(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) < 0 || domain != AF_UNIX)
+        return 0;
+    return libc(fstat)(fd, &at) == 0 ? (uint64_t)at.st_ino : 0;
+}
+
+/* What the program before had set. */
+static void read_lines(struct neat_socket *s, const struct neat_sock *shared) {
+    struct settings *settings = &s->settings;
+    settings->options = load(&shared->options);
+    settings->rcvbuf = shared->rcvbuf;
+    settings->sndbuf = shared->sndbuf;
+    settings->linger_ms = shared->linger_ms;
+    settings->user_timeout_ms = shared->user_timeout_ms;
+    settings->keep_idle_s = shared->keep_idle_s;
+    settings->keep_intvl_s = shared->keep_intvl_s;
+    settings->keep_cnt = shared->keep_cnt;
+    settings->maxseg = shared->maxseg;
+    settings->tos = shared->tos;
+    settings->ttl = shared->ttl;
+}
+
+/* Index and generation of the connection with that inode. */
+static bool find_in(const struct segment *segment, uint64_t inode, uint32_t *index, uint32_t *generation) {
+    const struct neat_sock *socks = (const struct neat_sock *)(segment->base + NEAT_SOCKS_OFFSET);
+    for (uint32_t i = NEAT_SHARED_SOCKS; i < segment->nsock; i++) {
+        uint32_t born = load(&socks[i].generation);
+        if ((born & 1) && load(&socks[i].inode) == inode && socks[i].kind == NEAT_SOCK_TCP) {
+            *index = i;
+            *generation = born;
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct neat_socket *connection(uint64_t owner, uint32_t replica, uint64_t incarnation, uint32_t index, uint32_t generation) {
+    struct neat_socket *s = neat_new(SOCK_STREAM, IPPROTO_TCP);
+    if (!s)
+        return NULL;
+    s->owner = owner;
+    if (neat_endpoint_open(&s->end, owner, replica, incarnation, index, generation) < 0) {
+        neat_undup(s);
+        return NULL;
+    }
+    const struct neat_sock *shared = s->end.shared;
+    s->local = shared->local;
+    s->remote = shared->remote;
+    s->inode = load(&shared->inode);
+    read_lines(s, shared);
+    bool connecting = (load(&shared->status) & (NEAT_ST_CONNECTING | NEAT_ST_CONNECTED)) == NEAT_ST_CONNECTING;
+    neat_set_stage(s, connecting ? STAGE_CONNECTING : STAGE_CONNECTED);
+    return s;
+}
+
+static struct neat_socket *find_connection(uint64_t owner, uint64_t inode) {
+    uint32_t active = neat_active_replicas(true), index = 0, generation = 0;
+    struct neat_socket *s = NULL;
+    for (uint32_t replica = 0; replica < MAX_REPLICAS && !s; replica++) {
+        struct segment *segment;
+        if (!(active & (1u << replica)) || neat_segment_get(owner, replica, 0, &segment) < 0)
+            continue;
+        if (find_in(segment, inode, &index, &generation))
+            s = connection(owner, replica, segment->incarnation, index, generation);
+        neat_segment_put(segment);
+    }
+    return s;
+}
+
+/* The parts of a UDP socket, with what was set on it: it is in the lines of any of them. */
+static void open_parts(struct neat_socket *s, const struct neat_msg *bound) {
+    struct endpoint part = {0};
+    for (uint32_t replica = 0; replica < MAX_REPLICAS && !part.shared; replica++)
+        if ((bound->replica & (1u << replica)) && neat_endpoint_open(&part, s->owner, replica, 0, bound->sock, 0) < 0)
+            part.shared = NULL;
+    if (part.shared) {
+        read_lines(s, part.shared);
+        s->remote = part.shared->peer;
+        neat_endpoint_close(&part);
+    }
+    neat_subsockets_open(s, bound);
+}
+
+static struct neat_socket *find_bound(uint64_t owner, uint64_t inode) {
+    struct neat_msg message = {.op = NEAT_OP_ADOPT, .u = {(uint32_t)inode, (uint32_t)(inode >> 32)}};
+    if (neat_request(&message, NULL, 0, NULL) < 0)
+        return NULL;
+    bool udp = message.local.protocol == IPPROTO_UDP;
+    struct neat_socket *s = neat_new(udp ? SOCK_DGRAM : SOCK_STREAM, udp ? IPPROTO_UDP : IPPROTO_TCP);
+    if (!s)
+        return NULL;
+    s->owner = owner;
+    s->bind_id = message.bind_id;
+    s->local = message.local;
+    s->inode = inode;
+    s->settings.reuse_address = message.options & NEAT_BIND_REUSEADDR;
+    s->settings.reuse_port = message.options & NEAT_BIND_REUSEPORT;
+    if (udp)
+        open_parts(s, &message);
+    else
+        neat_set_stage(s, message.backlog < 0 ? STAGE_BOUND : STAGE_LISTENING);
+    return s;
+}
+
+/* A number that is in the table already: this one is a copy of it. */
+static struct neat_socket *copy_of(uint64_t inode) {
+    for (int fd = 0; fd < fd_end(); fd++) {
+        struct neat_socket *s = fd_get(fd);
+        if (!s)
+            continue;
+        bool same = load(&s->inode) == inode;
+        if (same)
+            neat_dup(s);
+        neat_put(s);
+        if (same)
+            return s;
+    }
+    return NULL;
+}
+
+bool adopt(int fd) {
+    uint64_t owner, inode = neat_is_own(fd) ? 0 : inode_of_pair(fd);
+    if (!inode || neat_attach(&owner) < 0)
+        return false;
+    struct neat_socket *s = copy_of(inode);
+    if (!s)
+        s = find_connection(owner, inode);
+    if (!s)
+        s = find_bound(owner, inode);
+    if (!s)
+        return false;
+    s->family = AF_INET;
+    fd_enter(fd, s, false);
+    if (load(&s->stage) == STAGE_CONNECTED)
+        epoll_untrack(s, fd);      /* a poller of the program before is gone without a word */
+    log_line("descriptor %d is a socket that was left to this program", fd);
+    return true;
+}
+
+/* A program starts: what was it left? One that was left no such thing does not even look for the stack. */
+__attribute__((constructor(160))) static void at_start(void) {
+    neat_remember_place();
+    if (!getenv("NEAT_APP"))
+        return;
+    DIR *all = opendir("/proc/self/fd");
+    if (!all)
+        return;
+    for (struct dirent *at; (at = readdir(all));) {
+        if (at->d_name[0] != '.' && atoi(at->d_name) != dirfd(all))
+            adopt(atoi(at->d_name));
+    }
+    closedir(all);
+}
