@@ -114,7 +114,10 @@ async def hold(args: argparse.Namespace) -> int:
     report("open", ports=[connection.port for connection in connections])
     commands = await lines()
     while (command := (await commands.readline()).strip()) == b"round":
-        answers = await asyncio.gather(*(c.ask(request) for c in connections), return_exceptions=True)
+        answers: list[bytes | BaseException] = []
+        for start in range(0, len(connections), args.at_once):
+            batch = connections[start : start + args.at_once]
+            answers += await asyncio.gather(*(c.ask(request) for c in batch), return_exceptions=True)
         outcome = [(c, verdict(answer, args.sha256)) for c, answer in zip(connections, answers, strict=True)]
         report(
             "round",
@@ -251,6 +254,7 @@ def main() -> None:
     parser.add_argument("--path", default="/")
     parser.add_argument("--sha256", help="of the body that is expected")
     parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--at-once", type=int, default=1 << 20, help="requests under way, of hold")
     parser.add_argument("--parallel", type=int, default=32)
     parser.add_argument("--rate", type=float, default=100.0)
     parser.add_argument(

@@ -24,9 +24,11 @@ class ClientError(Exception):
 
 
 class Client:
-    """A `neat.tools.clients` process. `first` is its first report: it is ready."""
+    """A `neat.tools.clients` process. `first` is its first report: it is ready. `patience`: seconds that a
+    report may take."""
 
-    def __init__(self, peer: Peer, env: dict[str, str], *arguments: str) -> None:
+    def __init__(self, peer: Peer, env: dict[str, str], *arguments: str, patience: float = REPORT_S) -> None:
+        self.patience = patience
         self.process = subprocess.Popen(
             peer([sys.executable, "-m", "neat.tools.clients", *arguments]),
             env=env,
@@ -35,7 +37,7 @@ class Client:
         )
         try:
             self.first = self.report()
-        except ClientError:
+        except BaseException:
             self.close()
             raise
 
@@ -52,11 +54,11 @@ class Client:
     def report(self) -> dict[str, Any]:
         """The next report. ClientError for none, and for one that says that the client gave up."""
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], REPORT_S)
+        ready, _, _ = select.select([self.process.stdout], [], [], self.patience)
         line = self.process.stdout.readline() if ready else b""
         if not line:
             raise ClientError(
-                f"no report from the client within {REPORT_S:g} s" if not ready else "the client ended"
+                f"no report from the client within {self.patience:g} s" if not ready else "the client ended"
             )
         report = json.loads(line)
         if report["event"] == "error":

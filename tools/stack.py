@@ -115,6 +115,10 @@ class Stack:
         """The command line that runs `command` at the other end of the wire."""
         return ["nsenter", f"--net=/proc/{self.guardian}/ns/net", "--", *command]
 
+    def run(self, command: Sequence[str]) -> list[str]:
+        """The command line that runs an unmodified program on the stack; needs `environment`."""
+        return neat_command("run", "--name", self.name, "--", *command)
+
     def peer(self, command: Sequence[str]) -> list[str]:
         """The same as a user types it; needs `environment`."""
         return neat_command("peer", "--name", self.name, "--", *command)

@@ -6,8 +6,9 @@ import pytest
 
 from neat.tools.bench import churn, cpu, load
 from neat.tools.bench.compare import interleaved, medians, ratio
-from neat.tools.bench.http import HttpSettings, measure, shares
-from neat.tools.bench.sides import linux_side
+from neat.tools.bench.http import HttpSettings, Load, Point, measure, shares
+from neat.tools.bench.servers import SERVERS, Plan
+from neat.tools.bench.sides import linux_world
 
 WRK = """Running 2s test @ http://127.0.0.1:8080/a.txt
   1 threads and 16 connections
@@ -96,15 +97,20 @@ def test_leaks_are_named():
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("keep_alive", [True, False])
-def test_the_linux_side(tmp_path, keep_alive):
-    (tmp_path / "file.bin").write_bytes(b"x" * 20)
-    with linux_side(tmp_path) as side:
-        result = measure(side, HttpSettings(8, 1, 1, 1, 20, keep_alive, "wrk", 1, 1))
+@pytest.mark.parametrize("server", ["demo", "lighttpd"])
+@pytest.mark.parametrize("calls", [0, 1])
+def test_the_linux_side(tmp_path, server, calls):
+    (tmp_path / "20.bin").write_bytes(b"x" * 20)
+    plan = Plan(tmp_path, "")
+    with linux_world() as world, world.serve(SERVERS[server], plan) as side:
+        settings = HttpSettings(connections=8, duration=1)
+        result = measure(side, Load(settings, Point(1, calls, 20)))
         assert result["requests_per_s"] > 100 and result["errors"] == 0
         assert result["cpu_us_per_request"]["server"] > 0
-        assert load.curl(side.inside, f"http://{side.address}/file.bin", 20).bytes == 20
+        assert load.curl(side.inside, f"http://{side.address}/20.bin", 20).bytes == 20
         with pytest.raises(load.LoadError):
             load.curl(side.inside, f"http://{side.address}/none", 20)
+        with pytest.raises(load.LoadError, match="not what was served"):
+            load.verify(side.inside, f"http://{side.address}/20.bin", "0" * 64)
     assert not os.path.exists(f"/proc/{side.server.pid}")
     assert not os.path.exists(f"/proc/{side.client_pid}")

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from neat.tools.bench import cpu
 from neat.tools.bench.load import GRACE_S, LoadError
-from neat.tools.bench.sides import NeatSide, neat_side
+from neat.tools.bench.servers import SERVERS, Plan
+from neat.tools.bench.sides import NeatSide, neat_world
 
 BODY = b"twenty bytes of body"
 # Memory that a process may gain without being called leaky: heaps round up.
@@ -44,7 +45,10 @@ def churn(settings: ChurnSettings, progress: Callable[[str], None]) -> dict[str,
     with tempfile.TemporaryDirectory(prefix="neat-site-") as name:
         site = Path(name)
         (site / "index.html").write_bytes(BODY)
-        with neat_side(site, settings.replicas, time_wait_ms=str(settings.time_wait_ms)) as side:
+        with (
+            neat_world(settings.replicas, time_wait_ms=str(settings.time_wait_ms)) as world,
+            world.serve(SERVERS["demo"], Plan(site, world.address)) as side,
+        ):
             progress("warming up")
             run_churn(side, max(settings.connections // 10, settings.parallel), settings.parallel)
             before = settled(side)
@@ -94,8 +98,8 @@ def settled(side: NeatSide) -> Level:
     time.sleep(OWN_S)
     return Level(
         sockets,
-        {name: cpu.descriptors(pid) for name, pid in pids.items()},
-        {name: cpu.private_bytes(pid) for name, pid in pids.items()},
+        {name: sum(map(cpu.descriptors, group)) for name, group in pids.items()},
+        {name: sum(map(cpu.private_bytes, group)) for name, group in pids.items()},
     )
 
 

@@ -1,7 +1,9 @@
-"""`neat bench`: http, bulk, churn, limit. Tables for people, `-j` for programs; failure is exit status 1."""
+"""`neat bench`: http, latency, idle, bulk, churn, limit. Tables for people, `-j` for programs; failure is
+exit status 1."""
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +11,9 @@ from rich.console import Console
 
 from neat.tools.bench import tables
 from neat.tools.bench.load import LoadError
-from neat.tools.bench.sides import SideError
+from neat.tools.bench.options import ROW, Numbers, Sizes
+from neat.tools.bench.processes import SideError, raise_limits
+from neat.tools.driven import ClientError
 from neat.tools.stack import StackError, end_tidily
 
 json_option = click.option("-j", "--json", "as_json", is_flag=True, help="JSON with stable names.")
@@ -32,11 +36,12 @@ def finish(
 ) -> None:
     """Run a benchmark with progress on standard error, print it, and fail when its result is not good."""
     end_tidily()
+    raise_limits()
     progress = Console(stderr=True, highlight=False)
     try:
         with progress.status("starting") as status:
             result = run(lambda text: status.update(text))
-    except (LoadError, SideError, StackError) as error:
+    except (LoadError, SideError, StackError, ClientError) as error:
         raise click.ClickException(str(error)) from None
     if as_json:
         click.echo(json.dumps(result, indent=2))
@@ -46,42 +51,164 @@ def finish(
         raise SystemExit(1)
 
 
+HTTP_SERVERS = ["demo", "lighttpd", "nginx", "redis"]
+replica_counts_option = click.option(
+    "--replicas", type=Numbers(1, 16), default="1", show_default=True, help="One number, or some to compare."
+)
+client_option = click.option(
+    "--client",
+    type=click.Choice(["wrk", "httperf", "redis-benchmark"]),
+    help="Default: redis-benchmark for redis, wrk for the others.",
+)
+duration_option = click.option(
+    "--duration",
+    "--seconds",
+    "duration",
+    type=click.IntRange(1, 300),
+    default=3,
+    show_default=True,
+    help="Seconds of each round.",
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes of lighttpd or nginx.",
+)
+syscalls_option = click.option(
+    "--syscalls", is_flag=True, help="Count the server's system calls, in runs of their own."
+)
+
+
+def server_option(default: str, servers: list[str]) -> Callable[[Any], Any]:
+    return click.option("--server", type=click.Choice(servers), default=default, show_default=True)
+
+
+def no_errors(result: dict[str, Any]) -> bool:
+    return all(point[side]["errors"] == 0 for point in result["points"] for side in ("neat", "linux"))
+
+
 @bench.command()
+@server_option("demo", HTTP_SERVERS)
+@client_option
 @click.option("--connections", type=click.IntRange(1, 10_000), default=32, show_default=True)
-@click.option("--seconds", type=click.IntRange(1, 300), default=3, show_default=True, help="Of each round.")
 @click.option(
-    "--size", type=click.IntRange(0, 100 << 20), default=20, show_default=True, help="Of the file, in bytes."
+    "--requests-per-connection",
+    type=Numbers(0, 60_000),
+    default="0",
+    show_default=True,
+    help="0: as many as fit; or some numbers to compare.",
 )
-@click.option("--keep-alive/--close", default=True, help="Many requests a connection, or one.")
-@click.option("--client", type=click.Choice(["wrk", "httperf"]), default="wrk", show_default=True)
 @click.option(
-    "--calls", type=click.IntRange(1, 1_000_000), default=1000, help="Requests a connection, with httperf."
+    "--size",
+    "sizes",
+    type=Sizes(),
+    default="20",
+    show_default=True,
+    help="Of the file: 20, 1K, 10M; or some.",
 )
-@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Of wrk.")
+@click.option("--sizes", "row", is_flag=True, help="All sizes from 20 B to 10 MB.")
+@replica_counts_option
+@duration_option
 @rounds_option
-@replicas_option
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Of the client.")
+@workers_option
+@click.option(
+    "--rate",
+    type=click.FloatRange(0.0, 1e6),
+    default=0.0,
+    help="Of httperf, connections a second; default: search for the highest that is served.",
+)
+@syscalls_option
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the rows: FILE.png or .svg."
+)
 @json_option
-def http(as_json: bool, **options: Any) -> None:
-    """Requests a second of the same web server, and the CPU time of each."""
+def http(as_json: bool, row: bool, plot: Path | None, client: str | None, **options: Any) -> None:
+    """Requests a second of the same server, and the CPU time of each.
+
+    wrk keeps --connections busy (a closed loop). With one request a connection it says "Connection: close";
+    with more it is the server that closes.
+
+    httperf is used as the paper does: --hog, --num-calls requests on each connection, and a --rate of new
+    connections that does not wait for anyone (an open loop, in which --connections is not looked at). The
+    result is the highest rate that was answered without an error. It has at most 1,024 connections at once.
+    Without a number of requests a connection, all --connections start at once."""
+    from neat.tools.bench import plot as picture
     from neat.tools.bench.http import HttpSettings
     from neat.tools.bench.http import http as run
 
-    settings = HttpSettings(**options)
+    if plot is not None:
+        picture.check(plot)
+    if row:
+        options["sizes"] = ROW
+    settings = HttpSettings(client=client or default_client(options["server"]), **options)
+
+    def measure(progress: Callable[[str], None]) -> dict[str, Any]:
+        result = run(settings, progress)
+        if plot is not None:
+            picture.draw(plot, result)
+        return result
+
+    finish(measure, tables.http, as_json, no_errors)
+
+
+def default_client(server: str) -> str:
+    return "redis-benchmark" if server == "redis" else "wrk"
+
+
+@bench.command()
+@server_option("lighttpd", HTTP_SERVERS)
+@click.option("--size", "sizes", type=Sizes(), default="20", show_default=True, help="Of the file.")
+@replica_counts_option
+@duration_option
+@rounds_option
+@syscalls_option
+@json_option
+def latency(as_json: bool, **options: Any) -> None:
+    """How long one request takes when there is no other: one connection, one request at a time."""
+    from neat.tools.bench.http import HttpSettings
+    from neat.tools.bench.http import http as run
+
+    settings = HttpSettings(client=default_client(options["server"]), connections=1, **options)
+    finish(lambda progress: run(settings, progress) | {"bench": "latency"}, tables.http, as_json, no_errors)
+
+
+@bench.command()
+@server_option("lighttpd", ["demo", "lighttpd", "nginx"])
+@click.option("--connections", type=click.IntRange(1, 16_000), default=10_000, show_default=True)
+@duration_option
+@rounds_option
+@replicas_option
+@json_option
+def idle(as_json: bool, **options: Any) -> None:
+    """Memory of connections that nobody uses, and the speed of one among them."""
+    from neat.tools.bench.idle import IdleSettings
+    from neat.tools.bench.idle import idle as run
+
+    settings = IdleSettings(**options)
     finish(
         lambda progress: run(settings, progress),
-        tables.http,
+        tables.idle,
         as_json,
-        lambda result: result["neat"]["errors"] == result["linux"]["errors"] == 0,
+        lambda result: result["neat"]["lost"] == result["linux"]["lost"] == 0,
     )
 
 
 @bench.command()
-@click.option("--megabytes", type=click.IntRange(1, 4096), default=512, show_default=True)
+@server_option("demo", ["demo", "lighttpd", "nginx", "iperf3"])
+@click.option(
+    "--megabytes", type=click.IntRange(1, 4096), default=512, show_default=True, help="Of the file."
+)
+@click.option(
+    "--seconds", type=click.IntRange(1, 300), default=3, show_default=True, help="Of each run of iperf3."
+)
 @rounds_option
 @replicas_option
 @json_option
 def bulk(as_json: bool, **options: Any) -> None:
-    """One large download with curl."""
+    """One large download with curl; or a stream of iperf3 in each direction."""
     from neat.tools.bench.bulk import BulkSettings
     from neat.tools.bench.bulk import bulk as run
 

@@ -39,5 +39,16 @@ def medians(rounds: Sequence[Round]) -> Round:
     return merged
 
 
+def spread(results: Mapping[str, Sequence[Round]], key: str) -> dict[str, list[float | None]]:
+    """Smallest and largest of each side's rounds, and of the ratios of rounds that were neighbours."""
+    values: dict[str, list[float]] = {
+        name: [entry[key] for entry in rounds] for name, rounds in results.items()
+    }
+    found: dict[str, list[float | None]] = {name: [min(row), max(row)] for name, row in values.items()}
+    ratios = [ratio(*pair) for pair in zip(values["neat"], values["linux"], strict=True)]
+    known = [value for value in ratios if value is not None]
+    return found | {"ratio": [min(known, default=None), max(known, default=None)]}
+
+
 def ratio(ours: float, theirs: float) -> float | None:
     return round(ours / theirs, 3) if theirs else None

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
@@ -44,6 +44,19 @@ def private_bytes(pid: int) -> int:
     return 0
 
 
+def shared_out_bytes(pid: int) -> int:
+    """Memory of the process, what it shares divided by the number of those that share it (Pss, proc(5))."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        return int(rollup.partition("\nPss:")[2].split()[0]) << 10
+    return 0
+
+
+def kernel_bytes() -> int:
+    """What the kernel has for its own objects, sockets among them; of the whole machine (Slab, proc(5))."""
+    return int(Path("/proc/meminfo").read_text().partition("\nSlab:")[2].split()[0]) << 10
+
+
 def descriptors(pid: int) -> int:
     """How many descriptors the process has open; 0 when it is gone."""
     try:
@@ -53,18 +66,21 @@ def descriptors(pid: int) -> int:
 
 
 class Meter:
-    """CPU seconds that named processes use between `start` and `stop`."""
+    """CPU seconds that named groups of processes use between `start` and `stop`."""
 
-    def __init__(self, pids: Mapping[str, int]) -> None:
+    def __init__(self, pids: Mapping[str, Sequence[int]]) -> None:
         self.pids = dict(pids)
         self.before: dict[str, float] = {}
         self.machine_before = 0.0
 
     def start(self) -> None:
-        self.before = {name: process_s(pid) for name, pid in self.pids.items()}
+        self.before = self._used()
         self.machine_before = machine_s()
 
     def stop(self) -> dict[str, float]:
         """Seconds by name; "machine" is all of it, whoever used it."""
-        used = {name: process_s(pid) - self.before[name] for name, pid in self.pids.items()}
+        used = {name: seconds - self.before[name] for name, seconds in self._used().items()}
         return used | {"machine": machine_s() - self.machine_before}
+
+    def _used(self) -> dict[str, float]:
+        return {name: sum(map(process_s, pids)) for name, pids in self.pids.items()}

@@ -1,86 +1,272 @@
-"""`neat bench http`: requests a second, and CPU time for each of them, on NEaT and on Linux."""
+"""`neat bench http`: requests a second, and what each of them costs, on NEaT and on Linux.
+
+For each number of replicas a stack comes up, and for each number of requests a connection a server on both
+sides; then every size is measured on both in turns.
+"""
 
 import contextlib
+import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from neat.tools.bench import load
-from neat.tools.bench.compare import Round, medians, ratio, run_rounds
+from neat.tools.bench.compare import Round, medians, ratio, run_rounds, spread
 from neat.tools.bench.cpu import Meter
-from neat.tools.bench.sides import Side, linux_side, neat_side
+from neat.tools.bench.servers import SERVERS, Plan
+from neat.tools.bench.sides import Side, linux_world, neat_world
+from neat.tools.bench.syscalls import counting
 
-FILE = "file.bin"
+UNLIMITED = 0
+# A step of httperf's search, seconds; a step keeps up when this much of what was offered was answered.
+STEP_S = 1.0
+KEEPS_UP = 0.9
+FIRST_OFFER = 2000.0
+LEAST_OFFER = 50.0
+# Requests of a client that counts them which tell how many fill the time.
+PROBE_REQUESTS = 5000
 
 
 class HttpSettings(NamedTuple):
-    connections: int
-    seconds: int
-    rounds: int
+    server: str = "demo"
+    client: str = "wrk"
+    connections: int = 32
+    requests_per_connection: Sequence[int] = (UNLIMITED,)
+    sizes: Sequence[int] = (20,)
+    replicas: Sequence[int] = (1,)
+    duration: int = 3
+    rounds: int = 3
+    threads: int = 1
+    workers: int = 1
+    rate: float = 0.0  # of httperf, connections a second; 0: search for the highest
+    syscalls: bool = False
+
+
+class Point(NamedTuple):
+    """What differs between the rows of one comparison."""
+
     replicas: int
+    requests_per_connection: int
     size: int
-    keep_alive: bool
-    client: str
-    calls: int
-    threads: int
+
+    @property
+    def file(self) -> str:
+        return f"{self.size}.bin"
+
+
+class Load(NamedTuple):
+    """One run. `offer`: requests a second, in httperf's open loop. `requests`: in all, for a client that
+    counts them instead of the time."""
+
+    settings: HttpSettings
+    point: Point
+    offer: float = FIRST_OFFER
+    requests: int = PROBE_REQUESTS
+
+
+def check(settings: HttpSettings) -> None:
+    """LoadError for what this server or client cannot do; a missing program is one line."""
+    server = SERVERS[settings.server]
+    load.need(settings.client, server.program, "curl", "nsenter", "unshare", "ip")
+    if server.http == (settings.client == "redis-benchmark"):
+        raise load.LoadError(f"{settings.client} does not speak to {settings.server}")
+    limited = any(count > 1 for count in settings.requests_per_connection)
+    if limited and settings.client != "httperf" and not server.limits:
+        raise load.LoadError(
+            f"{settings.server} does not count the requests of a connection: use --client httperf, or "
+            "--requests-per-connection 1 or 0"
+        )
 
 
 def http(settings: HttpSettings, progress: Callable[[str], None]) -> dict[str, Any]:
     """The whole comparison, as the JSON that `-j` prints."""
-    load.need(settings.client, "nsenter", "unshare", "ip")
+    check(settings)
+    points = []
     with contextlib.ExitStack() as stack:
         site = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neat-site-")))
-        (site / FILE).write_bytes(os.urandom(settings.size))
-        sides: list[Side] = [
-            stack.enter_context(neat_side(site, settings.replicas)),
-            stack.enter_context(linux_side(site)),
-        ]
-        for side in sides:
-            progress(f"warming up: {side.name}")
-            measure(side, settings._replace(seconds=1, calls=min(settings.calls, 100)))
-        runs = {side.name: lambda side=side: measure(side, settings) for side in sides}
-        results = run_rounds(runs, settings.rounds, progress)
+        digests = {size: write_random(site / f"{size}.bin", size) for size in settings.sizes}
+        linux = stack.enter_context(linux_world())
+        for replicas in settings.replicas:
+            with neat_world(replicas) as neat:
+                for count in settings.requests_per_connection:
+                    # httperf closes by itself, and for one request a connection wrk is told to say so.
+                    limit = count if count > 1 and settings.client == "wrk" else UNLIMITED
+                    plan = Plan(site, "", limit, settings.connections, settings.workers)
+                    server = SERVERS[settings.server]
+                    with neat.serve(server, plan) as ours, linux.serve(server, plan) as theirs:
+                        for size in settings.sizes:
+                            point = Point(replicas, count, size)
+                            points.append(compare([ours, theirs], settings, point, digests[size], progress))
+    return {"bench": "http", "settings": settings._asdict(), "points": points}
+
+
+def write_random(path: Path, size: int) -> str:
+    """A file of random bytes; its SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        while size > 0:
+            block = os.urandom(min(size, 1 << 20))
+            digest.update(block)
+            file.write(block)
+            size -= len(block)
+    return digest.hexdigest()
+
+
+def compare(
+    sides: Sequence[Side],
+    settings: HttpSettings,
+    point: Point,
+    digest: str,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """One row: both sides in turns."""
+    what = f"{point.size} B, {point.replicas} replicas"
+    loads = {}
+    for side in sides:
+        progress(f"{what}: warming up {side.name}")
+        loads[side.name] = warm_up(side, Load(settings, point), digest)
+    runs = {side.name: lambda side=side: measure(side, loads[side.name]) for side in sides}
+    results = run_rounds(runs, settings.rounds, lambda text: progress(f"{what}: {text}"))
     ours, theirs = medians(results["neat"]), medians(results["linux"])
-    return {
-        "bench": "http",
-        "settings": settings._asdict(),
+    row = {
+        **point._asdict(),
         "neat": ours,
         "linux": theirs,
         "ratio": ratio(ours["requests_per_s"], theirs["requests_per_s"]),
+        "latency_ratio": {key: ratio(ours[key], theirs[key]) for key in ("latency_p50_us", "latency_p99_us")},
+        "spread": spread(results, "requests_per_s"),
         "rounds": results,
+    }
+    if settings.syscalls:
+        progress(f"{what}: counting system calls")
+        calls = {}
+        for side in sides:
+            work = loads[side.name]._replace(offer=results[side.name][0]["offered_per_s"])
+            calls[side.name] = syscalls(side, work)
+        share = ratio(calls["neat"]["per_request"], calls["linux"]["per_request"])
+        row["syscalls"] = {**calls, "share": share}
+    return row
+
+
+def warm_up(side: Side, work: Load, digest: str) -> Load:
+    """One short run, after every byte was compared; the load with as many requests as fill its time."""
+    settings = work.settings
+    if SERVERS[settings.server].http:
+        load.verify(side.inside, f"http://{side.address}/{work.point.file}", digest)
+    else:
+        redis(side, work._replace(requests=1), "set")
+    result = run_client(side, work._replace(settings=settings._replace(duration=1)))
+    return work._replace(requests=max(1, round(result.requests / result.seconds * settings.duration)))
+
+
+def syscalls(side: Side, work: Load) -> dict[str, Any]:
+    """System calls of the server for each request, in a run that is not counted for anything else."""
+    with counting(side.pids()["server"]) as counts:
+        result = run_client(side, work)
+    requests = max(result.requests, 1)
+    by_name = {name: round(count / requests, 5) for name, count in counts.by_name.items()}
+    return {
+        "counted_by": counts.method,
+        "requests": result.requests,
+        "per_request": round(counts.total / requests, 5),
+        "by_name": dict(sorted(by_name.items(), key=lambda item: -item[1])),
     }
 
 
-def measure(side: Side, settings: HttpSettings) -> Round:
-    """One run of the client against one side."""
+def measure(side: Side, work: Load) -> Round:
+    """One round of one side: one run of the client, or with httperf the fastest that it keeps up with."""
+    settings, point = work.settings, work.point
+    calls = point.requests_per_connection
+    if settings.client != "httperf" or calls == UNLIMITED:
+        return measure_once(side, work)
+    if settings.rate:
+        return measure_once(side, work._replace(offer=settings.rate * calls))
+    return highest(lambda offer: measure_once(side, work._replace(offer=offer)))
+
+
+def highest(run: Callable[[float], Round]) -> Round:
+    """The fastest of the rounds that kept up with what was offered: offers double until one does not, then
+    halve the interval that is left. LoadError when nothing keeps up."""
+    best: Round | None = None
+    low, high, offer = 0.0, 0.0, FIRST_OFFER
+    while offer >= LEAST_OFFER:
+        result = run(offer)
+        kept_up = result["errors"] == 0 and result["requests_per_s"] >= KEEPS_UP * offer
+        if kept_up:
+            low = offer
+            if best is None or result["requests_per_s"] > best["requests_per_s"]:
+                best = result
+        else:
+            high = offer
+        if low and high and high / low < 1.1:
+            break
+        offer = (low + high) / 2 if low and high else offer * (2 if kept_up else 0.5)
+    if best is None:
+        raise load.LoadError(f"httperf: not even {LEAST_OFFER:g} requests/s without errors")
+    return best
+
+
+def measure_once(side: Side, work: Load) -> Round:
     meter = Meter(side.pids())
     meter.start()
-    if settings.client == "httperf":
-        connections, calls = settings.connections, settings.calls
-        if not settings.keep_alive:
-            connections, calls = connections * calls, 1
-        result = load.httperf(side.inside, side.address, 80, f"/{FILE}", connections=connections, calls=calls)
-    else:
-        result = load.wrk(
-            side.inside,
-            f"http://{side.address}/{FILE}",
-            connections=settings.connections,
-            seconds=settings.seconds,
-            keep_alive=settings.keep_alive,
-            threads=settings.threads,
-        )
+    result = run_client(side, work)
     used = meter.stop() | {"client": result.client_cpu_s}
     requests = max(result.requests, 1)
     return {
         "requests_per_s": round(result.requests / result.seconds, 1),
         "errors": result.errors,
+        "offered_per_s": work.offer,
         "latency_p50_us": round(result.latency_p50_s * 1e6, 1),
         "latency_p99_us": round(result.latency_p99_s * 1e6, 1),
         "cpu_us_per_request": {name: round(seconds / requests * 1e6, 3) for name, seconds in used.items()},
         "cpu_share": shares(used),
     }
+
+
+def run_client(side: Side, work: Load) -> load.HttpResult:
+    settings, point = work.settings, work.point
+    if settings.client == "wrk":
+        return load.wrk(
+            side.inside,
+            f"http://{side.address}/{point.file}",
+            connections=settings.connections,
+            seconds=settings.duration,
+            keep_alive=point.requests_per_connection != 1,
+            threads=min(settings.threads, settings.connections),
+        )
+    return httperf(side, work) if settings.client == "httperf" else redis(side, work, "get")
+
+
+def httperf(side: Side, work: Load) -> load.HttpResult:
+    """Open loop, over as many connections as the offer takes. Without a number of requests a connection there
+    is no rate to offer: then all connections at once share the work."""
+    settings, calls = work.settings, work.point.requests_per_connection
+    if calls == UNLIMITED:
+        rate = float(load.SLOWEST_CALLS_PER_S)
+        connections, calls = settings.connections, -(-work.requests // settings.connections)
+    else:
+        rate = work.offer / calls
+        connections = max(1, round(rate * (settings.duration if settings.rate else STEP_S)))
+    return load.httperf(
+        side.inside, side.address, 80, f"/{work.point.file}", connections=connections, calls=calls, rate=rate
+    )
+
+
+def redis(side: Side, work: Load, test: str) -> load.HttpResult:
+    settings, point = work.settings, work.point
+    return load.redis_benchmark(
+        side.inside,
+        side.address,
+        SERVERS["redis"].port,
+        connections=settings.connections,
+        requests=work.requests,
+        size=point.size,
+        keep_alive=point.requests_per_connection != 1,
+        threads=settings.threads,
+        test=test,
+    )
 
 
 def shares(used: dict[str, float]) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """One run of a load generator, as numbers. Each is bounded in time; its failure is an error, not a result."""
 
+import csv
+import hashlib
 import json
 import os
 import re
@@ -13,6 +15,9 @@ import click
 
 # Seconds that a client may take beyond its planned duration.
 GRACE_S = 20.0
+
+# What a connection of httperf manages at least, for its time limit.
+SLOWEST_CALLS_PER_S = 1000
 
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
@@ -39,12 +44,23 @@ class BulkResult(NamedTuple):
     client_cpu_s: float
 
 
+# Programs whose Debian package has another name.
+PACKAGES = {
+    "redis-benchmark": "redis-tools",
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
+    "ip": "iproute2",
+    "perf": "linux-perf",
+}
+
+
 def need(*programs: str) -> None:
     """One clear line when a program is missing."""
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
+        packages = dict.fromkeys(PACKAGES.get(program, program) for program in missing)
         raise click.ClickException(
-            f"please install {' and '.join(missing)} (Debian: apt-get install {' '.join(missing)})"
+            f"please install {' and '.join(missing)} (Debian: apt-get install {' '.join(packages)})"
         )
 
 
@@ -56,9 +72,10 @@ def run(command: Sequence[str], seconds: float) -> tuple[str, float]:
         try:
             status = process.wait(seconds + GRACE_S)
         except subprocess.TimeoutExpired:
+            raise LoadError(f"{' '.join(command)} did not end within {seconds + GRACE_S:.0f} s") from None
+        finally:
             process.kill()
             process.wait()
-            raise LoadError(f"{command[0]} did not end within {seconds + GRACE_S:.0f} s") from None
         usage = os.times()
         output.seek(0)
         text = output.read()
@@ -103,11 +120,14 @@ def parse_wrk(text: str, cpu: float) -> HttpResult:
     )
 
 
-def httperf(inside: Inside, host: str, port: int, path: str, *, connections: int, calls: int) -> HttpResult:
-    """`connections` at once, each with `calls` requests, one after the other."""
+def httperf(
+    inside: Inside, host: str, port: int, path: str, *, connections: int, calls: int, rate: float
+) -> HttpResult:
+    """`connections` in all, `rate` of them begun a second whatever the server does, each with `calls`
+    requests one after the other. Latency is a mean, not a median: httperf has no other."""
     command = ["httperf", "--hog", f"--server={host}", f"--port={port}", f"--uri={path}", "--timeout=5"]
-    command += [f"--num-conns={connections}", f"--num-calls={calls}", "--rate=2000"]
-    text, cpu = run(inside(command), 120.0)
+    command += [f"--num-conns={connections}", f"--num-calls={calls}", f"--rate={rate:g}"]
+    text, cpu = run(inside(command), connections / rate + calls / SLOWEST_CALLS_PER_S)
     return parse_httperf(text, cpu)
 
 
@@ -131,3 +151,70 @@ def curl(inside: Inside, url: str, size: int, seconds: float = 60.0) -> BulkResu
     if facts["http_code"] != 200 or facts["size_download"] != size:
         raise LoadError(f"curl got {facts['size_download']} of {size} bytes with status {facts['http_code']}")
     return BulkResult(int(facts["size_download"]), float(facts["time_total"]), cpu)
+
+
+def redis_benchmark(
+    inside: Inside,
+    host: str,
+    port: int,
+    *,
+    connections: int,
+    requests: int,
+    size: int,
+    keep_alive: bool,
+    threads: int,
+    test: str,
+) -> HttpResult:
+    """`requests` of `test` ("set" or "get") with a value of `size` bytes."""
+    command = ["redis-benchmark", "-h", host, "-p", str(port), "-c", str(connections), "-n", str(requests)]
+    command += ["-d", str(max(size, 1)), "-k", str(int(keep_alive)), "-t", test, "--csv"]
+    if threads > 1:
+        command += ["--threads", str(threads)]
+    text, cpu = run(inside(command), requests / SLOWEST_CALLS_PER_S)
+    return parse_redis(text, requests, cpu)
+
+
+def parse_redis(text: str, requests: int, cpu: float) -> HttpResult:
+    """The last row of the table; its latencies are in milliseconds."""
+    rows = [row for row in csv.reader(text.splitlines()) if len(row) >= 8]
+    try:
+        named = dict(zip(rows[0], rows[-1], strict=True))
+        rate, p50, p99 = (float(named[key]) for key in ("rps", "p50_latency_ms", "p99_latency_ms"))
+        return HttpResult(requests, requests / rate, 0, p50 / 1e3, p99 / 1e3, cpu)
+    except (IndexError, KeyError, ValueError, ZeroDivisionError):
+        raise LoadError(f"redis-benchmark said: {text.strip()[-300:]}") from None
+
+
+def iperf3(inside: Inside, host: str, port: int, seconds: int, *, reverse: bool) -> BulkResult:
+    """One TCP stream from here to the server, or back; what the receiving end has counted."""
+    command = ["iperf3", "--client", host, "--port", str(port), "--time", str(seconds), "--json"]
+    if reverse:
+        command.append("--reverse")
+    text, cpu = run(inside(command), seconds)
+    try:
+        received = json.loads(text)["end"]["sum_received"]
+        return BulkResult(int(received["bytes"]), float(received["seconds"]), cpu)
+    except (ValueError, KeyError, TypeError):
+        raise LoadError(f"iperf3 said: {text.strip()[-300:]}") from None
+
+
+def verify(inside: Inside, url: str, digest: str, seconds: float = 60.0) -> None:
+    """One download of which every byte is compared. LoadError."""
+    command = inside(["curl", "-sS", "--max-time", f"{seconds:g}", url])
+    found = hashlib.sha256()
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout is not None
+        try:
+            tail = b""
+            while block := process.stdout.read(1 << 20):
+                found.update(block)
+                tail = block[-200:]
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise LoadError(f"{url}: {tail.decode(errors='replace').strip()} (status {process.returncode})")
+    if found.hexdigest() != digest:
+        raise LoadError(f"{url}: the download is not what was served")

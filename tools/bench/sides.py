@@ -2,26 +2,22 @@
 
 import contextlib
 import os
-import select
-import signal
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from neat.tools.stack import Stack
+from neat.tools.bench.processes import READY_S, SideError, end, running, start_server, tree
+from neat.tools.bench.servers import Plan, Server, httpd
+from neat.tools.stack import Stack, environment
 
-READY_S = 15.0
-
-
-class SideError(Exception):
-    """A side could not be built; the text says why."""
+__all__ = ["SideError", "end", "httpd", "start_server"]
 
 
-class Side(Protocol):
-    """A server that serves `site`, reachable from where `inside` puts a command."""
+class World(Protocol):
+    """A wire with an address at its far end where a server can be started."""
 
     name: str
     address: str
@@ -30,15 +26,54 @@ class Side(Protocol):
         """The command line that runs `command` on the client's side of the wire."""
         ...
 
-    def pids(self) -> dict[str, int]:
-        """The processes whose CPU time counts, by component."""
+    def serve(self, server: Server, plan: Plan) -> contextlib.AbstractContextManager["Side"]:
+        """The server at this world's address; the plan's own address does not matter."""
         ...
+
+
+class Side(Protocol):
+    """A server that answers, reachable from where `inside` puts a command."""
+
+    name: str
+    address: str
+    server: subprocess.Popen[bytes]
+
+    def inside(self, command: Sequence[str]) -> list[str]: ...
+
+    def pids(self) -> dict[str, list[int]]:
+        """The processes whose CPU time and memory count, by component."""
+        ...
+
+
+class NeatWorld:
+    name = "neat"
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.address = stack.address
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        return self.stack.inside(command)
+
+    @contextlib.contextmanager
+    def serve(self, server: Server, plan: Plan) -> Iterator["NeatSide"]:
+        with tempfile.TemporaryDirectory(prefix="neat-server-") as name:
+            command = server.command(plan._replace(address=self.address), Path(name))
+            if server.name == "demo":
+                command = [*command, "--name", self.stack.name]
+            else:
+                command = self.stack.run(command)
+            target = (self.address, server.port)
+            with running(
+                command, self.stack.environment(), Path(name) / "log", self.stack.guardian, target
+            ) as process:
+                yield NeatSide(self.stack, process)
 
 
 class NeatSide:
     name = "neat"
 
-    def __init__(self, stack: Stack, server: subprocess.Popen[str]) -> None:
+    def __init__(self, stack: Stack, server: subprocess.Popen[bytes]) -> None:
         self.stack = stack
         self.server = server
         self.address = stack.address
@@ -46,102 +81,80 @@ class NeatSide:
     def inside(self, command: Sequence[str]) -> list[str]:
         return self.stack.inside(command)
 
-    def pids(self) -> dict[str, int]:
-        return self.stack.pids() | {"server": self.server.pid}
+    def pids(self) -> dict[str, list[int]]:
+        components = {name: [pid] for name, pid in self.stack.pids().items()}
+        return components | {"server": tree(self.server.pid)}
+
+
+class LinuxWorld:
+    name = "linux"
+    address = "10.78.0.2"
+    client_address = "10.78.0.1"
+
+    def __init__(self, server_pid: int, client_pid: int) -> None:
+        self.server_pid = server_pid
+        self.client_pid = client_pid
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        return in_namespace(self.client_pid, command)
+
+    @contextlib.contextmanager
+    def serve(self, server: Server, plan: Plan) -> Iterator["LinuxSide"]:
+        with tempfile.TemporaryDirectory(prefix="neat-server-") as name:
+            command = server.command(plan._replace(address=self.address), Path(name))
+            if server.name == "demo":
+                command = [*command, "--kernel"]
+            command = in_namespace(self.server_pid, command)
+            target = (self.address, server.port)
+            with running(command, environment(), Path(name) / "log", self.client_pid, target) as process:
+                yield LinuxSide(self.client_pid, process)
 
 
 class LinuxSide:
     name = "linux"
-    address = "10.78.0.2"
+    address = LinuxWorld.address
 
-    def __init__(self, client_pid: int, server: subprocess.Popen[str]) -> None:
+    def __init__(self, client_pid: int, server: subprocess.Popen[bytes]) -> None:
         self.client_pid = client_pid
         self.server = server
 
     def inside(self, command: Sequence[str]) -> list[str]:
         return in_namespace(self.client_pid, command)
 
-    def pids(self) -> dict[str, int]:
-        return {"server": self.server.pid}
+    def pids(self) -> dict[str, list[int]]:
+        return {"server": tree(self.server.pid)}
 
 
 def in_namespace(pid: int, command: Sequence[str]) -> list[str]:
     return ["nsenter", f"--net=/proc/{pid}/ns/net", "--", *command]
 
 
-def start_server(command: Sequence[str], env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start a server that prints a line when it is ready; SideError when it does not."""
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=env)
-    assert server.stdout is not None
-    ready, _, _ = select.select([server.stdout], [], [], READY_S)
-    if not ready or not server.stdout.readline():
-        end(server)
-        raise SideError(f"the server did not start: {' '.join(command)}")
-    return server
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """Ask a process to end, and see to it."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is None:
-            process.send_signal(number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-    process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            stream.close()
-
-
-def httpd(site: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "neat.tools.httpd", *options, str(site)]
-
-
 @contextlib.contextmanager
-def neat_side(site: Path, replicas: int, name: str | None = None, **settings: str) -> Iterator[NeatSide]:
-    """A stack of its own, and the server on it."""
+def neat_world(replicas: int, name: str | None = None, **settings: str) -> Iterator[NeatWorld]:
+    """A stack of its own. One at a time: it takes $NEAT_RUN_DIR."""
     with Stack.up(name or f"bench-{os.getpid()}", replicas, settings) as stack:
-        server = start_server(httpd(site, "--name", stack.name), stack.environment())
-        try:
-            yield NeatSide(stack, server)
-        finally:
-            end(server)
+        yield NeatWorld(stack)
 
 
 @contextlib.contextmanager
-def linux_side(site: Path) -> Iterator[LinuxSide]:
-    """Two network namespaces, a veth pair between them, and the server on Linux's own sockets."""
-    with namespace() as server_pid, namespace() as client_pid:
-        for where, *command in (
-            (
-                server_pid,
-                "link",
-                "add",
-                "wire",
-                "type",
-                "veth",
-                "peer",
-                "name",
-                "wire",
-                "netns",
-                str(client_pid),
-            ),
-            (server_pid, "address", "add", "10.78.0.2/24", "dev", "wire"),
-            (server_pid, "link", "set", "wire", "up"),
-            (client_pid, "address", "add", "10.78.0.1/24", "dev", "wire"),
-            (client_pid, "link", "set", "wire", "up"),
-            (client_pid, "link", "set", "lo", "up"),
-        ):
-            done = subprocess.run(
-                in_namespace(where, ["ip", *command]), capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                raise SideError(f"ip {' '.join(command)}: {done.stderr.strip()}")
-        server = start_server(in_namespace(server_pid, httpd(site, "--kernel")))
-        try:
-            yield LinuxSide(client_pid, server)
-        finally:
-            end(server)
+def linux_world() -> Iterator[LinuxWorld]:
+    """Two network namespaces with a veth pair between them."""
+    with namespace() as server, namespace() as client:
+        ip(server, f"link add wire type veth peer name wire netns {client}")
+        for pid, address in ((server, LinuxWorld.address), (client, LinuxWorld.client_address)):
+            ip(pid, f"address add {address}/24 dev wire")
+            ip(pid, "link set wire up")
+            ip(pid, "link set lo up")
+        yield LinuxWorld(server, client)
+
+
+def ip(pid: int, command: str) -> None:
+    """ip(8) in the network namespace of a process."""
+    done = subprocess.run(
+        in_namespace(pid, ["ip", *command.split()]), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SideError(f"ip {command}: {done.stderr.strip()}")
 
 
 @contextlib.contextmanager
@@ -149,7 +162,11 @@ def namespace() -> Iterator[int]:
     """A network namespace that lives as long as a process that waits for us; its pid."""
     mine = os.stat("/proc/self/ns/net").st_ino
     holder = subprocess.Popen(
-        ["unshare", "--net", "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        ["unshare", "--net", "cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
     )
     try:
         deadline = time.monotonic() + READY_S

@@ -5,6 +5,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from neat.tools.bench.options import size_text
+
 
 def grid(*columns: str) -> Table:
     table = Table(box=None, header_style="bold")
@@ -17,38 +19,131 @@ def plural(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def ratio_text(result: dict[str, Any]) -> str:
-    return "–" if result["ratio"] is None else f"{result['ratio']:.2f}"
+def number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def pair(values: list[float | None], digits: int) -> str:
+    """Smallest and largest of some rounds."""
+    return f"{number(values[0], digits)} – {number(values[1], digits)}"
 
 
 def http(console: Console, result: dict[str, Any]) -> None:
-    settings, ours, theirs = result["settings"], result["neat"], result["linux"]
-    how = "keep-alive" if settings["keep_alive"] else "one request each"
+    settings, points = result["settings"], result["points"]
     console.print(
-        f"{settings['size']} B over {settings['connections']} connections ({how}), {settings['client']}, "
-        f"{plural(settings['replicas'], 'replica')}; medians of {plural(settings['rounds'], 'round')}"
+        f"{settings['server']}, {settings['client']}, {plural(settings['connections'], 'connection')}, "
+        f"medians of {plural(settings['rounds'], 'round')}"
     )
+    if len(points) == 1:
+        point(console, points[0])
+        return
+    table = grid(
+        "file",
+        "requests each",
+        "replicas",
+        "NEaT /s",
+        "Linux /s",
+        "ratio",
+        "of rounds",
+        "p99 ratio",
+        "errors",
+    )
+    for row in points:
+        ours, theirs = row["neat"], row["linux"]
+        table.add_row(
+            size_text(row["size"]),
+            str(row["requests_per_connection"] or "many"),
+            str(row["replicas"]),
+            number(ours["requests_per_s"], 0),
+            number(theirs["requests_per_s"], 0),
+            number(row["ratio"]),
+            pair(row["spread"]["ratio"], 2),
+            number(row["latency_ratio"]["latency_p99_us"]),
+            str(ours["errors"] + theirs["errors"]),
+        )
+    console.print(table)
+    for row in points:
+        if "syscalls" in row:
+            console.print(f"{size_text(row['size'])}, {plural(row['replicas'], 'replica')}:")
+            calls_table(console, row["syscalls"])
+
+
+def point(console: Console, row: dict[str, Any]) -> None:
+    """One point in full."""
+    ours, theirs, around = row["neat"], row["linux"], row["spread"]
+    how = row["requests_per_connection"]
+    each = plural(how, "request") + " a connection" if how else "connections are kept"
+    console.print(f"{size_text(row['size'])}, {each}, {plural(row['replicas'], 'replica')}")
     table = grid("", "NEaT", "Linux", "ratio")
     table.add_row(
-        "requests/s", f"{ours['requests_per_s']:,.0f}", f"{theirs['requests_per_s']:,.0f}", ratio_text(result)
+        "requests/s",
+        number(ours["requests_per_s"], 0),
+        number(theirs["requests_per_s"], 0),
+        number(row["ratio"]),
     )
-    table.add_row("median latency", f"{ours['latency_p50_us']:.0f} µs", f"{theirs['latency_p50_us']:.0f} µs")
-    table.add_row("99 % latency", f"{ours['latency_p99_us']:.0f} µs", f"{theirs['latency_p99_us']:.0f} µs")
+    table.add_row("of rounds", pair(around["neat"], 0), pair(around["linux"], 0), pair(around["ratio"], 2))
+    for text, key in (("median latency", "latency_p50_us"), ("99 % latency", "latency_p99_us")):
+        value = number(row["latency_ratio"][key])
+        table.add_row(text, f"{ours[key]:.0f} µs", f"{theirs[key]:.0f} µs", value)
     table.add_row("errors", str(ours["errors"]), str(theirs["errors"]))
     console.print(table)
     cpu_table(console, "CPU per request, µs", ours, theirs, "cpu_us_per_request", 2)
+    if "syscalls" in row:
+        calls_table(console, row["syscalls"])
+
+
+def calls_table(console: Console, calls: dict[str, Any]) -> None:
+    """System calls of the server for each request; those of fewer than 1 in 1,000 are not shown."""
+    ours, theirs = calls["neat"], calls["linux"]
+    table = grid("system calls per request", "NEaT", "Linux", "share")
+    share = "–" if calls["share"] is None else f"{calls['share']:.1%}"
+    table.add_row("all", number(ours["per_request"], 3), number(theirs["per_request"], 3), share)
+    for name in dict.fromkeys([*theirs["by_name"], *ours["by_name"]]):
+        row = [side["by_name"].get(name, 0.0) for side in (ours, theirs)]
+        if max(row) >= 0.001:
+            table.add_row(name, *(number(value, 3) if value else "" for value in row))
+    console.print(table)
 
 
 def bulk(console: Console, result: dict[str, Any]) -> None:
+    settings = result["settings"]
+    what = (
+        "iperf3" if settings["server"] == "iperf3" else f"{settings['server']}, {settings['megabytes']} MiB"
+    )
+    console.print(
+        f"{what}, {plural(settings['replicas'], 'replica')}; medians of {plural(settings['rounds'], 'round')}"
+    )
+    table = grid("Gbit/s", "NEaT", "Linux", "ratio", "of rounds")
+    for row in result["points"]:
+        rates = [number(row[side]["gbit_per_s"]) for side in ("neat", "linux")]
+        what = "the server sends" if row["direction"] == "send" else "the server receives"
+        table.add_row(what, *rates, number(row["ratio"]), pair(row["spread"]["ratio"], 2))
+    console.print(table)
+    for row in result["points"]:
+        title = f"CPU per byte, ns ({row['direction']})"
+        cpu_table(console, title, row["neat"], row["linux"], "cpu_ns_per_byte", 3)
+
+
+def idle(console: Console, result: dict[str, Any]) -> None:
     settings, ours, theirs = result["settings"], result["neat"], result["linux"]
     console.print(
-        f"One download of {settings['megabytes']} MiB, {plural(settings['replicas'], 'replica')}; "
-        f"medians of {plural(settings['rounds'], 'round')}"
+        f"{settings['server']}, {settings['connections']:,} idle connections, "
+        f"{plural(settings['replicas'], 'replica')}"
     )
-    table = grid("", "NEaT", "Linux", "ratio")
-    table.add_row("Gbit/s", f"{ours['gbit_per_s']:.2f}", f"{theirs['gbit_per_s']:.2f}", ratio_text(result))
+    table = grid("one active connection", "NEaT", "Linux")
+    for text, key in (("alone", "alone"), ("among the idle", "among")):
+        for what, name, unit in (("requests/s", "requests_per_s", ""), ("99 %", "latency_p99_us", " µs")):
+            values = [number(side[key][name], 0) + unit for side in (ours, theirs)]
+            table.add_row(f"{text}, {what}", *values)
+    table.add_row("among to alone", number(ours["among_to_alone"]), number(theirs["among_to_alone"]))
+    table.add_row("idle connections lost", str(ours["lost"]), str(theirs["lost"]))
     console.print(table)
-    cpu_table(console, "CPU per byte, ns", ours, theirs, "cpu_ns_per_byte", 3)
+    table = grid("bytes a connection", "NEaT", "Linux")
+    for name in dict.fromkeys([*ours["bytes_per_connection"], *theirs["bytes_per_connection"]]):
+        costs = [side["bytes_per_connection"].get(name) for side in (ours, theirs)]
+        table.add_row(name, *("" if cost is None else number(cost, 0) for cost in costs))
+    console.print(table)
+    console.print("kernel: slab memory of the whole machine, both ends' sockets in it; total: without it")
 
 
 def cpu_table(
