@@ -1,0 +1,221 @@
+"""Real programs, unmodified, under `neat run`; their other side is the kernel's end of the wire.
+
+    def test_lighttpd(stack, serve, content):
+        with serve("lighttpd", "-D", "-f", config, port=80) as server:
+            assert fetch(stack, server.url("/a.txt")) == content["/a.txt"]
+
+A program that is not installed skips its test. `serve` waits until a peer gets a connection, looks in
+`neat ss` whether it is the stack that listens, and ends the program by its pid; what it said is in
+`server.output()`, and in the failure of the test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import Stack, wait_for
+
+ADDRESS = "10.77.0.2"  # of the stack
+PEER = "10.77.0.1"  # the kernel's end of the wire
+START_S = 20
+END_S = 10
+SBIN = "/usr/sbin:/sbin"
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5).close()"
+
+
+def program(name: str) -> str:
+    """The path of an installed program; skips the test when it is not there."""
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SBIN}")
+    if path is None:
+        pytest.skip(f"{name} is not installed (scripts/test does that, as root)")
+    return path
+
+
+def neat_run(stack: Stack, *command: str, options: tuple[str, ...] = ()) -> list[str]:
+    """The argument list that runs a command on the stack; needs `stack.env`."""
+    path = program(command[0])
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "neat",
+        "run",
+        "--name",
+        stack.name,
+        *options,
+        "--",
+        path,
+        *command[1:],
+    ]
+
+
+def run(
+    stack: Stack,
+    *command: str,
+    options: tuple[str, ...] = (),
+    check: bool = True,
+    timeout: float = 60,
+    **others: Any,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command on the stack to its end, output captured as text."""
+    done = subprocess.run(
+        neat_run(stack, *command, options=options),
+        env=stack.env,
+        timeout=timeout,
+        check=False,
+        **({"capture_output": True, "text": True} | others),
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
+
+
+def fetch(stack: Stack, url: str, *options: str) -> bytes:
+    """What curl at the other end of the wire gets."""
+    return stack.peer("curl", "-sS", "-f", "-m", "30", *options, url, text=False).stdout
+
+
+def sockets(stack: Stack, port: int) -> list[dict[str, Any]]:
+    """The rows of `neat ss -a` for a local port."""
+    rows = json.loads(stack.neat("ss", "-a", "-j").stdout)["sockets"]
+    return [row for row in rows if row["local"].endswith(f":{port}")]
+
+
+class Server:
+    """A program that runs on the stack."""
+
+    def __init__(self, stack: Stack, process: subprocess.Popen[bytes], said: Path, port: int) -> None:
+        self.stack = stack
+        self.process = process
+        self.said = said
+        self.port = port
+
+    @property
+    def pid(self) -> int:
+        """Of the program: `neat run` becomes it."""
+        return self.process.pid
+
+    def url(self, path: str = "/") -> str:
+        return f"http://{ADDRESS}:{self.port}{path}"
+
+    def output(self) -> str:
+        return self.said.read_text(errors="replace")
+
+    def accepts(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(f"ended with status {self.process.returncode}:\n{self.output()}")
+        done = self.stack.peer(
+            sys.executable, "-S", "-c", CONNECT, ADDRESS, str(self.port), check=False, timeout=20
+        )
+        return done.returncode == 0
+
+    def listens(self) -> bool:
+        """In every replica."""
+        rows = [row for row in sockets(self.stack, self.port) if row["state"] == "LISTEN"]
+        replicas = {row["name"] for row in self.stack.status()["replicas"]}
+        return {f"replica{row['replica']}" for row in rows} == replicas
+
+    def wait_ready(self) -> None:
+        wait_for(self.accepts, START_S, f"a connection to port {self.port}; it said:\n{self.output()}")
+        assert self.listens(), f"port {self.port} is not the stack's: {sockets(self.stack, self.port)}"
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Its exit status, as subprocess gives it."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(END_S)
+
+    def kill(self) -> None:
+        """The program and all that it started, which are a process group of their own."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(END_S)
+
+
+Serve = Callable[..., contextlib.AbstractContextManager[Server]]
+
+
+@pytest.fixture
+def serve(stack: Stack, tmp_path: Path) -> Serve:
+    """`serve(PROGRAM, ARGS..., port=N)`: a running Server, ended when the block is left. `ready=False`: do
+    not wait until it accepts. Other keywords are subprocess.Popen's."""
+    count = 0
+
+    @contextlib.contextmanager
+    def start(
+        *command: str, port: int, options: tuple[str, ...] = (), ready: bool = True, **others: Any
+    ) -> Iterator[Server]:
+        nonlocal count
+        count += 1
+        said = tmp_path / f"server{count}.out"
+        argv = neat_run(stack, *command, options=options)
+        others = {"env": stack.env} | others
+        with open(said, "wb") as out:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **others
+            )
+        server = Server(stack, process, said, port)
+        try:
+            if ready:
+                server.wait_ready()
+            yield server
+            server.end()
+        except BaseException:
+            print(f"{command[0]} said:\n{server.output()}")
+            raise
+        finally:
+            server.kill()
+
+    return start
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> dict[str, bytes]:
+    """Files to serve, by their path on the server; they lie in `tmp_path / "www"`."""
+    files = {
+        "/small.txt": b"twenty bytes, nearly",
+        "/page.html": b"<p>NEaT</p>\n" * 700,
+        "/big.bin": os.urandom(5_000_000),
+        "/empty": b"",
+    }
+    for path, data in files.items():
+        file = tmp_path / "www" / path[1:]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    for directory in (tmp_path, tmp_path / "www"):
+        directory.chmod(0o755)
+    return files
+
+
+@pytest.fixture
+def www(content: dict[str, bytes], tmp_path: Path) -> Path:
+    return tmp_path / "www"
+
+
+@pytest.fixture
+def kernel_server(stack: Stack, content: dict[str, bytes], www: Path) -> Iterator[str]:
+    """The URL of a web server at the kernel's end of the wire, with `content`."""
+    command = [sys.executable, "-u", "-m", "http.server", "--bind", PEER, "--directory", str(www), "8080"]
+    process = stack.popen_peer(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def up() -> bool:
+        done = stack.peer(sys.executable, "-S", "-c", CONNECT, PEER, "8080", check=False)
+        return done.returncode == 0
+
+    try:
+        wait_for(up, START_S, "a web server at the other end")
+        yield f"http://{PEER}:8080"
+    finally:
+        process.kill()
+        process.wait(END_S)
