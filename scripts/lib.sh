@@ -8,23 +8,57 @@ fail() {
   exit 1
 }
 
-# system_packages "COMMAND-or-file PACKAGE" ...: install with apt-get the packages of what is not there.
-system_packages() {
-  local wanted what package missing=()
+# missing_packages "COMMAND-or-file PACKAGE" ...: the packages of what is not there.
+missing_packages() {
+  local wanted what package
   for wanted in "$@"; do
     read -r what package <<<"$wanted"
-    if ! command -v "$what" >/dev/null && [ ! -e "$what" ]; then missing+=("$package"); fi
+    if ! command -v "$what" >/dev/null && [ ! -e "$what" ]; then echo "$package"; fi
   done
+}
+
+# without_services COMMAND...: packages that it installs start no services (invoke-rc.d(8)).
+without_services() (
+  policy=/usr/sbin/policy-rc.d
+  kept=$policy.before-neat
+  if [ -e "$policy" ] && [ ! -e "$kept" ]; then mv "$policy" "$kept"; fi
+  trap 'rm -f "$policy"; if [ -e "$kept" ]; then mv "$kept" "$policy"; fi' EXIT
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+  "$@"
+)
+
+# As root only.
+install_packages() {
+  command -v apt-get >/dev/null || fail "please install what Debian calls: $*"
+  say "Installing system packages: $*"
+  export DEBIAN_FRONTEND=noninteractive
+  without_services apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2>&1 ||
+    { apt-get update -qq && without_services apt-get install -qq -y --no-install-recommends "$@" >/dev/null; } ||
+    fail "apt-get could not install: $*"
+}
+
+# system_packages "COMMAND-or-file PACKAGE" ...: install with apt-get the packages of what is not there.
+system_packages() {
+  local missing
+  mapfile -t missing < <(missing_packages "$@")
   if [ ${#missing[@]} -eq 0 ]; then return; fi
   if [ "$(id -u)" -ne 0 ]; then
     fail "these packages are missing and only root can install them: ${missing[*]}"
   fi
-  command -v apt-get >/dev/null || fail "please install what Debian calls: ${missing[*]}"
-  say "Installing system packages: ${missing[*]}"
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 ||
-    { apt-get update -qq && apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null; } ||
-    fail "apt-get could not install: ${missing[*]}"
+  install_packages "${missing[@]}"
+}
+
+# optional_packages "COMMAND-or-file PACKAGE" ...: likewise, but only root needs them.
+optional_packages() {
+  local missing
+  mapfile -t missing < <(missing_packages "$@")
+  if [ ${#missing[@]} -eq 0 ]; then return; fi
+  if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    install_packages "${missing[@]}"
+  else
+    say "Not installed, so their tests are skipped: ${missing[*]}"
+  fi
 }
 
 # A Python that is new enough and can make a .venv and compile against itself; prints its path.

@@ -126,9 +126,8 @@ def running_stack(
     base = Path(tempfile.mkdtemp(prefix="neat-"))
     run_dir = base / "run"
     path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
-    stack = Stack(
-        name, run_dir, os.environ | {"NEAT_RUN_DIR": str(run_dir), "PYTHONPATH": path} | (env or {})
-    )
+    inherited = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    stack = Stack(name, run_dir, inherited | {"NEAT_RUN_DIR": str(run_dir), "PYTHONPATH": path} | (env or {}))
     options = [
         f"--set={key}={value!r}" if isinstance(value, str) else f"--set={key}={json.dumps(value)}"
         for key, value in settings.items()
