@@ -8,7 +8,6 @@ other architectures, other C libraries, set-user-ID programs (ld.so(8), "Secure-
 
 import errno
 import os
-import shlex
 import stat
 import struct
 import sys
@@ -66,7 +65,7 @@ def obstacle(path: str) -> str | None:
 
 def interpreter(head: bytes) -> str | None:
     """The program that a `#!` line names, through env(1)."""
-    words = shlex.split(head[2:].partition(b"\n")[0].decode(errors="replace"), posix=False)
+    words = head[2:].partition(b"\n")[0].decode(errors="replace").split()
     if not words:
         return None
     if os.path.basename(words[0]) != "env":
@@ -89,7 +88,7 @@ class Elf:
 def elf_obstacle(fd: int, path: str) -> str | None:
     try:
         program, ours = read_elf(fd), own_elf()
-    except (struct.error, ValueError):
+    except (struct.error, ValueError, OverflowError, OSError):
         return f"{path} is a damaged ELF file"
     if (program.bits, program.machine) != (ours.bits, ours.machine):
         what = f"{program.bits} bits, ELF machine {program.machine}"
@@ -111,7 +110,7 @@ def own_elf() -> Elf:
 
 
 def read_elf(fd: int) -> Elf:
-    """struct.error or ValueError when it makes no sense."""
+    """struct.error, ValueError, OverflowError or OSError when it makes no sense."""
     head = os.pread(fd, ELF64.size, 0)
     if len(head) < 20 or head[:4] != b"\x7fELF":
         raise ValueError("not ELF")
