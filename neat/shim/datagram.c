@@ -131,6 +131,20 @@ ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message
     }
 }
 
+short neat_datagram_events(struct neat_socket *s) {
+    short events = 0;
+    for (uint32_t replica = 0; replica < MAX_REPLICAS; replica++) {
+        const struct endpoint *end = neat_subsocket(s, replica);
+        if (!end || !endpoint_current(end))
+            continue;
+        if (load(&end->shared->rx_tail) != load(&end->shared->rx_head))
+            events |= POLLIN | POLLRDNORM;
+        if (load(&end->shared->error_count) != load(&end->error_seen))
+            events |= POLLERR;
+    }
+    return events;
+}
+
 static struct endpoint *choose(struct neat_socket *s, const struct neat_addr *peer) {
     uint64_t key = peer_key(peer);
     const struct peer_hint *hint = &s->hints[(key ^ key >> 32) % HINTS];

@@ -6,14 +6,16 @@
 #define SURE_ROOM 4096             /* what fits into a pipe that polls writable: a page */
 
 /* What sendfile() reads from: it can be positioned. */
-static int check_file(int file) {
+static int check_file(int file, bool positioned) {
     int mode = libc(fcntl)(file, F_GETFL);
     struct stat about;
     if (mode < 0 || (mode & O_ACCMODE) == O_WRONLY || (mode & O_PATH))
         return -EBADF;
     if (libc(fstat)(file, &about) < 0)
         return -errno;
-    return S_ISREG(about.st_mode) || S_ISBLK(about.st_mode) || libc(lseek)(file, 0, SEEK_CUR) >= 0 ? 0 : -EINVAL;
+    if (S_ISREG(about.st_mode) || S_ISBLK(about.st_mode) || libc(lseek)(file, 0, SEEK_CUR) >= 0)
+        return 0;
+    return positioned ? -ESPIPE : -EINVAL;
 }
 
 /* From a socket Linux sends to a pipe only, and then it is splice(). */
@@ -32,7 +34,7 @@ NEAT_API ssize_t sendfile(int to, int from, off_t *offset, size_t count) {
     s = fd_get(to);
     if (!s)
         return libc(sendfile)(to, from, offset, count);
-    int status = check_file(from);
+    int status = check_file(from, offset);
     return sent(s, status < 0 ? status : neat_sendfile(s, to, from, offset, count < MOST_BYTES ? count : MOST_BYTES), 0);
 }
 

@@ -1,0 +1,192 @@
+/* poll() and ppoll(); select.c rests on them.
+ *
+ * Descriptors are real, so the kernel does the waiting. Before it, sockets that some epoll instance watches in shared memory go back to their
+ * descriptors. What it says of a socket of ours is then made exact: a unix socket's answer differs from TCP's in details, and
+ * a token may be there of which the bytes are taken already.
+ */
+#include "../watch.h"
+#include "poll.h"
+
+#define FEW 64
+#define MANY 32
+#define INPUT (POLLIN | POLLRDNORM)
+#define OUTPUT (POLLOUT | POLLWRNORM)
+#define ALWAYS (POLLERR | POLLHUP | POLLNVAL)
+#define DEAD (INPUT | OUTPUT | POLLRDHUP | POLLERR | POLLHUP)
+
+/* What holds of a connection whatever its descriptor says. Room is told by the descriptor alone. */
+static short readiness(struct neat_socket *s) {
+    struct endpoint *end = &s->end;
+    struct watched at = {.shared = end->shared, .index = end->index, .generation = end->generation};
+    if (!end->shared)
+        return 0;
+    at.tx_size = end->segment->tx_size;
+    at.rx_size = end->segment->rx_size;
+    at.dead = &end->segment->dead;
+    return (short)neat_readiness(&at, s, 0);
+}
+
+/* What holds now, from what we know ourselves (poll of Linux's tcp and udp). */
+static short known(struct neat_socket *s) {
+    if (s->type == SOCK_DGRAM)
+        return neat_datagram_events(s);
+    switch (load(&s->stage)) {
+    case STAGE_NEW:
+    case STAGE_BOUND:
+        return OUTPUT | POLLHUP;
+    case STAGE_CONNECTED:
+        return readiness(s);
+    case STAGE_LOST:
+        return load(&s->reset_seen) ? DEAD & ~POLLERR : DEAD;
+    default:
+        return 0;
+    }
+}
+
+/* Events that its descriptor may be asked for. The band-wide ones are a datagram socket's; nothing of ours is urgent. */
+static short askable(const struct neat_socket *s, short events) {
+    if (load(&s->stage) == STAGE_LISTENING)
+        return events & (INPUT | POLLRDHUP);
+    return events & (INPUT | OUTPUT | POLLRDHUP | (s->type == SOCK_DGRAM ? POLLWRBAND : 0));
+}
+
+/* Readable, the kernel says, but nothing is there to read: take the token out. */
+static void take_stale(struct neat_socket *s, int fd) {
+    struct neat_sock *shared = s->end.shared;
+    if (s->type == SOCK_DGRAM) {
+        neat_subsockets_read(s, fd, MANY);
+        return;
+    }
+    if (load(&s->stage) != STAGE_CONNECTED || neat_lock(&shared->rx_lock) < 0)
+        return;
+    /* Less than SO_RCVLOWAT may stay behind without a token: the next bytes bring one. */
+    if (!(known(s) & INPUT) && neat_take_token(&s->end, fd, true) && (known(s) & INPUT))
+        neat_resignal(&s->end);
+    neat_unlock(&shared->rx_lock);
+}
+
+/* What poll() says of a socket of ours, from what the kernel says of its descriptor. */
+static short exact(struct neat_socket *s, int fd, short kernel) {
+    short now = known(s);
+    uint32_t stage = load(&s->stage);
+    if (kernel & POLLNVAL)
+        return POLLNVAL;
+    if (stage == STAGE_LISTENING || stage == STAGE_CONNECTING)
+        return kernel;
+    if (kernel & (POLLERR | POLLHUP))
+        return now | kernel;
+    if ((kernel & INPUT) && !(now & INPUT)) {
+        take_stale(s, fd);
+        now |= known(s);
+    }
+    return now | (kernel & (OUTPUT | POLLWRBAND | POLLRDHUP));
+}
+
+struct polled {
+    struct pollfd *fds;            /* the application's */
+    struct pollfd *asked;          /* what the kernel is asked */
+    struct neat_socket **sockets;  /* ours, held; NULL: the kernel's */
+    nfds_t count;
+    bool ours;                     /* one of them is */
+};
+
+/* Hold what is ours, and bring its readiness to the descriptor. */
+static void look_up(struct polled *p) {
+    for (nfds_t i = 0; i < p->count; i++) {
+        int fd = p->fds[i].fd;
+        p->sockets[i] = fd_get(fd);
+        if (p->sockets[i]) {
+            p->ours = true;
+            epoll_untrack(p->sockets[i], fd);
+        } else if (epoll_is_instance(fd)) {
+            epoll_expose(fd);
+        }
+    }
+}
+
+/* What the kernel is asked. Returns whether something holds already. */
+static bool ask(struct polled *p) {
+    bool ready = false;
+    for (nfds_t i = 0; i < p->count; i++) {
+        struct neat_socket *s = p->sockets[i];
+        p->asked[i] = p->fds[i];
+        p->asked[i].revents = 0;
+        if (!s)
+            continue;
+        p->asked[i].events = askable(s, p->fds[i].events);
+        ready |= (known(s) & (p->fds[i].events | ALWAYS)) != 0;
+    }
+    return ready;
+}
+
+/* Returns how many are ready. */
+static int tell(struct polled *p) {
+    int count = 0;
+    for (nfds_t i = 0; i < p->count; i++) {
+        struct neat_socket *s = p->sockets[i];
+        short revents = p->asked[i].revents;
+        if (s)
+            revents = exact(s, p->fds[i].fd, revents) & (p->fds[i].events | ALWAYS);
+        p->fds[i].revents = revents;
+        count += revents != 0;
+    }
+    return count;
+}
+
+/* -errno, or how many are ready; 0: the time is over. `deadline` -1: none. */
+static int wait_for(struct polled *p, int64_t deadline, const sigset_t *mask) {
+    for (;;) {
+        bool ready = ask(p);
+        int64_t left = deadline < 0 ? 0 : deadline - neat_now();
+        if (ready || left < 0)
+            left = 0;
+        struct timespec limit = {left / 1000000000, left % 1000000000};
+        int got = libc(ppoll)(p->asked, p->count, deadline < 0 && !ready ? NULL : &limit, mask);
+        if (got < 0)
+            return -errno;
+        got = tell(p);
+        if (got || (deadline >= 0 && neat_now() >= deadline))
+            return got;
+    }
+}
+
+int poll_mixed(struct pollfd *fds, nfds_t count, int64_t timeout_ns, const sigset_t *mask) {
+    struct pollfd few_asked[FEW];
+    struct neat_socket *few_sockets[FEW];
+    struct polled p = {fds, few_asked, few_sockets, count, false};
+    int status = NOT_OURS;
+    if (count > FEW) {
+        p.asked = malloc(count * sizeof *p.asked);
+        p.sockets = malloc(count * sizeof *p.sockets);
+    }
+    if (p.asked && p.sockets)
+        look_up(&p);
+    else
+        status = -ENOMEM;
+    if (p.ours)
+        status = wait_for(&p, timeout_ns < 0 ? -1 : neat_now() + timeout_ns, mask);
+    for (nfds_t i = 0; p.ours && i < count; i++)
+        if (p.sockets[i])
+            neat_put(p.sockets[i]);
+    if (count > FEW) {
+        free(p.asked);
+        free(p.sockets);
+    }
+    return status;
+}
+
+/* Whether libc alone can do it: nothing here is or was ours; or it will fail anyway. */
+static bool plain(const struct pollfd *fds, nfds_t count) {
+    return !fds || !count || (!fd_any() && !epoll_end()) || (count > FEW && count > fd_limit());
+}
+
+NEAT_API int poll(struct pollfd *fds, nfds_t count, int timeout) {
+    int status = plain(fds, count) ? NOT_OURS : poll_mixed(fds, count, timeout < 0 ? -1 : timeout * INT64_C(1000000), NULL);
+    return status == NOT_OURS ? libc(poll)(fds, count, timeout) : (int)result(status);
+}
+
+NEAT_API int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask) {
+    int64_t limit = poll_limit(timeout);
+    int status = limit < -1 || plain(fds, count) ? NOT_OURS : poll_mixed(fds, count, limit, mask);
+    return status == NOT_OURS ? libc(ppoll)(fds, count, timeout, mask) : (int)result(status);
+}
