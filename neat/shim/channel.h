@@ -87,6 +87,7 @@ enum neat_option {                 /* neat_sock.options */
     NEAT_OPT_PEER = 1u << 4,       /* UDP: connected, `peer` is valid, other senders are dropped */
     NEAT_OPT_BROADCAST = 1u << 5,
     NEAT_OPT_LINGER = 1u << 6,     /* linger_ms is valid */
+    NEAT_OPT_NONBLOCK = 1u << 7,   /* a listener: the last accept() wanted O_NONBLOCK; NEAT_EV_ACCEPT.options: this one has it */
 };
 
 #define NEAT_OUT_WANTED 0x80000000u
@@ -111,7 +112,8 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint32_t linger_ms;
     uint32_t user_timeout_ms;
     uint32_t watcher;              /* 0: readiness is signalled on the descriptor; p + 1: to poller p */
-    uint32_t _app0[3];
+    uint32_t sleepers;             /* threads that sleep in a receive; the replica never looks */
+    uint32_t _app0[2];
     /* application writes */
     struct neat_addr peer;         /* UDP: see NEAT_OPT_PEER */
     uint32_t keep_idle_s, keep_intvl_s, keep_cnt;

@@ -70,16 +70,29 @@ bool neat_take_token(const struct endpoint *end, int fd, bool stray) {
 }
 
 /* Sleep until a message is in the descriptor, as its O_NONBLOCK and SO_RCVTIMEO say. It stays there.
- * Returns its first byte + 1; 0 when the stack's end is shut or gone; -EAGAIN, -EINTR. */
-int neat_await_message(int fd, int flags) {
+ * Returns its first byte + 1 (a token's, when somebody else has taken it); 0 when the stack's end is shut or gone; -EAGAIN, -EINTR.
+ *
+ * Every sleeper must wake up, but a message wakes one recv() only, and all that poll(). So who joins a sleeper polls. One that is killed
+ * stays counted: that costs the others a system call. */
+int neat_await_message(struct neat_socket *s, int fd, int flags) {
     uint8_t byte = 0;
+    ssize_t n = -1;
+    bool wait = !neat_nonblocking(s, fd, flags), beside = wait && add(&s->end.shared->sleepers, 1) != 1;
+    int woken = beside ? neat_poll(fd, POLLIN, neat_timeout(fd, SO_RCVTIMEO)) : 1, error = EAGAIN;
     tally(waits);
-    ssize_t n = libc(recv)(fd, &byte, 1, MSG_PEEK | (flags & MSG_DONTWAIT));
+    if (woken > 0) {
+        n = libc(recv)(fd, &byte, 1, MSG_PEEK | (wait && !beside ? 0 : MSG_DONTWAIT));
+        error = errno;
+    }
+    if (wait)
+        sub(&s->end.shared->sleepers, 1);
     if (n == 1)
         return byte + 1;
-    if (n == 0 || errno == ECONNRESET)
+    if (woken < 0)
+        return woken;
+    if (n == 0 || error == ECONNRESET)
         return 0;
-    return -errno;
+    return beside && woken && error == EAGAIN ? TOKEN + 1 : -error;
 }
 
 /* How many messages make a descriptor like ours unwritable. */
@@ -125,7 +138,15 @@ int neat_fill_first(struct neat_socket *s, int fd) {
 
 /* Make the descriptor unwritable, because the transmit ring is full. Caller holds tx_lock, and looks at tx_head after this. */
 int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd) {
-    if (load(&end->shared->out_block))
+    uint32_t block = load(&end->shared->out_block), wanted = NEAT_OUT_WANTED;
+    if (load(&end->shared->watcher)) {
+        if (!block)
+            swap(&end->shared->out_block, NEAT_OUT_WANTED);
+        fence();
+        return 0;
+    }
+    /* What a poller that is gone had asked for is asked for anew. */
+    if (block && (block != wanted || !swap_if(&end->shared->out_block, &wanted, 0)))
         return 0;
     int count = neat_fill_first(s, fd);
     if (count < 0)

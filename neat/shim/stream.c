@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "watch.h"
 
 /* Its replica is gone, or says things that cannot be. Linux reports a reset once; after that, `later`. */
 int neat_gone(struct neat_socket *s, int later) {
@@ -100,6 +101,8 @@ static ssize_t take(struct neat_socket *s, int fd, struct reading *r, bool stray
             return nothing(s, fd, status, r);
         }
         size_t part = held < r->room - r->done ? held : r->room - r->done;
+        if (!part)
+            return 0;
         if (r->sink >= 0) {
             ssize_t n = write_pipe(end, r->sink, head, part);
             if (n <= 0)
@@ -164,19 +167,61 @@ static ssize_t locked_take(struct neat_socket *s, int fd, struct reading *r, boo
     return n;
 }
 
+/* MSG_PEEK with MSG_WAITALL has seen `seen` bytes, which are too few. Sleep until there are more: 0; or why it is no use. */
+static int await_more(struct neat_socket *s, int fd, const struct reading *r, size_t seen) {
+    const struct endpoint *end = &s->end;
+    uint32_t over = NEAT_ST_RDHUP | NEAT_ST_ERROR | NEAT_ST_CLOSED, limit = load(&end->shared->rcvbuf);
+    if (!limit || limit > end->segment->rx_size)
+        limit = end->segment->rx_size;
+    if (seen >= limit || neat_nonblocking(s, fd, r->flags) || neat_lock(&end->shared->rx_lock) < 0)
+        return -EAGAIN;
+    neat_take_token(end, fd, true);
+    neat_unlock(&end->shared->rx_lock);
+    uint64_t held = load(&end->shared->rx_tail) - load(&end->shared->rx_head);
+    int message = held > seen || (load(&end->shared->status) & over) ? 0 : neat_await_message(s, fd, r->flags);
+    /* There are bytes, so whoever else waits must hear of them. */
+    neat_resignal(end);
+    return message < 0 ? message : (load(&end->shared->status) & over) ? -EAGAIN : 0;
+}
+
+/* What the call does after a take() that brought `n` bytes. True: it is over, with *n. */
+static bool enough(struct neat_socket *s, int fd, struct reading *r, ssize_t *n) {
+    if (r->flags & MSG_PEEK)
+        return !(r->flags & MSG_WAITALL) || (size_t)*n == r->room || await_more(s, fd, r, (size_t)*n) < 0;
+    r->done += (size_t)*n;
+    *n = (ssize_t)r->done;
+    return r->done == r->room || !(r->flags & MSG_WAITALL);
+}
+
+/* Sleep, or not, until there may be something in the empty ring. 0: look at it again (`stray`, `hung_up`); or why not. */
+static int await_bytes(struct neat_socket *s, int *fd, int flags, bool *stray, bool *hung_up) {
+    if (neat_is_watched(&s->end)) {
+        if (neat_nonblocking(s, *fd, flags))
+            return -EAGAIN;
+        neat_unwatch(s, *fd);
+    }
+    if (!*stray && neat_spins() && !neat_nonblocking(s, *fd, flags) && neat_spin(&s->end))
+        return 0;
+    int message = neat_await_message(s, *fd, flags);
+    if (message < 0)
+        return message;
+    *fd = neat_number(s, *fd);
+    /* Anything but a token comes after the status that explains it. */
+    *stray = message == TOKEN + 1;
+    *hung_up = !*stray;
+    return 0;
+}
+
 static ssize_t pull(struct neat_socket *s, int fd, struct reading *r) {
     int flags = r->flags, status = neat_ready_to_move(s, fd, flags, false);
     if (status)
         return status > 0 ? 0 : status;
-    if (!r->room)
-        return 0;
     bool stray = false, hung_up = false;
     for (;;) {
         ssize_t n = locked_take(s, fd, r, stray);
         if (n > 0) {
-            r->done += (size_t)n;
-            if (r->done == r->room || !(flags & MSG_WAITALL) || (flags & MSG_PEEK))
-                return (ssize_t)r->done;
+            if (enough(s, fd, r, &n))
+                return n;
             stray = false;
             continue;
         }
@@ -184,15 +229,9 @@ static ssize_t pull(struct neat_socket *s, int fd, struct reading *r) {
             return r->done ? (ssize_t)r->done : n;
         if (hung_up)
             return r->done ? (ssize_t)r->done : neat_gone(s, 0);
-        if (!stray && neat_spins() && !neat_nonblocking(s, fd, flags) && neat_spin(&s->end))
-            continue;
-        int message = neat_await_message(fd, flags);
-        if (message < 0)
-            return r->done ? (ssize_t)r->done : message;
-        fd = neat_number(s, fd);
-        /* Anything but a token comes after the status that explains it. */
-        stray = message == TOKEN + 1;
-        hung_up = !stray;
+        status = await_bytes(s, &fd, flags, &stray, &hung_up);
+        if (status < 0)
+            return r->done ? (ssize_t)r->done : status;
     }
 }
 

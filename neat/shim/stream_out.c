@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "watch.h"
 
 #define MAX_FRUITLESS 4
 #define DOUBTFUL_NS 10000000
@@ -86,7 +87,7 @@ static ssize_t put(struct neat_socket *s, int fd, struct writing *w) {
         status = neat_fill(s, end, fd);
         if (status < 0 && !part)
             return neat_gone(s, -EPIPE);
-        if (tail - load(&shared->tx_head) <= limit - limit / 3)
+        if (tail - load(&shared->tx_head) <= limit - limit / 3 || (load(&shared->request) & NEAT_REQ_SHUT_WR))
             neat_resignal(end);
     }
     return part ? (ssize_t)part : -EAGAIN;
@@ -120,7 +121,13 @@ static int await_room(struct neat_socket *s, int fd, int flags, struct waiting *
         w->wait = !neat_nonblocking(s, fd, flags);
         int64_t limit = w->wait ? neat_timeout(fd, SO_SNDTIMEO) : -1;
         w->deadline = limit < 0 ? -1 : neat_now() + limit;
+        if (w->wait && neat_is_watched(&s->end)) {
+            neat_unwatch(s, fd);
+            return 0;              /* Now the descriptor has to be made unwritable. */
+        }
     }
+    if (!w->wait && neat_is_watched(&s->end))
+        return -EAGAIN;
     int64_t left = !w->wait ? 0 : w->deadline < 0 ? -1 : w->deadline - neat_now();
     if ((w->wait && w->deadline >= 0 && left <= 0) || (!w->wait && w->fruitless))
         return -EAGAIN;

@@ -172,7 +172,7 @@ def is_writable(tcb):
     limit = peek32(cython.address(tcb.sock.sndbuf))
     if limit == 0 or limit > tcb.tx_size:
         limit = tcb.tx_size
-    return pending(tcb) <= limit - limit // 3
+    return pending(tcb) <= limit - limit // 3 or tcb.slot.flags & SLOT_FIN_QUEUED != 0
 
 
 def signal_writable(stack, tcb):
