@@ -1,0 +1,69 @@
+"""What a program sees on NEaT is what it sees on Linux: each scenario runs in both worlds, and the transcripts are the same
+but for the differences that are listed, with their reasons, in differences.py."""
+
+import contextlib
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.posix import worlds
+from tests.posix.differences import DIFFERENCES
+from tests.support import running_stack
+
+pytestmark = pytest.mark.netns
+
+FORTIFIED = ("fortified",)
+ALL = [(family, name) for family, names in worlds.families().items() for name in names]
+Both = tuple[worlds.World, worlds.World]
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return worlds.build(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def fortified(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return worlds.build(tmp_path_factory.mktemp("fortified"), "-O2", "-D_FORTIFY_SOURCE=2", only=FORTIFIED)
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[Both]:
+    with contextlib.ExitStack() as open_worlds:
+        stack = open_worlds.enter_context(running_stack(replicas=2))
+        yield open_worlds.enter_context(worlds.kernel()), open_worlds.enter_context(worlds.neat(stack))
+
+
+def changes(expected: list[str], seen: list[str]) -> list[str]:
+    """`-` lines that only the kernel's transcript has, `+` lines that only NEaT's has."""
+    return [line for line in difflib.ndiff(expected, seen) if line[0] in "+-"]
+
+
+def compare(both: Both, program: Path, scenario: tuple[str, str]) -> None:
+    expected, seen = (world.transcript(program, scenario[1]) for world in both)
+    assert expected[-1] == "[exit 0]", "the scenario does not run on Linux:\n" + "\n".join(expected)
+    differences = DIFFERENCES.get("/".join(scenario))
+    listed = list(differences.lines) if differences else []
+    found = changes(expected, seen)
+    assert found == listed, "\n".join([
+        f"{'/'.join(scenario)}: on Linux (-), on NEaT (+)" if found else "a listed difference is none any more",
+        *difflib.ndiff(expected, seen),
+    ])
+
+
+@pytest.mark.parametrize("scenario", ALL, ids="/".join)
+def test_same_as_linux(scenario: tuple[str, str], both: Both, programs: Path) -> None:
+    compare(both, programs / scenario[0], scenario)
+
+
+@pytest.mark.parametrize("scenario", [s for s in ALL if s[0] in FORTIFIED], ids="/".join)
+def test_same_as_linux_under_the_fortified_names(
+    scenario: tuple[str, str], both: Both, fortified: Path
+) -> None:
+    compare(both, fortified / scenario[0], scenario)
+
+
+def test_every_listed_difference_has_a_scenario() -> None:
+    assert set(DIFFERENCES) <= {"/".join(scenario) for scenario in ALL}
