@@ -1,10 +1,10 @@
 """Applications' segments as this replica maps them: attach, look for commands, sleep, let go."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from neat.replica.counters cimport COUNT_CHANNELS
+from neat.replica.counters cimport COUNT_CHANNELS, COUNT_POLLERS
 from neat.replica.posix cimport EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLET, EPOLLIN, close, watch
 from neat.replica.process cimport (
-    MAX_CHANNELS, SHARED_INDEXES, WATCH_CHANNEL, Channel, Process, gauge, watch_data,
+    MAX_CHANNELS, POLLERS, SHARED_INDEXES, WATCH_CHANNEL, Channel, Process, gauge, watch_data,
 )
 from neat.shim.channel cimport neat_channel
 from neat.shm.atomic cimport store32

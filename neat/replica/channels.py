@@ -33,6 +33,7 @@ def channel_attach(p, app, memory, length, nsock, rx, tx, bell):
     channel.app = app
     channel.used = True
     channel.orphan = False
+    channel.announces = False
     channel.bell = bell
     channel.memory = cython.cast("uint8_t*", memory)
     channel.bytes = length
@@ -41,6 +42,9 @@ def channel_attach(p, app, memory, length, nsock, rx, tx, bell):
     channel.tx_size = tx
     for i in range(SHARED_INDEXES):
         channel.shared[i] = -1
+    for i in range(POLLERS):
+        channel.bells[i] = -1
+    channel.news = 0
     if place >= p.channels_end:
         p.channels_end = place + 1
     gauge(p, COUNT_CHANNELS, 1)
@@ -64,6 +68,10 @@ def channel_detach(p, channel):
     munmap(channel.memory, channel.bytes)
     watch(p.epoll, EPOLL_CTL_DEL, channel.bell, 0, 0)
     close(channel.bell)
+    for i in range(POLLERS):
+        if channel.bells[i] >= 0:
+            close(channel.bells[i])
+            gauge(p, COUNT_POLLERS, -1)
     channel.used = False
     channel.memory = cython.NULL
     while p.channels_end > 0 and not p.channels[p.channels_end - 1].used:

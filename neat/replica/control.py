@@ -107,6 +107,9 @@ class Control:
             if self.core.attach(message.app, fds[0], fds[1], *message.u[:3]) == 0:
                 del fds[1]
             self.pids[message.app] = message.u[3]
+        elif message.op == Op.ADD_POLLER:
+            if self.core.add_poller(message.app, message.u[0], fds[0]):
+                fds.pop(0)
         elif message.op == Op.CONNECT_VIA:
             local, remote = message.local.pack(), message.remote.pack()
             if self.core.connect(message.app, local, remote, message.options, message.u[0], fds[0]):

@@ -14,6 +14,7 @@ from neat.replica.process cimport (
     END_CONNECTING, END_FREE, MAX_SHARED, WATCH_BELL, WATCH_CTL, WATCH_LIFELINE, WATCH_SYS, Endpoint, Process, SharedEnd,
     tally, watch_data,
 )
+from neat.replica.pollers cimport poller_add
 from neat.replica.settings cimport fill_config
 from neat.replica.shared cimport listener_add, shared_find, udp_add
 from neat.shim.channel cimport NEAT_MAX_SOCKS, NEAT_SOCK_UDP, neat_addr

@@ -140,6 +140,11 @@ class Core:
                 tally(p, COUNT_CHANNELS_REFUSED)
         return -status
 
+    @cython.locals(app=uint32_t, slot=uint32_t, bell=cython.int)
+    def add_poller(self, app, slot, bell):
+        """Whether its bell was taken over."""
+        return poller_add(self.p, app, slot, bell) == 0
+
     @cython.locals(app=uint32_t)
     def app_gone(self, app):
         channel_orphan(self.p, app)
@@ -212,7 +217,7 @@ class Core:
             endpoint_drop(p, end)
         status = -ENOENT if stack_conn_info(p.stack, conn, cython.address(info)) < 0 else 0
         if status == 0:
-            status = endpoint_open(p, conn, fd, END_CONNECTING)
+            status = endpoint_open(p, conn, fd, END_CONNECTING, False)
         if status < 0:
             tally(p, COUNT_CONNECTS_FAILED)
             tell_failed(p, fd, -status)

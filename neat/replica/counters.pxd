@@ -28,4 +28,6 @@ cpdef enum ReplicaCounter:
     COUNT_UDP_SOCKETS               # gauge
     COUNT_CHANNELS                  # gauge
     COUNT_DESCRIPTORS               # gauge: stack's ends of connections
+    COUNT_POLLERS_RUNG              # bells of pollers that slept
+    COUNT_POLLERS                   # gauge
     REPLICA_COUNTERS

@@ -11,27 +11,36 @@ from neat.replica.counters cimport (
 )
 from neat.replica.process cimport (
     END_CLOSED, END_CONNECTING, END_FREE, END_HALF, END_HUNG, END_OPEN, END_QUEUED, END_WATCH, KEEP_RING_BYTES,
-    WATCH_ENDPOINT, Channel, Endpoint, Process, SharedEnd, gauge, tally, watch_data,
+    MAX_FRESH, WATCH_ENDPOINT, Channel, Endpoint, Fresh, Process, SharedEnd, gauge, tally, watch_data,
 )
 from neat.replica.channels cimport channel_find
+from neat.replica.pollers cimport poller_signal, poller_tell
 from neat.shim.channel cimport (
-    NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_MSG_MAGIC, neat_addr, neat_msg, neat_rx_offset, neat_sock, neat_tx_offset,
+    NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_MSG_MAGIC, NEAT_OUT_WANTED, NEAT_REQ_CLOSE, neat_addr, neat_msg, neat_rx_offset, neat_sock, neat_tx_offset,
 )
 from neat.shm.atomic cimport exchange32, load32
 from neat.stack.engine cimport (
-    EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_WRITABLE, Event, stack_close, stack_sock,
+    EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TELL, EV_WRITABLE, Event, stack_close, stack_sock,
 )
 
 cdef enum:
+    FRESH_NS = 5_000_000            # most short connections are over by then
     MAX_FILLS = 16                  # fill messages taken out at a time: an honest client core sends one or two
 
 # The entry of `conn`, NULL if there is no such slot.
 cdef Endpoint* endpoint_of(Process* p, int32_t conn) noexcept nogil
 # Take `fd` as the stack's end of `conn` and watch it. -errno; the caller keeps fd then.
-cdef int endpoint_open(Process* p, int32_t conn, int fd, uint8_t state) noexcept nogil
+# `later`: not before FRESH_NS, unless it is gone by then.
+cdef int endpoint_open(Process* p, int32_t conn, int fd, uint8_t state, bint later) noexcept nogil
+# Watch those whose time has come; and when that is for the next one (UINT64_MAX: never).
+cdef void endpoints_settle(Process* p) noexcept nogil
+cdef uint64_t endpoints_deadline(Process* p) noexcept nogil
 cdef void endpoint_drop(Process* p, Endpoint* end) noexcept nogil
 # What the engine has to say about a connection that has a descriptor (accepts are listeners.py's).
 cdef void endpoint_event(Process* p, Event* event) noexcept nogil
+# Pass it on to the poller that watches, or to the descriptor.
+@cython.locals(kinds=uint32_t, connecting=bint)
+cdef void pass_on(Process* p, Event* event, Endpoint* end, neat_sock* sock) noexcept nogil
 # What epoll has to say.
 cdef void endpoint_hangup(Process* p, uint32_t conn, uint32_t serial, uint32_t events) noexcept nogil
 # "Look at the rings": one token, unless one is on its way.
@@ -49,6 +58,8 @@ cdef void tell_connecting(Process* p, Endpoint* end, const neat_addr* local) noe
 cdef void tell_failed(Process* p, int fd, int error) noexcept nogil
 
 # Parts of the above.
+cdef int watch_endpoint(Process* p, uint32_t conn, int fd, uint32_t serial) noexcept nogil
+cdef void note_manners(Process* p, uint32_t app, uint32_t sock) noexcept nogil
 cdef void peer_closed(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil
 cdef void hang_up(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil
 @cython.locals(ends="int[2]")

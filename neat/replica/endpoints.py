@@ -23,19 +23,48 @@ def endpoint_of(p, conn):
     return cython.address(p.endpoints[conn])
 
 
-def endpoint_open(p, conn, fd, state):
+def endpoint_open(p, conn, fd, state, later):
     end = endpoint_of(p, conn)
     p.serial += 1
-    status = watch(
-        p.epoll, EPOLL_CTL_ADD, fd, EPOLLRDHUP | EPOLLET, watch_data(WATCH_ENDPOINT, p.serial, conn)
-    )
-    if status < 0:
-        return status
+    if later and p.fresh_tail - p.fresh_head < MAX_FRESH:
+        fresh = cython.address(p.fresh[p.fresh_tail & (MAX_FRESH - 1)])
+        fresh.conn = conn
+        fresh.serial = p.serial
+        fresh.since = p.now
+        p.fresh_tail += 1
+    else:
+        status = watch_endpoint(p, conn, fd, p.serial)
+        if status < 0:
+            return status
     end.fd = fd
     end.serial = p.serial
     end.state = state
+    end.owed = 0
     gauge(p, COUNT_DESCRIPTORS, 1)
     return 0
+
+
+def watch_endpoint(p, conn, fd, serial):
+    data = watch_data(WATCH_ENDPOINT, serial, conn)
+    return watch(p.epoll, EPOLL_CTL_ADD, fd, EPOLLRDHUP | EPOLLET, data)
+
+
+def endpoints_settle(p):
+    while p.fresh_head != p.fresh_tail:
+        fresh = cython.address(p.fresh[p.fresh_head & (MAX_FRESH - 1)])
+        if p.now - fresh.since < FRESH_NS:
+            return
+        p.fresh_head += 1
+        end = cython.address(p.endpoints[fresh.conn])
+        if end.fd >= 0 and end.serial == fresh.serial:
+            if watch_endpoint(p, fresh.conn, end.fd, fresh.serial) < 0:
+                application_gone(p, cython.cast(int32_t, fresh.conn), end)
+
+
+def endpoints_deadline(p):
+    if p.fresh_head == p.fresh_tail:
+        return cython.cast(uint64_t, -1)
+    return p.fresh[p.fresh_head & (MAX_FRESH - 1)].since + FRESH_NS
 
 
 def endpoint_drop(p, end):
@@ -63,7 +92,8 @@ def take_fills(sock, fd):
     if load32(cython.address(sock.out_block)) == 0:
         return
     fills = exchange32(cython.address(sock.out_block), 0)
-    drain(fd, MAX_FILLS if fills > MAX_FILLS else fills)
+    if fills != NEAT_OUT_WANTED:
+        drain(fd, MAX_FILLS if fills > MAX_FILLS else fills)
 
 
 def endpoint_event(p, event):
@@ -78,23 +108,45 @@ def endpoint_event(p, event):
             if kinds & EV_RESET:
                 application_gone(p, event.conn, end)
         elif end.fd >= 0 and end.state < END_HUNG and sock != cython.NULL:
-            if kinds & EV_CONNECTED and end.state == END_CONNECTING:
-                end.state = END_OPEN
-            if kinds & EV_READABLE:
-                send_token(p, sock, end.fd)
-            if kinds & (EV_WRITABLE | EV_CONNECTED):
-                take_fills(sock, end.fd)
-            if kinds & EV_RESET:
-                reset(p, event.conn, end, sock, event.error)
-            elif kinds & EV_CLOSED:
-                hang_up(p, end, sock)
-            elif kinds & EV_RDHUP:
-                peer_closed(p, end, sock)
+            pass_on(p, event, end, sock)
     if event.kinds & EV_FREED:
         if end.state != END_FREE:
+            note_manners(p, event.app, event.sock)
             endpoint_drop(p, end)
             end.state = END_FREE
         give_back(p, event.app, event.sock, event.touched)
+
+
+def pass_on(p, event, end, sock):
+    kinds = event.kinds
+    connecting = end.state == END_CONNECTING
+    if kinds & EV_CONNECTED and connecting:
+        end.state = END_OPEN
+    if kinds & (EV_WRITABLE | EV_CONNECTED):
+        take_fills(sock, end.fd)
+    if kinds & EV_TELL:
+        poller_tell(p, event.app, event.sock)
+    kinds |= end.owed
+    if poller_signal(p, event.app, event.sock, sock) and not (kinds & EV_RESET and connecting):
+        end.owed = kinds & (EV_RESET | EV_CLOSED | EV_RDHUP)
+        return
+    end.owed = 0
+    if kinds & EV_READABLE:
+        send_token(p, sock, end.fd)
+    if kinds & EV_RESET:
+        reset(p, event.conn, end, sock, event.error)
+    elif kinds & EV_CLOSED:
+        hang_up(p, end, sock)
+    elif kinds & EV_RDHUP:
+        peer_closed(p, end, sock)
+
+
+def note_manners(p, app, sock):
+    """Whether the application announces what it closes: then hang-ups of its next connections can wait."""
+    lines = stack_sock(p.stack, app, sock)
+    channel = channel_find(p, app)
+    if lines != cython.NULL and channel != cython.NULL:
+        channel.announces = load32(cython.address(lines.request)) & NEAT_REQ_CLOSE != 0
 
 
 def peer_closed(p, end, sock):
@@ -112,9 +164,10 @@ def peer_closed(p, end, sock):
 
 
 def hang_up(p, end, sock):
-    """Both directions are over in order: POLLHUP without an error."""
+    """Both directions are over in order: POLLHUP without an error. That wakes a reader, too: no token."""
     take_fills(sock, end.fd)
-    peer_closed(p, end, sock)
+    if end.state == END_OPEN:
+        send_with(end.fd, b"f", 1, -1)
     shutdown(end.fd, SHUT_RDWR)
     end.state = END_HUNG
 
@@ -142,7 +195,7 @@ def reset(p, conn, end, sock, error):
     status = send_with(end.fd, b"w", 1, ends[1])
     close(ends[1])
     endpoint_drop(p, end)
-    if status < 0 or endpoint_open(p, conn, ends[0], END_WATCH) < 0:
+    if status < 0 or endpoint_open(p, conn, ends[0], END_WATCH, False) < 0:
         close(ends[0])
         application_gone(p, conn, end)
 

@@ -10,7 +10,8 @@ from neat.replica.counters cimport (
     COUNT_DOORBELLS, COUNT_RX_RING_BROKEN, COUNT_RX_UNKNOWN_RECORD, COUNT_TX_RING_BROKEN, COUNT_TX_RING_FULL,
     COUNT_WAKEUPS,
 )
-from neat.replica.endpoints cimport endpoint_event, endpoint_hangup
+from neat.replica.endpoints cimport endpoint_event, endpoint_hangup, endpoints_deadline, endpoints_settle
+from neat.replica.pollers cimport pollers_ring
 from neat.replica.posix cimport epoll_event, monotonic_ns, nap, sched_yield, wait_events
 from neat.replica.process cimport (
     REASON_CTL, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CTL, WATCH_ENDPOINT, WATCH_LIFELINE,

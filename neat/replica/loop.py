@@ -52,6 +52,7 @@ def turn(p):
         done += 1
     done += transmit(p)
     done += signal(p)
+    endpoints_settle(p)
     publish(p)
     board_heartbeat(p.board, p.now)
     return done
@@ -98,8 +99,9 @@ def transmit(p):
 
 
 def signal(p):
-    """What the engine has to say, to the applications' descriptors."""
+    """What the engine has to say, to the applications' pollers and descriptors."""
     done = 0
+    fence()  # the socket objects are written: who watches them is read after this
     while done < EVENT_BURST and stack_poll_event(p.stack, cython.address(event)):
         done += 1
         if event.conn < 0:
@@ -112,6 +114,7 @@ def signal(p):
             channel = channel_find(p, event.app)
             if channel != cython.NULL and channel.orphan:
                 channel_reap(p, channel)
+    pollers_ring(p)
     return done
 
 
@@ -166,6 +169,7 @@ def rest(p):
         until = p.returned_at + p.tick_ns
         if deadline < until:
             until = deadline
+        until = min(until, endpoints_deadline(p))
         if p.tx_blocked and p.now + FULL_RING_NS < until:
             until = p.now + FULL_RING_NS
         if until > p.now:

@@ -13,6 +13,8 @@ cdef enum:
     MAX_CHANNELS = 256              # applications at one time
     MAX_SHARED = 512                # listening and UDP sockets at one time
     SHARED_INDEXES = 256            # NEAT_SHARED_SOCKS, as a constant that sizes an array
+    POLLERS = 24                    # NEAT_POLLERS, likewise
+    MAX_FRESH = 1024                # descriptors that are not watched yet, a power of two
     KEEP_RING_BYTES = 32768         # of a freed socket's ring: what was touched beyond is given back
 
 cdef enum EndpointState:
@@ -31,8 +33,14 @@ cdef struct Endpoint:               # by index of the connection slot
     uint32_t app, sock, generation
     uint32_t serial                 # of `fd`: an epoll event that carries another one is stale
     int32_t next                    # next in the accept queue
+    uint32_t owed                   # EventKinds that only its poller has heard of: the descriptor hears of them when it has none
     int16_t queue                   # the listener's place in `shared` while it is queued there, -1
     uint8_t state                   # EndpointState
+    uint8_t nonblock                # the application's end is O_NONBLOCK
+
+cdef struct Fresh:                  # a descriptor that may be closed before watching it is worth it
+    uint32_t conn, serial
+    uint64_t since
 
 cdef struct SharedEnd:
     int32_t fd                      # -1: unused
@@ -47,11 +55,14 @@ cdef struct Channel:
     uint32_t app
     bint used
     bint orphan                     # its application is gone; goes when its last socket does
+    bint announces                  # it said NEAT_REQ_CLOSE before it closed its last connection
     int32_t bell                    # an eventfd of its own
     uint8_t* memory
     uint64_t bytes
     uint32_t nsock, rx_size, tx_size
     int16_t shared[SHARED_INDEXES]  # index into `shared`, -1
+    int32_t bells[POLLERS]          # of its pollers: our ends of unix socketpairs, -1
+    uint32_t news                   # bitmap of pollers that have event bits to hear of
 
 cdef enum WatchKind:                # upper byte of an epoll event's data; below it the serial (24 bits) and an index (32 bits)
     WATCH_BELL = 1
@@ -88,9 +99,12 @@ cdef struct Process:
     Endpoint* endpoints             # [max_connections]
     uint32_t endpoint_count
     uint32_t serial
+    Fresh fresh[MAX_FRESH]          # oldest first
+    uint32_t fresh_head, fresh_tail # free-running
     SharedEnd shared[MAX_SHARED]
     Channel channels[MAX_CHANNELS]
     uint32_t channels_end           # one beyond the last used
+    bint news                       # some channel has
 
 cdef inline void tally(Process* p, uint32_t counter) noexcept nogil:
     p.counters[counter] += 1

@@ -18,6 +18,7 @@
 #define MAX_REPLICAS 16
 #define MAX_DATAGRAM 65507u
 #define HINTS 8
+#define NEAT_KEPT 96               /* options that are kept, at most */
 #define TOKEN 't'                  /* the only message on a connection's descriptor that the client core takes out */
 
 /* Words in shared memory: nothing else touches them. */
@@ -79,6 +80,13 @@ struct settings {
     uint32_t keep_idle_s, keep_intvl_s, keep_cnt, maxseg;
     uint8_t tos, ttl;
     bool reuse_address, reuse_port;
+    bool no_port;                  /* IP_BIND_ADDRESS_NO_PORT */
+    bool quickack_off;             /* TCP_QUICKACK was set to 0 */
+    uint32_t rcvlowat;             /* 0: 1 */
+    uint32_t defer_accept;         /* TCP_DEFER_ACCEPT, as the number of SYN-ACKs that Linux keeps */
+    uint32_t window_clamp;         /* 0: none */
+    int32_t fin_wait_s;            /* TCP_LINGER2; 0: what is usual */
+    int32_t kept[NEAT_KEPT];       /* of optable.c, by row: the difference to what is usual */
 };
 
 struct neat_socket {
@@ -96,6 +104,7 @@ struct neat_socket {
     int aside;                     /* its kernel socket while it may still become the kernel's (preload/sockets.c); -1 */
     uint64_t inode;                /* of its descriptor, once the stack was told; 0 */
     int stack_end;                 /* the pair's other end, until the stack gets it; -1 */
+    uint32_t foreign;              /* level << 16 | name of what is set on the kernel socket and cannot be on NEaT (preload/sockopt.c) */
     uint32_t small_buffer;         /* SO_SNDBUF of the descriptor is at its minimum */
     uint32_t reset_seen;           /* that its replica is gone was reported */
     uint32_t end_seen;             /* the end of the stream was reported */
@@ -190,6 +199,7 @@ int neat_gone(struct neat_socket *s, int later);           /* -ECONNRESET the fi
 /* datagram.c */
 ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message, int flags);
 ssize_t neat_datagram_send(struct neat_socket *s, int fd, const struct msghdr *message, int flags);
+short neat_datagram_events(struct neat_socket *s);     /* POLLIN and POLLERR bits that hold now */
 
 /* subsockets.c */
 int neat_subsockets_open(struct neat_socket *s, const struct neat_msg *bound);
@@ -221,6 +231,8 @@ bool neat_nonblocking(const struct neat_socket *s, int fd, int flags);
  * another process. */
 void neat_flags_shared(void);
 void neat_flags_born(struct neat_socket *s, bool nonblock);
+/* close() with SO_LINGER: until the peer has acknowledged all, the FIN too, or the time is over. */
+void neat_linger(const struct neat_socket *s);
 bool neat_flags_known(const struct neat_socket *s);
 /* Whether a wait that a signal handler has interrupted goes on: every handler has SA_RESTART (signal(7)). NULL: never. */
 extern bool (*neat_restarts)(void);
@@ -232,6 +244,12 @@ bool neat_spin(const struct endpoint *end);    /* a little while, for something 
 
 /* options.c */
 void neat_options_apply(struct neat_socket *s, const struct endpoint *end);
+/* setsockopt, except that nothing is counted: NEAT_UNSUPPORTED when Linux does it and NEaT does not. */
+#define NEAT_UNSUPPORTED (-4095)
+int neat_set_option(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length);
+uint32_t neat_defer_seconds(const struct neat_socket *s);  /* TCP_DEFER_ACCEPT; 0: off */
+/* Hears of what is refused, if it is linked in (preload/log.c). */
+__attribute__((weak)) void neat_on_refusal(enum neat_refusal kind, int level, int name);
 
 /* names.c */
 int neat_from_sockaddr(const struct neat_socket *s, const struct sockaddr *address, socklen_t length, struct neat_addr *out);

@@ -145,6 +145,12 @@ int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, str
     return 0;
 }
 
+void neat_segment_keep(struct segment *segment) {
+    pthread_mutex_lock(&lock);
+    segment->refs++;
+    pthread_mutex_unlock(&lock);
+}
+
 void neat_segment_put(struct segment *segment) {
     pthread_mutex_lock(&lock);
     if (!--segment->refs)

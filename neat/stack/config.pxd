@@ -35,6 +35,7 @@ cdef enum EventKind:
     EV_CLOSED = 32                      # both directions over in order: the descriptor should hang up
     EV_RESET = 64                       # it ended with `error`
     EV_FREED = 128                      # its sock and conn index may be reused from now on: forget them
+    EV_TELL = 256                       # NEAT_REQ_TELL: it was taken off its poller
 
 cdef struct Event:                      # bits are merged: one event may carry several
     uint32_t kinds

@@ -157,14 +157,14 @@ class Calls:
         wire.send(session.sock, reply, (channel.fd, channel.bell))
 
     def poller(self, session: Session, message: Message, fds: list[int]) -> None:
-        """Passed on to the replica, and forgotten: with that incarnation the poller's pipe hangs up, and the
+        """Passed on to the replica, and forgotten: with that incarnation the poller's bell hangs up, and the
         application comes again."""
         app, replica = self._app(session), self.registry.replicas.get(message.replica)
         if replica is None or not replica.known:
             raise Refused(errno.ENXIO)
         if message.incarnation != replica.incarnation:
             raise Refused(errno.ESTALE)
-        if len(fds) != 2 or not wire.is_eventfd(fds[0]) or not wire.is_pipe(fds[1]):
+        if len(fds) != 1 or not wire.is_stack_end(fds[0]):
             raise Refused(errno.EBADF)
         if not self.registry.channel(app, replica).attached:
             raise Refused(errno.EAGAIN)

@@ -4,7 +4,6 @@ import array
 import contextlib
 import os
 import socket
-import stat
 
 from neat.shim.messages import MESSAGE_BYTES, BadMessage, Message
 
@@ -71,19 +70,5 @@ def is_stack_end(fd: int) -> bool:
     try:
         with socket.socket(fileno=os.dup(fd)) as copy:
             return copy.family == socket.AF_UNIX and copy.type == socket.SOCK_SEQPACKET
-    except OSError:
-        return False
-
-
-def is_pipe(fd: int) -> bool:
-    try:
-        return stat.S_ISFIFO(os.fstat(fd).st_mode)
-    except OSError:
-        return False
-
-
-def is_eventfd(fd: int) -> bool:
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:[eventfd]"
     except OSError:
         return False

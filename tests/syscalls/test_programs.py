@@ -24,9 +24,9 @@ def client(world):
     made.close()
 
 
-def poller_fds():
-    """A bell and both ends of a pipe."""
-    return os.eventfd(0, os.EFD_NONBLOCK), *os.pipe()
+def poller_bell():
+    """Both ends of a bell."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def segment(client, slot=0):
@@ -95,38 +95,39 @@ def test_the_application_outlives_the_server(world, client):
 
 def test_a_poller_goes_to_its_replica(world, client):
     attached = segment(client)
-    bell, reader, writer = poller_fds()
+    ours, theirs = poller_bell()
     request = Message(Op.POLLER, replica=0, incarnation=attached.incarnation, u=(7,))
-    assert client.ask(request, [bell, writer])[0].error == 0
-    os.close(writer)
+    assert client.ask(request, [theirs.fileno()])[0].error == 0
+    theirs.close()
     order, fds = world.replicas[0].take(Op.ADD_POLLER, answer=False)
     assert (order.app, order.incarnation, order.u[0]) == (client.app, attached.incarnation, 7)
-    os.eventfd_write(fds[0], 1)
-    assert os.eventfd_read(bell) == 1
-    # Nobody else holds the pipe: when the replica's copy is closed, it hangs up.
+    os.write(fds[0], b"b")
+    assert ours.recv(1) == b"b"
+    # Nobody else holds it: when the replica's copy is closed, it hangs up.
     for fd in fds:
         os.close(fd)
-    os.set_blocking(reader, False)
-    assert os.read(reader, 1) == b""
-    os.close(reader)
-    os.close(bell)
+    assert ours.recv(1) == b""
+    ours.close()
 
 
 def test_pollers_that_cannot_be(world, client):
     attached = segment(client)
-    bell, reader, writer = poller_fds()
+    ours, theirs = poller_bell()
+    reader, writer = os.pipe()
 
     def error(replica, incarnation, *fds):
         request = Message(Op.POLLER, replica=replica, incarnation=incarnation)
         return client.ask(request, fds)[0].error
 
-    assert error(0, attached.incarnation + 1, bell, writer) == errno.ESTALE
-    assert error(9, attached.incarnation, bell, writer) == errno.ENXIO
+    assert error(0, attached.incarnation + 1, theirs.fileno()) == errno.ESTALE
+    assert error(9, attached.incarnation, theirs.fileno()) == errno.ENXIO
     assert error(0, attached.incarnation) == errno.EBADF
-    assert error(0, attached.incarnation, bell) == errno.EBADF
-    assert error(0, attached.incarnation, writer, bell) == errno.EBADF
-    for fd in (bell, reader, writer):
-        os.close(fd)
+    assert error(0, attached.incarnation, theirs.fileno(), writer) == errno.EBADF
+    assert error(0, attached.incarnation, writer) == errno.EBADF
+    os.close(reader)
+    os.close(writer)
+    ours.close()
+    theirs.close()
 
 
 @pytest.mark.parametrize("restarted", [False, True])

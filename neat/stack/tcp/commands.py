@@ -43,8 +43,13 @@ def tcp_command(stack, tcb):
         fetch_and32(cython.address(sock.request), ~NEAT_REQ_RESIGNAL)
         if tcb.slot.rx_tail > tcb.rx_head or tcb.slot.flags & SLOT_FIN_SEEN:
             conn_event(stack, tcb, EV_READABLE)
+        elif tcb.slot.state == TcpState.CLOSED or tcb.slot.state == TcpState.TIME_WAIT:
+            conn_event(stack, tcb, EV_READABLE)
         if is_writable(tcb):
             conn_event(stack, tcb, EV_WRITABLE)
+    if request & NEAT_REQ_TELL:
+        fetch_and32(cython.address(sock.request), ~NEAT_REQ_TELL)
+        conn_event(stack, tcb, EV_TELL)
     if tcb.slot.state == TcpState.CLOSED or tcb.slot.state == TcpState.TIME_WAIT:
         return
     if request & NEAT_REQ_SHUT_WR:
@@ -68,6 +73,9 @@ def finish_sending(stack, tcb):
     elif state == TcpState.CLOSE_WAIT:
         conn_set_state(tcb, TcpState.LAST_ACK)
     conn_status(tcb, NEAT_ST_WRCLOSED)
+    # As Linux: writable from now on, so that a sender that sleeps wakes up and gets its EPIPE.
+    if peek32(cython.address(tcb.sock.out_block)):
+        conn_event(stack, tcb, EV_WRITABLE)
     output_want(stack, tcb)
 
 

@@ -1,0 +1,179 @@
+/* epoll_create, epoll_create1, epoll_ctl, epoll_wait, epoll_pwait, epoll_pwait2. */
+#include "epoll.h"
+
+#define LONGEST_NS (INT64_MAX / 4)
+
+static int entered(int epfd) {
+    if (epfd < 0 || instance_enter(epfd) == 0)
+        return epfd;
+    libc(close)(epfd);
+    errno = ENOMEM;
+    return -1;
+}
+
+NEAT_API int epoll_create(int size) {
+    return entered(libc(epoll_create)(size));
+}
+
+NEAT_API int epoll_create1(int flags) {
+    return entered(libc(epoll_create1)(flags));
+}
+
+/* Linux: EPOLLEXCLUSIVE goes with ADD only, and with few other flags. */
+static bool exclusive_misused(int op, uint32_t events) {
+    uint32_t fitting = EPOLLIN | EPOLLOUT | ALWAYS | EPOLLET | EPOLLWAKEUP | EPOLLEXCLUSIVE;
+    return (events & EPOLLEXCLUSIVE) && (op == EPOLL_CTL_MOD || (events & ~fitting));
+}
+
+/* The parent that made this instance goes on with it: take our copies of its sockets off its pollers. They are in the kernel's epoll then,
+ * under the same markers, for both. */
+static void settle(struct instance *instance, int epfd) {
+    for (int page = 0; page < PAGES && instance->tracked_members; page++)
+        for (int i = 0; instance->pages[page] && i < ITEMS_A_PAGE; i++) {
+            struct item *item = instance->pages[page][i];
+            if (!item || !item->tracked)
+                continue;
+            ready_remove(instance, item);
+            item->tracked = false;
+            item->demoted = true;
+            instance->tracked_members--;
+            instance->kernel_members++;
+            neat_unwatch(item->socket, item->fd);
+            item_register(instance, epfd, item, EPOLL_CTL_ADD);
+        }
+}
+
+/* Held and locked; NULL: the kernel's alone. */
+static struct instance *begin(int epfd) {
+    struct instance *instance = instance_get(epfd);
+    if (!instance)
+        return NULL;
+    pthread_mutex_lock(&instance->lock);
+    if (instance->foreign && instance->tracked_members)
+        settle(instance, epfd);
+    return instance;
+}
+
+static void finish(struct instance *instance) {
+    pthread_mutex_unlock(&instance->lock);
+    instance_put(instance);
+}
+
+static int add_member(struct instance *instance, int epfd, int fd, const struct epoll_event *event, struct neat_socket *s) {
+    struct item *old = item_find(instance, fd);
+    if (old && old->tracked && old->socket == s)
+        return -EEXIST;
+    if (old && old->tracked) {
+        untrack(instance, old);    /* its number was closed behind our back */
+        item_drop(instance, old);
+        old = NULL;
+    }
+    struct item *item = old ? old : item_make(instance, fd, event);
+    if (!item)
+        return -ENOMEM;
+    if (!old && s && track(instance, epfd, item, s))
+        return 0;
+    /* One that is known may be gone all the same, closed behind our back: the kernel says. */
+    struct item fresh = *item;
+    fresh.events = event->events;
+    int status = item_register(instance, epfd, &fresh, EPOLL_CTL_ADD);
+    if (status == 0) {
+        item->events = event->events;
+        item->data = event->data;
+        item->socket = s;
+        item->demoted = false;
+    } else if (!old) {
+        item_drop(instance, item);
+    }
+    return status;
+}
+
+static int change_member(struct instance *instance, int epfd, struct item *item, const struct epoll_event *event) {
+    struct item changed = *item;
+    changed.events = event->events;
+    int status = item->tracked ? 0 : item_register(instance, epfd, &changed, EPOLL_CTL_MOD);
+    if (status)
+        return status;
+    item->events = event->events;
+    item->data = event->data;
+    if (item->tracked) {
+        ready_add(instance, item);
+        kick(instance, epfd);
+    }
+    return 0;
+}
+
+static int remove_member(struct instance *instance, int epfd, struct item *item) {
+    int status = 0;
+    if (item->tracked)
+        untrack(instance, item);
+    else if (libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, item->fd, &(struct epoll_event){0}) < 0)
+        status = -errno;
+    if (status == 0 || status == -ENOENT)
+        item_drop(instance, item);
+    return status;
+}
+
+NEAT_API int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
+    struct neat_socket *s = fd_get(fd);
+    bool known = op == EPOLL_CTL_ADD || op == EPOLL_CTL_MOD || op == EPOLL_CTL_DEL;
+    if (epoll_is_instance(fd) && fd != epfd && op == EPOLL_CTL_ADD)
+        epoll_expose(fd);
+    struct instance *instance = known && (event || op == EPOLL_CTL_DEL) ? begin(epfd) : NULL;
+    int status;
+    if (!instance) {
+        if (s)
+            neat_unwatch(s, fd);
+        status = libc(epoll_ctl)(epfd, op, fd, event) < 0 ? -errno : 0;
+    } else {
+        struct item *item = item_find(instance, fd);
+        if (op != EPOLL_CTL_DEL && s && exclusive_misused(op, event->events))
+            status = -EINVAL;
+        else if (op == EPOLL_CTL_ADD)
+            status = add_member(instance, epfd, fd, event, s);
+        else if (!item)
+            status = libc(epoll_ctl)(epfd, op, fd, event) < 0 ? -errno : 0;
+        else if (item->tracked && item->socket != s)
+            status = -EBADF;
+        else
+            status = op == EPOLL_CTL_MOD ? change_member(instance, epfd, item, event) : remove_member(instance, epfd, item);
+        finish(instance);
+    }
+    if (s)
+        neat_put(s);
+    return (int)result(status);
+}
+
+static int wait_in(int epfd, struct epoll_event *events, int room, int64_t timeout_ns, const sigset_t *mask) {
+    struct instance *instance = events && room > 0 ? begin(epfd) : NULL;
+    if (!instance)
+        return -ENOSYS;
+    pthread_mutex_unlock(&instance->lock);
+    int n = instance_wait(instance, epfd, events, room, timeout_ns, mask);
+    instance_put(instance);
+    return n;
+}
+
+NEAT_API int epoll_pwait(int epfd, struct epoll_event *events, int room, int timeout, const sigset_t *mask) {
+    int n = wait_in(epfd, events, room, timeout < 0 ? -1 : (int64_t)timeout * 1000000, mask);
+    return n == -ENOSYS ? libc(epoll_pwait)(epfd, events, room, timeout, mask) : (int)result(n);
+}
+
+NEAT_API int epoll_wait(int epfd, struct epoll_event *events, int room, int timeout) {
+    return epoll_pwait(epfd, events, room, timeout, NULL);
+}
+
+NEAT_API int epoll_pwait2(int epfd, struct epoll_event *events, int room, const struct timespec *timeout, const sigset_t *mask) {
+    int64_t ns = -1;
+    int n = -ENOSYS;
+    if (!timeout || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < 1000000000)) {
+        if (timeout)
+            ns = timeout->tv_sec < LONGEST_NS / 1000000000 ? timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec : LONGEST_NS;
+        n = wait_in(epfd, events, room, ns, mask);
+    }
+    return n == -ENOSYS ? libc(epoll_pwait2)(epfd, events, room, timeout, mask) : (int)result(n);
+}
+
+void epoll_untrack(struct neat_socket *s, int fd) {
+    neat_unwatch(s, fd);
+}

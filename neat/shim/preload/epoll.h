@@ -1,0 +1,89 @@
+/* epoll instances: what the files of this family share. Read first: preload.h; ARCHITECTURE.md, "Pollers".
+ *
+ * An instance stays the kernel's epoll, under the descriptor that the application knows. Beside it stands a record of its members (items).
+ * A member is either in the kernel's epoll, with the flags that the application gave and a marker instead of its data, or *tracked*: an established or
+ * connecting TCP socket of NEaT that is not in the kernel's epoll at all; its readiness is read from its socket object.
+ *
+ * Locks: `registry` (instances.c) before an instance's `lock`. Neither is held while anybody sleeps.
+ */
+#ifndef NEAT_EPOLL_H
+#define NEAT_EPOLL_H
+
+#include "../watch.h"
+#include "preload.h"
+
+#define ITEMS_A_PAGE 1024
+#define PAGES 1024                 /* of item pointers: descriptors below fs.nr_open's default */
+#define ALWAYS (EPOLLERR | EPOLLHUP)
+#define HOW (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE)    /* in `events`, but no event */
+
+/* Markers in the kernel's epoll: a descriptor in the lower half, the item's serial in the upper; or one of ours. */
+#define MARK_BELL UINT32_MAX       /* lower half: the watcher's number */
+#define MARK_KICK (UINT32_MAX - 1)
+
+struct item {
+    struct item *next, *before;    /* in the ready list */
+    struct item *stray_next;       /* among the strays */
+    int fd;
+    uint32_t serial;
+    uint32_t events;               /* as the application gave them; without events when a one-shot was told */
+    epoll_data_t data;
+    bool tracked, queued;
+    bool demoted;                  /* was taken off its poller: it stays in the kernel's epoll */
+    struct neat_socket *socket;    /* tracked, or one of NEaT's TCP sockets that may be; not held: never given back (life.c) */
+    struct watcher *watcher;
+    struct watched watched;
+};
+
+struct instance {
+    uint64_t refs;                 /* calls in the lower half, descriptors in the upper; 0: unused; stays first */
+    struct instance *next;         /* of all that there ever were */
+    pthread_mutex_t lock;          /* what follows */
+    int epfd;                      /* one of its numbers */
+    bool foreign;                  /* made by a parent process, which uses it too */
+    bool exposed;                  /* somebody polls it: no member may be tracked */
+    uint32_t serial;
+    uint32_t kernel_members, tracked_members;
+    uint32_t sleepers;             /* threads that are about to block, or do */
+    int kick;                      /* eventfd that wakes them; -1: not needed yet */
+    int64_t looked_at;             /* when the kernel was asked last, ns */
+    struct watcher *watchers;
+    uint32_t watcher_count;
+    struct item *first, *last;     /* the ready list: what may be ready; a level-triggered member stays until it is found not to be */
+    uint32_t queued;
+    struct item *strays;           /* closed by the application, but the kernel may tell of them: a copy is open somewhere */
+    uint32_t stray_count;
+    struct item **pages[PAGES];
+};
+
+/* instances.c */
+struct instance *instance_get(int epfd);       /* held for a call, NULL: none of ours */
+void instance_put(struct instance *instance);
+int instance_enter(int epfd);                  /* a fresh epoll descriptor: 0 or -errno */
+void member_note(int fd);                      /* some instance has it: epoll_forget must look */
+
+/* interest.c. Caller holds the instance's lock. */
+struct item *item_find(struct instance *instance, int fd);
+struct item *item_of_marker(struct instance *instance, int fd, uint32_t serial);
+struct item *item_make(struct instance *instance, int fd, const struct epoll_event *event);     /* NULL: no memory */
+void item_drop(struct instance *instance, struct item *item);   /* out of the record; the kernel is the caller's matter */
+void item_stray(struct instance *instance, struct item *item);  /* its number is closed; the kernel may go on */
+void item_forget_all(struct instance *instance);
+int item_register(struct instance *instance, int epfd, struct item *item, int op);  /* in the kernel's epoll: 0 or -errno */
+void ready_add(struct instance *instance, struct item *item);
+void ready_remove(struct instance *instance, struct item *item);
+int ready_collect(struct instance *instance, struct epoll_event *events, int room);
+
+/* track.c. Caller holds the instance's lock. */
+bool track(struct instance *instance, int epfd, struct item *item, struct neat_socket *s);
+void untrack(struct instance *instance, struct item *item);     /* gives the socket back to its descriptor; registers nothing */
+void demote(struct instance *instance, int epfd, struct item *item);    /* to the kernel's epoll */
+void harvest(struct instance *instance, int epfd);     /* event bits to the ready list */
+void watcher_died(struct instance *instance, struct watcher *w);
+void watchers_forget(struct instance *instance, bool ours);
+void kick(struct instance *instance, int epfd);        /* wake a thread that sleeps in it */
+
+/* wait.c */
+int instance_wait(struct instance *instance, int epfd, struct epoll_event *events, int room, int64_t timeout_ns, const sigset_t *mask);
+
+#endif

@@ -1,0 +1,268 @@
+/* Which descriptors are epoll instances, and their lives. An instance's memory is never given back to be something else, so one that was
+ * found is counted first and then looked for again (as in table.c). */
+#include <sys/mman.h>
+
+#include "epoll.h"
+
+#define MOST (PAGES * ITEMS_A_PAGE)
+#define CALL UINT64_C(1)
+#define DESCRIPTOR (UINT64_C(1) << 32)
+
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
+static struct instance *all;
+static struct instance **by_number;            /* [MOST] */
+static int end;                                /* one beyond the highest number in either table */
+static uint64_t members[MOST / 64];            /* descriptors that some instance has or had */
+
+static struct instance **entry_of(int fd) {
+    struct instance **entries = load(&by_number);
+    return entries && fd >= 0 && fd < MOST ? &entries[fd] : NULL;
+}
+
+/* Its last descriptor is closed. Caller holds the registry and the last reference. */
+static void clear(struct instance *instance) {
+    pthread_mutex_lock(&instance->lock);
+    item_forget_all(instance);
+    watchers_forget(instance, !instance->foreign);
+    if (instance->kick >= 0)
+        neat_close_own(instance->kick);
+    instance->kick = -1;
+    pthread_mutex_unlock(&instance->lock);
+}
+
+static void put(struct instance *instance, uint64_t one) {
+    /* `refs` reaches 0 only when it is clean: until then nobody takes it for a new one. */
+    uint64_t seen = load(&instance->refs);
+    while (!swap_if(&instance->refs, &seen, seen == one ? one | CALL << 31 : seen - one))
+        ;
+    if (seen != one)
+        return;
+    clear(instance);
+    add(&instance->refs, -(one | CALL << 31));
+}
+
+struct instance *instance_get(int epfd) {
+    struct instance **entry = entry_of(epfd);
+    struct instance *seen = entry ? load(entry) : NULL;
+    while (seen) {
+        add(&seen->refs, CALL);
+        struct instance *now = load_seq(entry);
+        if (now == seen)
+            return seen;
+        put(seen, CALL);
+        seen = now;
+    }
+    return NULL;
+}
+
+void instance_put(struct instance *instance) {
+    put(instance, CALL);
+}
+
+bool epoll_is_instance(int fd) {
+    struct instance **entry = entry_of(fd);
+    return entry && load(entry);
+}
+
+static bool make_table(void) {
+    if (load(&by_number))
+        return true;
+    void *fresh = mmap(NULL, MOST * sizeof *by_number, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (fresh == MAP_FAILED)
+        return false;
+    store(&by_number, (struct instance **)fresh);
+    return true;
+}
+
+static struct instance *unused(void) {
+    for (struct instance *at = all; at; at = at->next)
+        if (!load(&at->refs))
+            return at;
+    struct instance *fresh = calloc(1, sizeof *fresh);
+    if (!fresh)
+        return NULL;
+    pthread_mutex_init(&fresh->lock, NULL);
+    fresh->kick = -1;
+    fresh->next = all;
+    all = fresh;
+    return fresh;
+}
+
+static void reach(int fd) {
+    int seen = load(&end);
+    while (seen <= fd && !swap_if(&end, &seen, fd + 1))
+        ;
+}
+
+int instance_enter(int epfd) {
+    int status = -ENOMEM;
+    if (epfd >= MOST)
+        return 0;                  /* the kernel's alone */
+    pthread_mutex_lock(&registry);
+    struct instance *instance = make_table() ? unused() : NULL;
+    if (instance) {
+        instance->epfd = epfd;
+        instance->foreign = instance->exposed = false;
+        instance->looked_at = 0;
+        add(&instance->refs, DESCRIPTOR);
+        store(&by_number[epfd], instance);
+        reach(epfd);
+        status = 0;
+    }
+    pthread_mutex_unlock(&registry);
+    return status;
+}
+
+void epoll_copied(int fd, int copy) {
+    struct instance *instance = instance_get(fd);
+    if (!instance)
+        return;
+    pthread_mutex_lock(&registry);
+    if (copy >= 0 && copy < MOST) {
+        add(&instance->refs, DESCRIPTOR);
+        store(&by_number[copy], instance);
+        reach(copy);
+    }
+    pthread_mutex_unlock(&registry);
+    instance_put(instance);
+}
+
+/* Another number of the same instance, for what is done in its name later. */
+static void another_number(struct instance *instance) {
+    for (int fd = 0; fd < epoll_end(); fd++)
+        if (load(&by_number[fd]) == instance) {
+            instance->epfd = fd;
+            return;
+        }
+}
+
+static void forget_instance(int fd) {
+    pthread_mutex_lock(&registry);
+    struct instance *instance = swap(&by_number[fd], NULL);
+    if (instance) {
+        if (instance->epfd == fd && load(&instance->refs) >> 32 > 1)
+            another_number(instance);
+        put(instance, DESCRIPTOR);
+    }
+    pthread_mutex_unlock(&registry);
+}
+
+int epoll_end(void) {
+    return load(&end);
+}
+
+void member_note(int fd) {
+    reach(fd);
+    set_bits(&members[fd / 64], UINT64_C(1) << (fd % 64));
+}
+
+static bool member_taken(int fd) {
+    uint64_t bit = UINT64_C(1) << (fd % 64);
+    return fd < MOST && (load(&members[fd / 64]) & bit) && (clear_bits(&members[fd / 64], bit) & bit);
+}
+
+static void forget_member(struct instance *instance, int fd) {
+    pthread_mutex_lock(&instance->lock);
+    struct item *item = item_find(instance, fd);
+    if (item && item->tracked) {
+        if (!instance->foreign)
+            untrack(instance, item);
+        item_drop(instance, item);
+    } else if (item && item->socket) {
+        /* Ours stays open while a thread is inside a call on it, or in another process: nobody is to hear of it any more. */
+        if (!instance->foreign)
+            libc(epoll_ctl)(instance->epfd, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
+        item_drop(instance, item);
+    } else if (item) {
+        item_stray(instance, item);
+    }
+    pthread_mutex_unlock(&instance->lock);
+}
+
+void epoll_forget(int fd) {
+    if (fd < 0 || fd >= MOST)
+        return;
+    if (epoll_is_instance(fd))
+        forget_instance(fd);
+    if (!member_taken(fd))
+        return;
+    pthread_mutex_lock(&registry);
+    for (struct instance *at = all; at; at = at->next)
+        if (load(&at->refs))
+            forget_member(at, fd);
+    pthread_mutex_unlock(&registry);
+}
+
+/* An undecided socket was decided: the kernel's epoll has lost it with the file that its number had. */
+void epoll_moved(int fd) {
+    if (fd < 0 || fd >= MOST || !(load(&members[fd / 64]) >> (fd % 64) & 1))
+        return;
+    struct neat_socket *s = fd_get(fd);
+    pthread_mutex_lock(&registry);
+    for (struct instance *at = all; at; at = at->next) {
+        if (!load(&at->refs))
+            continue;
+        pthread_mutex_lock(&at->lock);
+        struct item *item = item_find(at, fd);
+        if (item && item->tracked)
+            untrack(at, item);
+        if (item) {
+            item->socket = s;
+            item_register(at, at->epfd, item, EPOLL_CTL_ADD);
+        }
+        pthread_mutex_unlock(&at->lock);
+    }
+    pthread_mutex_unlock(&registry);
+    if (s)
+        neat_put(s);
+}
+
+void epoll_expose(int epfd) {
+    struct instance *instance = instance_get(epfd);
+    if (!instance)
+        return;
+    pthread_mutex_lock(&instance->lock);
+    instance->exposed = true;
+    for (int page = 0; page < PAGES && instance->tracked_members; page++)
+        for (int i = 0; instance->pages[page] && i < ITEMS_A_PAGE; i++)
+            if (instance->pages[page][i] && instance->pages[page][i]->tracked)
+                demote(instance, epfd, instance->pages[page][i]);
+    pthread_mutex_unlock(&instance->lock);
+    instance_put(instance);
+}
+
+/* A fork finds all of this whole. */
+static void before_fork(void) {
+    pthread_mutex_lock(&registry);
+    for (struct instance *at = all; at; at = at->next)
+        pthread_mutex_lock(&at->lock);
+}
+
+static void in_parent(void) {
+    for (struct instance *at = all; at; at = at->next)
+        pthread_mutex_unlock(&at->lock);
+    pthread_mutex_unlock(&registry);
+}
+
+static void in_child(void) {
+    pthread_mutex_init(&registry, NULL);
+    for (struct instance *at = all; at; at = at->next)
+        pthread_mutex_init(&at->lock, NULL);
+}
+
+/* The kernel's epoll is shared with the parent now, whose record says what is in it. What the parent tracks stays the parent's until the
+ * child uses the instance: then it takes the sockets off the parent's pollers, and both find them in the kernel's epoll (epoll.c). */
+void epoll_after_fork_child(void) {
+    for (struct instance *at = all; at; at = at->next) {
+        if (!at->refs)
+            continue;
+        at->refs &= ~(DESCRIPTOR - 1);         /* the threads that were inside calls are not here */
+        at->sleepers = 0;
+        at->foreign = true;
+        watchers_forget(at, false);
+    }
+}
+
+__attribute__((constructor)) static void set_up(void) {
+    pthread_atfork(before_fork, in_parent, in_child);
+}

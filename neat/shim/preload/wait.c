@@ -1,0 +1,150 @@
+/* Waiting in an epoll instance: what is known from shared memory, what the kernel says, and sleep. */
+#include <time.h>
+
+#include "epoll.h"
+
+#define LOOK_NS 100000             /* while there is always something, the kernel is asked this often */
+#define MILLISECOND 1000000
+
+static int kernel_wait(int epfd, struct epoll_event *events, int room, int64_t timeout_ns, const sigset_t *mask) {
+    int n, ms = timeout_ns < 0 ? -1 : (int)((timeout_ns + MILLISECOND - 1) / MILLISECOND);
+    if (timeout_ns > 0 && timeout_ns % MILLISECOND) {
+        struct timespec limit = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+        n = libc(epoll_pwait2)(epfd, events, room, &limit, mask);
+        if (n >= 0 || errno != ENOSYS)
+            return n < 0 ? -errno : n;
+    }
+    n = libc(epoll_pwait)(epfd, events, room, ms, mask);
+    return n < 0 ? -errno : n;
+}
+
+static void heard(struct instance *instance, uint32_t number, uint32_t events) {
+    struct watcher *w = instance->watchers;
+    while (w && w->number != number)
+        w = w->next;
+    if (!w)
+        return;
+    bool hung_up = events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR);
+    neat_watcher_heard(w, hung_up);
+    if (hung_up)
+        watcher_died(instance, w);
+}
+
+/* What the kernel told, in the application's terms; returns how many of them are left. Caller holds the lock. */
+static int translate(struct instance *instance, int epfd, struct epoll_event *events, int count) {
+    int kept = 0;
+    for (int i = 0; i < count; i++) {
+        uint32_t serial = events[i].data.u64 >> 32, told = events[i].events;
+        int fd = (int)(uint32_t)events[i].data.u64;
+        if (serial == MARK_BELL)
+            heard(instance, (uint32_t)fd, told);
+        if (serial == MARK_BELL || serial == MARK_KICK)
+            continue;
+        struct item *item = item_of_marker(instance, fd, serial);
+        if (!item || item->tracked)
+            continue;
+        events[kept].events = told;
+        events[kept++].data = item->data;
+        /* One that was added before it was connected: from now on in shared memory. */
+        if (item->socket && !(item->events & EPOLLONESHOT) && track(instance, epfd, item, item->socket)) {
+            libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
+            neat_edges(&item->watched);
+        }
+    }
+    return kept;
+}
+
+/* Ask the kernel without sleeping. */
+static int look(struct instance *instance, int epfd, struct epoll_event *events, int room, const sigset_t *mask) {
+    int n = kernel_wait(epfd, events, room, 0, mask);
+    if (n <= 0)
+        return n;
+    pthread_mutex_lock(&instance->lock);
+    n = translate(instance, epfd, events, n);
+    pthread_mutex_unlock(&instance->lock);
+    return n;
+}
+
+static int gather(struct instance *instance, int epfd, struct epoll_event *events, int room) {
+    harvest(instance, epfd);
+    return room > 0 ? ready_collect(instance, events, room) : 0;
+}
+
+/* What there is now. */
+static int at_once(struct instance *instance, int epfd, struct epoll_event *events, int room, const sigset_t *mask) {
+    int64_t now = neat_now();
+    int n = 0;
+    if (now - load(&instance->looked_at) >= LOOK_NS) {
+        /* Half of the room, so that neither kind hides the other. */
+        store(&instance->looked_at, now);
+        n = look(instance, epfd, events, (room + 1) / 2, mask);
+        if (n < 0)
+            return n;
+    }
+    pthread_mutex_lock(&instance->lock);
+    n += gather(instance, epfd, events + n, room - n);
+    pthread_mutex_unlock(&instance->lock);
+    return n;
+}
+
+static void set_asleep(struct instance *instance, bool asleep) {
+    for (struct watcher *w = instance->watchers; w; w = w->next) {
+        if (asleep)
+            neat_watcher_asleep(w);
+        else
+            neat_watcher_awake(w);
+    }
+}
+
+/* This thread sleeps no longer. While others do, the bells stay armed, and what is left is theirs. Caller holds the lock. */
+static int leave(struct instance *instance, int epfd, struct epoll_event *events, int room) {
+    instance->sleepers--;
+    set_asleep(instance, instance->sleepers > 0);
+    int n = gather(instance, epfd, events, room);
+    if (instance->queued)
+        kick(instance, epfd);
+    return n;
+}
+
+/* Sleep until there may be something. Returns how many events, 0 when only we were meant or the time is over, -errno. */
+static int sleep_once(struct instance *instance, int epfd, struct epoll_event *events, int room, int64_t timeout_ns,
+                      const sigset_t *mask) {
+    pthread_mutex_lock(&instance->lock);
+    instance->sleepers++;
+    set_asleep(instance, true);
+    harvest(instance, epfd);
+    int n = ready_collect(instance, events, room);
+    if (n) {
+        instance->sleepers--;
+        set_asleep(instance, instance->sleepers > 0);
+        pthread_mutex_unlock(&instance->lock);
+        return n;
+    }
+    pthread_mutex_unlock(&instance->lock);
+    int got = kernel_wait(epfd, events, room, timeout_ns, mask);
+    pthread_mutex_lock(&instance->lock);
+    store(&instance->looked_at, neat_now());
+    n = got > 0 ? translate(instance, epfd, events, got) : 0;
+    n += leave(instance, epfd, events + n, room - n);
+    pthread_mutex_unlock(&instance->lock);
+    return n ? n : got < 0 ? got : 0;
+}
+
+int instance_wait(struct instance *instance, int epfd, struct epoll_event *events, int room, int64_t timeout_ns, const sigset_t *mask) {
+    int64_t deadline = timeout_ns > 0 ? neat_now() + timeout_ns : 0;
+    int n = 0;
+    if (load(&instance->tracked_members))
+        n = at_once(instance, epfd, events, room, mask);
+    if (n || !timeout_ns)
+        return n ? n : look(instance, epfd, events, room, mask);
+    for (;;) {
+        n = sleep_once(instance, epfd, events, room, timeout_ns, mask);
+        if (n)
+            return n;
+        if (timeout_ns > 0) {
+            timeout_ns = deadline - neat_now();
+            if (timeout_ns <= 0)
+                return 0;
+        }
+    }
+}

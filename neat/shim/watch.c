@@ -1,0 +1,247 @@
+/* A poller's place in a segment, and what it sees of a socket. Read first: ARCHITECTURE.md, "Pollers".
+ *
+ * No wake-up is lost, because:
+ * 1. The replica changes a socket object (rx_tail, status, tx_head), fences, and then reads `watcher`. Whoever writes `watcher` fences, and looks at the
+ *    socket object after that. So either the replica sees the new watcher, or the one who wrote it sees the change; when it was given up
+ *    (0), NEAT_REQ_RESIGNAL makes the replica look a second time, after it has seen the 0.
+ * 2. The replica sets the event bit after the change. The poller takes the bit away before it looks. So a change that it did not see has its
+ *    bit set.
+ * 3. The replica sets the bit, fences, and reads `asleep`. The poller sets `asleep`, fences, and looks at the bits once more before it blocks. So
+ *    a bit that it did not see finds `asleep` set, and rings. The bell is edge-triggered: each byte in it wakes, read or not.
+ * 4. Pollers share words of the bitmap, and take only the bits of their own sockets away. There is no summary: one that took a summary bit for
+ *    a word where it has only some bits would hide the others from whoever is about to sleep.
+ * 5. A replica that does not know the bell yet (NEAT_OP_ADD_POLLER is on its way) leaves the bit, and `asleep`. It rings a new bell once.
+ * 6. Room is signalled while out_block is not 0. Whoever finds too little room sets NEAT_OUT_WANTED, fences, and looks at tx_head again;
+ *    the replica moves tx_head, fences, and looks at out_block.
+ * 7. The bell's other end is in no process but the replica (after NEAT_OP_POLLER has left the syscall server). So its hang-up says that the
+ *    replica is gone, and every socket of the segment is ready for ever.
+ */
+#include <signal.h>
+#include <unistd.h>
+
+#include "watch.h"
+
+#define INPUT (EPOLLIN | EPOLLRDNORM)
+#define OUTPUT (EPOLLOUT | EPOLLWRNORM)
+#define EVERYTHING (INPUT | OUTPUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR)
+#define MANY_RINGS 32              /* the bell is emptied after so many: far less than a unix socket holds */
+
+static struct neat_channel *channel_of(const struct watcher *w) {
+    return (struct neat_channel *)w->segment->base;
+}
+
+/* The slot of a process that has died is free, too. */
+static int claim(struct neat_channel *channel) {
+    uint32_t me = (uint32_t)getpid();
+    for (int slot = 0; slot < (int)NEAT_POLLERS; slot++) {
+        uint32_t owner = load(&channel->pollers[slot].owner);
+        if (owner && (kill((pid_t)owner, 0) == 0 || errno != ESRCH))
+            continue;
+        if (swap_if(&channel->pollers[slot].owner, &owner, me))
+            return slot;
+    }
+    return -1;
+}
+
+/* Give the replica its end of the bell. */
+static int introduce(const struct segment *segment, int slot, int *bell) {
+    int ends[2];
+    struct neat_msg message = {.op = NEAT_OP_POLLER, .replica = segment->replica, .incarnation = segment->incarnation};
+    if (libc(socketpair)(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
+        return -errno;
+    message.u[0] = (uint32_t)slot;
+    int status = neat_request(&message, &ends[1], 1, NULL);
+    libc(close)(ends[1]);
+    if (status < 0)
+        libc(close)(ends[0]);
+    else
+        *bell = neat_hide_fd(ends[0]);
+    return status;
+}
+
+struct watcher *neat_watcher_open(struct segment *segment) {
+    struct neat_channel *channel = (struct neat_channel *)segment->base;
+    struct watcher *w = calloc(1, sizeof *w + segment->nsock * sizeof w->owners[0]);
+    int slot = w ? claim(channel) : -1;
+    if (slot < 0) {
+        free(w);
+        return NULL;
+    }
+    store(&channel->pollers[slot].asleep, 0);
+    if (introduce(segment, slot, &w->bell) < 0) {
+        store(&channel->pollers[slot].owner, 0);
+        free(w);
+        return NULL;
+    }
+    neat_segment_keep(segment);
+    w->segment = segment;
+    w->slot = (uint32_t)slot;
+    w->low = NEAT_MAX_SOCKS / 64;
+    return w;
+}
+
+void neat_watcher_close(struct watcher *w, bool ours) {
+    if (ours) {
+        store(&channel_of(w)->pollers[w->slot].asleep, 0);
+        store(&channel_of(w)->pollers[w->slot].owner, 0);
+    }
+    neat_close_own(w->bell);
+    neat_segment_put(w->segment);
+    free(w);
+}
+
+/* Take the place of nobody, or of one that has died with its process. */
+static bool take_over(const struct watcher *w, struct neat_sock *shared) {
+    uint32_t seen = 0;
+    if (swap_if(&shared->watcher, &seen, w->slot + 1))
+        return true;
+    if (seen > NEAT_POLLERS || seen == w->slot + 1)
+        return swap_if(&shared->watcher, &seen, w->slot + 1);
+    uint32_t owner = load(&channel_of(w)->pollers[seen - 1].owner);
+    if (owner && (kill((pid_t)owner, 0) == 0 || errno != ESRCH))
+        return false;
+    return swap_if(&shared->watcher, &seen, w->slot + 1);
+}
+
+bool neat_watcher_take(struct watcher *w, const struct endpoint *end, void *owner, struct watched *out) {
+    uint32_t word = end->index / 64;
+    if (end->segment != w->segment || !endpoint_current(end) || !take_over(w, end->shared))
+        return false;
+    fence();
+    if (!w->owners[end->index])
+        w->count++;
+    w->owners[end->index] = owner;
+    w->mask[word] |= UINT64_C(1) << (end->index % 64);
+    w->low = word < w->low ? word : w->low;
+    w->high = word >= w->high ? word + 1 : w->high;
+    *out = (struct watched){.shared = end->shared, .index = end->index, .generation = end->generation,
+                            .tx_size = w->segment->tx_size, .rx_size = w->segment->rx_size, .dead = &w->segment->dead};
+    out->tail = load(&end->shared->rx_tail);
+    out->status = load(&end->shared->status);
+    return true;
+}
+
+bool neat_watcher_has(const struct watcher *w, const struct watched *at) {
+    return load(&at->shared->generation) == at->generation && load(&at->shared->watcher) == w->slot + 1;
+}
+
+void neat_watcher_leave(struct watcher *w, struct watched *at, void *owner) {
+    uint32_t mine = w->slot + 1;
+    if (w->owners[at->index] == owner) {
+        w->owners[at->index] = NULL;
+        w->mask[at->index / 64] &= ~(UINT64_C(1) << (at->index % 64));
+        w->count--;
+    }
+    if (load(&at->shared->generation) != at->generation || !swap_if(&at->shared->watcher, &mine, 0))
+        return;
+    fence();
+    struct endpoint end = {.segment = w->segment, .shared = at->shared, .index = at->index};
+    neat_resignal(&end);
+}
+
+void neat_watcher_harvest(struct watcher *w, void (*each)(void *context, void *owner), void *context) {
+    uint64_t *events = channel_of(w)->events;
+    for (uint32_t i = w->low; i < w->high; i++) {
+        uint64_t bits = load(&events[i]) & w->mask[i];
+        if (!bits)
+            continue;
+        bits &= clear_bits(&events[i], bits);
+        for (; bits; bits &= bits - 1)
+            each(context, w->owners[i * 64 + (uint32_t)__builtin_ctzll(bits)]);
+    }
+}
+
+void neat_watcher_asleep(struct watcher *w) {
+    store(&channel_of(w)->pollers[w->slot].asleep, 1);
+    fence();
+}
+
+void neat_watcher_awake(struct watcher *w) {
+    store(&channel_of(w)->pollers[w->slot].asleep, 0);
+}
+
+void neat_watcher_heard(struct watcher *w, bool hung_up) {
+    char byte;
+    if (hung_up)
+        store(&w->segment->dead, 1);
+    else if (++w->rings >= MANY_RINGS) {
+        for (w->rings = 0; libc(recv)(w->bell, &byte, 1, MSG_DONTWAIT) == 1;)
+            ;
+    }
+}
+
+static bool has_room(const struct neat_sock *shared, uint32_t limit) {
+    uint64_t used = load(&shared->tx_tail) - load(&shared->tx_head);
+    return used <= limit - limit / 3;
+}
+
+/* Linux: sk_stream_is_writable(). */
+static bool writable(const struct watched *at) {
+    struct neat_sock *shared = at->shared;
+    uint32_t limit = load(&shared->sndbuf), none = 0;
+    if (!limit || limit > at->tx_size)
+        limit = at->tx_size;
+    if (has_room(shared, limit))
+        return true;
+    swap_if(&shared->out_block, &none, NEAT_OUT_WANTED);
+    fence();
+    return has_room(shared, limit);
+}
+
+/* An error that getsockopt(SO_ERROR) or a call has told is over. */
+static bool error_pending(const struct watched *at, const struct neat_socket *s) {
+    return load(&s->end.shared) != at->shared || load(&s->end.error_seen) != load(&at->shared->error_count);
+}
+
+uint32_t neat_readiness(const struct watched *at, const struct neat_socket *s, uint32_t wanted) {
+    const struct neat_sock *shared = at->shared;
+    if (!shared)
+        return 0;
+    uint32_t status = load(&shared->status), request = load(&shared->request), ready = 0;
+    uint64_t tail = load(&shared->rx_tail), held = tail - load(&shared->rx_head);
+    if (load(at->dead) || load(&shared->generation) != at->generation || held > at->rx_size)
+        return EVERYTHING;
+    if (!(status & (NEAT_ST_CONNECTED | NEAT_ST_CLOSED | NEAT_ST_ERROR)))
+        return 0;                  /* connecting */
+    bool no_input = (status & NEAT_ST_RDHUP) || (request & NEAT_REQ_SHUT_RD);
+    bool no_output = (status & NEAT_ST_WRCLOSED) || (request & NEAT_REQ_SHUT_WR);
+    if ((status & NEAT_ST_ERROR) && error_pending(at, s))
+        ready |= EPOLLERR;
+    if ((status & NEAT_ST_CLOSED) || (no_input && no_output))
+        ready |= EPOLLHUP;
+    if (no_input || (status & NEAT_ST_CLOSED))
+        ready |= INPUT | EPOLLRDHUP;
+    else if (held && held >= load(&shared->rcvlowat))
+        ready |= INPUT;
+    if (no_output || (status & NEAT_ST_CLOSED) || ((wanted & OUTPUT) && writable(at)))
+        ready |= OUTPUT;
+    return ready;
+}
+
+uint32_t neat_edges(struct watched *at) {
+    uint64_t tail = load(&at->shared->rx_tail);
+    uint32_t status = load(&at->shared->status), edges = OUTPUT;
+    if (tail != at->tail)
+        edges |= INPUT;
+    if (status != at->status || load(at->dead) || load(&at->shared->generation) != at->generation)
+        edges = EVERYTHING;
+    at->tail = tail;
+    at->status = status;
+    return edges;
+}
+
+void neat_unwatch(struct neat_socket *s, int fd) {
+    struct endpoint *end = &s->end;
+    uint32_t wanted = NEAT_OUT_WANTED;
+    if (!end->shared || !load(&end->shared->watcher) || !endpoint_current(end) || !swap(&end->shared->watcher, 0))
+        return;
+    fence();
+    int locked = neat_lock(&end->shared->tx_lock);
+    if (locked >= 0) {
+        if (swap_if(&end->shared->out_block, &wanted, 0))
+            neat_fill(s, end, fd);     /* until the replica has found room, below */
+        neat_unlock(&end->shared->tx_lock);
+    }
+    set_bits(&end->shared->request, NEAT_REQ_TELL);
+    neat_resignal(end);
+}

@@ -1,0 +1,60 @@
+/* Pollers: waiting for many sockets in shared memory. Read first: ARCHITECTURE.md, "Pollers"; watch.c has the invariants. */
+#ifndef NEAT_WATCH_H
+#define NEAT_WATCH_H
+
+#include "internal.h"
+
+/* One socket, as a poller sees it. The segment lives as long as the poller's place in it. */
+struct watched {
+    struct neat_sock *shared;      /* NULL: none */
+    uint32_t index, generation;
+    uint32_t tx_size, rx_size;
+    const uint32_t *dead;          /* the segment's replica is gone */
+    uint64_t tail;                 /* rx_tail and status when they were last looked at */
+    uint32_t status;
+};
+
+/* A poller's place in one segment: neat_channel.pollers[slot]. Nothing here is locked: the owner does that. */
+struct watcher {
+    struct watcher *next;
+    struct segment *segment;       /* one reference */
+    uint32_t slot, number;         /* `number` is the owner's */
+    int bell;                      /* our end of a unix socketpair: the replica, which has the other, sends a byte to wake us */
+    uint32_t rings;                /* bytes that may be in it */
+    uint32_t low, high;            /* words of `mask` that may have bits: low <= i < high */
+    uint32_t count;                /* sockets */
+    uint64_t mask[NEAT_MAX_SOCKS / 64];        /* the sockets that are ours */
+    void *owners[];                /* [nsock], by index: what the owner gave */
+};
+
+/* A place in `segment`. NULL: none is free, or the stack does not answer. */
+struct watcher *neat_watcher_open(struct segment *segment);
+/* `ours`: give the slot back; false in a forked child. */
+void neat_watcher_close(struct watcher *watcher, bool ours);
+/* Watch a connection: from now on it signals us. False: it is somebody else's. The caller looks at its readiness after this. */
+bool neat_watcher_take(struct watcher *watcher, const struct endpoint *end, void *owner, struct watched *out);
+/* Watch it no longer: readiness is told on the descriptor again. */
+void neat_watcher_leave(struct watcher *watcher, struct watched *watched, void *owner);
+/* Whether it is still ours. */
+bool neat_watcher_has(const struct watcher *watcher, const struct watched *watched);
+/* Take the event bits of our sockets; `each` for each of them. */
+void neat_watcher_harvest(struct watcher *watcher, void (*each)(void *context, void *owner), void *context);
+void neat_watcher_asleep(struct watcher *watcher);     /* before the last look */
+void neat_watcher_awake(struct watcher *watcher);
+/* Its bell was heard: `hung_up` says whether the replica is gone. */
+void neat_watcher_heard(struct watcher *watcher, bool hung_up);
+
+/* EPOLL* bits that hold now, as Linux's tcp_poll. When EPOLLOUT is wanted and does not hold, its coming will be signalled. */
+uint32_t neat_readiness(const struct watched *watched, const struct neat_socket *s, uint32_t wanted);
+/* What is new since the last look: EPOLL* bits that may count as an edge. */
+uint32_t neat_edges(struct watched *watched);
+
+/* Take a socket off whatever poller has it, here or in another process, because it is about to be waited for on its descriptor. */
+void neat_unwatch(struct neat_socket *s, int fd);
+
+/* Whether its readiness is told to a poller that works: then the rings alone say what there is, and a call that may not wait is over. */
+static inline bool neat_is_watched(const struct endpoint *end) {
+    return end->shared && load(&end->shared->watcher) && !load(&end->segment->dead);
+}
+
+#endif
