@@ -1,5 +1,4 @@
-"""Whether a program's socket calls can be intercepted: what execve(2) would make of a file, read from the
-file itself.
+"""Programs to be run: where one is, whether its socket calls can be intercepted, and to become it.
 
 The preload library gets into a program through the dynamic linker of glibc. Who has none, or is not
 obeyed by it, stays with the kernel: static executables, Go (whose runtime makes system calls by itself),
@@ -8,12 +7,17 @@ other architectures, other C libraries, set-user-ID programs (ld.so(8), "Secure-
 
 import errno
 import os
+import signal
 import stat
 import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
+import click
+
+NOT_EXECUTABLE, NOT_FOUND = 126, 127  # exit status, as of a shell
 MAX_INTERPRETERS = 5  # as in execve(2)
 SHEBANG_BYTES = 256
 MAX_HEADERS = 4096
@@ -32,12 +36,12 @@ def find(program: str) -> str:
     candidates = (
         [program] if "/" in program else [os.path.join(d or ".", program) for d in os.get_exec_path()]
     )
-    refused = None
+    refused: OSError | None = None
     for path in candidates:
         try:
             mode = os.stat(path).st_mode
         except OSError as error:
-            if isinstance(error, PermissionError):
+            if isinstance(error, PermissionError) or "/" in program:
                 refused = error
             continue
         if stat.S_ISREG(mode) and os.access(path, os.X_OK, effective_ids=True):
@@ -153,6 +157,29 @@ def gains_privileges(fd: int) -> bool:
         return bool(os.getxattr(fd, "security.capability"))
     except OSError:
         return False
+
+
+def become(path: str, program: tuple[str, ...], env: dict[str, str]) -> NoReturn:
+    """Execute the file with these arguments (the first is its name), with the signals that Python ignores as
+    they were."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    sys.stdout.flush()
+    try:
+        try:
+            os.execve(path, program, env)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            os.execve("/bin/sh", ("sh", path, *program[1:]), env)  # as execvp(3)
+    except OSError as error:
+        fail(program[0], error)
+
+
+def fail(program: str, error: OSError) -> NoReturn:
+    """One line, and the exit status that a shell would give."""
+    click.echo(f"Error: {program}: {error.strerror}", err=True)
+    raise SystemExit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE) from None
 
 
 def library() -> Path:

@@ -4,6 +4,7 @@ import os
 
 import click
 
+from neat.cli import executable
 from neat.cli.client import guardian_of, name_option
 
 
@@ -27,7 +28,7 @@ def peer(name: str, program: tuple[str, ...]) -> None:
     except OSError as error:
         raise click.ClickException(f"the stack's network namespace: {error}") from None
     try:
-        os.execvp(program[0], program)
+        path = executable.find(program[0])
     except OSError as error:
-        click.echo(f"Error: {program[0]}: {error.strerror}", err=True)
-        raise SystemExit(127 if isinstance(error, FileNotFoundError) else 126) from None
+        executable.fail(program[0], error)
+    executable.become(path, program, dict(os.environ))

@@ -1,19 +1,13 @@
 """`neat run -- PROGRAM`: a program whose sockets are the stack's."""
 
-import errno
 import os
 import secrets
-import signal
-import sys
-from typing import NoReturn
 
 import click
 
 from neat import routes
 from neat.cli import executable
 from neat.cli.client import name_option, request
-
-NOT_EXECUTABLE, NOT_FOUND = 126, 127  # as in a shell
 
 
 def check_routes(_ctx: click.Context, _param: click.Parameter, rules: tuple[str, ...]) -> list[str]:
@@ -49,7 +43,7 @@ def run(name: str, rules: list[str], verbose: bool, anyway: bool, program: tuple
     try:
         path = executable.find(program[0])
     except OSError as error:
-        fail(program[0], error)
+        executable.fail(program[0], error)
     obstacle = executable.obstacle(path)
     if obstacle is not None and not anyway:
         raise click.ClickException(f"{obstacle}: its sockets would be the kernel's (--anyway runs it so)")
@@ -59,7 +53,7 @@ def run(name: str, rules: list[str], verbose: bool, anyway: bool, program: tuple
             env |= environment(name, state, rules, verbose)
         except (FileNotFoundError, routes.RouteError) as error:
             raise click.ClickException(str(error)) from None
-    execute(path, program, env)
+    executable.become(path, program, env)
 
 
 def environment(name: str, state: dict, rules: list[str], verbose: bool) -> dict[str, str]:
@@ -75,24 +69,3 @@ def environment(name: str, state: dict, rules: list[str], verbose: bool) -> dict
         "NEAT_ADDRESS": state["address"],
         "NEAT_ROUTES": routes.merge(rules, state["routes"]),
     } | said
-
-
-def execute(path: str, program: tuple[str, ...], env: dict[str, str]) -> NoReturn:
-    """Become the program, with the signals that Python ignores as they were."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
-    sys.stdout.flush()
-    try:
-        try:
-            os.execve(path, program, env)
-        except OSError as error:
-            if error.errno != errno.ENOEXEC:
-                raise
-            os.execve("/bin/sh", ("sh", path, *program[1:]), env)  # as execvp(3)
-    except OSError as error:
-        fail(program[0], error)
-
-
-def fail(program: str, error: OSError) -> NoReturn:
-    click.echo(f"Error: {program}: {error.strerror}", err=True)
-    raise SystemExit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE) from None

@@ -31,8 +31,8 @@ def run(monkeypatch):
         raise Executed(path, tuple(arguments), env)
 
     monkeypatch.setattr(module, "request", lambda name, _message: {"status": STATE | {"name": name}})
-    monkeypatch.setattr(module.os, "execve", execve)
-    monkeypatch.setattr(module.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(executable.os, "execve", execve)
+    monkeypatch.setattr(executable.signal, "signal", lambda *_: None)
 
     def invoke(*arguments, **env):
         result = CliRunner().invoke(main.main, ["run", *arguments], env=env)
@@ -109,7 +109,7 @@ def test_too_many_routes(run):
 @pytest.mark.parametrize(
     "make, status, expected",
     [
-        (lambda path: str(path / "none"), 127, "no such program"),
+        (lambda path: str(path / "none"), 127, "No such file or directory"),
         (lambda path: str(path), 126, "is a directory"),
         (lambda path: script(path / "x", "#!/bin/sh\n", 0o644), 126, "not executable"),
         (lambda path: "no-such-program-at-all", 127, "no such program"),
@@ -290,7 +290,7 @@ def test_a_set_user_id_program(compiled, mode):
 def test_a_script_without_a_first_line_goes_to_the_shell(tmp_path):
     """As execvp(3) does it; in a process of its own, for the real exec."""
     path = script(tmp_path / "plain", "echo $1; exit 7\n")
-    code = f"from neat.cli.run import execute; execute({path!r}, ({path!r}, 'word'), {{}})"
+    code = f"from neat.cli.executable import become; become({path!r}, ({path!r}, 'word'), {{}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("word\n", 7)
 
@@ -298,7 +298,7 @@ def test_a_script_without_a_first_line_goes_to_the_shell(tmp_path):
 def test_signals_are_as_they_were(tmp_path):
     """Python ignores SIGPIPE; the program must not inherit that."""
     code = (
-        "from neat.cli.run import execute; import os; execute('/bin/cat', ('cat', '/proc/self/status'), {})"
+        "from neat.cli.executable import become; become('/bin/cat', ('cat', '/proc/self/status'), {})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     ignored = int(done.stdout.partition("SigIgn:")[2].split()[0], 16)
