@@ -1,4 +1,5 @@
-"""The differences from Linux that are meant. Each is in the matrix of neat/shim/README.md too, where it names its scenario."""
+"""The differences from Linux that are meant. Each is in the matrix of neat/shim/README.md too, where it
+names its scenario."""
 
 from typing import NamedTuple
 

@@ -1,7 +1,7 @@
 """The other end of the wire: does with kernel sockets what a scenario tells it, in its namespace.
 
-`python peer.py PATH` serves a unix socket; each connection is one scenario, with names for its sockets. A command is a line; the answer
-is a line: a number and perhaps a text, or the name of an errno.
+`python peer.py PATH` serves a unix socket; each connection is one scenario, with names for its sockets.
+A command is a line; the answer is a line: a number and perhaps a text, or the name of an errno.
 """
 
 import contextlib

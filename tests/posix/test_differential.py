@@ -1,5 +1,5 @@
-"""What a program sees on NEaT is what it sees on Linux: each scenario runs in both worlds, and the transcripts are the same
-but for the differences that are listed, with their reasons, in differences.py."""
+"""What a program sees on NEaT is what it sees on Linux: each scenario runs in both worlds, and the
+transcripts are the same but for the differences that are listed, with their reasons, in differences.py."""
 
 import contextlib
 import difflib
@@ -47,10 +47,8 @@ def compare(both: Both, program: Path, scenario: tuple[str, str]) -> None:
     differences = DIFFERENCES.get("/".join(scenario))
     listed = list(differences.lines) if differences else []
     found = changes(expected, seen)
-    assert found == listed, "\n".join([
-        f"{'/'.join(scenario)}: on Linux (-), on NEaT (+)" if found else "a listed difference is none any more",
-        *difflib.ndiff(expected, seen),
-    ])
+    title = "Linux (-), NEaT (+)" if found else "a listed difference is none any more"
+    assert found == listed, "\n".join([title, *difflib.ndiff(expected, seen)])
 
 
 @pytest.mark.parametrize("scenario", ALL, ids="/".join)

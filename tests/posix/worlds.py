@@ -1,4 +1,5 @@
-"""Where a scenario runs: on kernel sockets, and under the preload library on a running stack. The subject is 10.77.0.2, the peer 10.77.0.1."""
+"""Where a scenario runs: on kernel sockets, and under the preload library on a running stack. In both, the
+subject is 10.77.0.2 and the peer 10.77.0.1."""
 
 from __future__ import annotations
 
@@ -45,8 +46,8 @@ class World:
         )
 
     def transcript(self, *program: str | Path) -> list[str]:
-        """What a program prints, and how it ended. What its children say comes after what it says itself: between them there is
-        no order."""
+        """What a program prints, and how it ended. What its children say comes after what it says itself:
+        between them there is no order."""
         process = self.popen(*program)
         try:
             output, _ = process.communicate(timeout=PATIENCE_S)

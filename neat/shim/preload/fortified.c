@@ -1,5 +1,7 @@
 /* What the calls are named in programs that were built with _FORTIFY_SOURCE, and glibc's second names. A buffer that is shorter than
  * the caller says ends the program, as in libc (__chk_fail). */
+#include <stdarg.h>
+
 #include "preload.h"
 
 __attribute__((noreturn)) void __chk_fail(void);
@@ -45,6 +47,30 @@ NEAT_API ssize_t __write(int fd, const void *data, size_t length) {
 
 NEAT_API ssize_t __send(int fd, const void *data, size_t length, int flags) {
     return send(fd, data, length, flags);
+}
+
+NEAT_API int __connect(int fd, const struct sockaddr *address, socklen_t length) {
+    return connect(fd, address, length);
+}
+
+NEAT_API int __close(int fd) {
+    return close(fd);
+}
+
+NEAT_API int __dup2(int fd, int onto) {
+    return dup2(fd, onto);
+}
+
+NEAT_API int __fcntl(int fd, int command, ...) {
+    va_list values;
+    va_start(values, command);
+    void *value = va_arg(values, void *);
+    va_end(values);
+    return fcntl(fd, command, value);
+}
+
+NEAT_API pid_t __vfork(void) {
+    return vfork();
 }
 
 NEAT_API int __poll(struct pollfd *fds, nfds_t count, int timeout) {
