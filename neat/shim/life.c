@@ -180,6 +180,8 @@ static void announce(struct neat_socket *s) {
         return;
     set_bits(&s->end.shared->request, wanted);
     neat_mark(&s->end);
+    if (wanted & NEAT_REQ_CLOSE)
+        neat_ring(&s->end);        /* who hears it from us may hear the hang-up later */
 }
 
 void neat_leave(struct neat_socket *s, int fd) {
@@ -188,9 +190,20 @@ void neat_leave(struct neat_socket *s, int fd) {
         park(s, fd);
 }
 
+/* Whether close() has to wait (SO_LINGER with a time). Not if another process may have a copy, or a thread is inside a call: then this
+ * is not the connection's end. */
+static bool lingers(struct neat_socket *s) {
+    uint64_t refs = load(&s->refs);
+    return (load(&s->settings.options) & NEAT_OPT_LINGER) && s->settings.linger_ms && s->type == SOCK_STREAM &&
+           DESCRIPTORS(refs) == 1 && neat_flags_known(s) && load(&s->stage) == STAGE_CONNECTED;
+}
+
 int neat_close(struct neat_socket *s, int fd) {
     neat_leave(s, fd);
+    bool wait = lingers(s);
     int status = libc(close)(fd) < 0 ? -errno : 0;
+    if (wait)
+        neat_linger(s);
     put(s, DESCRIPTOR);
     return status;
 }

@@ -1,55 +1,26 @@
-/* getsockopt and setsockopt; FIONREAD's and SIOCOUTQ's numbers. What is not here fails as Linux fails it, and is counted. */
-#include <netinet/tcp.h>
-#include <sys/time.h>
+/* setsockopt: the options of optable.c, and those with a rule of their own. What is in neither is refused as Linux refuses what it does
+ * not know, and counted. getsockopt: optget.c. */
+#include <limits.h>
 
-#include "internal.h"
+#include "options.h"
 
 #define MIN_SNDBUF 4608
 #define MIN_RCVBUF 2304
 #define MAX_BUFFER (1 << 24)
-#define DEFAULT_BUFFER (1 << 18)
-#define MAX_KEEP 32767
-#define MAX_KEEP_COUNT 127
-#define MAX_MSS 65495
-#define TCP_CLOSED 7               /* Linux's TCP_CLOSE; tcp_info.tcpi_state */
-
-/* Settings that are one flag (enum neat_option) or one number of the socket object. */
-static const struct option {
-    int level, name;
-    bool stream_only;
-    uint32_t flag;                 /* 0: a number, at `offset` in struct settings */
-    size_t offset;
-    int low, high;
-    int usual;                     /* what Linux says when nothing was set */
-} options[] = {
-    {SOL_SOCKET, SO_KEEPALIVE, false, NEAT_OPT_KEEPALIVE, 0, 0, 0, 0},
-    {SOL_SOCKET, SO_BROADCAST, false, NEAT_OPT_BROADCAST, 0, 0, 0, 0},
-    {IPPROTO_TCP, TCP_NODELAY, true, NEAT_OPT_NODELAY, 0, 0, 0, 0},
-    {IPPROTO_TCP, TCP_CORK, true, NEAT_OPT_CORK, 0, 0, 0, 0},
-    {IPPROTO_TCP, TCP_QUICKACK, true, NEAT_OPT_QUICKACK, 0, 0, 0, 0},
-    {IPPROTO_TCP, TCP_KEEPIDLE, true, 0, offsetof(struct settings, keep_idle_s), 1, MAX_KEEP, 7200},
-    {IPPROTO_TCP, TCP_KEEPINTVL, true, 0, offsetof(struct settings, keep_intvl_s), 1, MAX_KEEP, 75},
-    {IPPROTO_TCP, TCP_KEEPCNT, true, 0, offsetof(struct settings, keep_cnt), 1, MAX_KEEP_COUNT, 9},
-    {IPPROTO_TCP, TCP_USER_TIMEOUT, true, 0, offsetof(struct settings, user_timeout_ms), 0, INT32_MAX, 0},
-    {IPPROTO_TCP, TCP_MAXSEG, true, 0, offsetof(struct settings, maxseg), 88, MAX_MSS, 536},
-};
-
-static const struct option *find(int level, int name) {
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        if (options[i].level == level && options[i].name == name)
-            return &options[i];
-    return NULL;
-}
-
-static uint32_t *number(struct settings *settings, const struct option *o) {
-    return (uint32_t *)((char *)settings + o->offset);
-}
+#define LEAST_MSS 88
+#define MOST_MSS 32767
+#define LEAST_CLAMP 1152           /* half of MIN_RCVBUF */
+#define MOST_FIN_WAIT_S 120
+#define FIRST_RTO_S 1              /* of Linux's SYN-ACKs: they say what TCP_DEFER_ACCEPT can be */
+#define MOST_RTO_S 120
+#define MOST_SYNACKS 255
 
 /* Write what was set into one socket object. */
 static void write_lines(const struct neat_socket *s, const struct endpoint *end) {
     struct neat_sock *shared = end->shared;
     const struct settings *settings = &s->settings;
-    shared->rcvbuf = settings->rcvbuf;
+    uint32_t clamp = settings->window_clamp;
+    shared->rcvbuf = clamp && (!settings->rcvbuf || clamp < settings->rcvbuf) ? clamp : settings->rcvbuf;
     shared->sndbuf = settings->sndbuf;
     shared->linger_ms = settings->linger_ms;
     shared->user_timeout_ms = settings->user_timeout_ms;
@@ -57,6 +28,7 @@ static void write_lines(const struct neat_socket *s, const struct endpoint *end)
     shared->keep_intvl_s = settings->keep_intvl_s;
     shared->keep_cnt = settings->keep_cnt;
     shared->maxseg = settings->maxseg;
+    shared->rcvlowat = settings->rcvlowat;
     shared->tos = settings->tos;
     shared->ttl = settings->ttl;
     if (settings->options & NEAT_OPT_PEER)
@@ -85,18 +57,20 @@ void neat_options_apply(struct neat_socket *s, const struct endpoint *end) {
     }
 }
 
-static int unsupported(int level) {
-    tally(options_refused);
-    return level == SOL_SOCKET || level == IPPROTO_TCP || level == IPPROTO_IP ? -ENOPROTOOPT : -EOPNOTSUPP;
-}
-
 /* As Linux: twice what was asked for, within limits; here also no more than the ring. */
 static uint32_t buffer_size(const struct neat_socket *s, int value, int least, bool receive) {
     int64_t size = (int64_t)value * 2;
     int64_t most = MAX_BUFFER;
     if (s->end.shared)
         most = receive ? s->end.segment->rx_size : s->end.segment->tx_size;
-    return (uint32_t)(size < least ? least : size > most ? most : size);
+    return (uint32_t)(value < 0 || size > most ? most : size < least ? least : size);
+}
+
+static void flip(struct neat_socket *s, uint32_t flag, bool on) {
+    if (on)
+        set_bits(&s->settings.options, flag);
+    else
+        clear_bits(&s->settings.options, flag);
 }
 
 static int set_linger(struct neat_socket *s, const void *value, socklen_t length) {
@@ -104,28 +78,12 @@ static int set_linger(struct neat_socket *s, const void *value, socklen_t length
     if (length < (socklen_t)sizeof linger)
         return -EINVAL;
     memcpy(&linger, value, sizeof linger);
-    s->settings.linger_ms = linger.l_linger > 0 ? (uint32_t)linger.l_linger * 1000u : 0;
-    if (linger.l_onoff)
-        set_bits(&s->settings.options, NEAT_OPT_LINGER);
-    else
-        clear_bits(&s->settings.options, NEAT_OPT_LINGER);
+    s->settings.linger_ms = linger.l_linger <= 0 ? 0 : linger.l_linger > INT_MAX / 1000 ? INT_MAX : (uint32_t)linger.l_linger * 1000u;
+    flip(s, NEAT_OPT_LINGER, linger.l_onoff);
     return 0;
 }
 
-/* Of level SOL_SOCKET or IPPROTO_IP, with a value of its own kind. */
-static int set_special(struct neat_socket *s, int level, int name, int value) {
-    if (level == IPPROTO_IP && name == IP_TOS) {
-        s->settings.tos = (uint8_t)value;
-        return 0;
-    }
-    if (level == IPPROTO_IP && name == IP_TTL) {
-        if (value != -1 && (value < 1 || value > 255))
-            return -EINVAL;
-        s->settings.ttl = value == -1 ? 0 : (uint8_t)value;
-        return 0;
-    }
-    if (level != SOL_SOCKET)
-        return unsupported(level);
+static int set_socket_level(struct neat_socket *s, int name, int value, const void *from, socklen_t length) {
     switch (name) {
     case SO_REUSEADDR:
         s->settings.reuse_address = value != 0;
@@ -133,214 +91,221 @@ static int set_special(struct neat_socket *s, int level, int name, int value) {
     case SO_REUSEPORT:
         s->settings.reuse_port = value != 0;
         return 0;
+    case SO_RCVBUFFORCE:
+    case SO_SNDBUFFORCE:
+        if (geteuid() != 0)
+            return -EPERM;
+        return set_socket_level(s, name == SO_RCVBUFFORCE ? SO_RCVBUF : SO_SNDBUF, value < 0 ? 0 : value, from, length);
     case SO_RCVBUF:
         s->settings.rcvbuf = buffer_size(s, value, MIN_RCVBUF, true);
         return 0;
     case SO_SNDBUF:
         s->settings.sndbuf = buffer_size(s, value, MIN_SNDBUF, false);
         return 0;
+    case SO_RCVLOWAT:
+        s->settings.rcvlowat = value < 0 ? INT_MAX : (uint32_t)value;
+        return 0;
+    case SO_LINGER:
+        return set_linger(s, from, length);
+    case SO_BSDCOMPAT:
+        return 0;                  /* Linux has forgotten it, too */
+    case SO_MAX_PACING_RATE:
+        return value == -1 ? 0 : NEAT_UNSUPPORTED;
+    case SO_DETACH_FILTER:
+        return -ENOENT;
+    case SO_PASSCRED:
+    case SO_PASSSEC:
+        return -EOPNOTSUPP;        /* of unix sockets */
     case SO_TYPE:
     case SO_DOMAIN:
     case SO_PROTOCOL:
     case SO_ERROR:
     case SO_ACCEPTCONN:
+    case SO_SNDLOWAT:
+    case SO_PEERCRED:
+    case SO_PEERNAME:
+    case SO_PEERSEC:
+    case SO_COOKIE:
+    case SO_MEMINFO:
+    case SO_INCOMING_NAPI_ID:
         return -ENOPROTOOPT;
     }
-    return unsupported(level);
+    return NEAT_UNSUPPORTED;
 }
 
-static int set_simple(struct neat_socket *s, const struct option *o, int value) {
-    if (o->stream_only && s->type != SOCK_STREAM)
-        return -ENOPROTOOPT;
-    if (o->flag) {
-        if (value)
-            set_bits(&s->settings.options, o->flag);
-        else
-            clear_bits(&s->settings.options, o->flag);
-        return 0;
+/* tcp(7), TCP_DEFER_ACCEPT: rounded up to the time that so many SYN-ACKs take. */
+static uint32_t synacks_of(int seconds) {
+    int period = FIRST_RTO_S, timeout = FIRST_RTO_S;
+    uint32_t count = seconds > 0;
+    for (; count && seconds > period && count < MOST_SYNACKS; count++) {
+        timeout = timeout * 2 > MOST_RTO_S ? MOST_RTO_S : timeout * 2;
+        period += timeout;
     }
-    if (value < o->low || value > o->high)
+    return count;
+}
+
+uint32_t neat_defer_seconds(const struct neat_socket *s) {
+    uint32_t timeout = FIRST_RTO_S, period = s->settings.defer_accept ? FIRST_RTO_S : 0;
+    for (uint32_t i = 1; i < s->settings.defer_accept; i++) {
+        timeout = timeout * 2 > MOST_RTO_S ? MOST_RTO_S : timeout * 2;
+        period += timeout;
+    }
+    return period;
+}
+
+/* A name: 0, or -ENOENT when it is another. */
+static int set_name(const void *from, socklen_t length, const char *only) {
+    return strlen(only) && length >= strlen(only) && !strncmp(from, only, length < 16 ? length : 16) ? 0 : -ENOENT;
+}
+
+static int set_tcp_level(struct neat_socket *s, int name, int value) {
+    struct settings *settings = &s->settings;
+    if (s->type != SOCK_STREAM)
+        return -ENOPROTOOPT;
+    switch (name) {
+    case TCP_QUICKACK:
+        flip(s, NEAT_OPT_QUICKACK, value);
+        settings->quickack_off = !value;
+        return 0;
+    case TCP_MAXSEG:
+        if (value && (value < LEAST_MSS || value > MOST_MSS))
+            return -EINVAL;
+        settings->maxseg = (uint32_t)value;
+        return 0;
+    case TCP_DEFER_ACCEPT:
+        settings->defer_accept = synacks_of(value);
+        return 0;
+    case TCP_LINGER2:              /* a hint: how long an orphan stays in FIN-WAIT-2 */
+        settings->fin_wait_s = value < 0 ? -1 : value > MOST_FIN_WAIT_S ? MOST_FIN_WAIT_S : value;
+        return 0;
+    case TCP_WINDOW_CLAMP:
+        if (!value && load(&s->stage) != STAGE_NEW && load(&s->stage) != STAGE_BOUND)
+            return -EINVAL;
+        settings->window_clamp = !value ? 0 : value < LEAST_CLAMP ? LEAST_CLAMP : (uint32_t)value;
+        return 0;
+    case TCP_INFO:
+    case TCP_CC_INFO:
+    case TCP_SAVED_SYN:
+        return -ENOPROTOOPT;
+    }
+    return NEAT_UNSUPPORTED;
+}
+
+/* RFC 3168 §5: the two lower bits are TCP's own (Linux). */
+static void set_tos(struct neat_socket *s, int value) {
+    s->settings.tos = (uint8_t)(s->type == SOCK_STREAM ? value & ~3 : value);
+}
+
+static int set_ttl(struct neat_socket *s, int value, int least) {
+    if (value != -1 && (value < least || value > 255))
         return -EINVAL;
-    *number(&s->settings, o) = (uint32_t)value;
+    s->settings.ttl = value == -1 ? 0 : (uint8_t)value;
     return 0;
 }
 
-int neat_setsockopt(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length) {
-    int number = 0, status;
+static int set_ip_level(struct neat_socket *s, int level, int name, int value, socklen_t length) {
+    if (level == IPPROTO_IP && name == IP_TTL)
+        return set_ttl(s, value, 1);
+    if (level == IPPROTO_IP && name == IP_OPTIONS)
+        return length ? NEAT_UNSUPPORTED : 0;
+    if (level == IPPROTO_IP && name == IP_BIND_ADDRESS_NO_PORT) {
+        s->settings.no_port = value != 0;
+        return 0;
+    }
+    if (level == IPPROTO_IP && name != IP_TOS)
+        return name == IP_MTU || name == IP_HDRINCL || name == IP_NODEFRAG ? -ENOPROTOOPT : NEAT_UNSUPPORTED;
+    if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY) {
+        if (load(&s->stage) != STAGE_NEW)
+            return -EINVAL;
+        return value && load(&s->stack_end) >= 0 ? NEAT_UNSUPPORTED : 0;    /* an undecided one asks the kernel */
+    }
+    if (level == IPPROTO_IPV6 && name == IPV6_UNICAST_HOPS)
+        return set_ttl(s, value, 1);
+    if (level == IPPROTO_IPV6 && name != IPV6_TCLASS)
+        return NEAT_UNSUPPORTED;
+    if (level == IPPROTO_IPV6 && (value < -1 || value > 255))
+        return -EINVAL;
+    set_tos(s, value == -1 && level == IPPROTO_IPV6 ? 0 : value);
+    return 0;
+}
+
+static int set_row(struct neat_socket *s, const struct option *o, uint32_t row, int value) {
+    bool flag = o->way == WAY_KEPT_FLAG;
+    if (value < o->low || value > o->high)
+        return -EINVAL;
+    switch ((enum option_way)o->way) {
+    case WAY_FLAG:
+        flip(s, o->at, value);
+        return 0;
+    case WAY_NUMBER:
+        *(uint32_t *)((char *)&s->settings + o->at) = (uint32_t)value;
+        return 0;
+    case WAY_KEPT:
+    case WAY_KEPT_FLAG:
+        s->settings.kept[row] = (flag ? value != 0 : value) - o->usual;
+        return 0;
+    case WAY_ONLY:
+        return value == o->usual ? 0 : NEAT_UNSUPPORTED;
+    }
+    return NEAT_UNSUPPORTED;
+}
+
+bool neat_option_level(const struct neat_socket *s, int level) {
+    return level == SOL_SOCKET || level == IPPROTO_IP || (level == IPPROTO_TCP && s->type == SOCK_STREAM) ||
+           (level == IPPROTO_UDP && s->type == SOCK_DGRAM) || (level == IPPROTO_IPV6 && s->family == AF_INET6);
+}
+
+/* IPPROTO_IP takes a number of one byte, too. False: too short for one. */
+static bool get_number(int level, const void *value, socklen_t length, int *number) {
+    *number = 0;
+    if (length >= (socklen_t)sizeof *number)
+        memcpy(number, value, sizeof *number);
+    else if (level == IPPROTO_IP && length)
+        *number = *(const uint8_t *)value;
+    else
+        return level == IPPROTO_IP;
+    return true;
+}
+
+int neat_set_option(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length) {
+    int number, status;
+    uint32_t row;
+    if ((int)length < 0)
+        return -EINVAL;
+    if (length && !value)
+        return -EFAULT;
     if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO))
         return libc(setsockopt)(fd, level, name, value, length) < 0 ? -errno : 0;
-    const struct option *o = find(level, name);
-    if (length >= (socklen_t)sizeof number && value)
-        memcpy(&number, value, sizeof number);
-    else if (level == IPPROTO_IP && length >= 1 && value)
-        number = *(const uint8_t *)value;
+    if (!neat_option_level(s, level))
+        return -ENOPROTOOPT;
+    if (level == SOL_SOCKET && name == SO_BINDTODEVICE)
+        return !length || !*(const char *)value ? 0 : NEAT_UNSUPPORTED;
+    if (level == IPPROTO_TCP && (name == TCP_CONGESTION || name == TCP_ULP))
+        return set_name(value, length, name == TCP_CONGESTION ? ENGINE : "");
+    if (!get_number(level, value, length, &number))
+        return -EINVAL;
+    const struct option *o = neat_option_find(s->type, level, name, &row);
+    if (o)
+        status = set_row(s, o, row, number);
+    else if (level == SOL_SOCKET)
+        status = set_socket_level(s, name, number, value, length);
+    else if (level == IPPROTO_TCP)
+        status = set_tcp_level(s, name, number);
     else
-        return o || level == SOL_SOCKET ? -EINVAL : unsupported(level);
-    if (level == SOL_SOCKET && name == SO_LINGER)
-        status = set_linger(s, value, length);
-    else
-        status = o ? set_simple(s, o, number) : set_special(s, level, name, number);
+        status = level == IPPROTO_UDP ? NEAT_UNSUPPORTED : set_ip_level(s, level, name, number, length);
     if (status == 0)
         neat_options_apply(s, NULL);
     return status;
 }
 
-static int give(void *value, socklen_t *length, const void *from, socklen_t size) {
-    if ((int)*length < 0)
-        return -EINVAL;
-    if (*length > size)
-        *length = size;
-    memcpy(value, from, *length);
-    return 0;
+int neat_refuse(enum neat_refusal kind, int level, int name) {
+    tally(options_refused);
+    if (neat_on_refusal)
+        neat_on_refusal(kind, level, name);
+    return -ENOPROTOOPT;
 }
 
-static int give_int(void *value, socklen_t *length, int number) {
-    return give(value, length, &number, sizeof number);
-}
-
-/* SO_ERROR: reported once. */
-static int pending_error(struct neat_socket *s, int fd) {
-    if (load(&s->stage) == STAGE_CONNECTING) {
-        int status = neat_connect_status(s, fd);
-        return status == -EINPROGRESS ? 0 : -status;
-    }
-    if (load(&s->stage) == STAGE_UDP) {
-        for (uint32_t replica = 0; replica < MAX_REPLICAS; replica++) {
-            struct endpoint *end = neat_subsocket(s, replica);
-            int error = end ? neat_endpoint_error(end, fd) : 0;
-            if (error)
-                return error;
-        }
-        return 0;
-    }
-    if (load(&s->stage) != STAGE_CONNECTED && load(&s->stage) != STAGE_LOST)
-        return 0;
-    int error = s->end.shared && endpoint_current(&s->end) ? neat_endpoint_error(&s->end, fd) : 0;
-    if (error) {
-        store(&s->reset_seen, 1);
-        return error;
-    }
-    /* The replica died without a word: the descriptor's own error says so. */
-    int own = 0;
-    socklen_t length = sizeof own;
-    if (libc(getsockopt)(fd, SOL_SOCKET, SO_ERROR, &own, &length) < 0 || !own)
-        return 0;
-    return -neat_gone(s, 0);
-}
-
-static int get_info(struct neat_socket *s, void *value, socklen_t *length) {
-    struct tcp_info info = {.tcpi_state = TCP_CLOSED};
-    uint32_t stage = load(&s->stage);
-    if (s->type != SOCK_STREAM)
-        return -ENOPROTOOPT;
-    if (stage == STAGE_LISTENING)
-        info.tcpi_state = TCP_LISTEN;
-    if (s->end.shared && endpoint_current(&s->end)) {
-        const struct neat_sock *shared = s->end.shared;
-        /* Ours are the states of RFC 9293 in neat/stack/tcp/state; Linux numbers them from ESTABLISHED. */
-        uint32_t status = load(&shared->status), retransmits = load(&shared->retransmits);
-        uint32_t mss = load(&shared->snd_mss);
-        uint64_t unacked = (uint64_t)neat_outq(s);
-        info.tcpi_state = status & NEAT_ST_CLOSED                               ? TCP_CLOSED
-                          : stage == STAGE_CONNECTING                           ? TCP_SYN_SENT
-                          : (status & NEAT_ST_RDHUP) && (status & NEAT_ST_WRCLOSED) ? TCP_LAST_ACK
-                          : status & NEAT_ST_RDHUP                              ? TCP_CLOSE_WAIT
-                          : status & NEAT_ST_WRCLOSED                           ? TCP_FIN_WAIT2
-                                                                                : TCP_ESTABLISHED;
-        info.tcpi_retransmits = (uint8_t)(retransmits < 255 ? retransmits : 255);
-        info.tcpi_rto = load(&shared->rto_us);
-        info.tcpi_rtt = load(&shared->rtt_us);
-        info.tcpi_rttvar = load(&shared->rttvar_us);
-        info.tcpi_snd_mss = info.tcpi_rcv_mss = info.tcpi_advmss = mss;
-        info.tcpi_snd_cwnd = mss ? load(&shared->cwnd) / mss : 0;
-        info.tcpi_snd_ssthresh = mss ? load(&shared->ssthresh) / mss : 0;
-        info.tcpi_rcv_space = load(&shared->rcv_wnd);
-        info.tcpi_unacked = mss ? (uint32_t)((unacked + mss - 1) / mss) : 0;
-    }
-    return give(value, length, &info, sizeof info);
-}
-
-static int get_socket_level(struct neat_socket *s, int fd, int name, void *value, socklen_t *length) {
-    const struct settings *settings = &s->settings;
-    struct linger linger = {(load(&settings->options) & NEAT_OPT_LINGER) != 0, (int)(settings->linger_ms / 1000)};
-    const struct segment *segment = s->end.shared ? s->end.segment : NULL;
-    switch (name) {
-    case SO_ERROR:
-        return give_int(value, length, pending_error(s, fd));
-    case SO_TYPE:
-        return give_int(value, length, s->type);
-    case SO_DOMAIN:
-        return give_int(value, length, AF_INET);
-    case SO_PROTOCOL:
-        return give_int(value, length, s->protocol);
-    case SO_ACCEPTCONN:
-        return give_int(value, length, load(&s->stage) == STAGE_LISTENING);
-    case SO_REUSEADDR:
-        return give_int(value, length, settings->reuse_address);
-    case SO_REUSEPORT:
-        return give_int(value, length, settings->reuse_port);
-    case SO_LINGER:
-        return give(value, length, &linger, sizeof linger);
-    case SO_RCVBUF:
-        return give_int(value, length, (int)(settings->rcvbuf ? settings->rcvbuf : segment ? segment->rx_size : DEFAULT_BUFFER));
-    case SO_SNDBUF:
-        return give_int(value, length, (int)(settings->sndbuf ? settings->sndbuf : segment ? segment->tx_size : DEFAULT_BUFFER));
-    case SO_RCVTIMEO:
-    case SO_SNDTIMEO:
-        return libc(getsockopt)(fd, SOL_SOCKET, name, value, length) < 0 ? -errno : 0;
-    }
-    return unsupported(SOL_SOCKET);
-}
-
-int neat_getsockopt(struct neat_socket *s, int fd, int level, int name, void *value, socklen_t *length) {
-    const struct option *o = find(level, name);
-    if (o && o->stream_only && s->type != SOCK_STREAM)
-        return -ENOPROTOOPT;
-    if (o && o->flag)
-        return give_int(value, length, (load(&s->settings.options) & o->flag) != 0);
-    if (level == IPPROTO_TCP && name == TCP_MAXSEG && s->end.shared && load(&s->end.shared->snd_mss))
-        return give_int(value, length, (int)load(&s->end.shared->snd_mss));
-    if (o) {
-        int set = (int)*number(&s->settings, o);
-        return give_int(value, length, set ? set : o->usual);
-    }
-    if (level == SOL_SOCKET)
-        return get_socket_level(s, fd, name, value, length);
-    if (level == IPPROTO_TCP && name == TCP_INFO)
-        return get_info(s, value, length);
-    if (level == IPPROTO_IP && name == IP_TOS)
-        return give_int(value, length, s->settings.tos);
-    if (level == IPPROTO_IP && name == IP_TTL)
-        return give_int(value, length, s->settings.ttl ? s->settings.ttl : 64);
-    return unsupported(level);
-}
-
-int neat_inq(struct neat_socket *s) {
-    if (s->type == SOCK_STREAM) {
-        if (load(&s->stage) == STAGE_LISTENING)
-            return -EINVAL;
-        if (!s->end.shared || !endpoint_current(&s->end))
-            return 0;
-        uint64_t held = load(&s->end.shared->rx_tail) - load(&s->end.shared->rx_head);
-        return held <= s->end.segment->rx_size ? (int)held : 0;
-    }
-    for (uint32_t i = 0; i < MAX_REPLICAS; i++) {
-        const struct endpoint *end = neat_subsocket(s, (s->next_replica + i) % MAX_REPLICAS);
-        struct neat_datagram header;
-        if (!end || !endpoint_current(end))
-            continue;
-        uint64_t head = load(&end->shared->rx_head), held = load(&end->shared->rx_tail) - head;
-        if (held < sizeof header || held > end->segment->rx_size)
-            continue;
-        neat_ring_peek(end->rx, end->segment->rx_size, head, &header, sizeof header);
-        return header.length <= MAX_DATAGRAM ? (int)header.length : 0;
-    }
-    return 0;
-}
-
-int neat_outq(struct neat_socket *s) {
-    if (!s->end.shared || !endpoint_current(&s->end))
-        return 0;
-    uint64_t used = load(&s->end.shared->tx_tail) - load(&s->end.shared->tx_head);
-    return used <= s->end.segment->tx_size ? (int)used : 0;
+int neat_setsockopt(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length) {
+    int status = neat_set_option(s, fd, level, name, value, length);
+    return status == NEAT_UNSUPPORTED ? neat_refuse(NEAT_REFUSED_SETSOCKOPT, level, name) : status;
 }

@@ -1,11 +1,14 @@
 /* bind, listen, accept. */
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "internal.h"
 
 #define MAX_BACKLOG 4096
+#define SURE_ACCEPTS 64            /* a look for a free descriptor number is good for so many accepts ... */
+#define SURE_NS 2000000            /* ... and for so long */
 
 /* Give the stack's end to the syscall server with a local address. Caller holds `setup`. */
 int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *local) {
@@ -40,7 +43,12 @@ int neat_bind(struct neat_socket *s, int fd, const struct sockaddr *address, soc
     if (status < 0)
         return status;
     pthread_mutex_lock(&s->setup);
-    status = load(&s->stage) == STAGE_NEW ? neat_bind_locked(s, fd, &local) : -EINVAL;
+    if (load(&s->stage) != STAGE_NEW)
+        status = -EINVAL;
+    else if (s->settings.no_port && s->type == SOCK_STREAM && !local.port)
+        s->local = local;          /* IP_BIND_ADDRESS_NO_PORT: connect() chooses */
+    else
+        status = neat_bind_locked(s, fd, &local);
     pthread_mutex_unlock(&s->setup);
     if (status == 0 && s->type == SOCK_DGRAM)
         neat_subsockets_read(s, fd, MAX_REPLICAS);
@@ -60,6 +68,7 @@ int neat_listen(struct neat_socket *s, int fd, int backlog) {
         status = -EINVAL;
     if (status == 0) {
         struct neat_msg message = {.op = NEAT_OP_LISTEN, .bind_id = s->bind_id};
+        message.u[0] = neat_defer_seconds(s);
         message.backlog = backlog < 0 || backlog > MAX_BACKLOG ? MAX_BACKLOG : backlog;
         status = neat_request(&message, NULL, 0, NULL);
         if (status == 0)
@@ -69,17 +78,49 @@ int neat_listen(struct neat_socket *s, int fd, int backlog) {
     return status;
 }
 
+static uint32_t sure;              /* accepts that need not look for a number, until: */
+static int64_t sure_until;
+
+/* Without a number for its descriptor the kernel would deliver a message all the same, and lose the connection: it stays in the queue until
+ * there is one. The kernel gives the lowest that is free. While that is below half of the limit a look is good for a while: the process
+ * would have to open the other half meanwhile. Near the limit each accept looks. */
+static int look_for_number(int listener) {
+    uint32_t left = load(&sure);
+    if (left && neat_now() < load(&sure_until) && swap_if(&sure, &left, left - 1))
+        return 0;
+    struct rlimit limit;
+    int spare = libc(fcntl)(listener, F_DUPFD_CLOEXEC, 0);
+    if (spare < 0)
+        return -errno;
+    libc(close)(spare);
+    bool far = getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)spare < limit.rlim_cur / 2;
+    store(&sure_until, neat_now() + SURE_NS);
+    store(&sure, far ? SURE_ACCEPTS : 0);
+    return 0;
+}
+
+/* The pair was made as blocking or not as the listener's last accept() wanted it: where that was another one, set it, and leave word. */
+static void set_blocking(const struct neat_socket *new, const struct neat_msg *message, int fd, bool nonblock) {
+    if (((message->options & NEAT_OPT_NONBLOCK) != 0) == nonblock)
+        return;
+    libc(fcntl)(fd, F_SETFL, nonblock ? O_RDWR | O_NONBLOCK : O_RDWR);
+    if (!new->end.segment || message->u[0] >= NEAT_SHARED_SOCKS || message->u[0] >= new->end.segment->nsock)
+        return;
+    struct neat_sock *listener = (struct neat_sock *)(new->end.segment->base + NEAT_SOCKS_OFFSET) + message->u[0];
+    if (nonblock)
+        set_bits(&listener->options, NEAT_OPT_NONBLOCK);
+    else
+        clear_bits(&listener->options, NEAT_OPT_NONBLOCK);
+}
+
 /* One NEAT_EV_ACCEPT from the listener's descriptor, which is the accept queue; its descriptor in *fd. */
 static int next_accept(struct neat_socket *s, int listener, int flags, struct neat_msg *message, int *fd) {
     int got[2];
     int how = MSG_DONTWAIT | ((flags & SOCK_CLOEXEC) ? MSG_CMSG_CLOEXEC : 0);
     for (;;) {
-        /* Without a number for its descriptor the kernel would deliver the message all the same, and lose the
-         * connection: it stays in the queue until there is one. */
-        int spare = libc(fcntl)(listener, F_DUPFD_CLOEXEC, 0);
-        if (spare < 0)
-            return -errno;
-        libc(close)(spare);
+        int status = look_for_number(listener);
+        if (status < 0)
+            return status;
         ssize_t n = neat_message_recv(listener, message, sizeof *message, how, got);
         if (n == -EAGAIN) {
             char first;                /* waits here, as the descriptor says, and takes nothing */
@@ -92,7 +133,10 @@ static int next_accept(struct neat_socket *s, int listener, int flags, struct ne
             return -EINVAL;            /* shut down, or the stack is over */
         if (n < 0 && n != -EMSGSIZE)
             return (int)n;
-        if (n == sizeof *message && message->magic == NEAT_MSG_MAGIC && message->op == NEAT_EV_ACCEPT && got[0] >= 0) {
+        bool sound = n == sizeof *message && message->magic == NEAT_MSG_MAGIC && message->op == NEAT_EV_ACCEPT;
+        if (sound && got[0] < 0)
+            return -EMFILE;            /* its descriptor was lost: the replica hears a hang-up */
+        if (sound) {
             if (got[1] >= 0)
                 libc(close)(got[1]);
             *fd = got[0];
@@ -140,8 +184,7 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
         /* Its replica died meanwhile: the application gets it all the same, and a reset from it. */
         neat_set_stage(new, STAGE_LOST);
     }
-    if (flags & SOCK_NONBLOCK)
-        libc(fcntl)(accepted, F_SETFL, O_RDWR | O_NONBLOCK);
+    set_blocking(new, &message, accepted, flags & SOCK_NONBLOCK);
     neat_to_sockaddr(new, &new->remote, address, length);
     *out = new;
     return accepted;

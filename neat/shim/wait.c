@@ -9,6 +9,13 @@
 
 #define SPIN_NS 20000
 #define SPIN_CPUS 4                /* fewer: who spins takes the processor from whom he waits for */
+#define LINGER_NS 200000           /* between two looks of a close() that waits; doubles up to */
+#define LINGER_MOST_NS 10000000
+#define TCP_STATE_ESTABLISHED 1    /* neat/stack/tcp/state */
+#define TCP_STATE_FIN_WAIT_1 4
+#define TCP_STATE_CLOSE_WAIT 8
+#define TCP_STATE_LAST_ACK 9
+#define TCP_STATE_CLOSING 11
 #define LOOKS 16                   /* between two looks at the clock */
 
 #if defined(__x86_64__)
@@ -67,6 +74,19 @@ void neat_flags_born(struct neat_socket *s, bool nonblock) {
 
 bool neat_flags_known(const struct neat_socket *s) {
     return load(&s->flags_known) == load(&flags_generation);
+}
+
+void neat_linger(const struct neat_socket *s) {
+    int64_t deadline = neat_now() + (int64_t)s->settings.linger_ms * 1000000, pause = LINGER_NS;
+    while (endpoint_current(&s->end) && neat_now() < deadline) {
+        uint32_t state = __atomic_load_n(&s->end.shared->tcp_state, __ATOMIC_RELAXED);
+        bool text = load(&s->end.shared->tx_tail) != load(&s->end.shared->tx_head);
+        if (!text && state != TCP_STATE_FIN_WAIT_1 && state != TCP_STATE_CLOSING && state != TCP_STATE_LAST_ACK &&
+            state != TCP_STATE_ESTABLISHED && state != TCP_STATE_CLOSE_WAIT)
+            return;
+        nanosleep(&(struct timespec){0, pause}, NULL);
+        pause = pause * 2 < LINGER_MOST_NS ? pause * 2 : LINGER_MOST_NS;
+    }
 }
 
 bool neat_nonblocking(const struct neat_socket *s, int fd, int flags) {

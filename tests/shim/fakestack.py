@@ -49,6 +49,7 @@ STATUS, ERROR, ERROR_COUNT, GENERATION, KIND = 144, 148, 152, 156, 160
 SND_MSS, IN_TOKEN, OUT_BLOCK, RCV_WND = 252, 256, 260, 332
 CONNECTED, RDHUP, FAILED, CLOSED, CONNECTING, WRCLOSED = 1, 2, 4, 8, 16, 32
 SHUT_WR, ABORT, RESIGNAL = 1, 4, 16
+TCP_ESTABLISHED = 1 | 1 << 8  # kind and tcp_state
 
 _atomic = ctypes.CDLL("libatomic.so.1")
 _exchange_4, _exchange_8 = (getattr(_atomic, f"__atomic_exchange_{n}") for n in (4, 8))
@@ -280,12 +281,14 @@ class Replica:
             segment = listener.segment
             segment.next += 1
             peer = self.open(segment, segment.next, 1, ours.detach())
+            peer.set(KIND, TCP_ESTABLISHED)
             peer.set(STATUS, CONNECTED)
             peer.peer, sock.peer = sock, peer
             listener.say(
                 self.event(Op.ACCEPT, message.app, peer, local=message.remote, remote=local), theirs.fileno()
             )
             theirs.close()
+        sock.set(KIND, TCP_ESTABLISHED)
         sock.set(STATUS, CONNECTED)
         sock.unfill()
 

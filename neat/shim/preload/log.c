@@ -52,6 +52,10 @@ static bool known(uint64_t kind) {
     return false;
 }
 
+void neat_on_refusal(enum neat_refusal kind, int level, int name) {
+    log_refused(kind, level, name);
+}
+
 void log_refused(enum neat_refusal kind, int level, int name) {
     static const char *const kinds[] = {"?", "setsockopt", "getsockopt", "flags", "control message", "ioctl"};
     struct neat_msg message = {.op = NEAT_OP_REFUSED, .u = {(uint32_t)kind, (uint32_t)level, (uint32_t)name}};

@@ -1,4 +1,5 @@
 /* getsockopt and setsockopt. An undecided socket's are the kernel's, and what NEaT knows of them is kept for it as well. */
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 
 #include "preload.h"
@@ -19,14 +20,51 @@ void options_copy(struct neat_socket *s, int fd, int to) {
     }
 }
 
+/* Set on an undecided socket, these make it the kernel's: what was asked for is a matter of the host, or would be missed. */
+static const struct wish {
+    int level, name;
+    const char *text;
+} wishes[] = {
+    {SOL_SOCKET, SO_BINDTODEVICE, "SO_BINDTODEVICE"}, {SOL_SOCKET, SO_BINDTOIFINDEX, "SO_BINDTOIFINDEX"},
+    {SOL_SOCKET, SO_ATTACH_FILTER, "SO_ATTACH_FILTER"}, {SOL_SOCKET, SO_ATTACH_BPF, "SO_ATTACH_BPF"},
+    {IPPROTO_IP, IP_TRANSPARENT, "IP_TRANSPARENT"}, {IPPROTO_IP, IP_ADD_MEMBERSHIP, "IP_ADD_MEMBERSHIP"},
+    {IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, "IP_ADD_SOURCE_MEMBERSHIP"}, {IPPROTO_IP, MCAST_JOIN_GROUP, "MCAST_JOIN_GROUP"},
+    {IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, "MCAST_JOIN_SOURCE_GROUP"}, {IPPROTO_IP, IP_MULTICAST_IF, "IP_MULTICAST_IF"},
+    {IPPROTO_IPV6, IPV6_TRANSPARENT, "IPV6_TRANSPARENT"}, {IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, "IPV6_ADD_MEMBERSHIP"},
+    {IPPROTO_TCP, TCP_REPAIR, "TCP_REPAIR"}, {IPPROTO_TCP, TCP_MD5SIG, "TCP_MD5SIG"},
+};
+
+static uint32_t key(int level, int name) {
+    return (uint32_t)level << 16 | (uint16_t)name;
+}
+
+static const struct wish *wish_of(uint32_t foreign) {
+    for (size_t i = 0; foreign && i < sizeof wishes / sizeof *wishes; i++)
+        if (key(wishes[i].level, wishes[i].name) == foreign)
+            return &wishes[i];
+    return NULL;
+}
+
 bool options_need_kernel(const struct neat_socket *s, const char **why) {
-    (void)s;
-    (void)why;
-    return false;
+    const struct wish *wish = wish_of(s->foreign);
+    if (wish)
+        *why = wish->text;
+    return wish != NULL;
 }
 
 void options_decided(struct neat_socket *s) {
-    (void)s;
+    if (s->foreign)
+        neat_on_refusal(NEAT_REFUSED_SETSOCKOPT, (int)(s->foreign >> 16), (int)(s->foreign & 0xffff));
+}
+
+/* The kernel has taken it; so does NEaT, or it is remembered that it cannot. */
+static void keep(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length) {
+    if (neat_set_option(s, fd, level, name, value, length) < 0) {
+        if (!wish_of(s->foreign))
+            s->foreign = key(level, name);
+    } else if (s->foreign == key(level, name)) {
+        s->foreign = 0;            /* it was turned off */
+    }
 }
 
 NEAT_API int setsockopt(int fd, int level, int name, const void *value, socklen_t length) {
@@ -38,11 +76,12 @@ NEAT_API int setsockopt(int fd, int level, int name, const void *value, socklen_
     if (undecided) {
         status = libc(setsockopt)(fd, level, name, value, length) < 0 ? -errno : 0;
         if (status == 0)
-            neat_setsockopt(s, fd, level, name, value, length);
+            keep(s, fd, level, name, value, length);
     } else {
         status = neat_setsockopt(s, fd, level, name, value, length);
-        if (status == -ENOPROTOOPT || status == -EOPNOTSUPP)
-            log_refused(NEAT_REFUSED_SETSOCKOPT, level, name);
+        int aside = load(&s->aside);
+        if (status == 0 && aside >= 0)
+            libc(setsockopt)(aside, level, name, value, length);
     }
     neat_put(s);
     return (int)result(status);
@@ -53,8 +92,6 @@ NEAT_API int getsockopt(int fd, int level, int name, void *value, socklen_t *len
     if (!s)
         return libc(getsockopt)(fd, level, name, value, length);
     int status = neat_getsockopt(s, fd, level, name, value, length);
-    if (status == -ENOPROTOOPT || status == -EOPNOTSUPP)
-        log_refused(NEAT_REFUSED_GETSOCKOPT, level, name);
     neat_put(s);
     return (int)result(status);
 }

@@ -1,0 +1,42 @@
+/* Socket options: the table (optable.c) and who reads it (options.c, tcpinfo.c). */
+#ifndef NEAT_OPTIONS_H
+#define NEAT_OPTIONS_H
+
+#include <linux/tcp.h>
+
+#include "internal.h"
+
+/* What NEaT does with an option's value. Every value is Linux's: what it is at first, what is an error, how it is rounded. */
+enum option_way {
+    WAY_FLAG,                      /* works: a bit of the socket object (`at`: enum neat_option) */
+    WAY_NUMBER,                    /* works: a number of struct settings (`at`: its offset, 0 there: `usual`) */
+    WAY_KEPT,                      /* a hint: kept and told, nobody but this host could see a difference */
+    WAY_KEPT_FLAG,                 /* the same, on or off */
+    WAY_ONLY,                      /* NEaT does what `usual` says and nothing else: another value is refused */
+};
+
+struct option {
+    int level, name;
+    uint8_t kinds;                 /* of KIND_*: the sockets that have it */
+    uint8_t way;                   /* enum option_way */
+    uint32_t at;
+    int low, high;                 /* outside: EINVAL */
+    int usual;
+};
+
+#define KIND_STREAM 1u
+#define KIND_DATAGRAM 2u
+#define KIND_ALL 3u
+
+/* Of a socket of type `kind`. NULL: not in the table. *row: its number, below NEAT_KEPT. */
+const struct option *neat_option_find(int kind, int level, int name, uint32_t *row);
+
+/* options.c */
+#define ENGINE "reno"              /* neat/stack/tcp/congestion.py: NewReno, as Linux's of that name */
+bool neat_option_level(const struct neat_socket *s, int level);    /* sockets of this kind have options of this level */
+int neat_refuse(enum neat_refusal kind, int level, int name);      /* counts and says it; what Linux says to what it does not know */
+
+/* tcpinfo.c */
+int neat_tcp_info(struct neat_socket *s, struct tcp_info *info);
+
+#endif
