@@ -1,4 +1,4 @@
-"""Programs on NEaT, under `neat run`: one stack for each file of tests, with an echo server at the wire's other end."""
+"""Programs under `neat run`: a stack for each file of tests, an echo server at the wire's other end."""
 
 from __future__ import annotations
 
@@ -139,10 +139,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     def build(name: str) -> str:
         target = tmp_path_factory.getbasetemp() / Path(name).stem
         if not target.exists():
-            subprocess.run(
-                ["gcc", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-O2", "-pthread", HERE / name, "-o", target],
-                check=True,
-            )
+            flags = ["-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-O2", "-pthread"]
+            subprocess.run(["gcc", *flags, HERE / name, "-o", target], check=True)
         return str(target)
 
     return build

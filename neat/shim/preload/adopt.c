@@ -169,17 +169,58 @@ bool adopt(int fd) {
     return true;
 }
 
+/* Call `act` for each descriptor that goes with the message (unix(7)). */
+static void each_descriptor(const struct msghdr *message, void (*act)(int fd)) {
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR((struct msghdr *)message, c)) {
+        if (c->cmsg_len < CMSG_LEN(0))
+            return;
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t at = 0; at + sizeof(int) <= c->cmsg_len - CMSG_LEN(0); at += sizeof(int)) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(c) + at, sizeof fd);
+            act(fd);
+        }
+    }
+}
+
+static void pass(int fd) {
+    struct neat_socket *s = fd_get(fd);
+    if (!s)
+        return;
+    adopt_stamp();
+    epoll_untrack(s, fd);
+    neat_put(s);
+}
+
+void adopt_passed(const struct msghdr *message) {
+    if (fd_any() && message && message->msg_control && message->msg_controllen)
+        each_descriptor(message, pass);
+}
+
+static void receive(int fd) {
+    adopt(fd);
+}
+
+void adopt_received(const struct msghdr *message) {
+    if (message->msg_control && message->msg_controllen)
+        each_descriptor(message, receive);
+}
+
 /* A program starts: what was it left? One that was left no such thing does not even look for the stack. */
 __attribute__((constructor(160))) static void at_start(void) {
     neat_remember_place();
     if (!getenv("NEAT_APP"))
         return;
     DIR *all = opendir("/proc/self/fd");
+    bool standard = false;
     if (!all)
         return;
     for (struct dirent *at; (at = readdir(all));) {
         if (at->d_name[0] != '.' && atoi(at->d_name) != dirfd(all))
-            adopt(atoi(at->d_name));
+            standard |= adopt(atoi(at->d_name)) && atoi(at->d_name) <= STDERR_FILENO;
     }
     closedir(all);
+    if (standard)
+        stdio_adopt();
 }

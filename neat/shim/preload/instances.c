@@ -263,6 +263,7 @@ void epoll_after_fork_child(void) {
     }
 }
 
-__attribute__((constructor)) static void set_up(void) {
+/* Between life.c and table.c: the table's lock is taken before the registry's, and that before those of the core. */
+__attribute__((constructor(135))) static void set_up(void) {
     pthread_atfork(before_fork, in_parent, in_child);
 }

@@ -8,13 +8,13 @@
 
 /* A message header that can be used. Linux cuts a name that is longer than any address, and wants no negative length. */
 static int check_header(const struct msghdr *message, bool discard) {
-    if (!message)
+    if (bad_pointer(message))
         return -EFAULT;
     if (message->msg_iovlen > MOST_PARTS)
         return -EMSGSIZE;
     if (message->msg_name && (int)message->msg_namelen < 0)
         return -EINVAL;
-    if (message->msg_iovlen && !message->msg_iov)
+    if (message->msg_iovlen && bad_pointer(message->msg_iov))
         return -EFAULT;
     return check_parts(message->msg_iov, (long)message->msg_iovlen, discard);
 }
@@ -58,18 +58,25 @@ static ssize_t receive_message(struct neat_socket *s, int fd, struct msghdr *mes
 
 NEAT_API ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
     struct neat_socket *s;
-    int status = fd_get_to(fd, &flags, message ? message->msg_name : NULL, message ? message->msg_namelen : 0, &s);
+    int status = fd_get_to(fd, &flags, bad_pointer(message) ? NULL : message->msg_name,
+                            bad_pointer(message) ? 0 : message->msg_namelen, &s);
     if (status < 0)
         return result(status);
-    if (!s)
+    if (!s) {
+        adopt_passed(message);
         return libc(sendmsg)(fd, message, flags);
+    }
     return sent(s, send_message(s, fd, message, flags), flags);
 }
 
 NEAT_API ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
     struct neat_socket *s = fd_get(fd);
-    if (!s)
-        return libc(recvmsg)(fd, message, flags);
+    if (!s) {
+        ssize_t n = libc(recvmsg)(fd, message, flags);
+        if (n >= 0)
+            adopt_received(message);
+        return n;
+    }
     ssize_t n = receive_message(s, fd, message, flags);
     neat_put(s);
     return result(n);
@@ -78,14 +85,17 @@ NEAT_API ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
 /* An error after the first message is not told: whoever goes on meets it again (sendmmsg(2)). */
 NEAT_API int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
     struct neat_socket *s;
-    const struct msghdr *first = messages && count ? &messages[0].msg_hdr : NULL;
+    const struct msghdr *first = !bad_pointer(messages) && count ? &messages[0].msg_hdr : NULL;
     int status = fd_get_to(fd, &flags, first ? first->msg_name : NULL, first ? first->msg_namelen : 0, &s);
     if (status < 0)
         return (int)result(status);
-    if (!s)
+    if (!s) {
+        for (unsigned i = 0; messages && i < count; i++)
+            adopt_passed(&messages[i].msg_hdr);
         return libc(sendmmsg)(fd, messages, count, flags);
+    }
     unsigned done = 0;
-    ssize_t n = messages || !count ? 0 : -EFAULT;
+    ssize_t n = bad_pointer(messages) && count ? -EFAULT : 0;
     for (count = count < MOST_PARTS ? count : MOST_PARTS; n >= 0 && done < count;) {
         n = send_message(s, fd, &messages[done].msg_hdr, flags);
         if (n < 0)
@@ -120,7 +130,7 @@ static ssize_t receive_many(struct neat_socket *s, int fd, struct mmsghdr *messa
             return -EINVAL;
         deadline = timeout->tv_sec > INT_MAX ? INT64_MAX : neat_now() + timeout->tv_sec * 1000000000 + timeout->tv_nsec;
     }
-    if (!messages && count)
+    if (bad_pointer(messages) && count)
         return -EFAULT;
     for (count = count < MOST_PARTS ? count : MOST_PARTS; done < count;) {
         n = receive_message(s, fd, &messages[done].msg_hdr, flags & ~MSG_WAITFORONE);
@@ -139,8 +149,12 @@ static ssize_t receive_many(struct neat_socket *s, int fd, struct mmsghdr *messa
 
 NEAT_API int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout) {
     struct neat_socket *s = fd_get(fd);
-    if (!s)
-        return libc(recvmmsg)(fd, messages, count, flags, timeout);
+    if (!s) {
+        int received = libc(recvmmsg)(fd, messages, count, flags, timeout);
+        for (int i = 0; i < received; i++)
+            adopt_received(&messages[i].msg_hdr);
+        return received;
+    }
     ssize_t n = receive_many(s, fd, messages, count, flags, timeout);
     neat_put(s);
     return (int)result(n);

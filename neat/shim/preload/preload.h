@@ -40,6 +40,11 @@ static inline long result(long value) {
     return -1;
 }
 
+/* NULL and what is as plainly no address of a program: Linux says EFAULT. Others are not told. */
+static inline bool bad_pointer(const void *pointer) {
+    return (intptr_t)pointer < 4096;
+}
+
 /* data.c */
 void raise_sigpipe(void);                      /* -EPIPE was the answer to a send without MSG_NOSIGNAL */
 ssize_t sent(struct neat_socket *s, ssize_t n, int flags);   /* the end of a call that sends: gives `s` back, says what libc would */
@@ -78,6 +83,8 @@ void epoll_expose(int epfd);                   /* this epoll instance will be po
 
 /* adopt.c */
 void adopt_stamp(void);                        /* before an exec or a descriptor passing: say in shared memory which descriptor is which */
+void adopt_passed(const struct msghdr *message);       /* about to be sent over a kernel socket, perhaps with descriptors */
+void adopt_received(const struct msghdr *message);     /* came over one, perhaps with descriptors */
 bool adopt(int fd);                            /* a descriptor that came from elsewhere: enter it if it is a NEaT socket of this application */
 
 #endif

@@ -28,6 +28,7 @@ NEAT_API int socket(int family, int type, int protocol) {
         return (int)result(-ENOMEM);
     }
     s->family = family;
+    neat_flags_born(s, type & SOCK_NONBLOCK);
     fd_enter(fd, s, true);
     return fd;
 }
@@ -206,8 +207,10 @@ NEAT_API int accept4(int fd, struct sockaddr *address, socklen_t *length, int fl
     int status = address && (!length || (int)*length < 0) ? -EINVAL : 0;
     if (status == 0)
         status = neat_accept(s, fd, address, length, flags, &accepted);
-    if (status >= 0)
+    if (status >= 0) {
+        neat_flags_born(accepted, flags & SOCK_NONBLOCK);
         fd_enter(status, accepted, false);
+    }
     neat_put(s);
     return (int)result(status);
 }
