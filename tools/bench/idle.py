@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from neat.tools.bench import cpu, load
 from neat.tools.bench.compare import Round, medians, ratio, run_rounds
 from neat.tools.bench.http import HttpSettings, Load, Point, measure_once, write_random
-from neat.tools.bench.servers import SERVERS, SPARE, Plan
+from neat.tools.bench.servers import SERVERS, SPARE, Plan, Server
 from neat.tools.bench.sides import Side, World, linux_world, neat_world
 from neat.tools.driven import Client
 from neat.tools.stack import environment
@@ -39,7 +39,7 @@ def idle(settings: IdleSettings, progress: Callable[[str], None]) -> dict[str, A
     if not server.http:
         raise load.LoadError(f"{server.name} has no keep-alive connections of HTTP")
     load.need("wrk", "curl", server.program, "nsenter", "unshare", "ip")
-    check_descriptors(settings.connections)
+    check_descriptors(server, settings.connections)
     with contextlib.ExitStack() as stack:
         site = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neat-site-")))
         point = Point(settings.replicas, 0, SIZE)
@@ -75,13 +75,14 @@ def idle(settings: IdleSettings, progress: Callable[[str], None]) -> dict[str, A
     return result
 
 
-def check_descriptors(connections: int) -> None:
+def check_descriptors(server: Server, connections: int) -> None:
     """Each connection is a descriptor of the client, of the server, and of its replica. LoadError."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < connections + SPARE:
+    needed = server.descriptors * (connections + SPARE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
         raise load.LoadError(
-            f"{connections} connections need {connections + SPARE} descriptors a process, "
-            f"and the limit is {hard} (ulimit -Hn)"
+            f"{server.name} needs {needed} descriptors for {connections} connections; the limit is {hard} "
+            "(ulimit -Hn)"
         )
 
 

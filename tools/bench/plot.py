@@ -52,6 +52,7 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     figure = Figure(figsize=(7, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     for label, line in series(points).items():
+        color = None  # one for a line and its ratio
         places = [point[across] for point in line]
         for key, (name, style) in SIDES.items():
             rates = [point[key]["requests_per_s"] for point in line]
@@ -60,9 +61,10 @@ def draw(path: Path, result: dict[str, Any]) -> None:
                 [point["spread"][key][1] - rate for rate, point in zip(rates, line, strict=True)],
             ]
             text = f"{name}, {label}" if label else name
-            above.errorbar(places, rates, yerr=around, fmt=style, capsize=3, label=text)
+            bars = above.errorbar(places, rates, yerr=around, fmt=style, capsize=3, label=text, color=color)
+            color = bars.lines[0].get_color()
         ratios = [point["ratio"] or 0.0 for point in line]
-        below.plot(places, ratios, "o-", label=label)
+        below.plot(places, ratios, "o-", color=color)
     if across == "size":
         below.set_xscale("symlog", linthresh=10)
     else:

@@ -114,11 +114,12 @@ def answers(pid: int, target: tuple[str, int]) -> bool:
 
     def dial() -> None:
         # setns(2) moves the calling thread only, and this one ends here.
-        with open(f"/proc/{pid}/ns/net") as namespace:
-            if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
-                return
-        with contextlib.suppress(OSError), socket.create_connection(target, timeout=1.0):
-            outcome.append(True)
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{pid}/ns/net") as namespace:
+                if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
+                    return
+            with socket.create_connection(target, timeout=1.0):
+                outcome.append(True)
 
     thread = threading.Thread(target=dial)
     thread.start()

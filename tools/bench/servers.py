@@ -41,6 +41,8 @@ class Server(NamedTuple):
     limits: bool = False
     # It speaks HTTP and serves `site`.
     http: bool = True
+    # What it wants to have of them for each connection; lighttpd takes no more connections than half of them.
+    descriptors: int = 1
 
 
 def demo(plan: Plan, folder: Path) -> list[str]:
@@ -62,7 +64,7 @@ def lighttpd(plan: Plan, folder: Path) -> list[str]:
         f"server.max-keep-alive-idle = {IDLE_S}",
         f"server.max-read-idle = {IDLE_S}",
         f"server.max-connections = {plan.connections + SPARE}",
-        f"server.max-fds = {descriptors(2 * plan.connections + SPARE)}",
+        f"server.max-fds = {descriptors(2 * (plan.connections + SPARE))}",
         f"server.listen-backlog = {max(1024, plan.connections)}",
         'server.stat-cache-engine = "simple"',
     ]
@@ -81,7 +83,7 @@ def nginx(plan: Plan, folder: Path) -> list[str]:
         *user,
         "daemon off;",
         f"worker_processes {plan.workers};",
-        f"worker_rlimit_nofile {descriptors(2 * plan.connections + SPARE)};",
+        f"worker_rlimit_nofile {descriptors(2 * (plan.connections + SPARE))};",
         f"pid {folder}/nginx.pid;",
         "error_log stderr;",
         f"events {{ worker_connections {plan.connections + SPARE}; }}",
@@ -129,7 +131,7 @@ SERVERS = {
     server.name: server
     for server in (
         Server("demo", sys.executable, "python3", 80, demo),
-        Server("lighttpd", "lighttpd", "lighttpd", 80, lighttpd, limits=True),
+        Server("lighttpd", "lighttpd", "lighttpd", 80, lighttpd, limits=True, descriptors=2),
         Server("nginx", "nginx", "nginx", 80, nginx, limits=True),
         Server("redis", "redis-server", "redis-server", 6379, redis, http=False),
         Server("iperf3", "iperf3", "iperf3", 5201, iperf3, http=False),

@@ -133,7 +133,9 @@ def in_namespace(pid: int, command: Sequence[str]) -> list[str]:
 def neat_world(replicas: int, name: str | None = None, **settings: str) -> Iterator[NeatWorld]:
     """A stack of its own. One at a time: it takes $NEAT_RUN_DIR."""
     with Stack.up(name or f"bench-{os.getpid()}", replicas, settings) as stack:
-        yield NeatWorld(stack)
+        world = NeatWorld(stack)
+        prepare_client(world)
+        yield world
 
 
 @contextlib.contextmanager
@@ -145,7 +147,21 @@ def linux_world() -> Iterator[LinuxWorld]:
             ip(pid, f"address add {address}/24 dev wire")
             ip(pid, "link set wire up")
             ip(pid, "link set lo up")
-        yield LinuxWorld(server, client)
+        world = LinuxWorld(server, client)
+        prepare_client(world)
+        yield world
+
+
+# Of the client's namespace, so that short connections do not run out of ports: all of them, with their
+# re-use (RFC 6191), and not more of them in TIME_WAIT than that.
+CLIENT_SETTINGS = {"ip_local_port_range": "1024 65535", "tcp_tw_reuse": "1", "tcp_max_tw_buckets": "4096"}
+
+
+def prepare_client(world: World) -> None:
+    """The same for the clients of both sides; what the kernel has not, or does not let us set, stays."""
+    lines = [f"echo {value} >/proc/sys/net/ipv4/{key} || :" for key, value in CLIENT_SETTINGS.items()]
+    command = world.inside(["sh", "-c", "\n".join(lines)])
+    subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
 def ip(pid: int, command: str) -> None:

@@ -25,7 +25,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def pair(values: list[float | None], digits: int) -> str:
     """Smallest and largest of some rounds."""
-    return f"{number(values[0], digits)} – {number(values[1], digits)}"
+    return f"{number(values[0], digits)}–{number(values[1], digits)}"
 
 
 def http(console: Console, result: dict[str, Any]) -> None:
@@ -39,13 +39,13 @@ def http(console: Console, result: dict[str, Any]) -> None:
         return
     table = grid(
         "file",
-        "requests each",
+        "calls",
         "replicas",
         "NEaT /s",
         "Linux /s",
         "ratio",
-        "of rounds",
-        "p99 ratio",
+        "rounds",
+        "p99",
         "errors",
     )
     for row in points:
