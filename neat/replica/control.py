@@ -124,7 +124,7 @@ class Control:
         if message.op == Op.ADD_LISTENER:
             backlog = max(message.backlog, 0)
             error, taken = self.core.add_listener(
-                app, sock, bind_id, backlog, message.options, address, fds[0]
+                app, sock, bind_id, backlog, message.options, message.u[0], address, fds[0]
             )
         else:
             # Without a seq nobody asked for it just now: it is part of what a new replica is told.

@@ -164,13 +164,16 @@ class Core:
         bind_id=uint32_t,
         backlog=uint32_t,
         flags=uint32_t,
+        defer_s=uint32_t,
         fd=cython.int,
     )
-    def add_listener(self, app, sock, bind_id, backlog, flags, address, fd):
+    def add_listener(self, app, sock, bind_id, backlog, flags, defer_s, address, fd):
         """(positive errno or 0, whether fd was taken over)."""
         read_address(address, cython.address(local))
         self._catch_up()
-        status = listener_add(self.p, app, sock, bind_id, backlog, flags, cython.address(local), fd)
+        status = listener_add(
+            self.p, app, sock, bind_id, backlog, flags, defer_s, cython.address(local), fd
+        )
         return (-status if status < 0 else 0), status == 0
 
     @cython.locals(

@@ -56,9 +56,9 @@ def endpoints_settle(p):
             return
         p.fresh_head += 1
         end = cython.address(p.endpoints[fresh.conn])
-        if end.fd >= 0 and end.serial == fresh.serial:
-            if watch_endpoint(p, fresh.conn, end.fd, fresh.serial) < 0:
-                application_gone(p, cython.cast(int32_t, fresh.conn), end)
+        stale = end.fd < 0 or end.serial != fresh.serial
+        if not stale and watch_endpoint(p, fresh.conn, end.fd, fresh.serial) < 0:
+            application_gone(p, cython.cast(int32_t, fresh.conn), end)
 
 
 def endpoints_deadline(p):

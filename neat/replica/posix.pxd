@@ -17,8 +17,8 @@ cdef extern from * nogil:
     #include <unistd.h>
 
     /* A connection's pair: ends[0] the stack's, ends[1] the application's, which has sent its canary. */
-    static inline int neat_make_pair(int ends[2]) {
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+    static inline int neat_make_pair(int ends[2], int nonblock) {
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | (nonblock ? SOCK_NONBLOCK : 0), 0, ends) < 0)
             return -errno;
         if (send(ends[1], "c", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1) {
             int error = errno;
@@ -99,7 +99,7 @@ cdef extern from * nogil:
         return madvise(memory, length, MADV_REMOVE) < 0 ? -errno : 0;
     }
     """
-    int make_pair "neat_make_pair"(int* ends) noexcept
+    int make_pair "neat_make_pair"(int* ends, bint nonblock) noexcept
     int send_with "neat_send"(int to, const void* data, size_t length, int fd) noexcept
     int drain "neat_drain"(int fd, int count) noexcept
     bint all_read "neat_all_read"(int fd) noexcept

@@ -18,18 +18,18 @@ from neat.replica.process cimport (
     gauge, tally, watch_data,
 )
 from neat.shim.channel cimport (
-    NEAT_EV_ACCEPT, NEAT_EV_REPLICA, NEAT_REQ_ABORT, NEAT_SOCK_LISTENER, NEAT_SOCK_UDP, NEAT_ST_RDHUP, neat_addr, neat_msg,
+    NEAT_EV_ACCEPT, NEAT_EV_REPLICA, NEAT_OPT_NONBLOCK, NEAT_REQ_ABORT, NEAT_SOCK_LISTENER, NEAT_SOCK_UDP, NEAT_ST_RDHUP, neat_addr, neat_msg,
 )
 from neat.shm.atomic cimport fetch_or32, load32, load64
 from neat.stack.engine cimport (
     EV_FREED, EV_READABLE, EV_RESET, EV_WRITABLE, ConnInfo, Event, stack_conn_info, stack_listen,
-    stack_set_backlog, stack_sock, stack_udp_bind, stack_udp_unbind, stack_unlisten,
+    stack_set_backlog, stack_set_defer, stack_sock, stack_udp_bind, stack_udp_unbind, stack_unlisten,
 )
 
 cdef SharedEnd* shared_find(Process* p, uint32_t app, uint32_t sock) noexcept nogil
-# A listening socket of `app` under index `sock`; takes fd over when it returns 0. A known bind_id: its backlog changes,
+# A listening socket of `app` under index `sock`; takes fd over when it returns 0. A known bind_id: its backlog and defer_s change,
 # and fd stays the caller's (returns 1). -errno.
-cdef int listener_add(Process* p, uint32_t app, uint32_t sock, uint32_t bind_id, uint32_t backlog, uint32_t flags, const neat_addr* local, int fd) noexcept nogil
+cdef int listener_add(Process* p, uint32_t app, uint32_t sock, uint32_t bind_id, uint32_t backlog, uint32_t flags, uint32_t defer_s, const neat_addr* local, int fd) noexcept nogil
 # A UDP socket; likewise. `announce`: say NEAT_EV_REPLICA on it, as its application does not expect it here yet.
 @cython.locals(message=neat_msg)
 cdef int udp_add(Process* p, uint32_t app, uint32_t sock, uint32_t bind_id, uint32_t flags, const neat_addr* local, int fd, bint announce) noexcept nogil
@@ -44,8 +44,8 @@ cdef int32_t shared_place(Process* p, Channel* channel, uint32_t app, uint32_t s
 cdef int shared_open(Process* p, int32_t place, Channel* channel, uint32_t kind, uint32_t sock, uint32_t bind_id, const neat_addr* local, int fd) noexcept nogil
 cdef void shared_close(Process* p, SharedEnd* end) noexcept nogil
 cdef void refuse(Process* p, int32_t conn, Endpoint* end) noexcept nogil
-@cython.locals(ends="int[2]")
-cdef bint pair_up(Process* p, int32_t conn, Endpoint* end) noexcept nogil
+@cython.locals(ends="int[2]", nonblock="bint")
+cdef bint pair_up(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noexcept nogil
 @cython.locals(info=ConnInfo, message=neat_msg)
 cdef int offer(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noexcept nogil
 cdef void settle(Process* p, Endpoint* end) noexcept nogil

@@ -53,11 +53,12 @@ def shared_open(p, place, channel, kind, sock, bind_id, local, fd):
     return 0
 
 
-def listener_add(p, app, sock, bind_id, backlog, flags, local, fd):
+def listener_add(p, app, sock, bind_id, backlog, flags, defer_s, local, fd):
     channel = channel_find(p, app)
     known = shared_find(p, app, sock)
     if known != cython.NULL and known.bind_id == bind_id and known.kind == NEAT_SOCK_LISTENER:
         known.backlog = backlog
+        stack_set_defer(p.stack, app, sock, defer_s)
         status = stack_set_backlog(p.stack, app, sock, backlog)
         return status if status < 0 else 1
     place = shared_place(p, channel, app, sock)
@@ -70,6 +71,7 @@ def listener_add(p, app, sock, bind_id, backlog, flags, local, fd):
     if status < 0:
         stack_unlisten(p.stack, app, sock, p.now)
         return status
+    stack_set_defer(p.stack, app, sock, defer_s)
     p.shared[place].backlog = backlog
     gauge(p, COUNT_LISTENERS, 1)
     return 0
@@ -143,20 +145,26 @@ def refuse(p, conn, end):
     application_gone(p, conn, end)
 
 
-def pair_up(p, conn, end):
-    if make_pair(ends) < 0:
+def pair_up(p, conn, end, listener):
+    lines = stack_sock(p.stack, listener.app, listener.sock)
+    channel = channel_find(p, listener.app)
+    if lines == cython.NULL or channel == cython.NULL:
         return False
-    if endpoint_open(p, conn, ends[0], END_QUEUED) < 0:
+    nonblock = load32(cython.address(lines.options)) & NEAT_OPT_NONBLOCK != 0
+    if make_pair(ends, nonblock) < 0:
+        return False
+    if endpoint_open(p, conn, ends[0], END_QUEUED, channel.announces) < 0:
         close(ends[0])
         close(ends[1])
         return False
     end.app_fd = ends[1]
+    end.nonblock = nonblock
     return True
 
 
 def offer(p, conn, end, listener):
     """Send the application its end. 0 when the matter is settled, -EAGAIN when the socket's queue is full."""
-    if end.app_fd < 0 and not pair_up(p, conn, end):
+    if end.app_fd < 0 and not pair_up(p, conn, end, listener):
         tally(p, COUNT_ACCEPT_NO_FD)
         refuse(p, conn, end)
         return 0
@@ -165,6 +173,8 @@ def offer(p, conn, end, listener):
         return 0
     compose(p, cython.address(message), NEAT_EV_ACCEPT, end.app, end.sock, end.generation)
     message.bind_id = listener.bind_id
+    message.u[0] = listener.sock
+    message.options = NEAT_OPT_NONBLOCK if end.nonblock else 0
     message.local = info.local
     message.remote = info.remote
     status = send_with(listener.fd, cython.address(message), cython.sizeof(neat_msg), end.app_fd)

@@ -190,7 +190,7 @@ size_t neat_iov_bytes(const struct iovec *iov, int count);
 int neat_ready_to_move(struct neat_socket *s, int fd, int flags, bool sending);
 /* Between the rings and a pipe: `count` bytes at most, which the pipe must have, or have room for. */
 ssize_t neat_splice_in(struct neat_socket *s, int fd, int pipe, size_t count);
-ssize_t neat_splice_out(struct neat_socket *s, int fd, int pipe, size_t count, int flags);
+ssize_t neat_splice_out(struct neat_socket *s, int fd, int pipe, size_t count);
 ssize_t neat_stream_recv(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags);
 ssize_t neat_stream_send(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags);
 int neat_endpoint_error(struct endpoint *end, int fd);     /* the error that is pending, once; 0 */
@@ -219,6 +219,8 @@ static inline int neat_number(struct neat_socket *s, int fd) {
 }
 
 /* setup.c, connect.c */
+extern uint32_t neat_limits_seen;  /* RLIMIT_NOFILE does not change without neat_limits_changed(): each setrlimit() passes by us */
+void neat_limits_changed(void);
 int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *local);
 int neat_pair(int *application_end, int *stack_end);        /* the canary is in it */
 void neat_set_stage(struct neat_socket *s, enum stage stage);

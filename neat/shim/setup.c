@@ -15,6 +15,7 @@ int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *loca
     struct neat_msg message = {.op = NEAT_OP_BIND, .local = *local};
     message.options |= s->settings.reuse_address ? NEAT_BIND_REUSEADDR : 0;
     message.options |= s->settings.reuse_port ? NEAT_BIND_REUSEPORT : 0;
+    message.options |= s->family == AF_INET6 ? NEAT_BIND_INET6 : 0;
     struct stat at;
     if (libc(fstat)(fd, &at) == 0) {   /* by this a program after exec finds it */
         store(&s->inode, (uint64_t)at.st_ino);
@@ -78,12 +79,17 @@ int neat_listen(struct neat_socket *s, int fd, int backlog) {
     return status;
 }
 
+uint32_t neat_limits_seen;
 static uint32_t sure;              /* accepts that need not look for a number, until: */
 static int64_t sure_until;
 
+void neat_limits_changed(void) {
+    store(&sure, 0);
+}
+
 /* Without a number for its descriptor the kernel would deliver a message all the same, and lose the connection: it stays in the queue until
  * there is one. The kernel gives the lowest that is free. While that is below half of the limit a look is good for a while: the process
- * would have to open the other half meanwhile. Near the limit each accept looks. */
+ * would have to open the other half meanwhile. Near the limit each accept looks, and where the limit may change behind our back. */
 static int look_for_number(int listener) {
     uint32_t left = load(&sure);
     if (left && neat_now() < load(&sure_until) && swap_if(&sure, &left, left - 1))
@@ -93,7 +99,7 @@ static int look_for_number(int listener) {
     if (spare < 0)
         return -errno;
     libc(close)(spare);
-    bool far = getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)spare < limit.rlim_cur / 2;
+    bool far = load(&neat_limits_seen) && getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)spare < limit.rlim_cur / 2;
     store(&sure_until, neat_now() + SURE_NS);
     store(&sure, far ? SURE_ACCEPTS : 0);
     return 0;

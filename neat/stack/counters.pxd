@@ -83,6 +83,7 @@ cpdef enum Counter:
     TCP_PASSIVE_OPENS
     TCP_ACTIVE_OPENS
     TCP_BACKLOG_FULL                # a SYN dropped
+    TCP_ACCEPTS_DEFERRED            # TCP_DEFER_ACCEPT: text is awaited
     TCP_TABLE_FULL                  # no slot for a connection
     TCP_NO_SOCK                     # the application's channel has no free socket
     TCP_NO_PORT

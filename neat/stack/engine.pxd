@@ -46,6 +46,8 @@ cdef neat_sock* stack_sock(Stack* stack, uint32_t app, uint32_t sock) noexcept n
 # What sockets ask for. `sock` of listeners and UDP sockets is the shared index that the syscall server gave out.
 cdef int stack_listen(Stack* stack, uint32_t app, uint32_t sock, const neat_addr* local, uint32_t backlog, uint32_t flags) noexcept nogil
 cdef int stack_set_backlog(Stack* stack, uint32_t app, uint32_t sock, uint32_t backlog) noexcept nogil
+# TCP_DEFER_ACCEPT, in seconds; 0: off.
+cdef int stack_set_defer(Stack* stack, uint32_t app, uint32_t sock, uint32_t seconds) noexcept nogil
 cdef int stack_unlisten(Stack* stack, uint32_t app, uint32_t sock, uint64_t now) noexcept nogil   # resets what waits to be accepted
 # Active open. local.port 0: the replica's choice. Returns the connection's index; its sock index and generation are in stack_conn_info.
 cdef int stack_connect(Stack* stack, uint32_t app, const neat_addr* local, const neat_addr* remote, uint32_t options, uint64_t now) noexcept nogil

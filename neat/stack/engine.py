@@ -37,7 +37,7 @@ from cython.cimports.neat.stack.state import (
 )
 from cython.cimports.neat.stack.tcp.commands import tcp_close, tcp_command
 from cython.cimports.neat.stack.tcp.connection import conn_release
-from cython.cimports.neat.stack.tcp.listen import listen_backlog, listen_close, listen_open
+from cython.cimports.neat.stack.tcp.listen import listen_backlog, listen_close, listen_defer, listen_open
 from cython.cimports.neat.stack.tcp.output import tcp_poll
 from cython.cimports.neat.stack.tcp.state import TcpState
 from cython.cimports.neat.stack.tcp.synsent import connect_open
@@ -253,6 +253,10 @@ def stack_listen(stack, app, sock, local, backlog, flags):
 
 def stack_set_backlog(stack, app, sock, backlog):
     return listen_backlog(stack, app, sock, backlog)
+
+
+def stack_set_defer(stack, app, sock, seconds):
+    return listen_defer(stack, app, sock, seconds)
 
 
 def stack_unlisten(stack, app, sock, now):

@@ -22,7 +22,7 @@ from neat.stack.engine cimport (
     stack_channel_users, stack_close, stack_conn_info, stack_connect, stack_counters, stack_create, stack_destroy,
     stack_expire, stack_frame_arrives, stack_listen, stack_next_deadline, stack_own_frame_arrives, stack_poll_event,
     stack_poll_transmit,
-    stack_scan_channel, stack_set_backlog, stack_state_bytes, stack_udp_bind, stack_udp_unbind, stack_unlisten,
+    stack_scan_channel, stack_set_backlog, stack_set_defer, stack_state_bytes, stack_udp_bind, stack_udp_unbind, stack_unlisten,
     stack_waiting_info,
 )
 from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
@@ -253,6 +253,10 @@ cdef class Lab:
 
     def set_backlog(self, uint32_t sock, uint32_t backlog):
         _check(stack_set_backlog(self.stack, APP, sock, backlog))
+
+    def set_defer(self, uint32_t sock, uint32_t seconds):
+        """TCP_DEFER_ACCEPT."""
+        _check(stack_set_defer(self.stack, APP, sock, seconds))
 
     def unlisten(self, uint32_t sock):
         _check(stack_unlisten(self.stack, APP, sock, self.now))

@@ -106,7 +106,8 @@ cdef struct ListenerSlot:           # 64 bytes
     uint8_t family                  # 0 or FAMILY_IPV4
     uint8_t _pad
     uint8_t address[16]             # zero: any
-    uint8_t _reserved[20]
+    uint32_t defer_s                # TCP_DEFER_ACCEPT, 0: off
+    uint8_t _reserved[16]
 
 cdef struct UdpSlot:                # 128 bytes
     uint32_t used

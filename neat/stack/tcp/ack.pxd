@@ -21,7 +21,7 @@ from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.text cimport owe_ack
 from neat.stack.tcp.timewait cimport wait_enter
 from neat.stack.tcp.types cimport (
-    MICROSECOND, MILLISECOND, SECOND, TF_BACKED_OFF, TF_PROBE, TF_SEND_SYN, TF_TIMING, TIMER_PERSIST, TIMER_RETRANSMIT, Tcb,
+    MICROSECOND, MILLISECOND, SECOND, TF_BACKED_OFF, TF_DEFERRED, TF_PROBE, TF_SEND_SYN, TF_TIMING, TIMER_PERSIST, TIMER_RETRANSMIT, Tcb,
 )
 from neat.stack.tcp.window cimport window_publish
 from neat.stack.types cimport Stack, count

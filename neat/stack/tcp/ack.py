@@ -1,7 +1,7 @@
 """The ACK field of a segment: what it acknowledges, the send window, and where it leads."""
 
 import cython
-from cython.cimports.neat.stack.tcp.listen import listen_establish
+from cython.cimports.neat.stack.tcp.listen import listen_defers, listen_establish
 
 
 def challenge(stack, tcb):
@@ -24,6 +24,11 @@ def check_ack(stack, tcb, packet, seg):
         if not (seq_lt(tcb.snd_una, seg.ack) and seq_le(seg.ack, tcb.snd_max)):
             count(stack, Counter.TCP_BAD_ACK)
             respond_rst(stack, packet, seg)
+            return False
+        again = tcb.flags & TF_DEFERRED
+        if listen_defers(stack, tcb, seg):
+            if not again:
+                sample_rtt(stack, tcb, seg)
             return False
         if not establish(stack, tcb, seg):
             return False
@@ -53,7 +58,8 @@ def establish(stack, tcb, seg):
     slot = tcb.slot
     if slot.flags & SLOT_PASSIVE and not listen_establish(stack, tcb):
         return False
-    sample_rtt(stack, tcb, seg)
+    if not tcb.flags & TF_DEFERRED:
+        sample_rtt(stack, tcb, seg)  # else the application's time, not the network's
     tcb.snd_una = slot.iss + 1
     slot.flags |= SLOT_SYN_ACKED
     if seq_lt(tcb.snd_nxt, tcb.snd_una):

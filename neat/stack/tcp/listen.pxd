@@ -3,7 +3,7 @@
 A connection counts against its listener's backlog from its SYN until accept() has taken it.
 """
 cimport cython
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from neat.shim.channel cimport NEAT_BIND_REUSEPORT, NEAT_REQ_ACCEPTED, NEAT_SOCK_LISTENER, neat_addr, neat_sock
 from neat.shm.atomic cimport load32, peek32
@@ -12,6 +12,7 @@ from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
 from neat.stack.state cimport SLOT_ACCEPTED, SLOT_PASSIVE, ConnSlot, ListenerSlot
 from neat.stack.tcp.connection cimport conn_birth, conn_free, conn_leave_backlog, conn_set_state, conn_take_sock
+from neat.stack.tcp.deadlines cimport timer_set
 from neat.stack.tcp.handshake cimport handshake_offer, handshake_settle
 from neat.stack.tcp.isn cimport isn
 from neat.stack.tcp.output cimport output_want
@@ -19,15 +20,22 @@ from neat.stack.tcp.respond cimport respond_abort, respond_rst
 from neat.stack.tcp.rtt cimport INITIAL_RTO_US
 from neat.stack.tcp.segment cimport Segment
 from neat.stack.tcp.state cimport LISTEN, TcpState
-from neat.stack.tcp.types cimport LISTENER_BUCKETS, NO_INDEX, TF_SEND_SYN, Listener, Tcb
+from neat.stack.tcp.types cimport LISTENER_BUCKETS, NO_INDEX, SECOND, TF_DEFERRED, TF_SEND_SYN, TIMER_RETRANSMIT, Listener, Tcb
 from neat.stack.types cimport Channel, Stack, count
 from neat.wire.flow cimport FlowKey, flow_hash
 from neat.wire.headers cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN
 from neat.wire.seq cimport seq_le
 
+cdef enum:
+    DEFER_MOST_S = 0xFFFF
+
 cdef int listen_create(Stack* stack) noexcept nogil
 cdef int listen_open(Stack* stack, uint32_t app, uint32_t sock, const neat_addr* local, uint32_t backlog, uint32_t flags) noexcept nogil
 cdef int listen_backlog(Stack* stack, uint32_t app, uint32_t sock, uint32_t backlog) noexcept nogil
+cdef int listen_defer(Stack* stack, uint32_t app, uint32_t sock, uint32_t seconds) noexcept nogil
+# Is this ACK, which ends the handshake, not enough for accept()?
+@cython.locals(slot="ConnSlot*", limit=uint64_t)
+cdef bint listen_defers(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil
 cdef int listen_close(Stack* stack, uint32_t app, uint32_t sock) noexcept nogil    # resets what waits to be accepted
 cdef void listen_detach(Stack* stack, Channel* channel) noexcept nogil
 @cython.locals(at=uint32_t)

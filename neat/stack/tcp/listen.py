@@ -88,6 +88,31 @@ def listen_backlog(stack, app, sock, backlog):
     return 0
 
 
+def listen_defer(stack, app, sock, seconds):
+    index = listener_of(stack, app, sock)
+    if index == NO_INDEX:
+        return -ENOENT
+    stack.listeners[index].defer_s = min(seconds, cython.cast(uint32_t, DEFER_MOST_S))
+    return 0
+
+
+def listen_defers(stack, tcb, seg):
+    """TCP_DEFER_ACCEPT, tcp(7), as Linux does since 2.6.32: the bare ACK is remembered, and nothing sent until
+    the time is over. Then the SYN-ACK goes out again, and what answers it is accepted even without text."""
+    slot = tcb.slot
+    if not slot.flags & SLOT_PASSIVE or seg.text_len or seg.flags & TCP_FIN:
+        return False
+    limit = stack.listeners[slot.listener].defer_s * SECOND
+    if stack.now - slot.opened_at >= limit:
+        return False
+    if not tcb.flags & TF_DEFERRED:
+        tcb.flags = (tcb.flags | TF_DEFERRED) & ~TF_SEND_SYN
+        tcb.retries = 0
+        timer_set(cython.address(stack.tcp), tcb, TIMER_RETRANSMIT, slot.opened_at + limit)
+        count(stack, Counter.TCP_ACCEPTS_DEFERRED)
+    return True
+
+
 def close_at(stack, index, memory_stays):
     slot = cython.address(stack.listeners[index])
     slot.used = 0

@@ -47,6 +47,7 @@ cdef enum TcbFlag:
     TF_FIN_SENT = 2048
     TF_HASHED = 4096
     TF_KNOWN = 8192                 # the process was told of it: EV_FREED is due at its end
+    TF_DEFERRED = 16384             # TCP_DEFER_ACCEPT: the handshake is done, text is awaited
 
 cdef struct Interval:               # sequence numbers, start <= x < end
     uint32_t start, end
