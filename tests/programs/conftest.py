@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -181,26 +182,25 @@ def serve(stack: Stack, tmp_path: Path) -> Serve:
 
 
 @pytest.fixture
-def content(tmp_path: Path) -> dict[str, bytes]:
-    """Files to serve, by their path on the server; they lie in `tmp_path / "www"`."""
-    files = {
+def www(content: dict[str, bytes]) -> Iterator[Path]:
+    """A directory with `content`, which any user may read."""
+    base = Path(tempfile.mkdtemp(prefix="neat-www-"))
+    base.chmod(0o755)
+    for path, data in content.items():
+        (base / path[1:]).write_bytes(data)
+    yield base
+    shutil.rmtree(base)
+
+
+@pytest.fixture
+def content() -> dict[str, bytes]:
+    """Files to serve, by their path on the server."""
+    return {
         "/small.txt": b"twenty bytes, nearly",
         "/page.html": b"<p>NEaT</p>\n" * 700,
         "/big.bin": os.urandom(5_000_000),
         "/empty": b"",
     }
-    for path, data in files.items():
-        file = tmp_path / "www" / path[1:]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-    for directory in (tmp_path, tmp_path / "www"):
-        directory.chmod(0o755)
-    return files
-
-
-@pytest.fixture
-def www(content: dict[str, bytes], tmp_path: Path) -> Path:
-    return tmp_path / "www"
 
 
 @pytest.fixture
