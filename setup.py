@@ -102,12 +102,14 @@ class BuildWithShim(build_ext):
             include_dirs=[str(SHIM)],
             extra_postargs=SHIM_C_FLAGS + sanitize + ["-fPIC"],
         )
+        fresh = target.with_name("libneat.so.new")
         self.compiler.link_shared_object(
             objects,
-            str(target),
+            str(fresh),
             libraries=["pthread", "dl"],
             extra_postargs=[*sanitize, "-Wl,-soname,libneat.so"],
         )
+        fresh.replace(target)  # whole, at once: programs may be starting with it
 
     def get_outputs(self):
         outputs = super().get_outputs()
