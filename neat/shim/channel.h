@@ -87,6 +87,7 @@ enum neat_option {                 /* neat_sock.options */
     NEAT_OPT_PEER = 1u << 4,       /* UDP: connected, `peer` is valid, other senders are dropped */
     NEAT_OPT_BROADCAST = 1u << 5,
     NEAT_OPT_LINGER = 1u << 6,     /* linger_ms is valid */
+    NEAT_OPT_INET6 = 1u << 8,      /* the application knows it as AF_INET6; the stack does not look */
     NEAT_OPT_NONBLOCK = 1u << 7,   /* a listener: the last accept() wanted O_NONBLOCK; NEAT_EV_ACCEPT.options: this one has it */
 };
 

@@ -67,6 +67,7 @@ enum neat_bind_flags {
     NEAT_BIND_REUSEADDR = 1,
     NEAT_BIND_REUSEPORT = 2,
     NEAT_BIND_V6ONLY = 4,
+    NEAT_BIND_INET6 = 8,           /* the application knows it as AF_INET6; for NEAT_OP_ADOPT */
 };
 
 struct neat_msg {                  /* 160 bytes */

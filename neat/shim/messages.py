@@ -55,6 +55,7 @@ class BindFlag(IntFlag):
     REUSEADDR = 1
     REUSEPORT = 2
     V6ONLY = 4
+    INET6 = 8
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ int neat_pair(int *application_end, int *stack_end) {
     }
     *application_end = ends[0];
     *stack_end = neat_hide_fd(ends[1]);
+    neat_hold_own(stack_end);
     return 0;
 }
 

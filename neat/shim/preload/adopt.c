@@ -40,6 +40,7 @@ static uint64_t inode_of_pair(int fd) {
 static void read_lines(struct neat_socket *s, const struct neat_sock *shared) {
     struct settings *settings = &s->settings;
     settings->options = load(&shared->options);
+    s->family = settings->options & NEAT_OPT_INET6 ? AF_INET6 : AF_INET;
     settings->rcvbuf = shared->rcvbuf;
     settings->sndbuf = shared->sndbuf;
     settings->linger_ms = shared->linger_ms;
@@ -125,6 +126,8 @@ static struct neat_socket *find_bound(uint64_t owner, uint64_t inode) {
     s->bind_id = message.bind_id;
     s->local = message.local;
     s->inode = inode;
+    s->family = message.options & NEAT_BIND_INET6 ? AF_INET6 : AF_INET;
+    s->settings.options = message.options & NEAT_BIND_INET6 ? NEAT_OPT_INET6 : 0;
     s->settings.reuse_address = message.options & NEAT_BIND_REUSEADDR;
     s->settings.reuse_port = message.options & NEAT_BIND_REUSEPORT;
     if (udp)
@@ -161,7 +164,6 @@ bool adopt(int fd) {
         s = find_bound(owner, inode);
     if (!s)
         return false;
-    s->family = AF_INET;
     fd_enter(fd, s, false);
     if (load(&s->stage) == STAGE_CONNECTED)
         epoll_untrack(s, fd);      /* a poller of the program before is gone without a word */

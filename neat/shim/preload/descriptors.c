@@ -103,6 +103,7 @@ static int replace(int from, int to, int flags) {
         fd_enter(copy, neat_dup(s), undecided);
     if (s)
         fd_release(s, undecided);
+    stdio_replace(copy);
     if (copy < 0 && old)
         fd_enter(to, old, was);
     else if (old)

@@ -29,6 +29,10 @@ NEAT_API int sigaction(int signal, const struct sigaction *new, struct sigaction
     return status;
 }
 
+NEAT_API int __sigaction(int signal, const struct sigaction *new, struct sigaction *old) {
+    return sigaction(signal, new, old);
+}
+
 NEAT_API sighandler_t signal(int number, sighandler_t handler) {
     sighandler_t old = libc(signal)(number, handler);
     int kept = errno;

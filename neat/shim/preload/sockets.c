@@ -28,6 +28,7 @@ NEAT_API int socket(int family, int type, int protocol) {
         return (int)result(-ENOMEM);
     }
     s->family = family;
+    s->settings.options = family == AF_INET6 ? NEAT_OPT_INET6 : 0;
     neat_flags_born(s, type & SOCK_NONBLOCK);
     fd_enter(fd, s, true);
     return fd;
@@ -80,6 +81,7 @@ static int decide_neat(struct neat_socket *s, int fd) {
         return status;
     }
     store(&s->aside, aside);
+    neat_hold_own(&s->aside);
     for (int i = 0; i < 2; i++) {
         struct timeval limit;
         socklen_t length = sizeof limit;
