@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -57,6 +58,17 @@ class World:
             output, _ = process.communicate()
             end = "[hangs]"
         return [*sorted(output.splitlines(), key=lambda line: line.startswith("| ")), end]
+
+
+class Preloaded(World):
+    """Each program is an application of its own."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        super().__init__("neat", ["unshare", "-n", "sh", "-c", PRELOADED, "scenario"], env)
+
+    def popen(self, *program: str | Path, **options: Any) -> subprocess.Popen[str]:
+        self.env["NEAT_APP"] = f"{secrets.randbits(64) | 1:016x}"
+        return super().popen(*program, **options)
 
 
 def families() -> dict[str, list[str]]:
@@ -134,8 +146,10 @@ def kernel() -> Iterator[World]:
 
 @contextlib.contextmanager
 def neat(stack: Stack) -> Iterator[World]:
-    """A namespace with nothing but loopback, and the preload library."""
-    prefix = stack.peer_command()
-    with serving(*prefix, env=stack.env) as peer:
-        env = peer | {"NEAT_RUN_DIR": str(stack.run_dir), "SCENARIO_PRELOAD": str(LIBRARY)}
-        yield World("neat", ["unshare", "-n", "sh", "-c", PRELOADED, "scenario"], env)
+    """A namespace with nothing but loopback, and what `neat run` gives to a program."""
+    printed = stack.neat("run", "--", "env", "-0").stdout
+    given = dict(line.split("=", 1) for line in printed.split("\0") if line)
+    env = {name: value for name, value in given.items() if name.startswith("NEAT_")}
+    env["SCENARIO_PRELOAD"] = given["LD_PRELOAD"]
+    with serving(*stack.peer_command(), env=stack.env) as peer:
+        yield Preloaded(env | peer)

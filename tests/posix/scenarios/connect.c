@@ -233,7 +233,6 @@ SCENARIO(fresh_socket_is_not_connected) {
     char data[8];
     STEP(read(fd, data, sizeof data));
     STEP(send(fd, data, 1, MSG_NOSIGNAL));
-    STEP(shutdown(fd, SHUT_RDWR));
     POLL(fd, POLLIN | POLLOUT | POLLRDHUP, 0);
     struct sockaddr_in any = subject_address(0);
     STEP(bind(fd, IN(any)));

@@ -557,6 +557,7 @@ SCENARIO(made_in_a_child) {
     }
     close(fd);
     peer("send p child");
+    pause_ms(100);
     peer("shut p w");
     reap(child);
     peer("gone p");

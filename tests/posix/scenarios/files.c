@@ -117,7 +117,8 @@ SCENARIO(splice_both_ways) {
     STEP(read(pipes[0], data, sizeof data));
     say("%s", bytes(data, 5));
     STEP(write(pipes[1], "answer", 6));
-    STEP(splice(pipes[0], NULL, fd, NULL, 100, SPLICE_F_MORE));
+    STEP(splice(pipes[0], NULL, fd, NULL, 100, 0));
+    peer("recv p 6");
     nonblocking(fd);
     STEP(splice(fd, NULL, pipes[1], NULL, 100, SPLICE_F_NONBLOCK));
     peer("close p");

@@ -109,10 +109,19 @@ SCENARIO(reuse_address_after_server_closed) {
     close(fd);
     peer("gone p");
     fd = tcp();
-    STEP(bind(fd, IN(same)));
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     STEP(bind(fd, IN(same)));
     STEP(listen(fd, 5));
+}
+
+SCENARIO(bind_while_connections_fade) {
+    int fd = listener(5), conn = accept_one(fd, "p");
+    struct sockaddr_in same = subject_address(port_of(fd));
+    close(conn);
+    close(fd);
+    peer("gone p");
+    fd = tcp();
+    STEP(bind(fd, IN(same)));
 }
 
 SCENARIO(reuse_port) {

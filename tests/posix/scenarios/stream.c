@@ -41,7 +41,6 @@ SCENARIO(bad_pointers) {
     STEP(read(fd, (void *)8, 4));
     STEP(read(fd, data, sizeof data));
     STEP(send(fd, (void *)8, 4, 0));
-    STEP(recv(fd, (void *)8, 4, MSG_DONTWAIT));
 }
 
 SCENARIO(offsets_are_for_files) {
@@ -404,9 +403,10 @@ SCENARIO(timeouts) {
     peer("send p abc");
     SETTLED(fd, POLLIN, POLLIN);
     STEP(recv(fd, data, 10, MSG_WAITALL));
-    while (write(fd, data, sizeof data) == sizeof data)
+    long n;
+    while ((n = write(fd, data, sizeof data)) > 0)
         ;
-    STEP(write(fd, data, 1));
+    say("%s", errno_name(errno));
 }
 
 SCENARIO(accept_timeout) {
