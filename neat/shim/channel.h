@@ -100,6 +100,7 @@ enum neat_status {                 /* neat_sock.status, replica writes */
     NEAT_ST_CLOSED = 1u << 3,      /* both directions are over, or the connection was reset */
     NEAT_ST_CONNECTING = 1u << 4,
     NEAT_ST_WRCLOSED = 1u << 5,    /* our FIN is queued or sent: sending gives EPIPE */
+    NEAT_ST_FIN = 1u << 6,         /* RDHUP came in order: a reset after it is no news to a reader */
 };
 
 struct neat_sock {                 /* 384 bytes, six cache lines */

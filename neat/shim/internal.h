@@ -108,11 +108,13 @@ struct neat_socket {
     uint32_t small_buffer;         /* SO_SNDBUF of the descriptor is at its minimum */
     uint32_t reset_seen;           /* that its replica is gone was reported */
     uint32_t end_seen;             /* the end of the stream was reported */
+    uint32_t ending;               /* neat_ending found that its close() ends it */
     uint32_t late_error;           /* what ended recvmmsg() after some messages: the next call says so */
     pthread_mutex_t setup;         /* held by set-up calls, never while data moves */
     uint64_t owner;                /* token of the registration that it was set up under */
     uint32_t bind_id;
     struct neat_addr local, remote;
+    bool source_chosen;            /* of `local`, by connect(): it was the wildcard */
     struct settings settings;
     struct endpoint end;           /* of a connection */
     struct endpoint *subsockets[MAX_REPLICAS];  /* of a UDP socket, by slot; replaced whole, atomically */
@@ -171,7 +173,7 @@ void neat_mark(const struct endpoint *end);
 void neat_ring(const struct endpoint *end);
 void neat_resignal(const struct endpoint *end);
 bool neat_take_token(const struct endpoint *end, int fd, bool stray);
-int neat_await_message(struct neat_socket *s, int fd, int flags);
+int neat_await_message(struct neat_socket *s, int fd, int flags, bool partial);
 int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd);
 int neat_fill_first(struct neat_socket *s, int fd);
 void neat_repair_rx(const struct endpoint *end, int fd);
@@ -212,6 +214,7 @@ struct neat_socket *neat_new(int type, int protocol);   /* with one descriptor r
 void neat_undup(struct neat_socket *s);        /* one descriptor less, which somebody else has closed or never was */
 /* `fd` is about to be closed or replaced by the caller, who then says neat_undup: calls that are under way go on with a copy. */
 void neat_leave(struct neat_socket *s, int fd);
+void neat_ending(struct neat_socket *s);       /* before its number is given up: does that end the connection? */
 int neat_parked(struct neat_socket *s, int fd);
 /* The descriptor to go on with after a sleep: `fd`, unless that number was closed meanwhile. */
 static inline int neat_number(struct neat_socket *s, int fd) {
@@ -238,6 +241,7 @@ void neat_linger(const struct neat_socket *s);
 bool neat_flags_known(const struct neat_socket *s);
 /* Whether a wait that a signal handler has interrupted goes on: every handler has SA_RESTART (signal(7)). NULL: never. */
 extern bool (*neat_restarts)(void);
+#define NEAT_FOREVER (INT64_MAX / 2)           /* no limit, but every signal handler ends the wait (signal(7), SA_RESTART) */
 int neat_poll(int fd, short events, int64_t timeout_ns);    /* revents (0: time is over), or -errno */
 int64_t neat_timeout(int fd, int name);        /* SO_RCVTIMEO or SO_SNDTIMEO in ns; -1: none */
 int64_t neat_now(void);                        /* CLOCK_MONOTONIC, ns */

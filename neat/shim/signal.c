@@ -73,12 +73,13 @@ bool neat_take_token(const struct endpoint *end, int fd, bool stray) {
  * Returns its first byte + 1 (a token's, when somebody else has taken it); 0 when the stack's end is shut or gone; -EAGAIN, -EINTR.
  *
  * Every sleeper must wake up, but a message wakes one recv() only, and all that poll(). So who joins a sleeper polls. One that is killed
- * stays counted: that costs the others a system call. */
-int neat_await_message(struct neat_socket *s, int fd, int flags) {
+ * stays counted: that costs the others a system call. `partial`: the call has some bytes already, so a signal handler ends it for sure. */
+int neat_await_message(struct neat_socket *s, int fd, int flags, bool partial) {
     uint8_t byte = 0;
     ssize_t n = -1;
-    bool wait = !neat_nonblocking(s, fd, flags), beside = wait && add(&s->end.shared->sleepers, 1) != 1;
-    int woken = beside ? neat_poll(fd, POLLIN, neat_timeout(fd, SO_RCVTIMEO)) : 1, error = EAGAIN;
+    bool wait = !neat_nonblocking(s, fd, flags), beside = wait && (add(&s->end.shared->sleepers, 1) != 1 || partial);
+    int64_t limit = beside ? neat_timeout(fd, SO_RCVTIMEO) : -1;
+    int woken = beside ? neat_poll(fd, POLLIN, limit < 0 && partial ? NEAT_FOREVER : limit) : 1, error = EAGAIN;
     tally(waits);
     if (woken > 0) {
         n = libc(recv)(fd, &byte, 1, MSG_PEEK | (wait && !beside ? 0 : MSG_DONTWAIT));

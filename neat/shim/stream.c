@@ -64,8 +64,8 @@ static ssize_t write_pipe(const struct endpoint *end, int pipe, uint64_t at, siz
 static ssize_t nothing(struct neat_socket *s, int fd, uint32_t status, const struct reading *r) {
     if (r->done)
         return status & (NEAT_ST_RDHUP | NEAT_ST_ERROR | NEAT_ST_CLOSED) ? 0 : -EAGAIN;
-    /* Linux: after the end of the stream was told, a reset is no news to a reader. */
-    int error = load(&s->end_seen) ? 0 : neat_endpoint_error(&s->end, fd);
+    /* Linux: a reset after the end of the stream is no news to a reader. */
+    int error = (status & NEAT_ST_FIN) || load(&s->end_seen) ? 0 : neat_endpoint_error(&s->end, fd);
     if (error) {
         store(&s->reset_seen, 1);
         return -error;
@@ -178,7 +178,7 @@ static int await_more(struct neat_socket *s, int fd, const struct reading *r, si
     neat_take_token(end, fd, true);
     neat_unlock(&end->shared->rx_lock);
     uint64_t held = load(&end->shared->rx_tail) - load(&end->shared->rx_head);
-    int message = held > seen || (load(&end->shared->status) & over) ? 0 : neat_await_message(s, fd, r->flags);
+    int message = held > seen || (load(&end->shared->status) & over) ? 0 : neat_await_message(s, fd, r->flags, true);
     /* There are bytes, so whoever else waits must hear of them. */
     neat_resignal(end);
     return message < 0 ? message : (load(&end->shared->status) & over) ? -EAGAIN : 0;
@@ -190,11 +190,12 @@ static bool enough(struct neat_socket *s, int fd, struct reading *r, ssize_t *n)
         return !(r->flags & MSG_WAITALL) || (size_t)*n == r->room || await_more(s, fd, r, (size_t)*n) < 0;
     r->done += (size_t)*n;
     *n = (ssize_t)r->done;
-    return r->done == r->room || !(r->flags & MSG_WAITALL);
+    return r->done == r->room || (!(r->flags & MSG_WAITALL) && r->done >= load(&s->end.shared->rcvlowat));
 }
 
 /* Sleep, or not, until there may be something in the empty ring. 0: look at it again (`stray`, `hung_up`); or why not. */
-static int await_bytes(struct neat_socket *s, int *fd, int flags, bool *stray, bool *hung_up) {
+static int await_bytes(struct neat_socket *s, int *fd, const struct reading *r, bool *stray, bool *hung_up) {
+    int flags = r->flags;
     if (neat_is_watched(&s->end)) {
         if (neat_nonblocking(s, *fd, flags))
             return -EAGAIN;
@@ -202,7 +203,7 @@ static int await_bytes(struct neat_socket *s, int *fd, int flags, bool *stray, b
     }
     if (!*stray && neat_spins() && !neat_nonblocking(s, *fd, flags) && neat_spin(&s->end))
         return 0;
-    int message = neat_await_message(s, *fd, flags);
+    int message = neat_await_message(s, *fd, flags, r->done > 0);
     if (message < 0)
         return message;
     *fd = neat_number(s, *fd);
@@ -229,7 +230,7 @@ static ssize_t pull(struct neat_socket *s, int fd, struct reading *r) {
             return r->done ? (ssize_t)r->done : n;
         if (hung_up)
             return r->done ? (ssize_t)r->done : neat_gone(s, 0);
-        status = await_bytes(s, &fd, flags, &stray, &hung_up);
+        status = await_bytes(s, &fd, r, &stray, &hung_up);
         if (status < 0)
             return r->done ? (ssize_t)r->done : status;
     }

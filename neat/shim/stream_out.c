@@ -113,7 +113,7 @@ struct waiting {
 };
 
 /* Wait for room. 0: look again. A hang-up with the ring still full means that the replica is gone. */
-static int await_room(struct neat_socket *s, int fd, int flags, struct waiting *w) {
+static int await_room(struct neat_socket *s, int fd, int flags, struct waiting *w, bool partial) {
     if (w->hung_up)
         return neat_gone(s, -EPIPE);
     if (!w->asked) {
@@ -128,7 +128,7 @@ static int await_room(struct neat_socket *s, int fd, int flags, struct waiting *
     }
     if (!w->wait && neat_is_watched(&s->end))
         return -EAGAIN;
-    int64_t left = !w->wait ? 0 : w->deadline < 0 ? -1 : w->deadline - neat_now();
+    int64_t left = !w->wait ? 0 : w->deadline < 0 ? (partial ? NEAT_FOREVER : -1) : w->deadline - neat_now();
     if ((w->wait && w->deadline >= 0 && left <= 0) || (!w->wait && w->fruitless))
         return -EAGAIN;
     /* A stack that says "writable" over and over without making room gets asked less often. */
@@ -157,7 +157,7 @@ static ssize_t push(struct neat_socket *s, int fd, struct writing *w, int flags)
             return 0;
         if (n != -EAGAIN || (flags & NEAT_MSG_RINGS))
             return w->done ? (ssize_t)w->done : n;
-        status = await_room(s, fd, flags, &waiting);
+        status = await_room(s, fd, flags, &waiting, w->done > 0);
         if (status < 0)
             return w->done ? (ssize_t)w->done : status;
         fd = neat_number(s, fd);
@@ -187,7 +187,7 @@ ssize_t neat_sendfile(struct neat_socket *s, int fd, int file, off_t *offset, si
     return n;
 }
 
-ssize_t neat_splice_out(struct neat_socket *s, int fd, int pipe, size_t count, int flags) {
-    struct writing w = {.file = pipe, .offset = -1, .room = count, .more = flags & MSG_MORE};
-    return s->type == SOCK_STREAM ? push(s, fd, &w, flags) : -EINVAL;
+ssize_t neat_splice_out(struct neat_socket *s, int fd, int pipe, size_t count) {
+    struct writing w = {.file = pipe, .offset = -1, .room = count};
+    return s->type == SOCK_STREAM ? push(s, fd, &w, 0) : -EINVAL;
 }

@@ -35,16 +35,36 @@ int check_parts(const struct iovec *iov, long count, bool discard) {
     for (long i = 0; i < count; i++) {
         if (iov[i].iov_len > (size_t)SSIZE_MAX)
             return -EINVAL;
-        if (!iov[i].iov_base && iov[i].iov_len && sum < MOST_BYTES && !discard)
+        if (bad_pointer(iov[i].iov_base) && iov[i].iov_len && sum < MOST_BYTES && !discard)
             return -EFAULT;
         sum = cut(sum + iov[i].iov_len);
     }
     return 0;
 }
 
-/* NULL is all that can be told of a bad buffer. MSG_TRUNC on a stream asks for no bytes (tcp(7)). */
+/* Linux ignores a flag that it does not know, or that means nothing here. */
+int receive_flags(int flags) {
+    if (flags & MSG_OOB)
+        log_refused(NEAT_REFUSED_FLAGS, 0, MSG_OOB);
+    return flags & (MSG_PEEK | MSG_WAITALL | MSG_DONTWAIT | MSG_TRUNC | MSG_OOB | MSG_ERRQUEUE | MSG_CMSG_CLOEXEC);
+}
+
+int send_flags(int flags) {
+    if (flags & MSG_OOB)
+        log_refused(NEAT_REFUSED_FLAGS, 0, MSG_OOB);
+    return flags & (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_OOB);
+}
+
+/* MSG_TRUNC on a stream asks for no bytes (tcp(7)). */
 static bool bad_buffer(const struct neat_socket *s, const void *data, size_t length, int flags) {
-    return !data && length && !(s->type == SOCK_STREAM && (flags & MSG_TRUNC));
+    return bad_pointer(data) && length && !(s->type == SOCK_STREAM && (flags & MSG_TRUNC));
+}
+
+/* A buffer that is none is found out when there is something to put into it. */
+static ssize_t receive_nowhere(struct neat_socket *s, int fd, int flags) {
+    char byte;
+    ssize_t n = neat_recv(s, fd, &byte, 1, receive_flags(flags) | MSG_PEEK);
+    return n > 0 ? -EFAULT : n;
 }
 
 /* Before something is sent to an address. A datagram takes an undecided socket where it goes; MSG_FASTOPEN connects first (as with a server
@@ -53,7 +73,9 @@ int fd_get_to(int fd, int *flags, const struct sockaddr *address, socklen_t leng
     bool undecided = false;
     struct neat_socket *s = fd_get_any(fd, &undecided);
     int status = 0;
-    if (s && address && s->type == SOCK_STREAM && (*flags & MSG_FASTOPEN)) {
+    if (s && address && bad_pointer(address)) {
+        status = -EFAULT;
+    } else if (s && address && s->type == SOCK_STREAM && (*flags & MSG_FASTOPEN)) {
         *flags &= ~MSG_FASTOPEN;
         status = connect(fd, address, length) < 0 ? -errno : 0;
     } else if (s && undecided && address && s->type == SOCK_DGRAM) {
@@ -76,21 +98,21 @@ NEAT_API ssize_t read(int fd, void *data, size_t length) {
         return libc(read)(fd, data, length);
     if (!length)
         return received(s, 0);
-    return received(s, data ? neat_recv(s, fd, data, cut(length), 0) : -EFAULT);
+    return received(s, bad_pointer(data) ? receive_nowhere(s, fd, 0) : neat_recv(s, fd, data, cut(length), 0));
 }
 
 NEAT_API ssize_t write(int fd, const void *data, size_t length) {
     struct neat_socket *s = fd_get(fd);
     if (!s)
         return libc(write)(fd, data, length);
-    return sent(s, data || !length ? neat_send(s, fd, data, cut(length), 0) : -EFAULT, 0);
+    return sent(s, bad_pointer(data) && length ? -EFAULT : neat_send(s, fd, data, cut(length), 0), 0);
 }
 
 static ssize_t read_parts(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags) {
     struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
     if (count < 0 || count > MOST_PARTS)
         return -EINVAL;
-    if (!iov && count)
+    if (bad_pointer(iov) && count)
         return -EFAULT;
     int status = check_parts(iov, count, false);
     if (status < 0 || !neat_iov_bytes(iov, count))
@@ -102,7 +124,7 @@ static ssize_t write_parts(struct neat_socket *s, int fd, const struct iovec *io
     struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
     if (count < 0 || count > MOST_PARTS)
         return -EINVAL;
-    if (!iov && count)
+    if (bad_pointer(iov) && count)
         return -EFAULT;
     int status = check_parts(iov, count, false);
     return status < 0 ? status : neat_sendmsg(s, fd, &message, flags);
@@ -153,26 +175,13 @@ NEAT_API ssize_t pwritev64v2(int fd, const struct iovec *iov, int count, off64_t
     return pwritev2(fd, iov, count, offset, flags);
 }
 
-/* Linux ignores a flag that it does not know, or that means nothing here. */
-int receive_flags(int flags) {
-    if (flags & MSG_OOB)
-        log_refused(NEAT_REFUSED_FLAGS, 0, MSG_OOB);
-    return flags & (MSG_PEEK | MSG_WAITALL | MSG_DONTWAIT | MSG_TRUNC | MSG_OOB | MSG_ERRQUEUE | MSG_CMSG_CLOEXEC);
-}
-
-int send_flags(int flags) {
-    if (flags & MSG_OOB)
-        log_refused(NEAT_REFUSED_FLAGS, 0, MSG_OOB);
-    return flags & (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_OOB);
-}
-
 NEAT_API ssize_t recvfrom(int fd, void *data, size_t length, int flags, struct sockaddr *restrict address,
                           socklen_t *restrict address_length) {
     struct neat_socket *s = fd_get(fd);
     if (!s)
         return libc(recvfrom)(fd, data, length, flags, address, address_length);
-    if (bad_buffer(s, data, length, flags) || (address && !address_length))
-        return received(s, -EFAULT);
+    if (bad_buffer(s, data, length, flags) || (address && (bad_pointer(address) || bad_pointer(address_length))))
+        return received(s, receive_nowhere(s, fd, flags));
     return received(s, neat_recvfrom(s, fd, data, cut(length), receive_flags(flags), address,
                                      address ? address_length : NULL));
 }
@@ -182,7 +191,7 @@ NEAT_API ssize_t recv(int fd, void *data, size_t length, int flags) {
     if (!s)
         return libc(recv)(fd, data, length, flags);
     if (bad_buffer(s, data, length, flags))
-        return received(s, -EFAULT);
+        return received(s, receive_nowhere(s, fd, flags));
     return received(s, neat_recv(s, fd, data, cut(length), receive_flags(flags)));
 }
 
@@ -194,7 +203,7 @@ NEAT_API ssize_t sendto(int fd, const void *data, size_t length, int flags, cons
         return result(status);
     if (!s)
         return libc(sendto)(fd, data, length, flags, address, address_length);
-    if (!data && length)
+    if (bad_pointer(data) && length)
         return sent(s, -EFAULT, flags);
     return sent(s, neat_sendto(s, fd, data, cut(length), send_flags(flags), address, address_length), flags);
 }
@@ -203,7 +212,7 @@ NEAT_API ssize_t send(int fd, const void *data, size_t length, int flags) {
     struct neat_socket *s = fd_get(fd);
     if (!s)
         return libc(send)(fd, data, length, flags);
-    if (!data && length)
+    if (bad_pointer(data) && length)
         return sent(s, -EFAULT, flags);
     return sent(s, neat_send(s, fd, data, cut(length), send_flags(flags)), flags);
 }

@@ -5,11 +5,16 @@
 #define MOST_BYTES ((size_t)0x7ffff000)
 #define SURE_ROOM 4096             /* what fits into a pipe that polls writable: a page */
 
+/* For reading (O_RDONLY) or writing (O_WRONLY). */
+static bool is_open(int fd, int how) {
+    int mode = libc(fcntl)(fd, F_GETFL);
+    return mode >= 0 && !(mode & O_PATH) && ((mode & O_ACCMODE) == O_RDWR || (mode & O_ACCMODE) == how);
+}
+
 /* What sendfile() reads from: it can be positioned. */
 static int check_file(int file, bool positioned) {
-    int mode = libc(fcntl)(file, F_GETFL);
     struct stat about;
-    if (mode < 0 || (mode & O_ACCMODE) == O_WRONLY || (mode & O_PATH))
+    if (!is_open(file, O_RDONLY))
         return -EBADF;
     if (libc(fstat)(file, &about) < 0)
         return -errno;
@@ -80,6 +85,7 @@ static int await_room(int pipe, bool wait) {
     return pipe_bytes(pipe) ? SURE_ROOM : libc(fcntl)(pipe, F_GETPIPE_SZ);
 }
 
+/* SPLICE_F_MORE is a hint that is not taken: Linux holds bytes back until the next acknowledgement, we would for 200 ms. */
 static ssize_t from_pipe(struct neat_socket *s, int fd, int pipe, size_t count, unsigned flags) {
     size_t done = 0;
     while (done < count) {
@@ -87,7 +93,7 @@ static ssize_t from_pipe(struct neat_socket *s, int fd, int pipe, size_t count, 
         if (n <= 0)
             return done ? (ssize_t)done : n;
         size_t part = (size_t)n < count - done ? (size_t)n : count - done;
-        n = neat_splice_out(s, fd, pipe, part, flags & SPLICE_F_MORE ? MSG_MORE : 0);
+        n = neat_splice_out(s, fd, pipe, part);
         if (n <= 0)
             return done ? (ssize_t)done : n;
         done += (size_t)n;
@@ -116,12 +122,12 @@ NEAT_API ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offs
         n = -EINVAL;
     else if (!count)
         n = 0;
-    else if (libc(fcntl)(pipe, F_GETFL) < 0)
+    else if (!is_open(pipe, source ? O_WRONLY : O_RDONLY))
         n = -EBADF;
     else if (libc(fcntl)(pipe, F_GETPIPE_SZ) < 0)
         n = -EINVAL;
     else if (from_offset || to_offset)
-        n = -ESPIPE;
+        n = (source ? to_offset : from_offset) ? -ESPIPE : -EINVAL;
     else
         n = source ? to_pipe(source, from, pipe, count, flags) : from_pipe(target, to, pipe, count, flags);
     return sent(source ? source : target, n, 0);

@@ -177,7 +177,7 @@ int poll_mixed(struct pollfd *fds, nfds_t count, int64_t timeout_ns, const sigse
 
 /* Whether libc alone can do it: nothing here is or was ours; or it will fail anyway. */
 static bool plain(const struct pollfd *fds, nfds_t count) {
-    return !fds || !count || (!fd_any() && !epoll_end()) || (count > FEW && count > fd_limit());
+    return bad_pointer(fds) || !count || (!fd_any() && !epoll_end()) || (count > FEW && count > fd_limit());
 }
 
 NEAT_API int poll(struct pollfd *fds, nfds_t count, int timeout) {

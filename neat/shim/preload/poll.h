@@ -16,7 +16,7 @@ int poll_mixed(struct pollfd *fds, nfds_t count, int64_t timeout_ns, const sigse
 static inline int64_t poll_limit(const struct timespec *timeout) {
     if (!timeout)
         return -1;
-    if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)
+    if (bad_pointer(timeout) || timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)
         return -2;
     return timeout->tv_sec > INT32_MAX ? -1 : timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec;
 }

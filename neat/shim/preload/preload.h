@@ -52,6 +52,7 @@ int check_parts(const struct iovec *iov, long count, bool discard);    /* 0, -EI
 int receive_flags(int flags);                  /* those of an application that mean something here */
 int send_flags(int flags);
 int fd_get_to(int fd, int *flags, const struct sockaddr *address, socklen_t length, struct neat_socket **out);
+void stdio_replace(int fd);                    /* 0, 1 or 2 is another file from now on */
 void stdio_adopt(void);                        /* stdio.c: after exec, when the sockets that were left to us are in the table */
 /* sockets.c: where an undecided UDP socket goes with its first datagram. 0, or why it cannot be sent there. */
 int fd_decide_for_peer(struct neat_socket *s, int fd, const struct sockaddr *address, socklen_t length);

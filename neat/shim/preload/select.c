@@ -85,8 +85,9 @@ static int select_mixed(int count, fd_set *const sets[SETS], int64_t timeout_ns,
     return status;
 }
 
-static bool plain(int count) {
-    return count <= 0 || (!fd_any() && !epoll_end());
+static bool plain(int count, const fd_set *in, const fd_set *out, const fd_set *except) {
+    return count <= 0 || (in && bad_pointer(in)) || (out && bad_pointer(out)) || (except && bad_pointer(except)) ||
+           (!fd_any() && !epoll_end());
 }
 
 /* Linux looks at no more than the descriptors that there may be. */
@@ -97,7 +98,7 @@ static int cut(int count) {
 NEAT_API int select(int count, fd_set *restrict in, fd_set *restrict out, fd_set *restrict except, struct timeval *restrict timeout) {
     fd_set *const sets[SETS] = {in, out, except};
     int64_t limit = -1, began = 0;
-    if (plain(count) || (timeout && (timeout->tv_sec < 0 || timeout->tv_usec < 0)))
+    if (plain(count, in, out, except) || (timeout && (bad_pointer(timeout) || timeout->tv_sec < 0 || timeout->tv_usec < 0)))
         return libc(select)(count, in, out, except, timeout);
     if (timeout && timeout->tv_sec <= INT32_MAX) {
         limit = timeout->tv_sec * INT64_C(1000000000) + timeout->tv_usec * INT64_C(1000);
@@ -119,6 +120,6 @@ NEAT_API int pselect(int count, fd_set *restrict in, fd_set *restrict out, fd_se
                      const struct timespec *restrict timeout, const sigset_t *restrict mask) {
     fd_set *const sets[SETS] = {in, out, except};
     int64_t limit = poll_limit(timeout);
-    int status = limit < -1 || plain(count) ? NOT_OURS : select_mixed(cut(count), sets, limit, mask);
+    int status = limit < -1 || plain(count, in, out, except) ? NOT_OURS : select_mixed(cut(count), sets, limit, mask);
     return status == NOT_OURS ? libc(pselect)(count, in, out, except, timeout, mask) : (int)result(status);
 }

@@ -1,5 +1,7 @@
 /* Streams on sockets. What glibc's FILE does to a descriptor it does inside, past us; so a socket's FILE gets functions of ours
  * (fopencookie(3)), which call the interposed read, write and close. */
+#include <stdio_ext.h>
+
 #include "preload.h"
 
 /* The cookie is the descriptor. */
@@ -92,18 +94,29 @@ NEAT_API int __dprintf_chk(int fd, int flag, const char *format, ...) {
     return length;
 }
 
-/* A program that was started with sockets as 0, 1 and 2 (inetd and its kind) talks to them with stdio. */
-void stdio_adopt(void) {
+/* The standard stream of that number, which is a socket now, becomes one that goes through the library, and stays that: it serves any
+ * descriptor. What it had not written yet comes with it. */
+void stdio_replace(int fd) {
     static const char *const modes[] = {"r", "w", "w"};
     FILE **const standard[] = {&stdin, &stdout, &stderr};
-    for (int fd = 0; fd < 3; fd++) {
-        if (!is_socket(fd))
-            continue;
-        FILE *stream = open_stream(fd, modes[fd]);
-        if (!stream)
-            continue;
-        if (fd == 2)
-            setvbuf(stream, NULL, _IONBF, 0);
-        *standard[fd] = stream;
+    static bool replaced[3];
+    if (fd < 0 || fd > 2 || replaced[fd] || !is_socket(fd))
+        return;
+    FILE *old = *standard[fd], *stream = open_stream(fd, modes[fd]);
+    if (!stream)
+        return;
+    if (fd == 2)
+        setvbuf(stream, NULL, _IONBF, 0);
+    if (fd == 1 && old && __fpending(old)) {
+        fwrite(old->_IO_write_base, 1, __fpending(old), stream);
+        __fpurge(old);
     }
+    *standard[fd] = stream;
+    replaced[fd] = true;
+}
+
+/* A program that was started with sockets as 0, 1 and 2 (inetd and its kind) talks to them with stdio. */
+void stdio_adopt(void) {
+    for (int fd = 0; fd < 3; fd++)
+        stdio_replace(fd);
 }

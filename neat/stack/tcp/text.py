@@ -116,7 +116,7 @@ def check_fin(stack, tcb, seg):
     if seq_lt(slot.rcv_adv, tcb.rcv_nxt):
         slot.rcv_adv = tcb.rcv_nxt
     owe_ack(tcb)
-    conn_status(tcb, NEAT_ST_RDHUP)
+    conn_status(tcb, NEAT_ST_RDHUP | NEAT_ST_FIN)
     conn_event(stack, tcb, EV_READABLE | EV_RDHUP)
     if state == TcpState.ESTABLISHED:
         conn_set_state(tcb, TcpState.CLOSE_WAIT)
