@@ -1,6 +1,8 @@
 """What the benchmarks read from their options, write for servers, and hear from programs; no network."""
 
 import json
+import os
+import select
 import subprocess
 import sys
 
@@ -166,7 +168,8 @@ def test_calls_are_counted():
         except load.LoadError as error:
             pytest.skip(str(error))
         process.stdin.close()
-    assert counts.by_name["write"] == 50 and counts.total >= 100
+    # The first read had begun before, and the last may not have begun yet.
+    assert counts.by_name["write"] == 50 and counts.total >= 99
 
 
 def test_the_highest_rate_is_found():
@@ -175,12 +178,15 @@ def test_the_highest_rate_is_found():
 
     def run(offer):
         offers.append(offer)
-        return {"requests_per_s": min(offer, 10_000.0), "errors": int(offer > 10_000)}
+        errors = int(offer > 10_000)
+        return {"requests": offer, "requests_per_s": min(offer, 10_000.0), "seconds": 1.0, "errors": errors}
 
-    best = http.highest(run)
+    best = http.highest(run, 2000.0)
     assert 9000 <= best["requests_per_s"] <= 10_000 and len(offers) < 12
     with pytest.raises(load.LoadError, match="not even"):
-        http.highest(lambda offer: {"requests_per_s": offer, "errors": 1})
+        http.highest(lambda offer: run(offer) | {"errors": 1}, 2000.0)
+    with pytest.raises(load.LoadError, match="not even"):
+        http.highest(lambda offer: run(offer) | {"seconds": 2.0}, 2000.0)
 
 
 def test_what_does_not_fit_together():
@@ -224,11 +230,12 @@ def test_a_server_ends_with_its_children(tmp_path):
     assert process.stdout is not None and int(process.stdout.readline())
     found = processes.tree(process.pid)
     assert len(found) == 2
+    ends = [os.pidfd_open(pid) for pid in found]
     processes.end_session(process)
     process.stdout.close()
-    for pid in found:
-        status = processes.Path(f"/proc/{pid}/stat")
-        assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+    for fd in ends:
+        assert select.select([fd], [], [], 5)[0]
+        os.close(fd)
 
 
 def test_room_for_idle_connections():

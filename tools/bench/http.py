@@ -20,9 +20,9 @@ from neat.tools.bench.sides import Side, linux_world, neat_world
 from neat.tools.bench.syscalls import counting
 
 UNLIMITED = 0
-# A step of httperf's search, seconds; a step keeps up when this much of what was offered was answered.
-STEP_S = 1.0
-KEEPS_UP = 0.9
+# A run of httperf keeps up when it takes no longer than planned, but for a part and a moment: the last
+# connection has yet to make its requests.
+LATE, LATE_S = 0.1, 0.3
 FIRST_OFFER = 2000.0
 LEAST_OFFER = 50.0
 # Requests of a client that counts them which tell how many fill the time.
@@ -157,8 +157,12 @@ def warm_up(side: Side, work: Load, digest: str) -> Load:
         load.verify(side.inside, f"http://{side.address}/{work.point.file}", digest)
     else:
         redis(side, work._replace(requests=1), "set")
-    result = run_client(side, work._replace(settings=settings._replace(duration=1)))
-    return work._replace(requests=max(1, round(result.requests / result.seconds * settings.duration)))
+    work = work._replace(settings=settings._replace(duration=1))
+    if settings.client == "httperf" and work.point.requests_per_connection != UNLIMITED:
+        return Load(settings, work.point, measure(side, work)["offered_per_s"])
+    result = run_client(side, work)
+    requests = max(1, round(result.requests / result.seconds * settings.duration))
+    return Load(settings, work.point, requests=requests)
 
 
 def syscalls(side: Side, work: Load) -> dict[str, Any]:
@@ -183,17 +187,18 @@ def measure(side: Side, work: Load) -> Round:
         return measure_once(side, work)
     if settings.rate:
         return measure_once(side, work._replace(offer=settings.rate * calls))
-    return highest(lambda offer: measure_once(side, work._replace(offer=offer)))
+    return highest(lambda offer: measure_once(side, work._replace(offer=offer)), work.offer)
 
 
-def highest(run: Callable[[float], Round]) -> Round:
+def highest(run: Callable[[float], Round], first: float) -> Round:
     """The fastest of the rounds that kept up with what was offered: offers double until one does not, then
     halve the interval that is left. LoadError when nothing keeps up."""
     best: Round | None = None
-    low, high, offer = 0.0, 0.0, FIRST_OFFER
+    low, high, offer = 0.0, 0.0, first
     while offer >= LEAST_OFFER:
         result = run(offer)
-        kept_up = result["errors"] == 0 and result["requests_per_s"] >= KEEPS_UP * offer
+        planned = result["requests"] / offer
+        kept_up = result["errors"] == 0 and result["seconds"] <= planned * (1 + LATE) + LATE_S
         if kept_up:
             low = offer
             if best is None or result["requests_per_s"] > best["requests_per_s"]:
@@ -215,6 +220,8 @@ def measure_once(side: Side, work: Load) -> Round:
     used = meter.stop() | {"client": result.client_cpu_s}
     requests = max(result.requests, 1)
     return {
+        "requests": result.requests,
+        "seconds": round(result.seconds, 4),
         "requests_per_s": round(result.requests / result.seconds, 1),
         "errors": result.errors,
         "offered_per_s": work.offer,
@@ -248,7 +255,7 @@ def httperf(side: Side, work: Load) -> load.HttpResult:
         connections, calls = settings.connections, -(-work.requests // settings.connections)
     else:
         rate = work.offer / calls
-        connections = max(1, round(rate * (settings.duration if settings.rate else STEP_S)))
+        connections = max(1, round(rate * settings.duration))
     return load.httperf(
         side.inside, side.address, 80, f"/{work.point.file}", connections=connections, calls=calls, rate=rate
     )
