@@ -328,3 +328,38 @@ with socket.create_connection((ADDRESS, 80)) as sock:
     assert sock.recv(1) == b""
 """)
     assert running.wait(20) == 0
+
+
+def test_a_program_that_is_started_as_another_user(world: World, compiled: Compiled) -> None:
+    """As runuser(1) does: the right to use the stack is the application's, not the user's."""
+    world.stack.run_dir.parent.chmod(0o711)  # as /run/neat is
+    running = world.start(compiled("steps_down.c"), "8060")
+    world.peer("""
+with socket.create_connection((ADDRESS, 8060)) as sock:
+    ask(sock, b"as nobody")
+""")
+    assert running.wait(10) == 0
+
+
+def test_an_ipv6_listener_is_one_after_exec(world: World) -> None:
+    running = world.start_python(
+        """
+listener = socket.create_server(("::", 8061), family=socket.AF_INET6, dualstack_ipv6=True)
+os.set_inheritable(listener.fileno(), True)
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[1], str(listener.fileno())])
+""",
+        PRELUDE
+        + """
+listener = socket.socket(fileno=int(sys.argv[1]))
+print(listener.family, listener.getsockname(), flush=True)
+assert listener.family == socket.AF_INET6 and listener.getsockname()[:2] == ("::", 8061)
+sock, peer = listener.accept()
+assert peer[0] == "::ffff:10.77.0.1" and sock.getsockname()[0] == "::ffff:10.77.0.2", (peer, sock)
+ask(sock, b"dual stack")
+""",
+    )
+    world.peer("""
+with socket.create_connection((ADDRESS, 8061)) as sock:
+    sock.sendall(sock.recv(100))
+""")
+    assert running.wait(10) == 0

@@ -75,13 +75,18 @@ def stranger(world):
 
 
 def test_another_user_registers_nothing(client, stranger):
-    assert stranger.ask(Message(Op.HELLO, token=TOKEN))[0].error == errno.EPERM
+    assert stranger.ask(Message(Op.HELLO, token=TOKEN + 2))[0].error == errno.EACCES
     assert stranger.ask(Message(Op.HELLO))[0].error == errno.EACCES
 
 
 def test_a_worker_without_rights_joins_with_what_it_knows(client, stranger):
     assert stranger.ask(Message(Op.JOIN, app=client.app, token=TOKEN + 2))[0].error == errno.ESRCH
     reply, _ = stranger.ask(Message(Op.JOIN, app=client.app, token=TOKEN))
+    assert (reply.error, reply.app) == (0, client.app)
+
+
+def test_a_program_of_another_user_is_the_application_whose_token_it_was_given(client, stranger):
+    reply, _ = stranger.ask(Message(Op.HELLO, token=TOKEN))
     assert (reply.error, reply.app) == (0, client.app)
 
 
