@@ -37,6 +37,7 @@ cdef void endpoints_settle(Process* p) noexcept nogil
 cdef uint64_t endpoints_deadline(Process* p) noexcept nogil
 cdef void endpoint_drop(Process* p, Endpoint* end) noexcept nogil
 # What the engine has to say about a connection that has a descriptor (accepts are listeners.py's).
+@cython.locals(over="bint")
 cdef void endpoint_event(Process* p, Event* event) noexcept nogil
 # Pass it on to the poller that watches, or to the descriptor.
 @cython.locals(kinds=uint32_t, connecting=bint)

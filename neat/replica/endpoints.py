@@ -100,7 +100,8 @@ def endpoint_event(p, event):
     end = endpoint_of(p, event.conn)
     if end == cython.NULL:
         return
-    if end.state != END_FREE and end.generation == event.generation and end.app == event.app:
+    over = event.kinds & EV_FREED != 0  # nobody looks at the descriptor any more
+    if not over and end.state != END_FREE and end.generation == event.generation and end.app == event.app:
         kinds = event.kinds
         sock = stack_sock(p.stack, event.app, event.sock)
         if end.state == END_QUEUED:
@@ -109,7 +110,7 @@ def endpoint_event(p, event):
                 application_gone(p, event.conn, end)
         elif end.fd >= 0 and end.state < END_HUNG and sock != cython.NULL:
             pass_on(p, event, end, sock)
-    if event.kinds & EV_FREED:
+    if over:
         if end.state != END_FREE:
             note_manners(p, event.app, event.sock)
             endpoint_drop(p, end)

@@ -167,6 +167,17 @@ int neat_parked(struct neat_socket *s, int fd) {
     return fd;
 }
 
+/* Its only descriptor, which nobody else can have, is being closed, and no call is under way. */
+static bool is_ending(struct neat_socket *s) {
+    uint64_t refs = load(&s->refs);
+    return DESCRIPTORS(refs) == 1 && !CALLS(refs) && neat_flags_known(s) && load(&s->stage) == STAGE_CONNECTED;
+}
+
+void neat_ending(struct neat_socket *s) {
+    if (is_ending(s))
+        store(&s->ending, 1);
+}
+
 /* The last descriptor goes: tell the replica what its hang-up cannot tell, or will tell later. */
 static void announce(struct neat_socket *s) {
     uint32_t options = load(&s->settings.options), wanted = 0;
@@ -174,8 +185,8 @@ static void announce(struct neat_socket *s) {
         return;
     if ((options & NEAT_OPT_LINGER) && !s->settings.linger_ms)
         wanted |= NEAT_REQ_ABORT;
-    if (neat_flags_known(s) && !CALLS(load(&s->refs)))
-        wanted |= NEAT_REQ_CLOSE;  /* nobody else has a copy */
+    if (is_ending(s))
+        wanted |= NEAT_REQ_CLOSE;
     if (!wanted)
         return;
     set_bits(&s->end.shared->request, wanted);

@@ -27,6 +27,7 @@ int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *loca
         return status;
     s->owner = message.token;
     s->bind_id = message.bind_id;
+    s->any_port = !local->port;
     s->local = message.local;
     s->local.family = 4;
     s->local.protocol = (uint8_t)s->protocol;
@@ -128,6 +129,8 @@ static int next_accept(struct neat_socket *s, int listener, int flags, struct ne
         if (status < 0)
             return status;
         ssize_t n = neat_message_recv(listener, message, sizeof *message, how, got);
+        if (n == -EAGAIN && neat_nonblocking(s, listener, 0))
+            return -EAGAIN;
         if (n == -EAGAIN) {
             char first;                /* waits here, as the descriptor says, and takes nothing */
             if (libc(recv)(listener, &first, sizeof first, MSG_PEEK) < 0 && errno != ECONNRESET)
