@@ -185,7 +185,8 @@ static int start(struct neat_socket *s, int fd, const struct neat_addr *remote) 
     return status;
 }
 
-static int await(struct neat_socket *s, int fd) {
+/* `later`: what a connect() says whose time is over. */
+static int await(struct neat_socket *s, int fd, int later) {
     int64_t limit = neat_timeout(fd, SO_SNDTIMEO), deadline = neat_now() + limit;
     for (;;) {
         int status = neat_connect_status(s, fd);
@@ -193,11 +194,25 @@ static int await(struct neat_socket *s, int fd) {
             return status;
         int64_t left = limit < 0 ? -1 : deadline - neat_now();
         if (limit >= 0 && left <= 0)
-            return -EINPROGRESS;
+            return later;
         int got = neat_poll(fd, POLLOUT, left);
         if (got < 0)
             return got;
         fd = neat_number(s, fd);
+    }
+}
+
+/* ip(7): a connected socket that was bound to the wildcard says the address that it sends from, until it is connected no more. */
+static void choose_source(struct neat_socket *s, bool connected) {
+    static const uint8_t any[16] = {0};
+    struct neat_addr own;
+    uint32_t prefix;
+    if (connected && !memcmp(s->local.addr, any, sizeof any) && neat_stack_address(&own, &prefix) == 0) {
+        memcpy(s->local.addr, own.addr, sizeof own.addr);
+        s->source_chosen = true;
+    } else if (!connected && s->source_chosen) {
+        memset(s->local.addr, 0, sizeof s->local.addr);
+        s->source_chosen = false;
     }
 }
 
@@ -211,6 +226,7 @@ static int connect_datagram(struct neat_socket *s, int fd, const struct neat_add
         status = neat_bind_locked(s, fd, &any);
     if (status == 0) {
         s->remote = *peer;
+        choose_source(s, peer->family != 0);
         if (peer->family)
             set_bits(&s->settings.options, NEAT_OPT_PEER);
         else
@@ -237,20 +253,22 @@ int neat_connect(struct neat_socket *s, int fd, const struct sockaddr *address, 
         return -EAFNOSUPPORT;
     pthread_mutex_lock(&s->setup);
     uint32_t stage = load(&s->stage);
+    int later = -EINPROGRESS;
     if (stage == STAGE_NEW || stage == STAGE_BOUND) {
         status = start(s, fd, &remote);
-        if (status == 0)
-            status = status_locked(s, fd);
-        if (status == -EINPROGRESS && !neat_nonblocking(s, fd, 0))
-            status = 0;
+        if (status == 0 && neat_nonblocking(s, fd, 0))
+            status = -EINPROGRESS; /* Linux: also when it is established already */
     } else if (stage == STAGE_CONNECTING) {
-        /* Linux: 0 once, when the connection has come about since. */
+        later = -EALREADY;
         status = status_locked(s, fd);
         if (status == -EINPROGRESS)
             status = neat_nonblocking(s, fd, 0) ? -EALREADY : 0;
-    } else {
+    } else if (!s->connect_owed) {
         status = -EISCONN;
     }
     pthread_mutex_unlock(&s->setup);
-    return status < 0 ? status : await(s, fd);
+    if (status == 0)
+        status = await(s, fd, later);
+    s->connect_owed = status == -EINPROGRESS || status == -EALREADY || status == -EINTR;
+    return status;
 }

@@ -108,12 +108,14 @@ struct neat_socket {
     uint32_t small_buffer;         /* SO_SNDBUF of the descriptor is at its minimum */
     uint32_t reset_seen;           /* that its replica is gone was reported */
     uint32_t end_seen;             /* the end of the stream was reported */
+    bool connect_owed;             /* connect() said "not yet": the next one says 0, once, when it has come about (Linux) */
     uint32_t ending;               /* neat_ending found that its close() ends it */
     uint32_t late_error;           /* what ended recvmmsg() after some messages: the next call says so */
     pthread_mutex_t setup;         /* held by set-up calls, never while data moves */
     uint64_t owner;                /* token of the registration that it was set up under */
     uint32_t bind_id;
     struct neat_addr local, remote;
+    bool any_port;                 /* the application left the port to the stack */
     bool source_chosen;            /* of `local`, by connect(): it was the wildcard */
     struct settings settings;
     struct endpoint end;           /* of a connection */

@@ -130,8 +130,10 @@ static int move_to_kernel(struct neat_socket *s, int fd) {
     if (twin < 0)
         return twin;
     neat_getsockname(s, (struct sockaddr *)&local, &length);
-    if ((stage == STAGE_BOUND || stage == STAGE_UDP) && libc(bind)(twin, (struct sockaddr *)&local, length) < 0)
-        status = -errno;
+    if (stage == STAGE_BOUND || stage == STAGE_UDP)
+        status = libc(bind)(twin, (struct sockaddr *)&local, length) < 0 ? -errno : 0;
+    if (status == -EADDRINUSE && s->any_port)
+        status = 0;                    /* the port was nobody's choice: connect() takes another */
     if (status == 0)
         status = fd_return(s, twin, false);
     neat_close_own(twin);
@@ -247,6 +249,8 @@ static int connect_routed(struct neat_socket *s, int fd, bool undecided, const s
         return undecided ? connect_kernel(s, fd, address, length) : neat_connect(s, fd, address, length);
     if (undecided || movable(s))
         route = route_connect(s->family, s->type, address, length, &why);
+    if (!undecided && !*why)
+        route = ROUTE_NEAT;            /* no address: the client core knows the errno */
     if (route == ROUTE_NEAT && undecided && (options_need_kernel(s, &why) || (v6only(s, fd, true) && (why = "IPV6_V6ONLY"))))
         route = ROUTE_KERNEL;
     if (route == ROUTE_KERNEL && !undecided)
