@@ -185,6 +185,19 @@ static int put(struct neat_socket *s, int fd, struct endpoint *end, const struct
     return 0;
 }
 
+/* 255.255.255.255, or the broadcast address of the stack's network (RFC 919 §7). */
+static bool is_broadcast(const struct neat_addr *to) {
+    struct neat_addr own;
+    uint32_t prefix, host, network;
+    if (to->addr[3] != 255)
+        return false;
+    memcpy(&host, to->addr, 4);
+    if (host == INADDR_BROADCAST || neat_stack_address(&own, &prefix) < 0 || prefix == 0 || prefix > 30)
+        return host == INADDR_BROADCAST;
+    memcpy(&network, own.addr, 4);
+    return ntohl(host) == (ntohl(network) | UINT32_MAX >> prefix);
+}
+
 /* Where to, as a header; or why not. */
 static int address_it(struct neat_socket *s, const struct msghdr *message, struct neat_datagram *header) {
     size_t length = neat_iov_bytes(message->msg_iov, (int)message->msg_iovlen);
@@ -202,7 +215,7 @@ static int address_it(struct neat_socket *s, const struct msghdr *message, struc
         return -EINVAL;
     if (length > MAX_DATAGRAM)
         return -EMSGSIZE;
-    if (!memcmp(header->addr.addr, "\xff\xff\xff\xff", 4) && !(load(&s->settings.options) & NEAT_OPT_BROADCAST))
+    if (!(load(&s->settings.options) & NEAT_OPT_BROADCAST) && is_broadcast(&header->addr))
         return -EACCES;
     header->length = (uint32_t)length;
     return 0;
