@@ -11,7 +11,7 @@ from neat.replica.counters cimport (
 )
 from neat.replica.process cimport (
     END_CLOSED, END_CONNECTING, END_FREE, END_HALF, END_HUNG, END_OPEN, END_QUEUED, END_WATCH, KEEP_RING_BYTES,
-    MAX_FRESH, WATCH_ENDPOINT, Channel, Endpoint, Fresh, Process, SharedEnd, gauge, tally, watch_data,
+    MAX_FRESH, MAX_UNBOUND, REASON_TICK, WATCH_ENDPOINT, Channel, Endpoint, Fresh, Process, SharedEnd, gauge, tally, watch_data,
 )
 from neat.replica.channels cimport channel_find
 from neat.replica.pollers cimport poller_signal, poller_tell
@@ -33,6 +33,7 @@ cdef Endpoint* endpoint_of(Process* p, int32_t conn) noexcept nogil
 # `later`: not before FRESH_NS, unless it is gone by then.
 cdef int endpoint_open(Process* p, int32_t conn, int fd, uint8_t state, bint later) noexcept nogil
 # Watch those whose time has come; and when that is for the next one (UINT64_MAX: never).
+@cython.locals(stale=bint)
 cdef void endpoints_settle(Process* p) noexcept nogil
 cdef uint64_t endpoints_deadline(Process* p) noexcept nogil
 cdef void endpoint_drop(Process* p, Endpoint* end) noexcept nogil
@@ -60,6 +61,7 @@ cdef void tell_failed(Process* p, int fd, int error) noexcept nogil
 
 # Parts of the above.
 cdef int watch_endpoint(Process* p, uint32_t conn, int fd, uint32_t serial) noexcept nogil
+cdef void unbind(Process* p, Endpoint* end) noexcept nogil
 cdef void note_manners(Process* p, uint32_t app, uint32_t sock) noexcept nogil
 cdef void peer_closed(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil
 cdef void hang_up(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil

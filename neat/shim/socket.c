@@ -2,7 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "watch.h"
 
 #define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | NEAT_MSG_RINGS)
 #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_CONFIRM | MSG_EOR | NEAT_MSG_RINGS)
@@ -56,6 +56,14 @@ int neat_socket(int family, int type, int protocol, struct neat_socket **out) {
     return fd;
 }
 
+/* As Linux, also one without a peer is shut: that wakes up who receives there. */
+static int shutdown_datagram(struct neat_socket *s, int fd, int how) {
+    set_bits(&s->shut, how == SHUT_RDWR ? 1u << SHUT_RD | 1u << SHUT_WR : 1u << how);
+    if (how != SHUT_WR)
+        libc(shutdown)(fd, SHUT_RD);
+    return load(&s->settings.options) & NEAT_OPT_PEER ? 0 : -ENOTCONN;
+}
+
 int neat_shutdown(struct neat_socket *s, int fd, int how) {
     uint32_t stage = load(&s->stage), wanted = 0;
     if (how < SHUT_RD || how > SHUT_RDWR)
@@ -65,7 +73,9 @@ int neat_shutdown(struct neat_socket *s, int fd, int how) {
         /* Wakes up accept(), which then fails. */
         return reading && libc(shutdown)(fd, SHUT_RD) < 0 ? -errno : 0;
     }
-    if (s->type == SOCK_DGRAM || stage != STAGE_CONNECTED || !endpoint_current(&s->end) ||
+    if (s->type == SOCK_DGRAM)
+        return shutdown_datagram(s, fd, how);
+    if (stage != STAGE_CONNECTED || !endpoint_current(&s->end) ||
         (load(&s->end.shared->status) & NEAT_ST_CLOSED))
         return -ENOTCONN;
     wanted |= reading ? NEAT_REQ_SHUT_RD : 0;
@@ -74,6 +84,8 @@ int neat_shutdown(struct neat_socket *s, int fd, int how) {
     /* What comes after this is no news: the replica may give the connection up before our descriptor is closed. */
     if ((wanted & NEAT_REQ_SHUT_RD) && (wanted & NEAT_REQ_SHUT_WR))
         store(&s->reset_seen, 1);
+    if (neat_is_watched(&s->end))
+        neat_watch_poke(&s->end);
     neat_mark(&s->end);
     neat_ring(&s->end);
     /* Makes the descriptor readable for ever, as Linux does. Never SHUT_WR: to the replica that is a hang-up. */
@@ -83,6 +95,8 @@ int neat_shutdown(struct neat_socket *s, int fd, int how) {
 }
 
 ssize_t neat_recvmsg(struct neat_socket *s, int fd, struct msghdr *message, int flags) {
+    if (s->type == SOCK_DGRAM)
+        flags &= ~MSG_OOB;         /* Linux: no datagram is urgent */
     if (flags & (MSG_OOB | ~RECV_FLAGS)) {
         tally(flags_refused);
         return flags & MSG_ERRQUEUE ? -EAGAIN : flags & MSG_OOB ? -EINVAL : -EOPNOTSUPP;

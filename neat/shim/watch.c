@@ -103,9 +103,24 @@ static bool take_over(const struct watcher *w, struct neat_sock *shared) {
     return swap_if(&shared->watcher, &seen, w->slot + 1);
 }
 
+void neat_watched_set(const struct endpoint *end, bool polled, struct watched *out) {
+    const struct segment *segment = end->segment;
+    *out = (struct watched){.shared = end->shared, .index = end->index, .generation = end->generation, .polled = polled};
+    out->tx_size = segment->tx_size;
+    out->rx_size = segment->rx_size;
+    out->dead = &segment->dead;
+    out->tail = load(&end->shared->rx_tail);
+    out->status = load(&end->shared->status);
+    out->request = load(&end->shared->request) & (NEAT_REQ_SHUT_RD | NEAT_REQ_SHUT_WR);
+}
+
 bool neat_watcher_take(struct watcher *w, const struct endpoint *end, void *owner, struct watched *out) {
     uint32_t word = end->index / 64;
-    if (end->segment != w->segment || !endpoint_current(end) || !take_over(w, end->shared))
+    if (end->segment != w->segment || !endpoint_current(end))
+        return false;
+    if (w->owners[end->index] && load(&end->shared->watcher) == w->slot + 1)
+        return false;              /* ours already, under another number */
+    if (!take_over(w, end->shared))
         return false;
     fence();
     if (!w->owners[end->index])
@@ -114,10 +129,7 @@ bool neat_watcher_take(struct watcher *w, const struct endpoint *end, void *owne
     w->mask[word] |= UINT64_C(1) << (end->index % 64);
     w->low = word < w->low ? word : w->low;
     w->high = word >= w->high ? word + 1 : w->high;
-    *out = (struct watched){.shared = end->shared, .index = end->index, .generation = end->generation,
-                            .tx_size = w->segment->tx_size, .rx_size = w->segment->rx_size, .dead = &w->segment->dead};
-    out->tail = load(&end->shared->rx_tail);
-    out->status = load(&end->shared->status);
+    neat_watched_set(end, false, out);
     return true;
 }
 
@@ -125,7 +137,7 @@ bool neat_watcher_has(const struct watcher *w, const struct watched *at) {
     return load(&at->shared->generation) == at->generation && load(&at->shared->watcher) == w->slot + 1;
 }
 
-void neat_watcher_leave(struct watcher *w, struct watched *at, void *owner) {
+void neat_watcher_leave(struct watcher *w, struct watched *at, void *owner, bool ending) {
     uint32_t mine = w->slot + 1;
     if (w->owners[at->index] == owner) {
         w->owners[at->index] = NULL;
@@ -135,6 +147,8 @@ void neat_watcher_leave(struct watcher *w, struct watched *at, void *owner) {
     if (load(&at->shared->generation) != at->generation || !swap_if(&at->shared->watcher, &mine, 0))
         return;
     fence();
+    if (ending)
+        return;
     struct endpoint end = {.segment = w->segment, .shared = at->shared, .index = at->index};
     neat_resignal(&end);
 }
@@ -160,14 +174,18 @@ void neat_watcher_awake(struct watcher *w) {
     store(&channel_of(w)->pollers[w->slot].asleep, 0);
 }
 
+static void empty(struct watcher *w) {
+    struct mmsghdr messages[MANY_RINGS * 2];
+    memset(messages, 0, sizeof messages);
+    libc(recvmmsg)(w->bell, messages, MANY_RINGS * 2, MSG_DONTWAIT, NULL);
+    w->rings = 0;
+}
+
 void neat_watcher_heard(struct watcher *w, bool hung_up) {
-    char byte;
     if (hung_up)
         store(&w->segment->dead, 1);
-    else if (++w->rings >= MANY_RINGS) {
-        for (w->rings = 0; libc(recv)(w->bell, &byte, 1, MSG_DONTWAIT) == 1;)
-            ;
-    }
+    else if (++w->rings >= MANY_RINGS)
+        empty(w);
 }
 
 static bool has_room(const struct neat_sock *shared, uint32_t limit) {
@@ -175,17 +193,28 @@ static bool has_room(const struct neat_sock *shared, uint32_t limit) {
     return used <= limit - limit / 3;
 }
 
-/* Linux: sk_stream_is_writable(). */
-static bool writable(const struct watched *at) {
+/* Linux: sk_stream_is_writable(). What is not there is asked for: in memory, or by an unwritable descriptor. */
+static bool writable(const struct watched *at, struct neat_socket *s, int fd) {
     struct neat_sock *shared = at->shared;
     uint32_t limit = load(&shared->sndbuf), none = 0;
     if (!limit || limit > at->tx_size)
         limit = at->tx_size;
     if (has_room(shared, limit))
         return true;
-    swap_if(&shared->out_block, &none, NEAT_OUT_WANTED);
-    fence();
-    return has_room(shared, limit);
+    if (!at->polled) {
+        swap_if(&shared->out_block, &none, NEAT_OUT_WANTED);
+        fence();
+        return has_room(shared, limit);
+    }
+    int locked = load(&s->end.shared) == shared ? neat_lock(&shared->tx_lock) : -EAGAIN;
+    if (locked < 0)
+        return false;
+    neat_fill(s, &s->end, fd);
+    neat_unlock(&shared->tx_lock);
+    if (!has_room(shared, limit))
+        return false;
+    neat_resignal(&s->end);
+    return true;
 }
 
 /* An error that getsockopt(SO_ERROR) or a call has told is over. */
@@ -193,13 +222,11 @@ static bool error_pending(const struct watched *at, const struct neat_socket *s)
     return load(&s->end.shared) != at->shared || load(&s->end.error_seen) != load(&at->shared->error_count);
 }
 
-uint32_t neat_readiness(const struct watched *at, const struct neat_socket *s, uint32_t wanted) {
+uint32_t neat_readiness(const struct watched *at, struct neat_socket *s, int fd, uint32_t wanted) {
     const struct neat_sock *shared = at->shared;
-    if (!shared)
-        return 0;
     uint32_t status = load(&shared->status), request = load(&shared->request), ready = 0;
     uint64_t tail = load(&shared->rx_tail), held = tail - load(&shared->rx_head);
-    if (load(at->dead) || load(&shared->generation) != at->generation || held > at->rx_size)
+    if (load(at->dead) || at->over || load(&shared->generation) != at->generation || held > at->rx_size)
         return EVERYTHING;
     if (!(status & (NEAT_ST_CONNECTED | NEAT_ST_CLOSED | NEAT_ST_ERROR)))
         return 0;                  /* connecting */
@@ -213,7 +240,7 @@ uint32_t neat_readiness(const struct watched *at, const struct neat_socket *s, u
         ready |= INPUT | EPOLLRDHUP;
     else if (held && held >= load(&shared->rcvlowat))
         ready |= INPUT;
-    if (no_output || (status & NEAT_ST_CLOSED) || ((wanted & OUTPUT) && writable(at)))
+    if (no_output || (status & NEAT_ST_CLOSED) || ((wanted & OUTPUT) && writable(at, s, fd)))
         ready |= OUTPUT;
     return ready;
 }
@@ -221,13 +248,23 @@ uint32_t neat_readiness(const struct watched *at, const struct neat_socket *s, u
 uint32_t neat_edges(struct watched *at) {
     uint64_t tail = load(&at->shared->rx_tail);
     uint32_t status = load(&at->shared->status), edges = OUTPUT;
+    uint32_t request = load(&at->shared->request) & (NEAT_REQ_SHUT_RD | NEAT_REQ_SHUT_WR);
     if (tail != at->tail)
         edges |= INPUT;
-    if (status != at->status || load(at->dead) || load(&at->shared->generation) != at->generation)
+    if (status != at->status || request != at->request || load(at->dead) || at->over ||
+        load(&at->shared->generation) != at->generation)
         edges = EVERYTHING;
     at->tail = tail;
     at->status = status;
+    at->request = request;
     return edges;
+}
+
+/* The bit for whoever asks next in this process; the replica wakes those who sleep. */
+void neat_watch_poke(const struct endpoint *end) {
+    uint64_t *events = ((struct neat_channel *)end->segment->base)->events;
+    set_bits(&events[end->index / 64], UINT64_C(1) << (end->index % 64));
+    set_bits(&end->shared->request, NEAT_REQ_TELL);
 }
 
 void neat_unwatch(struct neat_socket *s, int fd) {
@@ -242,6 +279,6 @@ void neat_unwatch(struct neat_socket *s, int fd) {
             neat_fill(s, end, fd);     /* until the replica has found room, below */
         neat_unlock(&end->shared->tx_lock);
     }
-    set_bits(&end->shared->request, NEAT_REQ_TELL);
+    neat_watch_poke(end);
     neat_resignal(end);
 }

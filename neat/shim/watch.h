@@ -10,8 +10,10 @@ struct watched {
     uint32_t index, generation;
     uint32_t tx_size, rx_size;
     const uint32_t *dead;          /* the segment's replica is gone */
-    uint64_t tail;                 /* rx_tail and status when they were last looked at */
-    uint32_t status;
+    bool over;                     /* its descriptor says that it is reset */
+    bool polled;                   /* it is on its descriptor: what is awaited must show there */
+    uint64_t tail;                 /* rx_tail, status and request when they were last looked at */
+    uint32_t status, request;
 };
 
 /* A poller's place in one segment: neat_channel.pollers[slot]. Nothing here is locked: the owner does that. */
@@ -34,7 +36,10 @@ void neat_watcher_close(struct watcher *watcher, bool ours);
 /* Watch a connection: from now on it signals us. False: it is somebody else's. The caller looks at its readiness after this. */
 bool neat_watcher_take(struct watcher *watcher, const struct endpoint *end, void *owner, struct watched *out);
 /* Watch it no longer: readiness is told on the descriptor again. */
-void neat_watcher_leave(struct watcher *watcher, struct watched *watched, void *owner);
+/* `ending`: nobody looks at its descriptor any more. */
+void neat_watcher_leave(struct watcher *watcher, struct watched *watched, void *owner, bool ending);
+/* The same for a socket that stays on its descriptor. The caller keeps the segment. */
+void neat_watched_set(const struct endpoint *end, bool polled, struct watched *out);
 /* Whether it is still ours. */
 bool neat_watcher_has(const struct watcher *watcher, const struct watched *watched);
 /* Take the event bits of our sockets; `each` for each of them. */
@@ -45,12 +50,15 @@ void neat_watcher_awake(struct watcher *watcher);
 void neat_watcher_heard(struct watcher *watcher, bool hung_up);
 
 /* EPOLL* bits that hold now, as Linux's tcp_poll. When EPOLLOUT is wanted and does not hold, its coming will be signalled. */
-uint32_t neat_readiness(const struct watched *watched, const struct neat_socket *s, uint32_t wanted);
+uint32_t neat_readiness(const struct watched *watched, struct neat_socket *s, int fd, uint32_t wanted);
 /* What is new since the last look: EPOLL* bits that may count as an edge. */
 uint32_t neat_edges(struct watched *watched);
 
 /* Take a socket off whatever poller has it, here or in another process, because it is about to be waited for on its descriptor. */
 void neat_unwatch(struct neat_socket *s, int fd);
+
+/* Its state was changed by a call of the application: whoever watches it must look. Caller marks and rings after this. */
+void neat_watch_poke(const struct endpoint *end);
 
 /* Whether its readiness is told to a poller that works: then the rings alone say what there is, and a call that may not wait is over. */
 static inline bool neat_is_watched(const struct endpoint *end) {

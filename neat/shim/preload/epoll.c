@@ -25,32 +25,14 @@ static bool exclusive_misused(int op, uint32_t events) {
     return (events & EPOLLEXCLUSIVE) && (op == EPOLL_CTL_MOD || (events & ~fitting));
 }
 
-/* The parent that made this instance goes on with it: take our copies of its sockets off its pollers. They are in the kernel's epoll then,
- * under the same markers, for both. */
-static void settle(struct instance *instance, int epfd) {
-    for (int page = 0; page < PAGES && instance->tracked_members; page++)
-        for (int i = 0; instance->pages[page] && i < ITEMS_A_PAGE; i++) {
-            struct item *item = instance->pages[page][i];
-            if (!item || !item->tracked)
-                continue;
-            ready_remove(instance, item);
-            item->tracked = false;
-            item->demoted = true;
-            instance->tracked_members--;
-            instance->kernel_members++;
-            neat_unwatch(item->socket, item->fd);
-            item_register(instance, epfd, item, EPOLL_CTL_ADD);
-        }
-}
-
 /* Held and locked; NULL: the kernel's alone. */
 static struct instance *begin(int epfd) {
     struct instance *instance = instance_get(epfd);
     if (!instance)
         return NULL;
     pthread_mutex_lock(&instance->lock);
-    if (instance->foreign && instance->tracked_members)
-        settle(instance, epfd);
+    if (instance->foreign && instance->ours)
+        instance_expose(instance, epfd);
     return instance;
 }
 
@@ -61,9 +43,9 @@ static void finish(struct instance *instance) {
 
 static int add_member(struct instance *instance, int epfd, int fd, const struct epoll_event *event, struct neat_socket *s) {
     struct item *old = item_find(instance, fd);
-    if (old && old->tracked && old->socket == s)
+    if (old && old->kind == TRACKED && old->socket == s)
         return -EEXIST;
-    if (old && old->tracked) {
+    if (old && old->kind == TRACKED) {
         untrack(instance, old);    /* its number was closed behind our back */
         item_drop(instance, old);
         old = NULL;
@@ -71,32 +53,32 @@ static int add_member(struct instance *instance, int epfd, int fd, const struct 
     struct item *item = old ? old : item_make(instance, fd, event);
     if (!item)
         return -ENOMEM;
-    if (!old && s && track(instance, epfd, item, s))
-        return 0;
+    if (!old) {
+        item->socket = s;
+        if (track(instance, epfd, item, false))
+            return 0;
+    }
     /* One that is known may be gone all the same, closed behind our back: the kernel says. */
-    struct item fresh = *item;
-    fresh.events = event->events;
-    int status = item_register(instance, epfd, &fresh, EPOLL_CTL_ADD);
-    if (status == 0) {
-        item->events = event->events;
+    int status = item_register(epfd, item, EPOLL_CTL_ADD, event->events);
+    if (status == 0 && old) {
+        untrack(instance, item);
+        item->events = event->events | ALWAYS;
         item->data = event->data;
         item->socket = s;
-        item->demoted = false;
-    } else if (!old) {
+        item->early = s != NULL;
+    } else if (status && !old) {
         item_drop(instance, item);
     }
     return status;
 }
 
 static int change_member(struct instance *instance, int epfd, struct item *item, const struct epoll_event *event) {
-    struct item changed = *item;
-    changed.events = event->events;
-    int status = item->tracked ? 0 : item_register(instance, epfd, &changed, EPOLL_CTL_MOD);
+    int status = item->kind == KERNEL ? item_register(epfd, item, EPOLL_CTL_MOD, event->events) : 0;
     if (status)
         return status;
-    item->events = event->events;
+    item->events = event->events | ALWAYS;
     item->data = event->data;
-    if (item->tracked) {
+    if (item->kind != KERNEL) {
         ready_add(instance, item);
         kick(instance, epfd);
     }
@@ -105,12 +87,12 @@ static int change_member(struct instance *instance, int epfd, struct item *item,
 
 static int remove_member(struct instance *instance, int epfd, struct item *item) {
     int status = 0;
-    if (item->tracked)
-        untrack(instance, item);
-    else if (libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, item->fd, &(struct epoll_event){0}) < 0)
+    if (item->kind != TRACKED && libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, item->fd, &(struct epoll_event){0}) < 0)
         status = -errno;
-    if (status == 0 || status == -ENOENT)
+    if (status == 0 || status == -ENOENT) {
+        untrack(instance, item);
         item_drop(instance, item);
+    }
     return status;
 }
 
@@ -133,7 +115,7 @@ NEAT_API int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
             status = add_member(instance, epfd, fd, event, s);
         else if (!item)
             status = libc(epoll_ctl)(epfd, op, fd, event) < 0 ? -errno : 0;
-        else if (item->tracked && item->socket != s)
+        else if (item->kind == TRACKED && item->socket != s)
             status = -EBADF;
         else
             status = op == EPOLL_CTL_MOD ? change_member(instance, epfd, item, event) : remove_member(instance, epfd, item);

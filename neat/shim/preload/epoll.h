@@ -1,8 +1,11 @@
 /* epoll instances: what the files of this family share. Read first: preload.h; ARCHITECTURE.md, "Pollers".
  *
  * An instance stays the kernel's epoll, under the descriptor that the application knows. Beside it stands a record of its members (items).
- * A member is either in the kernel's epoll, with the flags that the application gave and a marker instead of its data, or *tracked*: an established or
- * connecting TCP socket of NEaT that is not in the kernel's epoll at all; its readiness is read from its socket object.
+ * A member is one of
+ *   - the kernel's: in the kernel's epoll, with the flags that the application gave and a marker instead of its data;
+ *   - tracked: a connection of NEaT that is not in the kernel's epoll at all. Its replica signals it in shared memory;
+ *   - hinted: a connection that has to be signalled on its descriptor, because somebody else waits for it too. The kernel's epoll has it edge-
+ *     triggered, which says when to look. As with a tracked one, what is ready is read from the socket object.
  *
  * Locks: `registry` (instances.c) before an instance's `lock`. Neither is held while anybody sleeps.
  */
@@ -28,11 +31,13 @@ struct item {
     uint32_t serial;
     uint32_t events;               /* as the application gave them; without events when a one-shot was told */
     epoll_data_t data;
-    bool tracked, queued;
-    bool demoted;                  /* was taken off its poller: it stays in the kernel's epoll */
-    struct neat_socket *socket;    /* tracked, or one of NEaT's TCP sockets that may be; not held: never given back (life.c) */
-    struct watcher *watcher;
-    struct watched watched;
+    enum { KERNEL, TRACKED, HINTED } kind;
+    bool queued;
+    bool early;                    /* was added before it was connected: its kind is to be found out */
+    struct neat_socket *socket;    /* of NEaT, else NULL; not held: its memory is never given back (life.c) */
+    struct watcher *watcher;       /* TRACKED */
+    struct segment *held;          /* HINTED: a reference */
+    struct watched watched;        /* both */
 };
 
 struct instance {
@@ -40,10 +45,10 @@ struct instance {
     struct instance *next;         /* of all that there ever were */
     pthread_mutex_t lock;          /* what follows */
     int epfd;                      /* one of its numbers */
-    bool foreign;                  /* made by a parent process, which uses it too */
-    bool exposed;                  /* somebody polls it: no member may be tracked */
+    bool foreign;                  /* made by a parent process, which may use it too */
+    bool exposed;                  /* its kernel's epoll must tell all: it is polled, or another process has it */
     uint32_t serial;
-    uint32_t kernel_members, tracked_members;
+    uint32_t ours;                 /* members that are tracked or hinted */
     uint32_t sleepers;             /* threads that are about to block, or do */
     int kick;                      /* eventfd that wakes them; -1: not needed yet */
     int64_t looked_at;             /* when the kernel was asked last, ns */
@@ -60,6 +65,7 @@ struct instance {
 struct instance *instance_get(int epfd);       /* held for a call, NULL: none of ours */
 void instance_put(struct instance *instance);
 int instance_enter(int epfd);                  /* a fresh epoll descriptor: 0 or -errno */
+void instance_expose(struct instance *instance, int epfd);      /* all members to the kernel's epoll, for good. Caller holds its lock */
 void member_note(int fd);                      /* some instance has it: epoll_forget must look */
 
 /* interest.c. Caller holds the instance's lock. */
@@ -69,16 +75,19 @@ struct item *item_make(struct instance *instance, int fd, const struct epoll_eve
 void item_drop(struct instance *instance, struct item *item);   /* out of the record; the kernel is the caller's matter */
 void item_stray(struct instance *instance, struct item *item);  /* its number is closed; the kernel may go on */
 void item_forget_all(struct instance *instance);
-int item_register(struct instance *instance, int epfd, struct item *item, int op);  /* in the kernel's epoll: 0 or -errno */
+/* What the kernel's epoll has of it: 0 or -errno. */
+int item_register(int epfd, const struct item *item, int op, uint32_t events);
 void ready_add(struct instance *instance, struct item *item);
 void ready_remove(struct instance *instance, struct item *item);
 int ready_collect(struct instance *instance, struct epoll_event *events, int room);
 
 /* track.c. Caller holds the instance's lock. */
-bool track(struct instance *instance, int epfd, struct item *item, struct neat_socket *s);
-void untrack(struct instance *instance, struct item *item);     /* gives the socket back to its descriptor; registers nothing */
-void demote(struct instance *instance, int epfd, struct item *item);    /* to the kernel's epoll */
+/* A connection's kind is settled: tracked, or hinted, also in the kernel's epoll (`registered`: it is there). False: it is the kernel's. */
+bool track(struct instance *instance, int epfd, struct item *item, bool registered);
+void untrack(struct instance *instance, struct item *item);     /* no longer ours; the kernel's epoll is the caller's matter */
+void give_up(struct instance *instance, int epfd, struct item *item);   /* to the kernel's epoll, with the application's flags */
 void harvest(struct instance *instance, int epfd);     /* event bits to the ready list */
+void hinted(struct instance *instance, struct item *item, uint32_t events);    /* the kernel says: look */
 void watcher_died(struct instance *instance, struct watcher *w);
 void watchers_forget(struct instance *instance, bool ours);
 void kick(struct instance *instance, int epfd);        /* wake a thread that sleeps in it */

@@ -164,14 +164,11 @@ static bool member_taken(int fd) {
 static void forget_member(struct instance *instance, int fd) {
     pthread_mutex_lock(&instance->lock);
     struct item *item = item_find(instance, fd);
-    if (item && item->tracked) {
-        if (!instance->foreign)
-            untrack(instance, item);
-        item_drop(instance, item);
-    } else if (item && item->socket) {
+    if (item && item->socket) {
         /* Ours stays open while a thread is inside a call on it, or in another process: nobody is to hear of it any more. */
-        if (!instance->foreign)
+        if (item->kind != TRACKED && !instance->foreign)
             libc(epoll_ctl)(instance->epfd, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
+        untrack(instance, item);
         item_drop(instance, item);
     } else if (item) {
         item_stray(instance, item);
@@ -204,11 +201,11 @@ void epoll_moved(int fd) {
             continue;
         pthread_mutex_lock(&at->lock);
         struct item *item = item_find(at, fd);
-        if (item && item->tracked)
-            untrack(at, item);
         if (item) {
+            untrack(at, item);
             item->socket = s;
-            item_register(at, at->epfd, item, EPOLL_CTL_ADD);
+            if (!track(at, at->epfd, item, false))
+                item_register(at->epfd, item, EPOLL_CTL_ADD, item->events);
         }
         pthread_mutex_unlock(&at->lock);
     }
@@ -217,16 +214,28 @@ void epoll_moved(int fd) {
         neat_put(s);
 }
 
+/* In a forked child: the parent goes on with it. Its sockets are taken off the parent's pollers, and are in the kernel's epoll then, under
+ * the same markers, for both. */
+void instance_expose(struct instance *instance, int epfd) {
+    instance->exposed = true;
+    for (int page = 0; page < PAGES && instance->ours; page++)
+        for (int i = 0; instance->pages[page] && i < ITEMS_A_PAGE; i++)
+            if (instance->pages[page][i] && instance->pages[page][i]->kind != KERNEL)
+                give_up(instance, epfd, instance->pages[page][i]);
+    /* Bells are readable for ever. */
+    watchers_forget(instance, !instance->foreign);
+    if (instance->kick >= 0)
+        neat_close_own(instance->kick);
+    instance->kick = -1;
+}
+
 void epoll_expose(int epfd) {
     struct instance *instance = instance_get(epfd);
     if (!instance)
         return;
     pthread_mutex_lock(&instance->lock);
-    instance->exposed = true;
-    for (int page = 0; page < PAGES && instance->tracked_members; page++)
-        for (int i = 0; instance->pages[page] && i < ITEMS_A_PAGE; i++)
-            if (instance->pages[page][i] && instance->pages[page][i]->tracked)
-                demote(instance, epfd, instance->pages[page][i]);
+    if (!instance->exposed)
+        instance_expose(instance, epfd);
     pthread_mutex_unlock(&instance->lock);
     instance_put(instance);
 }

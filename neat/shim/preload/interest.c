@@ -32,10 +32,9 @@ struct item *item_make(struct instance *instance, int fd, const struct epoll_eve
         instance->serial++;
     while (!instance->serial || instance->serial >= MARK_KICK);
     item->serial = instance->serial;
-    item->events = event->events;
+    item->events = event->events | ALWAYS;
     item->data = event->data;
     instance->pages[page][fd % ITEMS_A_PAGE] = item;
-    instance->kernel_members++;
     member_note(fd);
     return item;
 }
@@ -47,7 +46,6 @@ static void unlink_item(struct instance *instance, struct item *item) {
 
 void item_drop(struct instance *instance, struct item *item) {
     unlink_item(instance, item);
-    instance->kernel_members--;
     free(item);
 }
 
@@ -63,7 +61,6 @@ void item_stray(struct instance *instance, struct item *item) {
     free(*link);
     *link = NULL;
     instance->stray_count--;
-    instance->kernel_members--;
 }
 
 /* Everything, when the instance is over. */
@@ -73,7 +70,7 @@ void item_forget_all(struct instance *instance) {
             struct item *item = instance->pages[page][i];
             if (!item)
                 continue;
-            if (item->tracked && !instance->foreign)
+            if (item->kind != KERNEL)
                 untrack(instance, item);
             free(item);
         }
@@ -87,16 +84,13 @@ void item_forget_all(struct instance *instance) {
     }
     instance->first = instance->last = NULL;
     instance->queued = instance->stray_count = 0;
-    instance->kernel_members = instance->tracked_members = instance->sleepers = 0;
+    instance->ours = instance->sleepers = 0;
 }
 
-int item_register(struct instance *instance, int epfd, struct item *item, int op) {
-    struct epoll_event event = {.events = item->events};
-    (void)instance;
+int item_register(int epfd, const struct item *item, int op, uint32_t events) {
+    struct epoll_event event = {.events = events};
     event.data.u64 = (uint64_t)item->serial << 32 | (uint32_t)item->fd;
-    if (libc(epoll_ctl)(epfd, op, item->fd, &event) == 0)
-        return 0;
-    return -errno;
+    return libc(epoll_ctl)(epfd, op, item->fd, &event) < 0 ? -errno : 0;
 }
 
 void ready_add(struct instance *instance, struct item *item) {
@@ -134,8 +128,8 @@ int ready_collect(struct instance *instance, struct epoll_event *events, int roo
     for (uint32_t left = instance->queued; left && count < room; left--) {
         struct item *item = instance->first;
         ready_remove(instance, item);
-        uint32_t wanted = item->events & ~HOW;
-        uint32_t ready = wanted ? neat_readiness(&item->watched, item->socket, wanted) & (wanted | ALWAYS) : 0;
+        uint32_t wanted = item->events & ~HOW;     /* none: a one-shot that was told */
+        uint32_t ready = wanted ? neat_readiness(&item->watched, item->socket, item->fd, wanted) & wanted : 0;
         if (!ready)
             continue;
         events[count].events = ready;

@@ -17,13 +17,11 @@
 /* What holds of a connection whatever its descriptor says. Room is told by the descriptor alone. */
 static short readiness(struct neat_socket *s) {
     struct endpoint *end = &s->end;
-    struct watched at = {.shared = end->shared, .index = end->index, .generation = end->generation};
+    struct watched at;
     if (!end->shared)
         return 0;
-    at.tx_size = end->segment->tx_size;
-    at.rx_size = end->segment->rx_size;
-    at.dead = &end->segment->dead;
-    return (short)neat_readiness(&at, s, 0);
+    neat_watched_set(end, false, &at);
+    return (short)neat_readiness(&at, s, -1, 0);
 }
 
 /* What holds now, from what we know ourselves (poll of Linux's tcp and udp). */

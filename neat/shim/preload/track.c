@@ -5,10 +5,11 @@
 
 #define REFUSED_NS 1000000000      /* a segment that had no place for us is not asked again so soon */
 
-static bool trackable(const struct instance *instance, const struct item *item, const struct neat_socket *s) {
+#define HINT (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+
+static bool is_connection(const struct neat_socket *s) {
     uint32_t stage = load(&s->stage);
-    return !instance->exposed && !instance->foreign && !item->demoted && s->type == SOCK_STREAM &&
-           (stage == STAGE_CONNECTING || stage == STAGE_CONNECTED) && endpoint_current(&s->end) && !load(&s->end.segment->dead);
+    return s->type == SOCK_STREAM && (stage == STAGE_CONNECTING || stage == STAGE_CONNECTED) && endpoint_current(&s->end);
 }
 
 /* Our place in a segment; taken when there is none yet. */
@@ -34,43 +35,88 @@ static struct watcher *watcher_of(struct instance *instance, int epfd, struct se
     return NULL;
 }
 
-bool track(struct instance *instance, int epfd, struct item *item, struct neat_socket *s) {
-    item->socket = s;
-    if (!trackable(instance, item, s)) {
-        neat_unwatch(s, item->fd);
-        return false;
-    }
-    struct watcher *w = watcher_of(instance, epfd, s->end.segment);
-    if (!w || !neat_watcher_take(w, &s->end, item, &item->watched)) {
-        neat_unwatch(s, item->fd);
-        return false;
-    }
-    item->watcher = w;
-    item->tracked = true;
-    instance->kernel_members--;
-    instance->tracked_members++;
+static void become_ours(struct instance *instance, int epfd, struct item *item) {
+    item->early = false;
+    instance->ours++;
     ready_add(instance, item);
     kick(instance, epfd);
+}
+
+static bool hint(struct instance *instance, int epfd, struct item *item, bool registered) {
+    struct neat_socket *s = item->socket;
+    if (item_register(epfd, item, registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, HINT) < 0)
+        return false;
+    item->kind = HINTED;
+    item->held = s->end.segment;
+    neat_segment_keep(item->held);
+    neat_watched_set(&s->end, true, &item->watched);
+    become_ours(instance, epfd, item);
     return true;
 }
 
-void untrack(struct instance *instance, struct item *item) {
-    if (!item->tracked)
-        return;
-    neat_watcher_leave(item->watcher, &item->watched, item);
-    ready_remove(instance, item);
-    item->tracked = false;
-    instance->kernel_members++;
-    instance->tracked_members--;
+bool track(struct instance *instance, int epfd, struct item *item, bool registered) {
+    struct neat_socket *s = item->socket;
+    if (!s || !is_connection(s)) {
+        item->early = s != NULL;
+        return false;
+    }
+    struct watcher *w = instance->exposed || load(&s->end.segment->dead) ? NULL : watcher_of(instance, epfd, s->end.segment);
+    if (w && neat_watcher_take(w, &s->end, item, &item->watched)) {
+        if (registered)
+            libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, item->fd, &(struct epoll_event){0});
+        item->watcher = w;
+        item->kind = TRACKED;
+        become_ours(instance, epfd, item);
+        return true;
+    }
+    neat_unwatch(s, item->fd);
+    return !instance->exposed && hint(instance, epfd, item, registered);
 }
 
-void demote(struct instance *instance, int epfd, struct item *item) {
-    if (neat_watcher_has(item->watcher, &item->watched) && load(&item->socket->end.shared) == item->watched.shared)
+void untrack(struct instance *instance, struct item *item) {
+    ready_remove(instance, item);
+    if (item->kind == TRACKED && !instance->foreign)
+        neat_watcher_leave(item->watcher, &item->watched, item, load(&item->socket->ending));
+    if (item->kind == HINTED)
+        neat_segment_put(item->held);
+    instance->ours -= item->kind != KERNEL;
+    item->kind = KERNEL;
+}
+
+static bool still_there(const struct item *item) {
+    return load(&item->socket->end.shared) == item->watched.shared && item->socket->end.generation == item->watched.generation;
+}
+
+void give_up(struct instance *instance, int epfd, struct item *item) {
+    bool registered = item->kind == HINTED;
+    if (item->kind == TRACKED && still_there(item))
         neat_unwatch(item->socket, item->fd);
     untrack(instance, item);
-    item->demoted = true;
-    if (item_register(instance, epfd, item, EPOLL_CTL_ADD) == -EEXIST)
-        item_register(instance, epfd, item, EPOLL_CTL_MOD);
+    item->early = false;
+    uint32_t events = item->events & ~HOW ? item->events : item->events & HOW;
+    if (item_register(epfd, item, registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, events) == -EEXIST)
+        item_register(epfd, item, EPOLL_CTL_MOD, events);
+}
+
+/* Somebody took it off our poller: it is hinted from now on. */
+static void demote(struct instance *instance, int epfd, struct item *item) {
+    bool gone = !still_there(item);
+    untrack(instance, item);
+    if (gone || instance->exposed || !hint(instance, epfd, item, false))
+        give_up(instance, epfd, item);
+}
+
+static void look_at(struct instance *instance, struct item *item) {
+    uint32_t edges = neat_edges(&item->watched);
+    if ((edges & item->events) || !(item->events & EPOLLET))
+        ready_add(instance, item);
+}
+
+/* A reset shows on the descriptor alone when its replica died. */
+void hinted(struct instance *instance, struct item *item, uint32_t events) {
+    if ((events & EPOLLERR) && !(load(&item->watched.shared->status) & NEAT_ST_ERROR))
+        item->watched.over = true;
+    look_at(instance, item);
 }
 
 struct harvesting {
@@ -83,10 +129,10 @@ static void told(void *context, void *owner) {
     struct item *item = owner;
     if (!item)
         return;
-    if (!neat_watcher_has(item->watcher, &item->watched))
+    if (neat_watcher_has(item->watcher, &item->watched))
+        look_at(h->instance, item);
+    else
         demote(h->instance, h->epfd, item);
-    else if ((neat_edges(&item->watched) & (item->events | ALWAYS)) || !(item->events & EPOLLET))
-        ready_add(h->instance, item);
 }
 
 void harvest(struct instance *instance, int epfd) {

@@ -41,28 +41,19 @@ static int translate(struct instance *instance, int epfd, struct epoll_event *ev
         if (serial == MARK_BELL || serial == MARK_KICK)
             continue;
         struct item *item = item_of_marker(instance, fd, serial);
-        if (!item || item->tracked)
+        if (!item || item->kind == TRACKED)
+            continue;
+        if (item->kind == HINTED) {
+            hinted(instance, item, told);
+            continue;
+        }
+        /* Added before it was connected: the ready list says what there is, from now on. */
+        if (item->early && track(instance, epfd, item, true))
             continue;
         events[kept].events = told;
         events[kept++].data = item->data;
-        /* One that was added before it was connected: from now on in shared memory. */
-        if (item->socket && !(item->events & EPOLLONESHOT) && track(instance, epfd, item, item->socket)) {
-            libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
-            neat_edges(&item->watched);
-        }
     }
     return kept;
-}
-
-/* Ask the kernel without sleeping. */
-static int look(struct instance *instance, int epfd, struct epoll_event *events, int room, const sigset_t *mask) {
-    int n = kernel_wait(epfd, events, room, 0, mask);
-    if (n <= 0)
-        return n;
-    pthread_mutex_lock(&instance->lock);
-    n = translate(instance, epfd, events, n);
-    pthread_mutex_unlock(&instance->lock);
-    return n;
 }
 
 static int gather(struct instance *instance, int epfd, struct epoll_event *events, int room) {
@@ -72,16 +63,30 @@ static int gather(struct instance *instance, int epfd, struct epoll_event *event
 
 /* What there is now. */
 static int at_once(struct instance *instance, int epfd, struct epoll_event *events, int room, const sigset_t *mask) {
-    int64_t now = neat_now();
     int n = 0;
-    if (now - load(&instance->looked_at) >= LOOK_NS) {
-        /* Half of the room, so that neither kind hides the other. */
-        store(&instance->looked_at, now);
-        n = look(instance, epfd, events, (room + 1) / 2, mask);
-        if (n < 0)
-            return n;
-    }
     pthread_mutex_lock(&instance->lock);
+    harvest(instance, epfd);
+    int64_t now = instance->queued ? neat_now() : 0;
+    if (now && now - instance->looked_at >= LOOK_NS) {
+        /* Half of the room, so that neither kind hides the other. */
+        instance->looked_at = now;
+        pthread_mutex_unlock(&instance->lock);
+        n = kernel_wait(epfd, events, (room + 1) / 2, 0, mask);
+        pthread_mutex_lock(&instance->lock);
+        n = n > 0 ? translate(instance, epfd, events, n) : 0;
+    }
+    n += gather(instance, epfd, events + n, room - n);
+    pthread_mutex_unlock(&instance->lock);
+    return n;
+}
+
+/* Ask the kernel without sleeping. */
+static int look(struct instance *instance, int epfd, struct epoll_event *events, int room, const sigset_t *mask) {
+    int n = kernel_wait(epfd, events, room, 0, mask);
+    if (n <= 0)
+        return n;
+    pthread_mutex_lock(&instance->lock);
+    n = translate(instance, epfd, events, n);
     n += gather(instance, epfd, events + n, room - n);
     pthread_mutex_unlock(&instance->lock);
     return n;
@@ -123,7 +128,7 @@ static int sleep_once(struct instance *instance, int epfd, struct epoll_event *e
     pthread_mutex_unlock(&instance->lock);
     int got = kernel_wait(epfd, events, room, timeout_ns, mask);
     pthread_mutex_lock(&instance->lock);
-    store(&instance->looked_at, neat_now());
+    instance->looked_at = neat_now();
     n = got > 0 ? translate(instance, epfd, events, got) : 0;
     n += leave(instance, epfd, events + n, room - n);
     pthread_mutex_unlock(&instance->lock);
@@ -133,7 +138,7 @@ static int sleep_once(struct instance *instance, int epfd, struct epoll_event *e
 int instance_wait(struct instance *instance, int epfd, struct epoll_event *events, int room, int64_t timeout_ns, const sigset_t *mask) {
     int64_t deadline = timeout_ns > 0 ? neat_now() + timeout_ns : 0;
     int n = 0;
-    if (load(&instance->tracked_members))
+    if (load(&instance->ours))
         n = at_once(instance, epfd, events, room, mask);
     if (n || !timeout_ns)
         return n ? n : look(instance, epfd, events, room, mask);
