@@ -7,7 +7,6 @@
 #define DEFAULT_BUFFER (1 << 18)
 #define USUAL_MSS 536
 #define FIN_WAIT_S 60              /* net.ipv4.tcp_fin_timeout */
-#define OPT_IP_PROTOCOL 52         /* newer than some headers */
 
 static int give(void *value, socklen_t *length, const void *from, socklen_t size) {
     if (*length > size)
@@ -199,8 +198,6 @@ static int get_ip_level(struct neat_socket *s, int level, int name, void *value,
     case IP_OPTIONS:
         *length = 0;
         return 0;
-    case OPT_IP_PROTOCOL:
-        return give_ip(value, length, s->protocol);
     case IP_MTU:
         return load(&s->stage) == STAGE_CONNECTED || (load(&settings->options) & NEAT_OPT_PEER) ? NEAT_UNSUPPORTED : -ENOTCONN;
     }

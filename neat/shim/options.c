@@ -19,7 +19,7 @@
 static void write_lines(const struct neat_socket *s, const struct endpoint *end) {
     struct neat_sock *shared = end->shared;
     const struct settings *settings = &s->settings;
-    uint32_t clamp = settings->window_clamp;
+    uint32_t clamp = settings->window_clamp, size = end->segment->rx_size;
     shared->rcvbuf = clamp && (!settings->rcvbuf || clamp < settings->rcvbuf) ? clamp : settings->rcvbuf;
     shared->sndbuf = settings->sndbuf;
     shared->linger_ms = settings->linger_ms;
@@ -28,7 +28,9 @@ static void write_lines(const struct neat_socket *s, const struct endpoint *end)
     shared->keep_intvl_s = settings->keep_intvl_s;
     shared->keep_cnt = settings->keep_cnt;
     shared->maxseg = settings->maxseg;
-    shared->rcvlowat = settings->rcvlowat;
+    /* Linux: no more than half of the buffer, else it would wait for what can never be there. */
+    size = (shared->rcvbuf && shared->rcvbuf < size ? shared->rcvbuf : size) / 2;
+    shared->rcvlowat = settings->rcvlowat < size ? settings->rcvlowat : size;
     shared->tos = settings->tos;
     shared->ttl = settings->ttl;
     if (settings->options & NEAT_OPT_PEER)
@@ -103,7 +105,9 @@ static int set_socket_level(struct neat_socket *s, int name, int value, const vo
         s->settings.sndbuf = buffer_size(s, value, MIN_SNDBUF, false);
         return 0;
     case SO_RCVLOWAT:
-        s->settings.rcvlowat = value < 0 ? INT_MAX : (uint32_t)value;
+        if (value < 0 || (value > MAX_BUFFER && s->type == SOCK_STREAM))
+            value = s->type == SOCK_STREAM ? MAX_BUFFER : INT_MAX;
+        s->settings.rcvlowat = (uint32_t)value;
         return 0;
     case SO_LINGER:
         return set_linger(s, from, length);
@@ -155,6 +159,8 @@ uint32_t neat_defer_seconds(const struct neat_socket *s) {
 
 /* A name: 0, or -ENOENT when it is another. */
 static int set_name(const void *from, socklen_t length, const char *only) {
+    if (!length)
+        return -EINVAL;
     return strlen(only) && length >= strlen(only) && !strncmp(from, only, length < 16 ? length : 16) ? 0 : -ENOENT;
 }
 
@@ -242,6 +248,8 @@ static int set_row(struct neat_socket *s, const struct option *o, uint32_t row, 
         return 0;
     case WAY_KEPT:
     case WAY_KEPT_FLAG:
+        if (value == -1 && (o->name == IP_MULTICAST_TTL || o->name == IPV6_MULTICAST_HOPS))
+            value = o->usual;
         s->settings.kept[row] = (flag ? value != 0 : value) - o->usual;
         return 0;
     case WAY_ONLY:
@@ -255,15 +263,20 @@ bool neat_option_level(const struct neat_socket *s, int level) {
            (level == IPPROTO_UDP && s->type == SOCK_DGRAM) || (level == IPPROTO_IPV6 && s->family == AF_INET6);
 }
 
-/* IPPROTO_IP takes a number of one byte, too. False: too short for one. */
-static bool get_number(int level, const void *value, socklen_t length, int *number) {
+/* IPPROTO_IP takes a number of one byte, too, and for its older options none at all. False: too short for one. */
+static bool get_number(int level, int name, const void *value, socklen_t length, int *number) {
+    static const int least_one[] = {IP_FREEBIND, IP_TRANSPARENT, IP_MINTTL, IP_MULTICAST_IF, IP_MULTICAST_TTL, IP_MULTICAST_LOOP,
+                                    IP_MULTICAST_ALL, IP_UNICAST_IF, OPT_IP_LOCAL_PORT_RANGE};
     *number = 0;
     if (length >= (socklen_t)sizeof *number)
         memcpy(number, value, sizeof *number);
     else if (level == IPPROTO_IP && length)
         *number = *(const uint8_t *)value;
-    else
-        return level == IPPROTO_IP;
+    else if (level != IPPROTO_IP)
+        return false;
+    for (size_t i = 0; !length && i < sizeof least_one / sizeof *least_one; i++)
+        if (name == least_one[i])
+            return false;
     return true;
 }
 
@@ -282,7 +295,7 @@ int neat_set_option(struct neat_socket *s, int fd, int level, int name, const vo
         return !length || !*(const char *)value ? 0 : NEAT_UNSUPPORTED;
     if (level == IPPROTO_TCP && (name == TCP_CONGESTION || name == TCP_ULP))
         return set_name(value, length, name == TCP_CONGESTION ? ENGINE : "");
-    if (!get_number(level, value, length, &number))
+    if (!get_number(level, name, value, length, &number))
         return -EINVAL;
     const struct option *o = neat_option_find(s->type, level, name, &row);
     if (o)

@@ -15,6 +15,9 @@ enum option_way {
     WAY_ONLY,                      /* NEaT does what `usual` says and nothing else: another value is refused */
 };
 
+/* Newer than some headers. */
+#define OPT_IP_LOCAL_PORT_RANGE 51
+
 struct option {
     int level, name;
     uint8_t kinds;                 /* of KIND_*: the sockets that have it */

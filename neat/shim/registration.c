@@ -139,7 +139,8 @@ static int exchange(struct neat_msg *message, const int *fds, int nfds, int got[
         if (n == sizeof reply && reply.magic == NEAT_MSG_MAGIC && reply.op == message->op &&
             (reply.flags & NEAT_MSG_REPLY) && reply.seq == message->seq)
             break;
-        tally(bad_messages);
+        if (reply.op != NEAT_OP_REFUSED)
+            tally(bad_messages);       /* that one answers neat_tell, which nobody waits for */
         close_both(got);
     }
     *message = reply;

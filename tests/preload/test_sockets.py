@@ -328,6 +328,85 @@ for _ in range(20):
     )
 
 
+BOTH = """
+def pairs():
+    # (subject, what feeds it) of a connection of the kernel's, and of one on the stack, whose peer echoes.
+    server = socket.create_server(("127.0.0.1", 0))
+    subject = socket.create_connection(server.getsockname())
+    peer = server.accept()[0]
+    yield subject, peer.sendall
+    subject = dial()
+    yield subject, subject.sendall
+"""
+
+
+def test_a_receive_waits_for_its_low_water_mark(world: World) -> None:
+    check(
+        world,
+        BOTH
+        + """
+import select
+for subject, feed in pairs():
+    subject.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 4)
+    found = []
+    reader = in_thread(lambda: found.append(subject.recv(100)))
+    feed(b"abc")
+    feed(b"d")
+    reader.join(10)
+    assert found == [b"abcd"], found
+    subject.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+    feed(b"e")
+    assert select.select([subject], [], [], 10)[0] and subject.recv(100) == b"e"
+""",
+    )
+
+
+def test_close_lingers_until_all_is_acknowledged(world: World) -> None:
+    """socket(7), SO_LINGER: close() waits, also of a socket that does not block, but no longer than it was told to."""
+    server = world.stack.popen_peer(
+        sys.executable,
+        "-c",
+        """
+import socket
+slow, control = socket.socket(), socket.create_server(("10.77.0.1", 7131))
+slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+slow.bind(("10.77.0.1", 7130))
+slow.listen()
+print("ready", flush=True)
+socks = []
+for _ in range(3):
+    socks.append(slow.accept()[0])
+    control.accept()
+    while len(socks) < 3 and socks[-1].recv(100_000):
+        pass
+""",
+        stdout=subprocess.PIPE,
+    )
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"ready\n"
+    world.python("""
+def closing(seconds, blocking):
+    sock = socket.create_connection((PEER[0], 7130))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, seconds))
+    sock.sendall(b"x" * 60_000)
+    sock.setblocking(blocking)
+    return in_thread(sock.close)
+
+for blocking in True, False:
+    closer = closing(20, blocking)
+    closer.join(0.3)
+    assert closer.is_alive()
+    socket.create_connection((PEER[0], 7131))  # now it reads
+    closer.join(15)
+    assert not closer.is_alive()
+began = time.monotonic()
+closing(1, True).join(15)
+assert 0.9 < time.monotonic() - began < 15
+socket.create_connection((PEER[0], 7131))
+""")
+    assert server.wait(20) == 0
+
+
 def test_without_a_stack_it_fails_at_once(world: World) -> None:
     script = """
 fails(errno.ENETDOWN, socket.create_connection, PEER)

@@ -11,7 +11,8 @@ static int log_fd = -1;            /* standard error as it was at the start: a d
 static uint64_t told[KINDS];
 static uint32_t told_next;
 
-__attribute__((constructor)) static void set_up(void) {
+/* Before adopt.c's. */
+__attribute__((constructor(155))) static void set_up(void) {
     const char *set = getenv("NEAT_VERBOSE");
     if (!set || !*set || !strcmp(set, "0"))
         return;
@@ -19,6 +20,7 @@ __attribute__((constructor)) static void set_up(void) {
     if (copy < 0)
         return;
     log_fd = neat_hide_fd(copy);
+    neat_hold_own(&log_fd);
     log_verbose = true;
 }
 

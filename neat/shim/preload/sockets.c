@@ -82,6 +82,7 @@ static int decide_neat(struct neat_socket *s, int fd) {
     }
     store(&s->aside, aside);
     neat_hold_own(&s->aside);
+    neat_hold_own(&s->aside);
     for (int i = 0; i < 2; i++) {
         struct timeval limit;
         socklen_t length = sizeof limit;
