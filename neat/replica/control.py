@@ -41,6 +41,7 @@ class Control:
         self.seq = 0
         self.hello_at = 0.0
         self.pids: dict[int, int] = {}  # app -> a process of it
+        self.unbound: list[int] = []  # ports to give back
         self.rows: ss.Listing | None = None  # an answer that has not been sent to its end
         self.tick()
 
@@ -60,14 +61,21 @@ class Control:
             self._send(
                 Message(Op.REPLICA_HELLO, seq=self.seq, replica=self.replica, incarnation=self.incarnation)
             )
+        self.unbound += self.core.unbound()
+        while self.unbound and self._send(
+            Message(Op.PORT_FREE, replica=self.replica, incarnation=self.incarnation, bind_id=self.unbound[0])
+        ):
+            self.unbound.pop(0)
         self._send_rows()
 
-    def _send(self, message: Message) -> None:
+    def _send(self, message: Message) -> bool:
         try:
             self.sys.send(message.pack())
         except BlockingIOError:
             # the syscall server does not read: it will ask again, or its successor will
             self.core.drop_control()
+            return False
+        return True
 
     def read_sys(self) -> None:
         for _ in range(BATCH):
@@ -112,8 +120,12 @@ class Control:
                 fds.pop(0)
         elif message.op == Op.CONNECT_VIA:
             local, remote = message.local.pack(), message.remote.pack()
-            if self.core.connect(message.app, local, remote, message.options, message.u[0], fds[0]):
+            if self.core.connect(
+                message.app, message.bind_id, local, remote, message.options, message.u[0], fds[0]
+            ):
                 fds.pop(0)
+            elif message.bind_id:
+                self.unbound.append(message.bind_id)
         elif message.op in (Op.ADD_LISTENER, Op.ADD_UDP):
             self._add(message, fds)
         else:

@@ -196,12 +196,13 @@ class Core:
         local=neat_addr,
         remote=neat_addr,
         app=uint32_t,
+        bind_id=uint32_t,
         options=uint32_t,
         fills=uint32_t,
         fd=cython.int,
         info=ConnInfo,
     )
-    def connect(self, app, local_address, remote_address, options, fills, fd):
+    def connect(self, app, bind_id, local_address, remote_address, options, fills, fd):
         """Open a connection whose stack's end is `fd`, with so many fill messages in it.
 
         True when fd was taken over; otherwise the application has been told.
@@ -227,6 +228,7 @@ class Core:
             stack_close(p.stack, conn, p.now)
             return False
         end.app = app
+        end.bind_id = bind_id
         end.sock = info.sock
         end.generation = info.generation
         lines = stack_sock(p.stack, app, info.sock)
@@ -234,6 +236,15 @@ class Core:
             exchange32(cython.address(lines.out_block), fills)
         tell_connecting(p, end, cython.address(info.local))
         return True
+
+    def unbound(self):
+        """bind_ids of connections that are over, each once."""
+        p = self.p
+        found = []
+        while p.unbound_head != p.unbound_tail:
+            found.append(p.unbound[p.unbound_head & (MAX_UNBOUND - 1)])
+            p.unbound_head += 1
+        return found
 
     @cython.locals(conn=int32_t, info=ConnInfo)
     def connection(self, conn):

@@ -115,6 +115,7 @@ def endpoint_event(p, event):
             note_manners(p, event.app, event.sock)
             endpoint_drop(p, end)
             end.state = END_FREE
+            unbind(p, end)
         give_back(p, event.app, event.sock, event.touched)
 
 
@@ -140,6 +141,16 @@ def pass_on(p, event, end, sock):
         hang_up(p, end, sock)
     elif kinds & EV_RDHUP:
         peer_closed(p, end, sock)
+
+
+def unbind(p, end):
+    """Its port is free. Python passes that on, soon."""
+    if end.bind_id == 0 or p.unbound_tail - p.unbound_head >= MAX_UNBOUND:
+        return
+    p.unbound[p.unbound_tail & (MAX_UNBOUND - 1)] = end.bind_id
+    p.unbound_tail += 1
+    p.reasons |= REASON_TICK
+    end.bind_id = 0
 
 
 def note_manners(p, app, sock):

@@ -14,6 +14,7 @@ cdef enum:
     MAX_SHARED = 512                # listening and UDP sockets at one time
     SHARED_INDEXES = 256            # NEAT_SHARED_SOCKS, as a constant that sizes an array
     POLLERS = 24                    # NEAT_POLLERS, likewise
+    MAX_UNBOUND = 4096              # bound sockets whose connections are over, a power of two
     MAX_FRESH = 1024                # descriptors that are not watched yet, a power of two
     KEEP_RING_BYTES = 32768         # of a freed socket's ring: what was touched beyond is given back
 
@@ -31,6 +32,7 @@ cdef struct Endpoint:               # by index of the connection slot
     int32_t fd
     int32_t app_fd                  # the application's end, while it waits in the accept queue; -1
     uint32_t app, sock, generation
+    uint32_t bind_id                # of the bound socket that it was; 0: none
     uint32_t serial                 # of `fd`: an epoll event that carries another one is stale
     int32_t next                    # next in the accept queue
     uint32_t owed                   # EventKinds that only its poller has heard of: the descriptor hears of them when it has none
@@ -101,6 +103,8 @@ cdef struct Process:
     uint32_t serial
     Fresh fresh[MAX_FRESH]          # oldest first
     uint32_t fresh_head, fresh_tail # free-running
+    uint32_t unbound[MAX_UNBOUND]   # bind_ids that the syscall server should hear of
+    uint32_t unbound_head, unbound_tail     # free-running
     SharedEnd shared[MAX_SHARED]
     Channel channels[MAX_CHANNELS]
     uint32_t channels_end           # one beyond the last used

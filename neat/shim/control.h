@@ -50,6 +50,7 @@ enum neat_op {
 
     /* replica -> syscall server */
     NEAT_OP_REPLICA_HELLO = 64, /* replica, incarnation; the server then sends ATTACH/ADD_* and WELCOME */
+    NEAT_OP_PORT_FREE = 65, /* bind_id, incarnation: the connection of a CONNECT_VIA with this bind_id is over, and with it its hold on the port */
 
     /* stack -> application, on a socket's descriptor. A message of one byte is a token: "look at the rings". */
     NEAT_EV_ACCEPT = 96,    /* on a listener: replica, incarnation, sock, generation, local, remote, options: NEAT_OPT_NONBLOCK,

@@ -42,6 +42,7 @@ class Op(IntEnum):
     WELCOME = 37
     ADD_POLLER = 38
     REPLICA_HELLO = 64
+    PORT_FREE = 65
     ACCEPT = 96
     CONNECTING = 97
     FAILED = 98

@@ -7,6 +7,14 @@ from neat.syscalls.ports import Binding
 
 
 @dataclass(eq=False)
+class Held:
+    """The port of a socket that was bound and then connected: replica `slot` has the rest."""
+
+    slot: int
+    binding: Binding
+
+
+@dataclass(eq=False)
 class Bind:
     number: int  # bind_id
     app: int

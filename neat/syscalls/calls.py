@@ -23,7 +23,7 @@ from neat.syscalls.binds import Bind
 from neat.syscalls.ports import Binding
 from neat.syscalls.refusals import Refusals
 from neat.syscalls.registry import Registry
-from neat.syscalls.replicas import Rounds
+from neat.syscalls.replicas import Replica, Rounds
 
 SOMAXCONN = 4096
 
@@ -296,7 +296,7 @@ class Calls:
         self.hooks.count("connects")
         if entry is not None:
             # From now on the replica alone holds the stack's end: its death must hang up.
-            self.hooks.drop_bind(entry)
+            self.hooks.hand_over(entry, replica)
         wire.send(session.sock, message.reply(replica=replica.slot))
 
     # --- parts
@@ -364,6 +364,9 @@ class Hooks:
         raise NotImplementedError
 
     def drop_bind(self, bind: Bind) -> None:
+        raise NotImplementedError
+
+    def hand_over(self, bind: Bind, replica: Replica) -> None:
         raise NotImplementedError
 
     def forget_pid(self, app: App, pid: int) -> None:

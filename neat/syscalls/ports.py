@@ -52,6 +52,10 @@ class PortTable:
         self.bindings.setdefault((binding.protocol, binding.port), []).append(binding)
         return 0
 
+    def restore(self, binding: Binding) -> None:
+        """What a predecessor had allowed."""
+        self.bindings.setdefault((binding.protocol, binding.port), []).append(binding)
+
     def listen(self, binding: Binding) -> int:
         """Only one socket may listen on a port, unless all that do have SO_REUSEPORT. Returns 0 or
         EADDRINUSE."""

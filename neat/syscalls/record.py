@@ -60,6 +60,16 @@ class BindRecord(msgspec.Struct):
     defer_accept_s: int = 0
 
 
+class HeldRecord(msgspec.Struct):
+    number: int
+    slot: int
+    port: int
+    host: str  # hex; empty for the wildcard
+    uid: int
+    reuse_address: bool
+    reuse_port: bool
+
+
 class ReplicaRecord(msgspec.Struct):
     slot: int
     incarnation: int
@@ -72,6 +82,7 @@ class Record(msgspec.Struct):
     next_bind: int = 1
     apps: list[AppRecord] = []
     binds: list[BindRecord] = []
+    held: list[HeldRecord] = []
     replicas: list[ReplicaRecord] = []
 
 

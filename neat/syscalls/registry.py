@@ -9,11 +9,11 @@ import socket
 from typing import Any
 
 from neat.config import Config
-from neat.shim.messages import Address, Message, Op
+from neat.shim.messages import PROTO_TCP, Address, Message, Op
 from neat.syscalls import record as records
 from neat.syscalls import wire
 from neat.syscalls.apps import MAX_APPS, App, Channel, make_channel, new_token, program_of, watch_pid
-from neat.syscalls.binds import Bind
+from neat.syscalls.binds import Bind, Held
 from neat.syscalls.ports import Binding, PortTable
 from neat.syscalls.replicas import Replica
 
@@ -29,6 +29,7 @@ class Registry:
         self.binds: dict[int, Bind] = {}
         self.ports = PortTable()
         self.next_app = 1
+        self.held: dict[int, Held] = {}  # ports of sockets that were bound, then connected, by bind_id
         self.next_bind = 1
 
     # --- applications
@@ -117,11 +118,33 @@ class Registry:
     def bind_by_inode(self, app: App, inode: int) -> Bind | None:
         return next((b for b in map(self.binds.get, app.binds) if b and b.inode == inode), None)
 
+    def hand_over(self, bind: Bind, replica: Replica) -> None:
+        """A replica has it for itself now, until it says that the connection is over: so long it holds its
+        port."""
+        self.held[bind.number] = Held(replica.slot, bind.binding)
+        self._forget_bind(bind)
+
+    def port_free(self, number: int, slot: int) -> None:
+        held = self.held.get(number)
+        if held is not None and held.slot == slot:
+            del self.held[number]
+            self.ports.release(held.binding)
+            self.save()
+
+    def ports_free(self, slot: int) -> None:
+        """That replica is gone, with all its connections."""
+        for number, held in list(self.held.items()):
+            if held.slot == slot:
+                del self.held[number]
+                self.ports.release(held.binding)
+
     def remove_bind(self, bind: Bind) -> None:
-        """Its application's end is closed, or a replica has it for itself now. Replicas see a hang-up by
-        themselves."""
-        del self.binds[bind.number]
+        """Its application's end is closed. Replicas see a hang-up by themselves."""
         self.ports.release(bind.binding)
+        self._forget_bind(bind)
+
+    def _forget_bind(self, bind: Bind) -> None:
+        del self.binds[bind.number]
         app = self.apps.get(bind.app)
         if app is not None:
             app.binds.discard(bind.number)
@@ -202,6 +225,18 @@ class Registry:
                     )
                     for bind in self.binds.values()
                 ],
+                held=[
+                    records.HeldRecord(
+                        number,
+                        held.slot,
+                        held.binding.port,
+                        held.binding.host.hex() if held.binding.host is not None else "",
+                        held.binding.uid,
+                        held.binding.reuse_address,
+                        held.binding.reuse_port,
+                    )
+                    for number, held in self.held.items()
+                ],
                 replicas=[
                     records.ReplicaRecord(r.slot, r.incarnation, r.active) for r in self.replicas.values()
                 ],
@@ -220,6 +255,11 @@ class Registry:
             self._load_app(app_entry)
         for bind_entry in left.binds:
             self._load_bind(bind_entry)
+        for kept in left.held:
+            host = bytes.fromhex(kept.host) or None
+            binding = Binding(PROTO_TCP, host, kept.port, kept.uid, kept.reuse_address, kept.reuse_port)
+            self.ports.restore(binding)
+            self.held[kept.number] = Held(kept.slot, binding)
         wanted = {records.bind_name(number) for number in self.binds}
         for app in self.apps.values():
             wanted |= {records.channel_name(app.number, k) for k in app.channels}

@@ -140,6 +140,10 @@ class Server(Hooks):
         self.forget(bind.fd)
         self.registry.remove_bind(bind)
 
+    def hand_over(self, bind: Bind, replica: Replica) -> None:
+        self.forget(bind.fd)
+        self.registry.hand_over(bind, replica)
+
     def forget_pid(self, app: App, pid: int) -> None:
         pidfd = app.watched.pop(pid, None)
         if pidfd is not None:
@@ -228,6 +232,9 @@ class Server(Hooks):
                 self._welcome(replica, message)
             elif message.flags & REPLY and message.op in (Op.ADD_LISTENER, Op.ADD_UDP):
                 self.rounds.answer(replica.slot, message)
+            elif message.op == Op.PORT_FREE:
+                if message.incarnation == replica.incarnation:
+                    self.registry.port_free(message.bind_id, replica.slot)
             else:
                 self.count("drop_bad_message")
 
@@ -238,6 +245,7 @@ class Server(Hooks):
         self.count("replica_hellos")
         if message.incarnation != replica.incarnation:
             self.rounds.lost(replica.slot)
+            self.registry.ports_free(replica.slot)
             replica.incarnation = message.incarnation
             replica.active = False
             self.registry.save()
@@ -271,6 +279,7 @@ class Server(Hooks):
             else:
                 replica.active = False
                 self.rounds.lost(replica.slot)
+                self.registry.ports_free(replica.slot)
             self.registry.save()
 
     def _replica_up(self, replica: Replica, incarnation: int) -> None:
@@ -278,6 +287,7 @@ class Server(Hooks):
             return
         if incarnation > replica.incarnation:
             # Its hello was to a predecessor of ours that could not write it down.
+            self.registry.ports_free(replica.slot)
             replica.incarnation = incarnation
             self.registry.brief(replica)
         replica.active = True

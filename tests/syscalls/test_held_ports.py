@@ -1,0 +1,79 @@
+"""A port that was bound and then connected from stays taken until its connection is over."""
+
+import errno
+import os
+
+import pytest
+
+from neat.shim.messages import Address, BindFlag, Message, Op
+from tests.support import wait_for
+
+PORT = 4000
+
+
+@pytest.fixture
+def connected(world):
+    """(client, the bind_id of a socket that was bound to PORT and handed to replica 0 to connect)."""
+    world.bring_up(0, 1)
+    client = world.client()
+    client.hello()
+    bound, _ours = client.bind(PORT)
+    remote = Address.ipv4("10.77.0.1", 80)
+    assert client.ask(Message(Op.CONNECT, replica=0, bind_id=bound.bind_id, remote=remote))[0].error == 0
+    message, fds = world.replicas[0].take(Op.CONNECT_VIA, answer=False)
+    assert message.bind_id == bound.bind_id
+    os.close(fds[0])
+    assert client.bind(PORT)[0].error == errno.EADDRINUSE
+    return client, bound.bind_id
+
+
+def says_over(replica, bind_id, incarnation=1):
+    replica.sock.send(Message(Op.PORT_FREE, bind_id=bind_id, incarnation=incarnation).pack())
+
+
+def becomes_free(client):
+    wait_for(lambda: client.bind(PORT)[0].error == 0, 10, "the port is free")
+
+
+def test_until_its_replica_says_so(world, connected):
+    """And nobody else: not another replica, not a predecessor, not about another socket."""
+    client, bind_id = connected
+    says_over(world.replicas[1], bind_id)
+    says_over(world.replicas[0], bind_id, incarnation=7)
+    says_over(world.replicas[0], bind_id + 1)
+    assert client.bind(PORT)[0].error == errno.EADDRINUSE
+    says_over(world.replicas[0], bind_id)
+    becomes_free(client)
+
+
+def test_until_its_replica_is_gone(world, connected):
+    world.tell(op="replica_down", replica=0)
+    becomes_free(connected[0])
+
+
+def test_until_its_replica_is_another_one(world, connected):
+    world.replicas[0].hello(incarnation=2)
+    becomes_free(connected[0])
+
+
+def test_a_successor_knows(world, connected):
+    old, bind_id = connected
+    world.kill()
+    world.start()
+    client = world.client()
+    client.ask(Message(Op.JOIN, app=old.app, token=old.token))
+    assert client.bind(PORT)[0].error == errno.EADDRINUSE
+    says_over(world.replicas[0], bind_id)
+    becomes_free(client)
+
+
+def test_with_reuseaddr_it_is_shared(world):
+    """Linux: two that both said so may have one port, as neither listens."""
+    world.bring_up(0)
+    client = world.client()
+    client.hello()
+    bound, _ours = client.bind(PORT, flags=BindFlag.REUSEADDR)
+    remote = Address.ipv4("10.77.0.1", 80)
+    assert client.ask(Message(Op.CONNECT, replica=0, bind_id=bound.bind_id, remote=remote))[0].error == 0
+    assert client.bind(PORT)[0].error == errno.EADDRINUSE
+    assert client.bind(PORT, flags=BindFlag.REUSEADDR)[0].error == 0
