@@ -31,17 +31,14 @@
     X(recvmsg) X(sendmmsg) X(recvmmsg) X(sendfile) X(sendfile64) X(splice) X(tee) X(vmsplice) X(copy_file_range) X(dup) X(dup2) X(dup3) \
     X(fcntl) X(fcntl64) X(ioctl) X(poll) X(ppoll) X(select) X(pselect) X(epoll_create) X(epoll_create1) X(epoll_ctl) \
     X(epoll_wait) X(epoll_pwait) X(epoll_pwait2) X(fork) X(vfork) X(execve) X(execv) X(execvp) X(execvpe) X(fexecve) \
-    X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(fdopen) X(vdprintf) X(lseek) X(lseek64) X(isatty) X(fstat) X(sigaction) X(signal) X(daemon) X(siginterrupt) X(setuid) X(seteuid) X(setreuid) X(setresuid) X(chroot) \
+    X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(fdopen) X(vdprintf) X(lseek) X(lseek64) X(isatty) X(fstat) X(sigaction) X(daemon) X(setuid) X(seteuid) X(setreuid) X(setresuid) X(chroot) \
     X(setrlimit) X(setrlimit64) X(prlimit) X(prlimit64)
 
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wdeprecated-declarations"  /* siginterrupt */
 struct neat_real {
 #define X(name) __typeof__(&name) name;
     NEAT_REAL_CALLS(X)
 #undef X
 };
-#pragma GCC diagnostic pop
 
 extern struct neat_real neat_real;
 extern bool neat_real_known;

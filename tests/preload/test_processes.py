@@ -363,3 +363,20 @@ with socket.create_connection((ADDRESS, 8061)) as sock:
     sock.sendall(sock.recv(100))
 """)
     assert running.wait(10) == 0
+
+
+def test_flags_that_another_process_sets(world: World) -> None:
+    """O_NONBLOCK is the open file's: what a child does to it, its parent sees."""
+    world.python("""
+sock = dial()
+sock.settimeout(None)
+child = "import os; os.set_blocking(0, False)"
+subprocess.run([sys.executable, "-c", child], stdin=sock, check=True)
+fails(errno.EAGAIN, os.read, sock.fileno(), 1)
+if not (child := os.fork()):
+    os.set_blocking(sock.fileno(), True)
+    os._exit(0)
+os.waitpid(child, 0)
+os.write(sock.fileno(), b"echo")
+assert os.read(sock.fileno(), 4) == b"echo"
+""")
