@@ -5,11 +5,105 @@ from typing import NamedTuple
 
 
 class Difference(NamedTuple):
-    """`lines` as a diff shows them: `- ` what Linux's transcript has in that place, `+ ` what NEaT's has."""
+    """`row`: in the README's table. `lines` as a diff shows them: `- ` what Linux's transcript has in that
+    place, `+ ` what NEaT's has."""
 
-    reason: str
+    row: str
     lines: tuple[str, ...]
 
 
 DIFFERENCES: dict[str, Difference] = {
+    "connect/connect_nonblocking_refused": Difference(
+        "failed",
+        (
+            "- read(fd, &to, 1): 0",
+            "+ read(fd, &to, 1): -1 ENOTCONN",
+        ),
+    ),
+    "connect/connect_refused": Difference(
+        "failed",
+        (
+            "- 0.0.0.0:port (16), ENOTCONN",
+            "+ 0.0.0.0:0 (16), ENOTCONN",
+        ),
+    ),
+    "connect/connect_under_way": Difference(
+        "aborted",
+        (
+            "- shutdown(fd, SHUT_RDWR): 0",
+            "+ shutdown(fd, SHUT_RDWR): -1 ENOTCONN",
+        ),
+    ),
+    "connect/connect_unspecified": Difference(
+        "unconnect",
+        (
+            "- connect(fd, IN(none)): 0",
+            "- ENOTCONN",
+            "+ connect(fd, IN(none)): -1 EAFNOSUPPORT",
+            "+ 10.77.0.1:port (16)",
+            "- connect(fd, IN(to)): 0",
+            "+ connect(fd, IN(to)): -1 EISCONN",
+        ),
+    ),
+    "datagram/longer_than_a_frame": Difference(
+        "fragments",
+        (
+            "- send(fd, data, 1, 0): 1",
+            "+ send(fd, data, 1, 0): -1 EMSGSIZE",
+        ),
+    ),
+    "descriptors/queue_lengths": Difference(
+        "unsent",
+        (
+            "- ioctl(fd, SIOCOUTQNSD, &n): 0",
+            "+ ioctl(fd, SIOCOUTQNSD, &n): -1 ENOTTY",
+        ),
+    ),
+    "option/names_of_congestion_control_and_devices": Difference(
+        "devices",
+        (
+            '- setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "nonesuch", 8): -1 ENODEV',
+            '+ setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "nonesuch", 8): -1 ENOPROTOOPT',
+        ),
+    ),
+    "option/what_a_connection_says": Difference(
+        "segments",
+        (
+            "- TCP_MAXSEG: 1448 (4)",
+            "+ TCP_MAXSEG: 1460 (4)",
+        ),
+    ),
+    "process/bound_in_the_parent_listening_in_the_child": Difference(
+        "own",
+        (
+            '- write(one, "parent", 6): 6',
+            "+ cannot go on: accept: EINVAL",
+            "- [exit 0]",
+            "+ [exit 3]",
+        ),
+    ),
+    "process/socket_made_before_fork_connected_after": Difference(
+        "own",
+        (
+            '- write(fd, "parent", 6): 6',
+            "- [exit 0]",
+            "+ [exit -13]",
+        ),
+    ),
+    "setup/bind_while_connections_fade": Difference(
+        "fading",
+        (
+            "- bind(fd, IN(same)): -1 EADDRINUSE",
+            "+ bind(fd, IN(same)): 0",
+        ),
+    ),
+    "setup/shutdown_of_a_listener": Difference(
+        "listening",
+        (
+            "- settled fd: OUT|HUP",
+            "+ settled fd: IN",
+            "- peer connect: ECONNREFUSED",
+            "+ peer connect: ECONNRESET",
+        ),
+    ),
 }

@@ -139,8 +139,6 @@ SCENARIO(connect_unspecified) {
     struct sockaddr_in none = {.sin_family = AF_UNSPEC};
     STEP(connect(fd, IN(none)));
     say("%s", remote_name(fd));
-    peer("gone p");
-    say("peer: %s", peer_text);
     struct sockaddr_in to = peer_address(peer("listen m"));
     STEP(connect(fd, IN(to)));
 }

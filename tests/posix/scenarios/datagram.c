@@ -185,14 +185,22 @@ SCENARIO(refused_unconnected_is_not_told) {
 
 SCENARIO(sizes) {
     int fd = udp_connected();
-    static char data[70000], back[70000];
-    STEP(send(fd, data, 65507, 0));
+    static char data[70000];
+    STEP(send(fd, data, 1472, 0));
     say("%ld", peer("recvfrom p"));
     STEP(send(fd, data, 65508, 0));
     STEP(send(fd, data, 70000, 0));
-    peer("pushto p %d 60000", port_of(fd));
-    STEP(recv(fd, back, sizeof back, 0));
-    say("%s", bytes(back + 59990, 10));
+    peer("pushto p %d 1472", port_of(fd));
+    STEP(recv(fd, data, sizeof data, 0));
+    say("%s", bytes(data + 1462, 10));
+}
+
+SCENARIO(longer_than_a_frame) {
+    int fd = udp_connected();
+    static char data[3000];
+    STEP(send(fd, data, sizeof data, 0));
+    pause_ms(50);
+    STEP(send(fd, data, 1, 0));
 }
 
 SCENARIO(bind_errors) {
@@ -235,6 +243,22 @@ SCENARIO(shutdown_of_a_connected_one) {
     STEP(shutdown(fd, SHUT_RD));
     STEP(recv(fd, data, sizeof data, 0));
     POLL(fd, POLLIN | POLLOUT | POLLRDHUP, 0);
+}
+
+static void *shut_later(void *fd) {
+    pause_ms(50);
+    shutdown(*(int *)fd, SHUT_RDWR);
+    return NULL;
+}
+
+SCENARIO(shutdown_wakes_a_receiver) {
+    int fd = bound();
+    char data[8];
+    pthread_t thread;
+    pthread_create(&thread, NULL, shut_later, &fd);
+    STEP(recv(fd, data, sizeof data, 0));
+    pthread_join(thread, NULL);
+    STEP(shutdown(fd, SHUT_RD));
 }
 
 SCENARIO(to_loopback) {

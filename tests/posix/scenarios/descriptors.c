@@ -186,8 +186,13 @@ SCENARIO(reused_number_is_the_new_file) {
 }
 
 SCENARIO(no_descriptor_left) {
-    int fd = listener(5), last = -1;
-    struct rlimit limit = {40, 40};
+    int fd = listener(32), last = -1;
+    struct rlimit limit = {60, 60};
+    for (int i = 0; i < 16; i++) {
+        char name[8];
+        sprintf(name, "p%d", i);
+        accept_one(fd, name);
+    }
     peer("connect p %d", port_of(fd));
     peer("send p kept");
     SETTLED(fd, POLLIN, POLLIN);

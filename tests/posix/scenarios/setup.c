@@ -280,6 +280,7 @@ SCENARIO(shutdown_of_a_listener) {
     say("connect to it: %ld", peer("connect p %d", port_of(fd)));
 }
 
+/* Linux holds one more than the backlog says; NEaT so many in each replica. */
 SCENARIO(backlog) {
     int fd = tcp();
     struct sockaddr_in any = subject_address(0);
@@ -287,12 +288,13 @@ SCENARIO(backlog) {
     STEP(listen(fd, 2));
     for (int i = 0; i < 3; i++)
         peer("connect p%d %d", i, port_of(fd));
-    peer("begin late %d", port_of(fd));
+    for (int i = 0; i < 16; i++)
+        peer("begin late%d %d", i, port_of(fd));
     pause_ms(100);
     int count = 0;
     for (nonblocking(fd); accept(fd, NULL, NULL) >= 0; )
         count++;
-    say("%d at once", count);
+    say("a few at once: %d", count >= 3 && count <= 6);
     SETTLED(fd, POLLIN, POLLIN);
     OPENS(accept(fd, NULL, NULL));
 }
