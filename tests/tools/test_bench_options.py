@@ -253,12 +253,13 @@ def test_spread():
 
 def test_the_tables():
     calls = {
-        "neat": {"per_request": 0.05, "by_name": {"epoll_wait": 0.05, "rare": 0.0001}},
-        "linux": {"per_request": 2.0, "by_name": {"read": 1.0, "writev": 1.0}},
+        "neat": {"per_request": 0.05, "without_files": 0.02, "by_name": {"epoll_wait": 0.05, "rare": 0.0001}},
+        "linux": {"per_request": 2.0, "without_files": 1.0, "by_name": {"read": 1.0, "writev": 1.0}},
         "share": 0.025,
+        "share_without_files": 0.02,
     }
     one = shown(tables.http, result(row(syscalls=calls)))
-    for part in ("2,000", "1,900–2,100", "2.5%", "writev", "connections are kept", "server"):
+    for part in ("2,000", "1,900–2,100", "2.5%", "2.0%", "writev", "connections are kept", "server"):
         assert part in one
     assert "rare" not in one
     many = shown(tables.http, result(row(20), row(1_000_000, ratio=None)))

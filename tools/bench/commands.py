@@ -176,7 +176,7 @@ def latency(as_json: bool, **options: Any) -> None:
 
 
 @bench.command()
-@server_option("lighttpd", ["demo", "lighttpd", "nginx"])
+@server_option("nginx", ["demo", "lighttpd", "nginx"])
 @click.option("--connections", type=click.IntRange(1, 16_000), default=10_000, show_default=True)
 @duration_option
 @rounds_option

@@ -17,7 +17,7 @@ from neat.tools.bench.compare import Round, medians, ratio, run_rounds, spread
 from neat.tools.bench.cpu import Meter
 from neat.tools.bench.servers import SERVERS, Plan
 from neat.tools.bench.sides import Side, linux_world, neat_world
-from neat.tools.bench.syscalls import counting
+from neat.tools.bench.syscalls import FILE_CALLS, counting
 
 UNLIMITED = 0
 # A run of httperf keeps up when it takes no longer than planned, but for a part and a moment: the last
@@ -145,8 +145,11 @@ def compare(
         for side in sides:
             work = loads[side.name]._replace(offer=results[side.name][0]["offered_per_s"])
             calls[side.name] = syscalls(side, work)
-        share = ratio(calls["neat"]["per_request"], calls["linux"]["per_request"])
-        row["syscalls"] = {**calls, "share": share}
+        shares_of = {
+            name: ratio(calls["neat"][key], calls["linux"][key])
+            for name, key in (("share", "per_request"), ("share_without_files", "without_files"))
+        }
+        row["syscalls"] = calls | shares_of
     return row
 
 
@@ -175,6 +178,9 @@ def syscalls(side: Side, work: Load) -> dict[str, Any]:
         "counted_by": counts.method,
         "requests": result.requests,
         "per_request": round(counts.total / requests, 5),
+        "without_files": round(
+            (counts.total - sum(counts.by_name.get(name, 0) for name in FILE_CALLS)) / requests, 5
+        ),
         "by_name": dict(sorted(by_name.items(), key=lambda item: -item[1])),
     }
 

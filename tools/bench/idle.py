@@ -6,6 +6,7 @@ Each connection has asked once before it is left alone, and asks once more at th
 import contextlib
 import resource
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ MOST_SOCKETS, MOST_CONNECTIONS, MULTIPLE = 16_384, 65_536, 64
 
 
 class IdleSettings(NamedTuple):
-    server: str = "lighttpd"
+    server: str = "nginx"
     connections: int = 10_000
     duration: int = 2
     rounds: int = 3
@@ -67,6 +68,7 @@ def idle(settings: IdleSettings, progress: Callable[[str], None]) -> dict[str, A
             "alone": medians(alone[side.name]),
             "among": medians(among[side.name]),
             "lost": settings.connections - held[number].answered,
+            "lost_by_reason": dict(held[number].missing),
             "bytes_per_connection": held[number].per_connection,
         }
         faster = [medians(runs[side.name])["requests_per_s"] for runs in (among, alone)]
@@ -110,12 +112,14 @@ class Held:
         self.client = client
         self.count = count
         self.answered = 0
+        self.missing: Counter[str] = Counter()
         self.per_connection: dict[str, float] = {}
 
     def ask(self) -> None:
         """One request on each of them."""
         report = self.client.ask("round")
         self.answered = report["ok"]
+        self.missing = Counter([*report["lost"].values(), *report["failed"].values()])
 
 
 @contextlib.contextmanager
@@ -128,7 +132,10 @@ def holding(side: Side, count: int, file: str, digest: str) -> Iterator[Held]:
         held = Held(client, count)
         held.ask()
         if held.answered != count:
-            raise load.LoadError(f"{side.name}: {held.answered} of {count} idle connections were answered")
+            text = ", ".join(f"{number} × {what}" for what, number in held.missing.items())
+            raise load.LoadError(
+                f"{side.name}: {held.answered} of {count} idle connections were answered: {text}"
+            )
         after = memory(side)
         held.per_connection = {name: round((after[name] - before[name]) / count, 1) for name in after}
         yield held

@@ -26,9 +26,11 @@ PREFIX = "syscalls:sys_enter_"
 # would take perf seconds to let go of.
 NAMES = (
     *("read*", "write*", "send*", "recv*", "accept*", "epoll_*", "*poll", "*select*", "close", "shutdown"),
-    *("fcntl", "ioctl", "*sockopt", "openat", "futex", "newfstat*", "pread*", "pwrite*"),
+    *("fcntl", "ioctl", "*sockopt", "openat", "futex", "newfstat*", "readlink", "pread*"),
 )
 OTHER = "other"
+# Those that no socket takes: a server makes them for its files, on any stack.
+FILE_CALLS = frozenset({"openat", "pread64", "preadv", "preadv2", "newfstat", "newfstatat", "readlink"})
 
 
 class Counts:

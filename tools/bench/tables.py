@@ -96,8 +96,12 @@ def calls_table(console: Console, calls: dict[str, Any]) -> None:
     """System calls of the server for each request; those of fewer than 1 in 1,000 are not shown."""
     ours, theirs = calls["neat"], calls["linux"]
     table = grid("system calls per request", "NEaT", "Linux", "share")
-    share = "–" if calls["share"] is None else f"{calls['share']:.1%}"
-    table.add_row("all", number(ours["per_request"], 3), number(theirs["per_request"], 3), share)
+    for text, key, name in (
+        ("all", "per_request", "share"),
+        ("all but those for files", "without_files", "share_without_files"),
+    ):
+        share = "–" if calls[name] is None else f"{calls[name]:.1%}"
+        table.add_row(text, number(ours[key], 3), number(theirs[key], 3), share)
     for name in dict.fromkeys([*theirs["by_name"], *ours["by_name"]]):
         row = [side["by_name"].get(name, 0.0) for side in (ours, theirs)]
         if max(row) >= 0.001:

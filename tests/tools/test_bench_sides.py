@@ -1,0 +1,78 @@
+"""The benchmarks with real servers on both sides, for a moment: that they run, count, and leave nothing."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from neat import rundir
+from neat.tools.bench import processes
+from tests.support import wait_for
+
+pytestmark = pytest.mark.netns
+
+
+def bench(*arguments):
+    command = [sys.executable, "-m", "neat", "bench", *arguments, "--rounds=1", "-j"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return json.loads(done.stdout)
+
+
+def test_lighttpd_on_both_sides(tmp_path):
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "picture.png"
+    result = bench(
+        *("http", "--server=lighttpd", "--duration=1", "--connections=4", "--size=20,10K", "--syscalls"),
+        f"--plot={picture}",
+    )
+    assert [point["size"] for point in result["points"]] == [20, 10_000]
+    for point in result["points"]:
+        for side in ("neat", "linux"):
+            assert point[side]["requests_per_s"] > 0 and point[side]["errors"] == 0
+            assert point[side]["cpu_us_per_request"]["server"] > 0
+            calls = point["syscalls"][side]
+            assert calls["requests"] > 0 and calls["per_request"] > 0
+        assert point["ratio"] > 0 and point["syscalls"]["share"] > 0
+    assert picture.stat().st_size > 1000
+
+
+def test_idle_connections():
+    result = bench("idle", "--connections=300", "--duration=1")
+    for side in ("neat", "linux"):
+        assert result[side]["lost"] == 0 and result[side]["among"]["requests_per_s"] > 0
+        assert result[side]["bytes_per_connection"].keys() >= {"server", "total", "kernel"}
+    assert result["neat"]["bytes_per_connection"]["total"] > 0
+
+
+def test_iperf3_in_both_directions():
+    points = bench("bulk", "--server=iperf3", "--seconds=1")["points"]
+    assert [point["direction"] for point in points] == ["send", "receive"]
+    for point in points:
+        assert point["neat"]["gbit_per_s"] > 0 and point["linux"]["gbit_per_s"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_bench_leaves_nothing(tmp_path, number):
+    """Servers in sessions of their own, namespaces and the stack: all go, and so do their folders."""
+    command = [sys.executable, "-m", "neat", "bench", "http", "--server=nginx", "--duration=60"]
+    process = subprocess.Popen(command, env=os.environ | {"TMPDIR": str(tmp_path)}, stderr=subprocess.DEVNULL)
+
+    def everybody():
+        found = processes.tree(process.pid)
+        names = [processes.Path(f"/proc/{pid}/comm").read_text().strip() for pid in found]
+        return found if names.count("nginx") == 4 and "wrk" in names else None
+
+    found = wait_for(everybody, 30, "two servers with a worker each, and the client")
+    guardian = rundir.guardian(next(tmp_path.glob("neat-*/run")))
+    ends = [os.pidfd_open(pid) for pid in [*found, guardian]]
+    process.send_signal(number)
+    assert process.wait(30) != 0
+    for fd in ends:
+        assert select.select([fd], [], [], 5)[0]
+        os.close(fd)
+    assert not list(tmp_path.iterdir())
