@@ -75,6 +75,8 @@ int fd_copy(int fd, int command, int lowest) {
     bool undecided;
     struct neat_socket *s = fd_hold(fd, &undecided);
     int copy = libc(fcntl)(fd, command, lowest);
+    if (copy >= 0)
+        epoll_copied(fd, copy);
     if (s) {
         if (copy >= 0)
             fd_enter(copy, neat_dup(s), undecided);
@@ -102,6 +104,8 @@ static int replace(int from, int to, int flags) {
     if (old)
         neat_leave(old, to);
     int copy = libc(dup3)(from, to, flags);
+    if (copy >= 0)
+        epoll_copied(from, copy);
     if (copy >= 0 && s)
         fd_enter(copy, neat_dup(s), undecided);
     if (s)
