@@ -8,6 +8,7 @@
 /* Newer than some headers. */
 #define OPT_SO_PREFER_BUSY_POLL 69
 #define OPT_SO_RESERVE_MEM 73
+#define OPT_SO_TXREHASH 74
 #define OPT_SO_RCVMARK 75
 #define OPT_UDP_CORK 1
 #define OPT_UDP_SEGMENT 103
@@ -37,6 +38,7 @@ static const struct option table[] = {
     {SOL_SOCKET, SO_MARK, KIND_ALL, WAY_KEPT, 0, INT_MIN, INT_MAX, 0},
     {SOL_SOCKET, SO_BUSY_POLL, KIND_ALL, WAY_KEPT, 0, 0, INT_MAX, 0},
     {SOL_SOCKET, OPT_SO_PREFER_BUSY_POLL, KIND_ALL, WAY_KEPT_FLAG, 0, INT_MIN, INT_MAX, 0},
+    {SOL_SOCKET, OPT_SO_TXREHASH, KIND_STREAM, WAY_KEPT, 0, -1, 1, 1},
     {SOL_SOCKET, SO_INCOMING_CPU, KIND_ALL, WAY_KEPT, 0, INT_MIN, INT_MAX, -1},
     /* How it queues what is not sent yet, and recovers from loss in thin streams: when, never whether. */
     {IPPROTO_TCP, TCP_NOTSENT_LOWAT, KIND_STREAM, WAY_KEPT, 0, INT_MIN, INT_MAX, 0},

@@ -248,7 +248,7 @@ static int set_row(struct neat_socket *s, const struct option *o, uint32_t row, 
         return 0;
     case WAY_KEPT:
     case WAY_KEPT_FLAG:
-        if (value == -1 && (o->name == IP_MULTICAST_TTL || o->name == IPV6_MULTICAST_HOPS))
+        if (value == -1 && o->low == -1)
             value = o->usual;
         s->settings.kept[row] = (flag ? value != 0 : value) - o->usual;
         return 0;

@@ -23,7 +23,7 @@ struct option {
     uint8_t kinds;                 /* of KIND_*: the sockets that have it */
     uint8_t way;                   /* enum option_way */
     uint32_t at;
-    int low, high;                 /* outside: EINVAL */
+    int low, high;                 /* outside: EINVAL; a hint with low -1: that is `usual` again */
     int usual;
 };
 

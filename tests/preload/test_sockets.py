@@ -187,8 +187,10 @@ assert kernel.recv(10) == b"x"
 sock = socket.socket(type=socket.SOCK_DGRAM)
 fails(errno.EDESTADDRREQ, sock.send, b"x")
 assert not is_neat(sock)
+# One socket cannot be on both sides.
 second = socket.socket(type=socket.SOCK_DGRAM)
 second.bind(("", 0))
+fails(errno.ENETUNREACH, second.sendto, b"x", kernel.getsockname())
 second.connect(kernel.getsockname())
 second.send(b"moved")
 assert kernel.recvfrom(10) == (b"moved", second.getsockname())
@@ -362,7 +364,7 @@ for subject, feed in pairs():
 
 
 def test_close_lingers_until_all_is_acknowledged(world: World) -> None:
-    """socket(7), SO_LINGER: close() waits, also of a socket that does not block, but no longer than it was told to."""
+    """socket(7), SO_LINGER: close() waits (Linux: a nonblocking one, too), but not for ever."""
     server = world.stack.popen_peer(
         sys.executable,
         "-c",

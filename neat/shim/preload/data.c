@@ -78,7 +78,7 @@ int fd_get_to(int fd, int *flags, const struct sockaddr *address, socklen_t leng
     } else if (s && address && s->type == SOCK_STREAM && (*flags & MSG_FASTOPEN)) {
         *flags &= ~MSG_FASTOPEN;
         status = connect(fd, address, length) < 0 ? -errno : 0;
-    } else if (s && undecided && address && s->type == SOCK_DGRAM) {
+    } else if (s && address && s->type == SOCK_DGRAM) {
         status = fd_decide_for_peer(s, fd, address, length);
     }
     if (s && undecided) {

@@ -161,11 +161,6 @@ static const struct rule *find_rule(const struct host *host, bool local) {
     return NULL;
 }
 
-static bool within(const struct host *host, const char *network, int length) {
-    struct host other;
-    return parse_host(network, &other) && matches(host, &other, length);
-}
-
 static enum route say(enum route route, const char **why, const char *reason) {
     *why = reason;
     return route;
@@ -185,7 +180,7 @@ enum route route_bind(int family, int type, const struct sockaddr *address, sock
         return say(rule->route, why, "a rule");
     if (wildcard)
         return say(ROUTE_NEAT, why, "wildcard");
-    if (within(&host, "127.0.0.0", 8))
+    if (host.bytes[0] == 127)
         return say(ROUTE_KERNEL, why, "loopback");
     if (stack_address(&stack, &prefix) && matches(&host, &stack, 32))
         return say(ROUTE_NEAT, why, "the stack's address");
@@ -202,11 +197,11 @@ enum route route_connect(int family, int type, const struct sockaddr *address, s
         return say(rule->route, why, "a rule");
     if (!host.v4)
         return say(ROUTE_KERNEL, why, "IPv6");
-    if (within(&host, "127.0.0.0", 8) || within(&host, "0.0.0.0", 8))
+    if (host.bytes[0] == 127 || host.bytes[0] == 0)
         return say(ROUTE_KERNEL, why, "loopback");
-    if (within(&host, "224.0.0.0", 4))
+    if (host.bytes[0] >> 4 == 0xe)
         return say(ROUTE_KERNEL, why, "multicast");
-    if (within(&host, "255.255.255.255", 32))
+    if (!memcmp(host.bytes, "\xff\xff\xff\xff", 4))
         return say(ROUTE_NEAT, why, "broadcast");
     if (by_default == ROUTE_NEAT)
         return say(ROUTE_NEAT, why, "default");
