@@ -109,6 +109,8 @@ ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message
         ssize_t n = take_any(s, fd, message, flags);
         if (n >= 0 && !(flags & MSG_PEEK))
             settle(s, fd);
+        if (n == -EAGAIN && (load(&s->shut) & 1u << SHUT_RD))
+            return 0;
         if (n != -EAGAIN || (flags & NEAT_MSG_RINGS))
             return n;
         if (neat_subsockets_read(s, fd, ALL_MESSAGES))
@@ -122,9 +124,11 @@ ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message
         int64_t left = deadline < 0 ? -1 : deadline - neat_now();
         if (deadline >= 0 && left <= 0)
             return -EAGAIN;
-        int got = neat_poll(fd, POLLIN, left);
+        int got = neat_poll(fd, POLLIN | POLLRDHUP, left);
         if (got < 0)
             return got;
+        if (got & POLLRDHUP)
+            set_bits(&s->shut, 1u << SHUT_RD);     /* by another thread, or process */
         if (got & (POLLHUP | POLLERR))
             return neat_gone(s, -ENETDOWN);
         fd = neat_number(s, fd);
@@ -132,7 +136,10 @@ ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message
 }
 
 short neat_datagram_events(struct neat_socket *s) {
-    short events = 0;
+    uint32_t shut = load(&s->shut);
+    short events = shut & 1u << SHUT_RD ? POLLIN | POLLRDNORM | POLLRDHUP : 0;
+    if ((shut & 1u << SHUT_RD) && (shut & 1u << SHUT_WR))
+        events |= POLLHUP;
     for (uint32_t replica = 0; replica < MAX_REPLICAS; replica++) {
         const struct endpoint *end = neat_subsocket(s, replica);
         if (!end || !endpoint_current(end))
@@ -143,6 +150,17 @@ short neat_datagram_events(struct neat_socket *s) {
             events |= POLLERR;
     }
     return events;
+}
+
+/* An ICMP error reaches the replica that its quoted datagram's answer would, which need not be the one that sent it. */
+static int pending_error(struct neat_socket *s, int fd) {
+    int error = 0;
+    for (uint32_t replica = 0; replica < MAX_REPLICAS && !error; replica++) {
+        struct endpoint *end = neat_subsocket(s, replica);
+        if (end && endpoint_current(end))
+            error = neat_endpoint_error(end, fd);
+    }
+    return error;
 }
 
 static struct endpoint *choose(struct neat_socket *s, const struct neat_addr *peer) {
@@ -235,6 +253,8 @@ ssize_t neat_datagram_send(struct neat_socket *s, int fd, const struct msghdr *m
     int status = address_it(s, message, &header);
     if (status < 0)
         return status;
+    if (load(&s->shut) & 1u << SHUT_WR)
+        return -EPIPE;
     if (load(&s->stage) != STAGE_UDP) {
         struct sockaddr_in any = {.sin_family = AF_INET};
         status = neat_bind(s, fd, (struct sockaddr *)&any, sizeof any);
@@ -246,7 +266,7 @@ ssize_t neat_datagram_send(struct neat_socket *s, int fd, const struct msghdr *m
         struct endpoint *end = choose(s, &header.addr);
         if (!end)
             return -ENETDOWN;
-        int error = neat_endpoint_error(end, fd);
+        int error = pending_error(s, fd);
         if (error)
             return -error;
         int locked = neat_lock(&end->shared->tx_lock);
