@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from tests.programs.sites import lighttpd_config, nginx_config  # noqa: F401 - fixtures
 from tests.support import Stack, wait_for
 
 ADDRESS = "10.77.0.2"  # of the stack

@@ -11,63 +11,21 @@ from tests.support import wait_for
 
 pytestmark = pytest.mark.netns
 
-CONFIG = """
-user www-data;
-worker_processes 2;
-daemon off;
-pid {base}/nginx.pid;
-error_log {base}/error.log info;
-events {{ worker_connections 512; {events} }}
-http {{
-  default_type text/plain;
-  access_log off;
-  sendfile {sendfile};
-  tcp_nopush on;
-  keepalive_requests 100000;
-  client_body_temp_path {base}/body;
-  proxy_temp_path {base}/proxy;
-  fastcgi_temp_path {base}/fastcgi;
-  uwsgi_temp_path {base}/uwsgi;
-  scgi_temp_path {base}/scgi;
-  server {{
-    listen {listen};
-    root {www};
-    index page.html;
-    location = /version {{ return 200 "{version}"; }}
-    location = /worker {{ return 200 "$pid"; }}
-  }}
-}}
-"""
-
-
-@pytest.fixture
-def configure(www, tmp_path):
-    def write(listen="80", sendfile="on", events="", version="one"):
-        path = tmp_path / "nginx.conf"
-        path.write_text(
-            CONFIG.format(
-                base=tmp_path, www=www, listen=listen, sendfile=sendfile, events=events, version=version
-            )
-        )
-        return str(path)
-
-    return write
-
 
 @pytest.mark.parametrize("sendfile", ["on", "off"])
 @pytest.mark.parametrize(
     "listen, events",
     [("80", ""), ("10.77.0.2:80 reuseport", ""), ("80", "accept_mutex on;")],
 )
-def test_files_of_all_sizes(stack, serve, configure, content, sendfile, listen, events):
-    with serve("nginx", "-c", configure(listen, sendfile, events), port=80) as server:
+def test_files_of_all_sizes(stack, serve, nginx_config, content, sendfile, listen, events):
+    with serve("nginx", "-c", nginx_config(listen, sendfile, events), port=80) as server:
         for path, data in content.items():
             assert fetch(stack, server.url(path)) == data
         assert server.end(signal.SIGQUIT) == 0
 
 
-def test_both_workers_serve(stack, serve, configure):
-    with serve("nginx", "-c", configure("80 reuseport"), port=80) as server:
+def test_both_workers_serve(stack, serve, nginx_config):
+    with serve("nginx", "-c", nginx_config("80 reuseport"), port=80) as server:
         pids = {fetch(stack, server.url("/worker")) for _ in range(40)}
         assert len(pids) == 2
 
@@ -76,16 +34,16 @@ def answers(stack, server, version):
     return fetch(stack, server.url("/version")) == version
 
 
-def test_reload_under_load(stack, serve, configure, content):
+def test_reload_under_load(stack, serve, nginx_config, content):
     """No request fails, and new workers answer afterwards."""
-    with serve("nginx", "-c", configure(), port=80) as server:
+    with serve("nginx", "-c", nginx_config(), port=80) as server:
         assert fetch(stack, server.url("/version")) == b"one"
         load = stack.popen_peer(
             "ab", "-q", "-n", "6000", "-c", "8", server.url("/small.txt"), stdout=subprocess.PIPE, text=True
         )
         try:
             for version in ("two", "three", "four"):
-                run(stack, "nginx", "-c", configure(version=version), "-s", "reload", timeout=20)
+                run(stack, "nginx", "-c", nginx_config(version=version), "-s", "reload", timeout=20)
                 wait_for(partial(answers, stack, server, version.encode()), 10, "new workers")
             said, _ = load.communicate(timeout=60)
         finally:
