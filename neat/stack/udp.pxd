@@ -22,7 +22,7 @@ from neat.stack.packet cimport Packet
 from neat.stack.state cimport UdpSlot
 from neat.stack.types cimport Channel, Stack, count
 from neat.wire.checksum cimport checksum_add, checksum_fold, pseudo_header_v4
-from neat.wire.flow cimport FAMILY_IPV4, FlowKey
+from neat.wire.flow cimport FAMILY_IPV4, FlowKey, flow_hash
 from neat.wire.headers cimport PROTO_UDP, UdpHeader, ntohs
 
 cdef enum:
@@ -91,6 +91,10 @@ cdef void release(Stack* stack, uint32_t i) noexcept nogil
 cdef void leave_pending(Stack* stack, uint32_t i) noexcept nogil
 @cython.locals(table="UdpTable*")
 cdef void join_pending(Stack* stack, uint32_t i) noexcept nogil
+@cython.locals(at=int32_t, turn=int32_t, slot="UdpSlot*", sock="neat_sock*")
+cdef bint shares(Stack* stack, int32_t i, int32_t j) noexcept nogil
+@cython.locals(key=FlowKey)
+cdef uint32_t rank(Stack* stack, int32_t i, const uint8_t* remote, uint16_t remote_port, uint16_t port) noexcept nogil
 # The bind that a datagram is for, by exact address and peer before wildcard; NO_BIND. *stranger: one has another peer.
 @cython.locals(table="UdpTable*", slot="UdpSlot*", i=int32_t, best=int32_t, score=int32_t, highest=int32_t, address=uint32_t)
 cdef int32_t match(

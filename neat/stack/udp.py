@@ -216,8 +216,37 @@ def match(stack, local, port, remote, remote_port, stranger):
                     stranger[0] = True
             if score > highest:
                 best, highest = i, score
+            elif (
+                score >= 0
+                and score == highest
+                and shares(stack, best, i)
+                and rank(stack, i, remote, remote_port, port) > rank(stack, best, remote, remote_port, port)
+            ):
+                best = i
         i = table.binds[i].next
     return best
+
+
+def shares(stack, i, j):
+    """Both said SO_REUSEPORT, and neither is connected: those have what is theirs already."""
+    for turn in range(2):
+        at = j if turn else i
+        slot = cython.address(stack.udp_slots[at])
+        sock = cython.address(table_of(stack).binds[at].channel.socks[slot.sock])
+        if not slot.flags & NEAT_BIND_REUSEPORT or load32(cython.address(sock.options)) & NEAT_OPT_PEER:
+            return False
+    return True
+
+
+def rank(stack, i, remote, remote_port, port):
+    """Each flow has one at each bind: so a bind that goes takes only its own flows with it."""
+    memset(cython.address(key), 0, cython.sizeof(FlowKey))
+    key.family = FAMILY_IPV4
+    key.protocol = PROTO_UDP
+    key.local_port = port
+    key.remote_port = remote_port
+    memcpy(key.remote, remote, 4)
+    return flow_hash(cython.address(key), stack.tcp.hash_seed + cython.cast(uint32_t, i))
 
 
 def is_peer(sock, address, port):

@@ -7,7 +7,7 @@ import pytest
 from neat.stack.tcp.state import TcpState
 
 from .harness.conn import LISTENER_SOCK, STACK_PORT, Conn
-from .harness.host import EV_RESET, RECORD_FLOW_DELETE
+from .harness.host import EV_ACCEPT, EV_RESET, RECORD_FLOW_DELETE, Host
 
 
 def test_segment_for_nobody_draws_rst(conn):
@@ -296,6 +296,37 @@ def test_reuseport_spreads_connections(host):
         """)
     socks = [e.listener_sock for e in host.take_events()]
     assert 5 < socks.count(7) < 35
+
+
+def test_the_share_of_a_closed_listener_goes_to_the_others():
+    """And theirs stays where it was."""
+    host = Host(max_connections=200)
+    for sock in (7, 8, 9):
+        host.lab.listen(sock, 80, flags=2, backlog=200)
+
+    def spread():
+        """Which listener each of the peer's ports reaches; then all are reset."""
+        found = {}
+        for port in range(41000, 41040):
+            conn = Conn(1000, host=host, port=port)
+            conn.run("""
+              +0 < S 0:0(0) win 65535
+              +0 > S. 0:0(0) ack 1
+              +0 < . 1:1(0) ack 1 win 65535
+            """)
+            found[port] = next(e.listener_sock for e in host.take_events() if e.kinds & EV_ACCEPT)
+            conn.run("+0 < R 1:1(0)")
+            host.take_events()
+            host.lab.close(next(c for c in range(200) if host.lab.conn_info(c)))
+            host.turn()
+        return found
+
+    before = spread()
+    assert set(before.values()) == {7, 8, 9}
+    host.lab.unlisten(8)
+    after = spread()
+    assert set(after.values()) == {7, 9}
+    assert all(after[port] == sock for port, sock in before.items() if sock != 8)
 
 
 def test_half_of_a_segment_is_not_parsed(conn):

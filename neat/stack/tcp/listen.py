@@ -97,8 +97,9 @@ def listen_defer(stack, app, sock, seconds):
 
 
 def listen_defers(stack, tcb, seg):
-    """TCP_DEFER_ACCEPT, tcp(7), as Linux does since 2.6.32: the bare ACK is remembered, and nothing sent until
-    the time is over. Then the SYN-ACK goes out again, and what answers it is accepted even without text."""
+    """TCP_DEFER_ACCEPT, tcp(7), as Linux does since 2.6.32: the bare ACK is remembered, and nothing is sent
+    until the time is over. Then the SYN-ACK goes out again, and what answers it is accepted even without
+    text."""
     slot = tcb.slot
     if not slot.flags & SLOT_PASSIVE or seg.text_len or seg.flags & TCP_FIN:
         return False
