@@ -330,6 +330,39 @@ for _ in range(20):
     )
 
 
+def test_an_epoll_instance_keeps_a_socket_that_is_decided_later(world: World) -> None:
+    check(
+        world,
+        """
+import select
+server = socket.create_server(("127.0.0.1", 0))
+for peer, bound in (PEER, False), (PEER, True), (server.getsockname(), False), (server.getsockname(), True):
+    sock, epoll = socket.socket(), select.epoll()
+    sock.setblocking(False)
+    epoll.register(sock, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+    epoll.poll(0)
+    if bound:
+        sock.bind(("", 0))
+        fails(errno.EINVAL, sock.bind, ("", 0))
+    assert sock.connect_ex(peer) in (0, errno.EINPROGRESS)
+    assert is_neat(sock) is (peer == PEER)
+    deadline = time.monotonic() + 10
+    while not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) and time.monotonic() < deadline:
+        if (sock.fileno(), select.EPOLLOUT) in epoll.poll(1):
+            break
+    else:
+        raise AssertionError((peer, bound))
+    if peer == PEER:
+        sock.send(b"x")
+    else:
+        server.accept()[0].send(b"x")
+    while not any(events & select.EPOLLIN for _, events in epoll.poll(10)):
+        assert time.monotonic() < deadline
+    assert sock.recv(1) == b"x"
+""",
+    )
+
+
 BOTH = """
 def pairs():
     # (subject, what feeds it) of a connection of the kernel's, and of one on the stack, whose peer echoes.

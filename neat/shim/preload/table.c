@@ -145,7 +145,6 @@ void fd_decide_kernel(struct neat_socket *s) {
 /* `kernel` under one number of a socket that is on NEaT. */
 static int put_back(int fd, int kernel) {
     int cloexec = libc(fcntl)(fd, F_GETFD) & FD_CLOEXEC;
-    epoll_forget(fd);
     libc(fcntl)(kernel, F_SETFL, libc(fcntl)(fd, F_GETFL) & ~O_ACCMODE);
     return libc(dup3)(kernel, fd, cloexec ? O_CLOEXEC : 0) < 0 ? -errno : 0;
 }
@@ -159,6 +158,8 @@ int fd_return(struct neat_socket *s, int kernel, bool undecided) {
         status = put_back(fd, kernel);
         if (status == 0)
             store(&table[fd], undecided ? (uintptr_t)s | UNDECIDED : 0);
+        if (status == 0)
+            epoll_moved(fd);
         refs += status == 0 && !undecided;
     }
     if (undecided && s->stack_end >= 0) {
