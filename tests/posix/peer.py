@@ -29,11 +29,18 @@ class Scenario:
 
     def __init__(self) -> None:
         self.sockets: dict[str, socket.socket] = {}
+        self.nameless: list[socket.socket] = []
+
+    def name(self, name: str, sock: socket.socket) -> socket.socket:
+        """The one that had the name stays open."""
+        if name in self.sockets:
+            self.nameless.append(self.sockets[name])
+        sock.settimeout(PATIENCE_S)
+        self.sockets[name] = sock
+        return sock
 
     def new(self, name: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
-        sock = self.sockets[name] = socket.socket(socket.AF_INET, kind)
-        sock.settimeout(PATIENCE_S)
-        return sock
+        return self.name(name, socket.socket(socket.AF_INET, kind))
 
     def do_listen(self, name: str, backlog: str = "5") -> int:
         """The port; it does not complete more connections than `backlog` + 1."""
@@ -43,8 +50,7 @@ class Scenario:
         return sock.getsockname()[1]
 
     def do_accept(self, name: str, listener: str) -> int:
-        sock = self.sockets[name] = self.sockets[listener].accept()[0]
-        sock.settimeout(PATIENCE_S)
+        self.name(name, self.sockets[listener].accept()[0])
         return 0
 
     def do_connect(self, name: str, port: str) -> int:
@@ -169,7 +175,7 @@ class Scenario:
         with control, contextlib.suppress(OSError):
             for line in control.makefile("r", newline="\n"):
                 control.sendall(self.run(line.rstrip("\n")).encode() + b"\n")
-        for sock in self.sockets.values():
+        for sock in [*self.sockets.values(), *self.nameless]:
             sock.close()
 
 

@@ -95,7 +95,8 @@ class Peer:
 def connected(peer: Peer, kind: str) -> socket.socket:
     stream = kind.startswith("TCP")
     port = peer("listen l") if stream else peer("udp l")
-    family, host = (socket.AF_INET6, "::ffff:10.77.0.1") if kind.endswith("6") else (socket.AF_INET, "10.77.0.1")
+    six = kind.endswith("6")
+    family, host = (socket.AF_INET6, "::ffff:10.77.0.1") if six else (socket.AF_INET, "10.77.0.1")
     sock = socket.socket(family, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
     sock.connect((host, port))
     return sock

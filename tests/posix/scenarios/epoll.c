@@ -203,6 +203,27 @@ SCENARIO(connect_refused_events) {
     STEP(add(ep, fd, EPOLLIN | EPOLLOUT, 1));
     SETTLED(fd, POLLIN | POLLOUT, POLLHUP);
     wait_for(ep, 5000);
+    int error = 0;
+    socklen_t length = sizeof error;
+    STEP(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length));
+    say("%s", errno_name(error));
+}
+
+/* As event loops do it: wait, then ask. */
+SCENARIO(connect_refused_then_asked) {
+    int fd = tcp(), ep = epoll_create1(0);
+    nonblocking(fd);
+    struct sockaddr_in to = peer_address(peer("unused"));
+    STEP(connect(fd, IN(to)));
+    pause_ms(50);
+    STEP(add(ep, fd, EPOLLOUT | EPOLLET, 1));
+    wait_for(ep, 5000);
+    int error = 0;
+    socklen_t length = sizeof error;
+    STEP(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length));
+    say("%s", errno_name(error));
+    STEP(close(fd));
+    wait_for(ep, 20);
 }
 
 SCENARIO(listener_events) {

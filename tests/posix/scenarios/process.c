@@ -159,7 +159,8 @@ SCENARIO(listener_of_a_dead_parent_goes_on) {
     peer("recv p 5");
     say("peer: %s", peer_text);
     peer("gone p");
-    say("after that: %ld", peer("connect q %d", port));
+    for (int i = 0; i < 300 && peer("connect q %d", port) == 0; i++)
+        pause_ms(10);
 }
 
 SCENARIO(socket_made_before_fork_connected_after) {
@@ -570,4 +571,18 @@ SCENARIO(threads_and_fork) {
             say("child %d: %d", i, status);
     }
     say("%ld", peer("recv p 20"));
+}
+
+/* Has some of each, says so, and waits for its end. */
+PROGRAM(victim) {
+    int listening = listener(5), fd = connected(), datagrams = udp();
+    struct sockaddr_in any = subject_address(0);
+    bind(datagrams, IN(any));
+    accept_one(listening, "q");
+    if (fork() == 0)
+        for (char data[8]; read(fd, data, sizeof data) > 0;)
+            ;
+    say("ready");
+    pause();
+    return 0;
 }
