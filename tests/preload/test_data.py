@@ -250,3 +250,28 @@ while len(found) < len(data):
     found += os.read(back, 1 << 16)
 assert found == data
 """)
+
+
+def test_fast_open_connects_first(world: World) -> None:
+    """RFC 7413 §3: without a cookie it is connect() and send()."""
+    world.python("""
+sock = socket.socket()
+assert sock.sendto(b"first", socket.MSG_FASTOPEN, PEER) == 5
+assert sock.recv(5, socket.MSG_WAITALL) == b"first"
+fails(errno.EISCONN, sock.sendto, b"again", socket.MSG_FASTOPEN, PEER)
+other = socket.socket()
+other.setblocking(False)
+fails(errno.EINPROGRESS, other.sendto, b"first", socket.MSG_FASTOPEN, PEER)
+""")
+
+
+def test_control_data_of_datagrams(world: World) -> None:
+    world.python("""
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind((ADDRESS, 0))
+info = (socket.IPPROTO_IP, 8, struct.pack("Iii", 0, 0, 0))      # IP_PKTINFO
+assert sock.sendmsg([b"to ", b"itself"], [info], 0, sock.getsockname()) == 9
+data, control, flags, sender = sock.recvmsg(5, 100)
+assert (data, control, flags) == (b"to it", [], socket.MSG_TRUNC) and sender == sock.getsockname()
+fails(errno.EINVAL, sock.sendmsg, [b"x"], [(socket.SOL_SOCKET, 0x77, b"abcd")], 0, sock.getsockname())
+""")

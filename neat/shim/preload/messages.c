@@ -19,14 +19,22 @@ static int check_header(const struct msghdr *message, bool discard) {
     return check_parts(message->msg_iov, (long)message->msg_iovlen, discard);
 }
 
-/* What a stream makes of control data: only SOL_SOCKET's is looked at, descriptors and credentials mean nothing. */
-static int check_control(const struct msghdr *message) {
-    if (!message->msg_control)
-        return message->msg_controllen ? -EFAULT : 0;
+/* May it be sent? A stream looks at SOL_SOCKET's only (cmsg(3)). */
+static bool takes_control(const struct neat_socket *s, const struct cmsghdr *c) {
+    if (c->cmsg_level == SOL_SOCKET)
+        return c->cmsg_type == SCM_RIGHTS || c->cmsg_type == SCM_CREDENTIALS;    /* which mean nothing here */
+    /* The stack has one address, so it is the one to send from. */
+    return s->type == SOCK_STREAM || (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO);
+}
+
+static int check_control(const struct neat_socket *s, const struct msghdr *message) {
+    const char *end = (const char *)message->msg_control + message->msg_controllen;
+    if (bad_pointer(message->msg_control))
+        return -EFAULT;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR((struct msghdr *)message, c)) {
-        if (c->cmsg_len < sizeof *c)
+        if (c->cmsg_len < sizeof *c || c->cmsg_len > (size_t)(end - (const char *)c))
             return -EINVAL;
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type == SCM_RIGHTS || c->cmsg_type == SCM_CREDENTIALS)
+        if (takes_control(s, c))
             continue;
         log_refused(NEAT_REFUSED_CONTROL, c->cmsg_level, c->cmsg_type);
         return -EINVAL;
@@ -40,7 +48,7 @@ static ssize_t send_message(struct neat_socket *s, int fd, const struct msghdr *
         return status;
     struct msghdr plain = *message;
     if (plain.msg_controllen)
-        status = check_control(message);
+        status = check_control(s, message);
     plain.msg_control = NULL;
     plain.msg_controllen = 0;
     return status < 0 ? status : neat_sendmsg(s, fd, &plain, send_flags(flags));
@@ -50,9 +58,12 @@ static ssize_t receive_message(struct neat_socket *s, int fd, struct msghdr *mes
     int status = check_header(message, s->type == SOCK_STREAM && (flags & MSG_TRUNC));
     if (status < 0)
         return status;
+    socklen_t kept = message->msg_namelen;
     ssize_t n = neat_recvmsg(s, fd, message, receive_flags(flags));
     if (n >= 0)
         message->msg_flags |= flags & MSG_CMSG_CLOEXEC;
+    if (!message->msg_name)
+        message->msg_namelen = kept;
     return n;
 }
 

@@ -14,14 +14,15 @@
 #define ALWAYS (POLLERR | POLLHUP | POLLNVAL)
 #define DEAD (INPUT | OUTPUT | POLLRDHUP | POLLERR | POLLHUP)
 
-/* What holds of a connection whatever its descriptor says. Room is told by the descriptor alone. */
+/* What holds of a connection whatever its descriptor says. Whether there is room, the descriptor says when the ring was full. */
 static short readiness(struct neat_socket *s) {
     struct endpoint *end = &s->end;
     struct watched at;
     if (!end->shared)
         return 0;
     neat_watched_set(end, false, &at);
-    return (short)neat_readiness(&at, s, -1, 0);
+    short room = load(&end->shared->out_block) ? 0 : OUTPUT;
+    return (short)neat_readiness(&at, s, -1, 0) | room;
 }
 
 /* What holds now, from what we know ourselves (poll of Linux's tcp and udp). */
@@ -139,6 +140,8 @@ static int wait_for(struct polled *p, int64_t deadline, const sigset_t *mask) {
         if (ready || left < 0)
             left = 0;
         struct timespec limit = {left / 1000000000, left % 1000000000};
+        if (ready && p->count == 1 && tell(p))
+            return 1;              /* the kernel need not be asked */
         int got = libc(ppoll)(p->asked, p->count, deadline < 0 && !ready ? NULL : &limit, mask);
         if (got < 0)
             return -errno;
