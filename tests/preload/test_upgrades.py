@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,12 +57,19 @@ def pid_in(path: Path) -> int:
     return 0
 
 
-def alive(pid: int) -> bool:
+def gone(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
-    return True
+        return True
+    return False
+
+
+def program(name: str) -> str:
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
 
 
 @contextlib.contextmanager
@@ -73,7 +82,7 @@ def ended(path: Path, *, by: signal.Signals) -> Iterator[None]:
             pid = pid_in(each)
             if pid:
                 os.kill(pid, by)
-                wait_for(lambda pid=pid: not alive(pid), 10, "the server's end")
+                wait_for(partial(gone, pid), 10, "the server's end")
 
 
 def test_nginx_replaces_its_binary(world: World, tmp_path: Path) -> None:
@@ -81,14 +90,14 @@ def test_nginx_replaces_its_binary(world: World, tmp_path: Path) -> None:
     config, pid_file = tmp_path / "nginx.conf", tmp_path / "nginx.pid"
     config.write_text(NGINX.format(base=tmp_path))
     with ended(pid_file, by=signal.SIGTERM):
-        world.run("/usr/sbin/nginx", "-c", str(config))
+        world.run(program("nginx"), "-c", str(config))
         old = wait_for(lambda: pid_in(pid_file), 10, "the pid")
         assert fetch(world, 80) == "answer"
         os.kill(old, signal.SIGUSR2)
         new = wait_for(lambda: (pid := pid_in(pid_file)) != old and pid, 10, "the new master")
         os.kill(old, signal.SIGQUIT)
-        wait_for(lambda: not alive(old), 10, "the old master's end")
-        assert alive(new)
+        wait_for(partial(gone, old), 10, "the old master's end")
+        assert not gone(new)
         assert [fetch(world, 80) for _ in range(8)] == ["answer"] * 8
 
 
@@ -98,7 +107,7 @@ def test_haproxy_reloads(world: World, tmp_path: Path) -> None:
     config.write_text(HAPROXY.format(base=tmp_path))
     with ended(pid_file, by=signal.SIGTERM):
         running = subprocess.Popen(
-            world.command("/usr/sbin/haproxy", "-W", "-f", str(config), "-p", str(pid_file)),
+            world.command(program("haproxy"), "-W", "-f", str(config), "-p", str(pid_file)),
             env=world.stack.env,
             cwd=ROOT,
             stderr=subprocess.PIPE,
