@@ -162,6 +162,21 @@ def test_a_daemon_that_closes_its_standard_error_still_says_it() -> None:
     assert "-> kernel (loopback)" in said[0]
 
 
+def test_who_stops_reading_the_lines_does_not_end_the_program() -> None:
+    script = """
+reading, writing = os.pipe()
+os.dup2(writing, 2)
+os.execv(sys.executable, [sys.executable, "-c", '''
+import os, signal, socket
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+os.closerange(2, 600)
+socket.create_server(("127.0.0.1", 0))
+socket.create_server(("127.0.0.1", 0))
+'''])
+"""
+    assert verbose(script) == []
+
+
 @pytest.mark.parametrize(
     ("level", "name", "value", "why"),
     [

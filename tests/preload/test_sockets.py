@@ -258,6 +258,9 @@ for on_stack in False, True:
     size = ctypes.c_int(-1)
     assert call("getsockname", sock, small, ctypes.byref(size)) == errno.EINVAL
 sock = socket.socket()
+assert call("bind", sock, *name(socket.AF_UNSPEC, 0, "10.1.2.3", 16)) == errno.EAFNOSUPPORT
+assert call("bind", sock, *name(socket.AF_UNSPEC, 0, "0.0.0.0", 16)) == 0 and is_neat(sock)
+sock = socket.socket()
 sock.connect(PEER)
 assert sock.connect_ex(PEER) == errno.EISCONN
 fails(errno.EINVAL, sock.listen)
@@ -359,6 +362,25 @@ for peer, bound in (PEER, False), (PEER, True), (server.getsockname(), False), (
     while not any(events & select.EPOLLIN for _, events in epoll.poll(10)):
         assert time.monotonic() < deadline
     assert sock.recv(1) == b"x"
+""",
+    )
+
+
+def test_an_undecided_socket_in_parent_and_child(world: World) -> None:
+    check(
+        world,
+        """
+sock = socket.socket()
+sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+if not (child := os.fork()):
+    sock.connect(PEER)
+    assert is_neat(sock) and sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+    ask(sock, b"in the child")
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert not is_neat(sock)
+sock.connect(PEER)
+ask(sock, b"in the parent")
 """,
     )
 

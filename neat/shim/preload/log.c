@@ -1,5 +1,6 @@
 /* `neat run -v`: a line for each decision; and what was refused, told to `neat status` once for each kind. */
 #include <stdarg.h>
+#include <time.h>
 
 #include "preload.h"
 
@@ -24,7 +25,22 @@ __attribute__((constructor(155))) static void set_up(void) {
     log_verbose = true;
 }
 
-/* One write, so that lines of several processes do not mix. Keeps errno. */
+/* One write, so that lines of several processes do not mix. A reader who is gone ends the lines, not the program. */
+static void write_line(const char *line, size_t length) {
+    sigset_t pipe_signal, before, pending;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    sigpending(&pending);
+    if (libc(write)(log_fd, line, length) < 0 && errno != EINTR && errno != EAGAIN) {
+        log_verbose = false;
+        if (errno == EPIPE && !sigismember(&pending, SIGPIPE))
+            sigtimedwait(&pipe_signal, NULL, &(struct timespec){0, 0});
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* Keeps errno. */
 void log_line(const char *format, ...) {
     char line[LINE];
     int kept = errno;
@@ -39,8 +55,8 @@ void log_line(const char *format, ...) {
     va_end(values);
     size_t end = strlen(line);
     line[end] = '\n';
-    if (length >= 0 && libc(write)(log_fd, line, end + 1) < 0)
-        log_verbose = errno == EINTR || errno == EAGAIN;
+    if (length >= 0)
+        write_line(line, end + 1);
     errno = kept;
 }
 

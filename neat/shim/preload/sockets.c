@@ -162,9 +162,15 @@ static enum route place(struct neat_socket *s, int fd, const char *call, const s
 NEAT_API int bind(int fd, const struct sockaddr *address, socklen_t length) {
     bool undecided;
     struct neat_socket *s = fd_get_any(fd, &undecided);
+    struct sockaddr_in any;
     int status;
     if (!s)
         return libc(bind)(fd, address, length);
+    if (s->family == AF_INET && address && length >= (socklen_t)sizeof any && address->sa_family == AF_UNSPEC) {
+        memcpy(&any, address, sizeof any);
+        any.sin_family = any.sin_addr.s_addr ? AF_UNSPEC : AF_INET;    /* Linux takes the wildcard without a family, too */
+        address = (struct sockaddr *)&any;
+    }
     if (!undecided) {
         status = neat_bind(s, fd, address, length);
     } else if (place(s, fd, "bind", address, length, &status) == ROUTE_KERNEL) {
