@@ -59,6 +59,7 @@ FIELDS = {
     "tx_tail": (0, "<Q"),
     "rx_head": (8, "<Q"),
     "request": (16, "<I"),
+    "options": (20, "<I"),
     "rx_tail": (128, "<Q"),
     "tx_head": (136, "<Q"),
     "status": (144, "<I"),
