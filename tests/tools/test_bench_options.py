@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 
@@ -126,7 +127,8 @@ def test_redis_keeps_nothing(tmp_path):
     "name, check", [("lighttpd", ["-tt", "-f"]), ("nginx", ["-t", "-e", "stderr", "-c"])]
 )
 def test_servers_understand_their_configuration(name, check, tmp_path):
-    load.need(name)
+    if shutil.which(name) is None:
+        pytest.skip(f"{name} is not installed")
     *_, path = SERVERS[name].command(Plan(tmp_path, "127.0.0.1", 100, 32), tmp_path)
     done = subprocess.run([name, *check, path], capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,12 @@ from tests.support import wait_for
 pytestmark = pytest.mark.netns
 
 
+def needs(*programs):
+    """Skip the test where one of them is missing."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {' '.join(missing)}")
+
+
 def bench(*arguments):
     command = [sys.executable, "-m", "neat", "bench", *arguments, "--rounds=1", "-j"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
@@ -23,6 +30,7 @@ def bench(*arguments):
     return json.loads(done.stdout)
 
 
+@needs("lighttpd", "wrk")
 def test_lighttpd_on_both_sides(tmp_path):
     pytest.importorskip("matplotlib")
     picture = tmp_path / "picture.png"
@@ -41,6 +49,7 @@ def test_lighttpd_on_both_sides(tmp_path):
     assert picture.stat().st_size > 1000
 
 
+@needs("nginx", "wrk")
 def test_idle_connections():
     result = bench("idle", "--connections=300", "--duration=1")
     for side in ("neat", "linux"):
@@ -49,6 +58,7 @@ def test_idle_connections():
     assert result["neat"]["bytes_per_connection"]["total"] > 0
 
 
+@needs("iperf3")
 def test_iperf3_in_both_directions():
     points = bench("bulk", "--server=iperf3", "--seconds=1")["points"]
     assert [point["direction"] for point in points] == ["send", "receive"]
@@ -56,6 +66,7 @@ def test_iperf3_in_both_directions():
         assert point["neat"]["gbit_per_s"] > 0 and point["linux"]["gbit_per_s"] > 0
 
 
+@needs("nginx", "wrk")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_bench_leaves_nothing(tmp_path, number):
     """Servers in sessions of their own, namespaces and the stack: all go, and so do their folders."""

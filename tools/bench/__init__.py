@@ -1,5 +1,7 @@
 """`neat bench`: the same server and the same client on NEaT and on Linux's own stack, in turns.
 
-`sides` builds the two worlds, `load` runs a client, `cpu` says where the time went, `compare` takes turns;
-`commands` is the command line.
+`servers` writes configurations, `sides` builds the two worlds, `processes` starts and ends what runs in them,
+`load` runs a client, `cpu` and `syscalls` say what a request costs, `compare` takes turns; `http`, `bulk`,
+`idle`, `churn` and `limit` are the experiments, `plot` and `tables` show them, `commands`
+is the command line.
 """

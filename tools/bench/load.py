@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ GRACE_S = 20.0
 
 # What a connection of httperf manages at least, for its time limit.
 SLOWEST_CALLS_PER_S = 1000
+
+# How long a server of iperf3 may not listen: it closes its socket after each connection, and opens another.
+IPERF3_PAUSE_S = 5.0
 
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
@@ -190,7 +194,15 @@ def iperf3(inside: Inside, host: str, port: int, seconds: int, *, reverse: bool)
     command = ["iperf3", "--client", host, "--port", str(port), "--time", str(seconds), "--json"]
     if reverse:
         command.append("--reverse")
-    text, cpu = run(inside(command), seconds)
+    deadline = time.monotonic() + IPERF3_PAUSE_S
+    while True:
+        try:
+            text, cpu = run(inside(command), seconds)
+            break
+        except LoadError as error:
+            if not re.search("refused|busy", str(error)) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
     try:
         received = json.loads(text)["end"]["sum_received"]
         return BulkResult(int(received["bytes"]), float(received["seconds"]), cpu)
