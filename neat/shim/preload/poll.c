@@ -64,14 +64,20 @@ static void take_stale(struct neat_socket *s, int fd) {
     neat_unlock(&shared->rx_lock);
 }
 
+static bool established(const struct neat_socket *s) {
+    return s->end.shared && (load(&s->end.shared->status) & NEAT_ST_CONNECTED);
+}
+
 /* What poll() says of a socket of ours, from what the kernel says of its descriptor. */
 static short exact(struct neat_socket *s, int fd, short kernel) {
     short now = known(s);
     uint32_t stage = load(&s->stage);
     if (kernel & POLLNVAL)
         return POLLNVAL;
-    if (stage == STAGE_LISTENING || stage == STAGE_CONNECTING)
+    if (stage == STAGE_LISTENING)
         return kernel;
+    if (stage == STAGE_CONNECTING)
+        return kernel & POLLHUP && !established(s) ? DEAD : kernel;
     if (kernel & (POLLERR | POLLHUP))
         return now | kernel;
     if ((kernel & INPUT) && !(now & INPUT)) {
@@ -140,8 +146,9 @@ static int wait_for(struct polled *p, int64_t deadline, const sigset_t *mask) {
         if (ready || left < 0)
             left = 0;
         struct timespec limit = {left / 1000000000, left % 1000000000};
-        if (ready && p->count == 1 && tell(p))
-            return 1;              /* the kernel need not be asked */
+        /* Of one stream that is ready the kernel knows nothing more. */
+        if (ready && p->count == 1 && p->sockets[0]->type == SOCK_STREAM && tell(p))
+            return 1;
         int got = libc(ppoll)(p->asked, p->count, deadline < 0 && !ready ? NULL : &limit, mask);
         if (got < 0)
             return -errno;
