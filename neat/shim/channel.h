@@ -31,9 +31,8 @@
  * (listening and UDP sockets); those from here on are connections, given out by the replica. */
 #define NEAT_SHARED_SOCKS 256u
 #define NEAT_RINGS_ALIGN (2u << 20)
-/* A bit a socket that its poller should look at, and a summary bit a bitmap word: set by the replica, taken by the poller. */
+/* A bit a socket that its poller should look at: set by the replica, taken by the poller that watches the socket. */
 #define NEAT_EVENTS_OFFSET 2048u
-#define NEAT_EVENTS_SUMMARY_OFFSET (NEAT_SUMMARY_OFFSET + 64u)
 #define NEAT_POLLERS 24u
 
 struct neat_addr {                 /* 24 bytes */

@@ -78,7 +78,7 @@ static int change_member(struct instance *instance, int epfd, struct item *item,
         return status;
     item->events = event->events | ALWAYS;
     item->data = event->data;
-    if (item->kind != KERNEL) {
+    if (item->kind != KERNEL && !renew(instance, epfd, item)) {
         ready_add(instance, item);
         kick(instance, epfd);
     }
@@ -97,6 +97,8 @@ static int remove_member(struct instance *instance, int epfd, struct item *item)
 }
 
 NEAT_API int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
+    if (neat_is_own(fd) || neat_is_own(epfd))
+        return (int)result(-EBADF);
     struct neat_socket *s = fd_get(fd);
     bool known = op == EPOLL_CTL_ADD || op == EPOLL_CTL_MOD || op == EPOLL_CTL_DEL;
     if (epoll_is_instance(fd) && fd != epfd && op == EPOLL_CTL_ADD)

@@ -84,6 +84,7 @@ int ready_collect(struct instance *instance, struct epoll_event *events, int roo
 /* track.c. Caller holds the instance's lock. */
 /* A connection's kind is settled: tracked, or hinted, also in the kernel's epoll (`registered`: it is there). False: it is the kernel's. */
 bool track(struct instance *instance, int epfd, struct item *item, bool registered);
+bool renew(struct instance *instance, int epfd, struct item *item);     /* whether it was: its socket is connected anew */
 void untrack(struct instance *instance, struct item *item);     /* no longer ours; the kernel's epoll is the caller's matter */
 void give_up(struct instance *instance, int epfd, struct item *item);   /* to the kernel's epoll, with the application's flags */
 void harvest(struct instance *instance, int epfd);     /* event bits to the ready list */

@@ -9,7 +9,20 @@
 
 static bool is_connection(const struct neat_socket *s) {
     uint32_t stage = load(&s->stage);
-    return s->type == SOCK_STREAM && (stage == STAGE_CONNECTING || stage == STAGE_CONNECTED) && endpoint_current(&s->end);
+    return s->type == SOCK_STREAM && (stage == STAGE_CONNECTING || stage == STAGE_CONNECTED) && load(&s->end.shared);
+}
+
+/* Places in dead segments where no socket is left. */
+static void sweep(struct instance *instance) {
+    for (struct watcher **link = &instance->watchers; *link;) {
+        struct watcher *w = *link;
+        if (w->count || !load(&w->segment->dead)) {
+            link = &w->next;
+            continue;
+        }
+        *link = w->next;
+        neat_watcher_close(w, true);
+    }
 }
 
 /* Our place in a segment; taken when there is none yet. */
@@ -19,6 +32,7 @@ static struct watcher *watcher_of(struct instance *instance, int epfd, struct se
         w = w->next;
     if (w || (segment->refused_at && neat_now() - segment->refused_at < REFUSED_NS))
         return w;
+    sweep(instance);
     w = neat_watcher_open(segment);
     if (w) {
         struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
@@ -44,7 +58,7 @@ static void become_ours(struct instance *instance, int epfd, struct item *item) 
 
 static bool hint(struct instance *instance, int epfd, struct item *item, bool registered) {
     struct neat_socket *s = item->socket;
-    if (item_register(epfd, item, registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, HINT) < 0)
+    if (!load(&s->end.shared) || item_register(epfd, item, registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, HINT) < 0)
         return false;
     item->kind = HINTED;
     item->held = s->end.segment;
@@ -100,10 +114,17 @@ void give_up(struct instance *instance, int epfd, struct item *item) {
 
 /* Somebody took it off our poller: it is hinted from now on. */
 static void demote(struct instance *instance, int epfd, struct item *item) {
-    bool gone = !still_there(item);
     untrack(instance, item);
-    if (gone || instance->exposed || !hint(instance, epfd, item, false))
+    if (instance->exposed || !hint(instance, epfd, item, false))
         give_up(instance, epfd, item);
+}
+
+/* A connection that did not come about is over, until the application connects the socket again. */
+bool renew(struct instance *instance, int epfd, struct item *item) {
+    if (still_there(item) || !is_connection(item->socket))
+        return false;
+    untrack(instance, item);
+    return track(instance, epfd, item, false);
 }
 
 static void look_at(struct instance *instance, struct item *item) {
@@ -129,7 +150,7 @@ static void told(void *context, void *owner) {
     struct item *item = owner;
     if (!item)
         return;
-    if (neat_watcher_has(item->watcher, &item->watched))
+    if (neat_watcher_has(item->watcher, &item->watched) || !still_there(item))
         look_at(h->instance, item);
     else
         demote(h->instance, h->epfd, item);
