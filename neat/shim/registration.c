@@ -19,6 +19,7 @@
 #define RETRY_NS 10000000
 #define ATTEMPTS 4
 #define FRESH_NS 1000000000        /* how long the bitmap of active replicas is believed */
+#define UNTOLD 8                   /* messages that are kept until there is a connection */
 
 static struct {
     pthread_mutex_t lock;
@@ -32,6 +33,8 @@ static struct {
     struct neat_addr local;        /* the stack's address and network; family 0: not heard of yet */
     uint32_t prefix;
     uint32_t seq;
+    int untold_count;
+    struct neat_msg untold[UNTOLD];
 } self = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .inherited = -1};
 
 static struct {
@@ -139,8 +142,7 @@ static int exchange(struct neat_msg *message, const int *fds, int nfds, int got[
         if (n == sizeof reply && reply.magic == NEAT_MSG_MAGIC && reply.op == message->op &&
             (reply.flags & NEAT_MSG_REPLY) && reply.seq == message->seq)
             break;
-        if (reply.op != NEAT_OP_REFUSED)
-            tally(bad_messages);       /* that one answers neat_tell, which nobody waits for */
+        tally(bad_messages);
         close_both(got);
     }
     *message = reply;
@@ -151,6 +153,18 @@ static int exchange(struct neat_msg *message, const int *fds, int nfds, int got[
     if (reply.error)
         return reply.error > 0 && reply.error < 4096 ? -reply.error : -EPROTO;
     return 0;
+}
+
+static void tell_all(void) {
+    for (int i = 0; i < self.untold_count; i++) {
+        struct neat_msg *message = &self.untold[i];
+        message->magic = NEAT_MSG_MAGIC;
+        message->seq = ++self.seq;
+        message->app = self.app;
+        if (libc(send)(self.fd, message, sizeof *message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+            tally(bad_messages);
+    }
+    self.untold_count = 0;
 }
 
 static int introduce(uint16_t op) {
@@ -193,6 +207,7 @@ static int attach(void) {
     if (self.inherited >= 0)
         neat_close_own(self.inherited);
     self.inherited = -1;
+    tell_all();
     return 0;
 }
 
@@ -252,17 +267,14 @@ int neat_stack_address(struct neat_addr *local, uint32_t *prefix) {
     return status == 0 && !local->family ? -EPROTO : status;
 }
 
-/* Its answer is passed over by the next exchange. A signal handler inside of a request must not wait for it, so nobody does. */
+/* For what is not answered. It is kept while there is no connection, and lost to a signal handler inside of a request. */
 void neat_tell(struct neat_msg *message) {
     if (pthread_mutex_trylock(&self.lock))
         return;
-    if (self.fd >= 0) {
-        message->magic = NEAT_MSG_MAGIC;
-        message->seq = ++self.seq;
-        message->app = self.app;
-        if (libc(send)(self.fd, message, sizeof *message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-            tally(bad_messages);
-    }
+    if (self.untold_count < UNTOLD)
+        self.untold[self.untold_count++] = *message;
+    if (self.fd >= 0)
+        tell_all();
     pthread_mutex_unlock(&self.lock);
 }
 
