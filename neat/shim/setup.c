@@ -159,6 +159,18 @@ static int next_accept(struct neat_socket *s, int listener, int flags, struct ne
     }
 }
 
+/* A bound socket that another process has, too: that one may have made a listener of it. */
+static void look_again(struct neat_socket *s) {
+    uint64_t inode = load(&s->inode);
+    struct neat_msg message = {.op = NEAT_OP_ADOPT, .u = {(uint32_t)inode, (uint32_t)(inode >> 32)}};
+    if (!inode || neat_flags_known(s) || neat_request(&message, NULL, 0, NULL) < 0)
+        return;
+    pthread_mutex_lock(&s->setup);
+    if (load(&s->stage) == STAGE_BOUND && message.bind_id == s->bind_id && message.backlog >= 0)
+        neat_set_stage(s, STAGE_LISTENING);
+    pthread_mutex_unlock(&s->setup);
+}
+
 int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen_t *length, int flags,
                 struct neat_socket **out) {
     struct neat_msg message;
@@ -167,6 +179,8 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
         return -EINVAL;
     if (s->type != SOCK_STREAM)
         return -EOPNOTSUPP;
+    if (load(&s->stage) == STAGE_BOUND)
+        look_again(s);
     if (load(&s->stage) != STAGE_LISTENING)
         return -EINVAL;
     int status = next_accept(s, fd, flags, &message, &accepted);

@@ -73,15 +73,6 @@ DIFFERENCES: dict[str, Difference] = {
             "+ TCP_MAXSEG: 1460 (4)",
         ),
     ),
-    "process/bound_in_the_parent_listening_in_the_child": Difference(
-        "own",
-        (
-            '- write(one, "parent", 6): 6',
-            "+ cannot go on: accept: EINVAL",
-            "- [exit 0]",
-            "+ [exit 3]",
-        ),
-    ),
     "process/socket_made_before_fork_connected_after": Difference(
         "own",
         (
