@@ -187,6 +187,8 @@ static void announce(struct neat_socket *s) {
         wanted |= NEAT_REQ_ABORT;
     if (is_ending(s))
         wanted |= NEAT_REQ_CLOSE;
+    else if (load(&s->ending))
+        neat_resignal(&s->end);    /* a fork came in between: what its poller was not told goes to the copies */
     if (!wanted)
         return;
     set_bits(&s->end.shared->request, wanted);
