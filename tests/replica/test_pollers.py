@@ -1,0 +1,192 @@
+"""A replica signals sockets to pollers in shared memory: bits, bells, what is owed to the descriptor, and
+pollers that lie."""
+
+import random
+import select
+import struct
+
+import pytest
+from scapy.layers.inet import TCP
+
+from neat.shim.messages import SOCK_BYTES, SOCKS_OFFSET, Message, Op
+from tests.replica.conftest import GEOMETRY, Peer, accept, await_true, pair
+from tests.replica.test_replica import await_poll, established, poll
+
+POLLERS_OFFSET, POLLER_BYTES, POLLERS = 128, 64, 24
+EVENTS_OFFSET = 2048
+WATCHER = SOCKS_OFFSET + 48
+OUT_WANTED = 1 << 31
+REQ_RESIGNAL, REQ_TELL = 1 << 4, 1 << 6
+
+
+def introduce(world, channel, bell_theirs, slot, app=1):
+    world.say(Message(Op.ADD_POLLER, app=app, u=(slot,)), bell_theirs.fileno())
+
+
+def set_word(channel, offset, value):
+    struct.pack_into("<I", channel.memory, offset, value)
+
+
+def word(channel, offset):
+    return struct.unpack_from("<I", channel.memory, offset)[0]
+
+
+def watch(channel, sock, slot):
+    set_word(channel, WATCHER + sock * SOCK_BYTES, slot + 1 if slot is not None else 0)
+
+
+def sleep(channel, slot):
+    set_word(channel, POLLERS_OFFSET + slot * POLLER_BYTES + 4, 1)
+
+
+def asleep(channel, slot):
+    return word(channel, POLLERS_OFFSET + slot * POLLER_BYTES + 4)
+
+
+def take_bit(channel, sock):
+    at = EVENTS_OFFSET + sock // 64 * 8
+    bits = struct.unpack_from("<Q", channel.memory, at)[0]
+    struct.pack_into("<Q", channel.memory, at, bits & ~(1 << sock % 64))
+    return bits >> sock % 64 & 1
+
+
+def request(channel, sock, bits):
+    channel.put(sock, "request", channel.get(sock, "request") | bits)
+    channel.touch(sock)
+
+
+def watched(world, slot=3):
+    """A connection that poller `slot` watches: (channel, its index, its end, the peer, the bell)."""
+    channel, _listener, message, end, peer = established(world)
+    ours, theirs = pair()
+    introduce(world, channel, theirs, slot)
+    theirs.close()
+    assert ours.recv(8) == b"b"  # a new bell is rung once
+    watch(channel, message.sock, slot)
+    world.ends += [_listener]
+    return channel, message.sock, end, peer, ours
+
+
+def test_a_sleeping_poller_is_rung_and_its_descriptor_is_left_alone(world):
+    channel, sock, end, peer, bell = watched(world)
+    sleep(channel, 3)
+    peer.send("PA", b"hello")
+    assert bell.recv(8) == b"b"
+    assert take_bit(channel, sock) and not asleep(channel, 3)
+    assert channel.get(sock, "in_token") == 0 and not poll(end, select.POLLIN)
+
+
+def test_a_poller_that_is_awake_is_not_rung(world):
+    channel, sock, _end, peer, bell = watched(world)
+    bell.setblocking(False)
+    peer.send("PA", b"hello")
+    await_true(lambda: take_bit(channel, sock), "its event bit")
+    with pytest.raises(BlockingIOError):
+        bell.recv(8)
+
+
+def test_room_is_told_without_draining_anything(world):
+    channel, sock, end, peer, bell = watched(world)
+    channel.write(sock, bytes(GEOMETRY[2]))
+    channel.put(sock, "out_block", OUT_WANTED)
+    sleep(channel, 3)
+    seen = 0
+    while seen < GEOMETRY[2] // 2:
+        frame = world.expect(lambda f: TCP in f and f[TCP].payload, "text")
+        seen += len(frame[TCP].payload)
+        peer.ack = frame[TCP].seq + len(frame[TCP].payload)
+        peer.send("A")
+    assert bell.recv(8) == b"b"
+    assert take_bit(channel, sock) and channel.get(sock, "out_block") == 0
+    # The canary is in its place: when the replica dies, that reads as a reset.
+    world.process.kill()
+    assert await_poll(end, select.POLLIN) & select.POLLERR
+
+
+def test_what_a_poller_heard_is_owed_to_the_descriptor(world):
+    """The peer's FIN shows on the descriptor when the poller has given the socket up."""
+    channel, sock, end, peer, bell = watched(world)
+    sleep(channel, 3)
+    peer.send("FPA", b"bye")
+    assert bell.recv(8) == b"b"
+    assert not poll(end, select.POLLIN | select.POLLRDHUP)
+    watch(channel, sock, None)
+    request(channel, sock, REQ_RESIGNAL)
+    assert await_poll(end, select.POLLRDHUP) & select.POLLIN
+    assert end.recv(8) == b"t"
+
+
+def test_a_reset_is_owed_too(world):
+    channel, sock, end, peer, bell = watched(world)
+    sleep(channel, 3)
+    peer.send("R")
+    assert bell.recv(8) == b"b"
+    assert not poll(end) & (select.POLLERR | select.POLLHUP)
+    watch(channel, sock, None)
+    request(channel, sock, REQ_RESIGNAL)
+    assert await_poll(end, select.POLLRDHUP) & (select.POLLERR | select.POLLHUP)
+
+
+def test_all_pollers_are_told(world):
+    channel, sock, _end, _peer, bell = watched(world)
+    other, theirs = pair()
+    introduce(world, channel, theirs, 9)
+    theirs.close()
+    assert other.recv(8) == b"b"
+    sleep(channel, 3)
+    sleep(channel, 9)
+    watch(channel, sock, None)
+    request(channel, sock, REQ_TELL)
+    assert bell.recv(8) == b"b" and other.recv(8) == b"b"
+    assert take_bit(channel, sock)
+
+
+def test_a_watched_connection_ends_with_its_descriptor(world):
+    _channel, _sock, end, peer, _bell = watched(world)
+    end.close()
+    world.expect(lambda frame: TCP in frame and "F" in str(frame[TCP].flags), "FIN")
+    assert peer is not None
+
+
+def test_bell_hangs_up_with_the_replica(world):
+    *_rest, bell = watched(world)
+    world.process.kill()
+    assert bell.recv(8) == b""
+
+
+def test_a_bell_in_the_place_of_another(world):
+    channel, sock, _end, peer, bell = watched(world)
+    newer, theirs = pair()
+    introduce(world, channel, theirs, 3)
+    theirs.close()
+    assert newer.recv(8) == b"b"
+    assert bell.recv(8) == b""
+    sleep(channel, 3)
+    peer.send("PA", b"x")
+    assert newer.recv(8) == b"b" and take_bit(channel, sock)
+
+
+def test_pollers_that_lie_stop_nobody(world):
+    """A bell that is full and blocking, watchers and bits at random, slots that do not exist."""
+    channel, sock, _end, peer, bell = watched(world)
+    for app, slot in ((1, POLLERS), (1, 2**32 - 1), (77, 0)):
+        ours, theirs = pair()
+        introduce(world, channel, theirs, slot, app)
+        theirs.close()
+        assert ours.recv(8) == b"", "it is not kept"
+    rng = random.Random(3)
+    for _ in range(600):
+        watch(channel, sock, rng.choice([3, 3, 3, 23, 24, 100, 2**32 - 2, rng.getrandbits(31)]))
+        sleep(channel, 3)
+        peer.send("PA", b"x")
+        channel.memory[EVENTS_OFFSET + 8 : EVENTS_OFFSET + 64] = rng.randbytes(56)
+    world.await_counter("tcp_bytes_in", 600)
+    assert bell.recv(8) == b"b"
+    other = world.attach(2)
+    listener = world.listen(2, port=81)
+    guest = Peer(world, 50000, 81)
+    guest.connect()
+    message, end = accept(listener)
+    guest.send("PA", b"fine")
+    assert await_poll(end, select.POLLIN)
+    assert other.get(message.sock, "rx_tail") == 4
