@@ -198,6 +198,8 @@ class Calls:
         if local.protocol == PROTO_UDP:
             sock = self._take_sock(app)
         error = self.registry.ports.bind(binding)
+        if error and self._drop_closed(binding):
+            error = self.registry.ports.bind(binding)
         if error:
             app.socks.discard(sock)
             raise Refused(error)
@@ -223,6 +225,20 @@ class Calls:
             self._spread(session, entry, answer)
         else:
             answer(0)
+
+    def _drop_closed(self, wanted: Binding) -> bool:
+        """close() and the next bind() are in order on Linux: a socket on that port whose hang-up we have not
+        heard of yet is over now."""
+        closed = [
+            entry
+            for entry in self.registry.binds.values()
+            if entry.binding.protocol == wanted.protocol
+            and entry.binding.port == wanted.port
+            and wire.hung_up(entry.fd)
+        ]
+        for entry in closed:
+            self.hooks.drop_bind(entry)
+        return bool(closed)
 
     def listen(self, session: Session, message: Message, _fds: list[int]) -> None:
         app, entry = self._app(session), self._own_bind(session, message)

@@ -157,7 +157,8 @@ class Server(Hooks):
         self.forget_pid(app, pid)
 
     def on_bind(self, bind: Bind, events: int) -> None:
-        if events & HUNG_UP:
+        # The event may be an older one of another descriptor that had the number.
+        if events & HUNG_UP and wire.hung_up(bind.fd):
             self.drop_bind(bind)
 
     def on_listener(self, _events: int) -> None:

@@ -3,6 +3,7 @@
 import array
 import contextlib
 import os
+import select
 import socket
 
 from neat.shim.messages import MESSAGE_BYTES, BadMessage, Message
@@ -63,6 +64,13 @@ def widen(sock: socket.socket) -> None:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, option, QUEUE_BYTES)
             return
+
+
+def hung_up(fd: int) -> bool:
+    """Whether the last descriptor of the other end is closed."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(events & (select.POLLHUP | select.POLLERR) for _fd, events in poll.poll(0))
 
 
 def is_stack_end(fd: int) -> bool:
