@@ -308,6 +308,8 @@ int neat_set_option(struct neat_socket *s, int fd, int level, int name, const vo
         status = level == IPPROTO_UDP ? NEAT_UNSUPPORTED : set_ip_level(s, level, name, number, length);
     if (status == 0)
         neat_options_apply(s, NULL);
+    if (status == 0 && level == IPPROTO_TCP && name == TCP_DEFER_ACCEPT && load(&s->stage) == STAGE_LISTENING)
+        status = neat_listen(s, fd, s->backlog);       /* the replicas hear of it with the listener */
     return status;
 }
 

@@ -73,8 +73,10 @@ int neat_listen(struct neat_socket *s, int fd, int backlog) {
         message.u[0] = neat_defer_seconds(s);
         message.backlog = backlog < 0 || backlog > MAX_BACKLOG ? MAX_BACKLOG : backlog;
         status = neat_request(&message, NULL, 0, NULL);
-        if (status == 0)
+        if (status == 0) {
+            s->backlog = backlog;
             neat_set_stage(s, STAGE_LISTENING);
+        }
     }
     pthread_mutex_unlock(&s->setup);
     return status;
