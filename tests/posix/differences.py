@@ -60,7 +60,7 @@ DIFFERENCES: dict[str, Difference] = {
         ),
     ),
     "epoll/closed_copy_goes_on": Difference(
-        "closed",
+        "copies",
         (
             "- wait: 1 1:IN",
             "+ wait: 0",
