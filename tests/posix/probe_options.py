@@ -108,7 +108,8 @@ def suits(option: str, kind: str) -> bool:
 
 
 def main() -> None:
-    peer, seen = Peer(), {}
+    peer = Peer()
+    seen: dict[str, dict[str, list[str]]] = {}
     for kind in ("TCP", "UDP", "TCP6", "UDP6"):
         seen[kind] = {}
         for option in OPTIONS:

@@ -3,6 +3,7 @@ transcripts are the same but for the differences that are listed, with their rea
 
 import contextlib
 import difflib
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def test_same_as_linux_under_the_fortified_names(
     scenario: tuple[str, str], both: Both, fortified: Path
 ) -> None:
     compare(both, fortified / scenario[0], scenario)
+
+
+def test_the_fortified_programs_use_the_checked_names(fortified: Path) -> None:
+    command = ["nm", "-D", "-u", str(fortified / "fortified")]
+    listing = subprocess.run(command, check=True, capture_output=True, text=True)
+    used = {line.split()[-1].partition("@")[0] for line in listing.stdout.splitlines()}
+    assert used >= {"__read_chk", "__recv_chk", "__recvfrom_chk", "__poll_chk", "__ppoll_chk", "__dprintf_chk"}
 
 
 def test_every_listed_difference_has_a_scenario() -> None:
