@@ -9,7 +9,7 @@ from neat.drivers.steer cimport steer_attach, steer_clock
 from neat.drivers.transmit cimport transmit_burst
 from neat.shm.board cimport BoardPage, board_busy, board_count, board_heartbeat
 from neat.shm.counters cimport DRV_WAKEUPS
-from neat.shm.doorbell cimport YIELDS, worth_a_yield
+from neat.shm.doorbell cimport ALONE_NS, YIELDS, worth_a_yield
 from neat.shm.steering cimport MAX_REPLICAS, STEERING_HEADER, FlowEntry, SteeringHeader
 
 cdef extern from "<sys/epoll.h>" nogil:

@@ -59,11 +59,11 @@ class Loop:
             raise OSError(-found, "the TAP device is gone")
         return found
 
-    @cython.locals(found=cython.int, turns=cython.uint, idle_turns=cython.uint, worked_at=cython.ulonglong)
+    @cython.locals(found=cython.int, turns=cython.uint, shared=cython.uint, worked_at=cython.ulonglong)
     @cython.locals(now=cython.ulonglong, idle_at=cython.ulonglong)
     def cycle(self):
         turns = 0
-        idle_turns = YIELDS
+        shared = YIELDS
         worked_at = 0
         idle_at = 0
         while not self.driver.failure:
@@ -71,15 +71,16 @@ class Loop:
             self.driver.now = now
             if self.work():
                 turns += 1
-                idle_turns = 0
+                shared = 0
                 worked_at = now
                 # The first turn looked at what woke us. If there is more to do than that, look at the
                 # device too.
                 if turns > 1:
                     self.driver.tap_ready = True
                 found = self.look(0) if now - self.looked > LOOK_NS else -1
-            elif worth_a_yield(idle_turns, now - idle_at) or now - worked_at < self.spin:
-                idle_turns += 1
+            elif worth_a_yield(shared, now - idle_at, now - worked_at, self.spin):
+                if now - idle_at >= ALONE_NS:
+                    shared += 1
                 idle_at = now
                 self.driver.tap_ready = True
                 sched_yield()

@@ -51,7 +51,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     delayed_ack_ms: Annotated[int, Meta(ge=0, le=500)] = 40
     syn_retries: Annotated[int, Meta(ge=1, le=20)] = 6
     data_retries: Annotated[int, Meta(ge=3, le=30)] = 15
-    spin_us: Annotated[int, Meta(ge=-1, le=1_000)] = -1  # before a loop sleeps; -1: see spin_ns
+    spin_us: Annotated[int, Meta(ge=0, le=1_000)] = 50  # before a loop sleeps
     routes: list[str] = []  # which sockets of programs are the stack's: see neat/routes.py
     recovery: Literal["stateless"] = "stateless"
     heartbeat_ms: Annotated[int, Meta(ge=10, le=1_000)] = 100
@@ -106,13 +106,9 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return ipaddress.IPv4Interface(self.address)
 
     def spin_ns(self) -> int:
-        """Nanoseconds that a component's loop looks for work before it sleeps.
-
-        None by default where there are few cores: who spins takes the time from the one that it waits for.
-        """
-        if self.spin_us >= 0:
-            return self.spin_us * 1000
-        return 20_000 if len(os.sched_getaffinity(0)) > 4 else 0
+        """Nanoseconds that a component's loop looks for work before it sleeps, as long as it is alone on its core
+        (neat/shm/doorbell.pxd)."""
+        return self.spin_us * 1000
 
     def mac_bytes(self) -> bytes:
         """The stack's MAC address: as configured, or a local one made from the stack's name."""

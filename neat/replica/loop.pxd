@@ -12,7 +12,7 @@ from neat.replica.counters cimport (
 )
 from neat.replica.endpoints cimport endpoint_event, endpoint_hangup, endpoints_deadline, endpoints_settle
 from neat.replica.pollers cimport pollers_ring
-from neat.replica.posix cimport epoll_event, monotonic_ns, nap, sched_yield, wait_events
+from neat.replica.posix cimport epoll_event, monotonic_ns, sched_yield, wait_events
 from neat.replica.process cimport (
     REASON_CTL, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CTL, WATCH_ENDPOINT, WATCH_LIFELINE,
     WATCH_SHARED, WATCH_SYS, Process, note, tally,
@@ -20,7 +20,7 @@ from neat.replica.process cimport (
 from neat.replica.shared cimport accept_event, shared_ready, udp_event
 from neat.shm.atomic cimport fence
 from neat.shm.board cimport board_busy, board_heartbeat
-from neat.shm.doorbell cimport YIELDS, doorbell_clear, doorbell_ring, worth_a_yield
+from neat.shm.doorbell cimport ALONE_NS, YIELDS, doorbell_clear, doorbell_ring, worth_a_yield
 from neat.shm.ring cimport (
     MAX_RECORD, RECORD_FRAME, RECORD_OWN_FRAME, RecordHeader, ring_advance, ring_cancel_sleep, ring_commit, ring_peek, ring_prepare_sleep,
     ring_publish, ring_release, ring_reserve, record_payload,
@@ -31,10 +31,6 @@ from neat.stack.engine cimport (
 )
 
 cdef enum:
-    HURRIED = 8                     # wake-ups in a row that each came within a moment
-    MOMENT_NS = 25_000
-    NAP_NS = 50_000
-    BULK_BYTES = 8192               # a frame so large belongs to a transfer that would stall meanwhile
     RECEIVE_BURST = 64              # records in one turn
     TRANSMIT_BURST = 64
     EVENT_BURST = 256
@@ -43,7 +39,7 @@ cdef enum:
     FULL_RING_NS = 50_000           # the driver does not ring when it has made room: look again after this
 
 # Turn until Python is wanted. Returns the Reasons.
-@cython.locals(idle_turns=uint32_t, worked_at=uint64_t, idle_at=uint64_t, napped=bint)
+@cython.locals(shared=uint32_t, worked_at=uint64_t, idle_at=uint64_t)
 cdef uint32_t run(Process* p) noexcept nogil
 cdef uint32_t turn(Process* p) noexcept nogil
 @cython.locals(done=uint32_t)
@@ -55,5 +51,5 @@ cdef uint32_t signal(Process* p) noexcept nogil
 cdef void publish(Process* p) noexcept nogil
 @cython.locals(data=uint64_t, kind=uint32_t, serial=uint32_t, index=uint32_t, i=cython.int, n=cython.int)
 cdef int descriptors(Process* p, int64_t timeout) noexcept nogil
-@cython.locals(deadline=uint64_t, until=uint64_t, asleep_at=uint64_t)
+@cython.locals(deadline=uint64_t, until=uint64_t)
 cdef void rest(Process* p) noexcept nogil

@@ -2,7 +2,7 @@
 """The replica's main loop: one turn after another in a fixed order, and sleep when there is nothing to do.
 
 It holds no lock, allocates nothing and calls no Python. Bursts are bounded, so that no input starves the
-others. Where wake-ups come faster than they are worth, it naps: ARCHITECTURE.md, "Memory".
+others. Before it sleeps it looks again for a while: neat/shm/doorbell.pxd.
 """
 
 import cython
@@ -12,26 +12,18 @@ def run(p):
     p.reasons = 0
     p.returned_at = monotonic_ns()
     p.woke_at = p.returned_at
-    idle_turns = YIELDS
+    shared = YIELDS
     worked_at = p.returned_at
     idle_at = p.returned_at
-    napped = False
     while p.reasons == 0:
         if turn(p) != 0:
-            idle_turns = 0
-            napped = False
+            shared = 0
             worked_at = p.now
-        elif worth_a_yield(idle_turns, p.now - idle_at) or p.now - worked_at < p.spin_ns:
-            idle_turns += 1
+        elif worth_a_yield(shared, p.now - idle_at, p.now - worked_at, p.spin_ns):
+            if p.now - idle_at >= ALONE_NS:
+                shared += 1
             idle_at = p.now
             sched_yield()
-        elif p.hurried >= HURRIED:
-            # Woken again and again after a moment: let work gather, as a network card moderates interrupts.
-            if napped:
-                p.hurried = 0
-            else:
-                napped = True
-                nap(NAP_NS)
         else:
             rest(p)
         if p.now - p.polled_at >= DESCRIPTOR_NS:
@@ -70,8 +62,6 @@ def receive(p):
             stack_own_frame_arrives(p.stack, record_payload(record), record.length, p.now)
         else:
             tally(p, COUNT_RX_UNKNOWN_RECORD)
-        if record.length > BULK_BYTES:
-            p.hurried = 0
         ring_advance(cython.address(p.rx))
         done += 1
     if p.rx.broken:
@@ -91,8 +81,6 @@ def transmit(p):
         length = stack_poll_transmit(p.stack, room, cython.address(record_type), p.now)
         if length == 0:
             break
-        if length > BULK_BYTES:
-            p.hurried = 0
         ring_commit(cython.address(p.tx), length, record_type, 0)
         done += 1
     return done
@@ -174,10 +162,8 @@ def rest(p):
             until = p.now + FULL_RING_NS
         if until > p.now:
             board_busy(p.board, p.now - p.woke_at)
-            asleep_at = p.now
             descriptors(p, until - p.now)
             p.woke_at = p.now
-            p.hurried = p.hurried + 1 if p.now - asleep_at < MOMENT_NS else 0
             tally(p, COUNT_WAKEUPS)
     channels_sleeping(p, 0)
     ring_cancel_sleep(cython.address(p.rx))

@@ -88,12 +88,6 @@ cdef extern from * nogil:
         return (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
     }
 
-    /* Sleep for so long, whatever happens. */
-    static inline void neat_nap(uint64_t ns) {
-        struct timespec length = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &length, NULL);
-    }
-
     /* Give the memory of a shared mapping back; it reads as zeros from then on. */
     static inline int neat_punch(void *memory, uint64_t length) {
         return madvise(memory, length, MADV_REMOVE) < 0 ? -errno : 0;
@@ -106,7 +100,6 @@ cdef extern from * nogil:
     int watch "neat_watch"(int epoll, int op, int fd, uint32_t events, uint64_t data) noexcept
     int wait_events "neat_wait"(int epoll, epoll_event* events, int count, int64_t timeout) noexcept
     uint64_t monotonic_ns "neat_now"() noexcept
-    void nap "neat_nap"(uint64_t ns) noexcept
     int punch "neat_punch"(void* memory, uint64_t length) noexcept
 
     int sched_yield() noexcept

@@ -91,7 +91,6 @@ cdef struct Process:
     uint64_t incarnation
     uint64_t now                    # of this turn
     uint64_t spin_ns
-    uint32_t hurried                # wake-ups in a row that came soon after it had gone to sleep
     uint64_t tick_ns                # Python has its turn at least so often
     uint64_t polled_at              # when epoll was asked last
     uint64_t woke_at

@@ -16,10 +16,11 @@ cdef inline bint doorbell_clear(int fd) noexcept nogil:
     return c_read(fd, &count, sizeof(count)) == sizeof(count)
 
 cdef enum:
-    YIELDS = 4                          # empty turns after one that had work, before a loop sleeps
+    YIELDS = 3                          # times that others may have used the core since there was work, before a loop sleeps
     ALONE_NS = 3_000                    # a turn with sched_yield that was over so soon let nobody else run
 
-# Before it sleeps, a loop yields the core a few times and looks again: whoever else is ready may make work for it, and to find
-# that there saves both of them the wake-up. `turns`: empty ones since there was work; `since`: ns since the last yield.
-cdef inline bint worth_a_yield(unsigned int turns, uint64_t since) noexcept nogil:
-    return turns == 0 or (turns < YIELDS and since >= ALONE_NS)
+# Before it sleeps, a loop yields the core and looks again. Alone on its core it does so for `spin` ns: nobody wants the core, and to be awake
+# saves the next one who needs it a wake-up. Where others run meanwhile it looks only a few times: who sleeps can be woken on a core that is
+# idle. `shared`: yields since there was work that let others run; `since`: ns since the last yield; `idle`: ns since there was work.
+cdef inline bint worth_a_yield(unsigned int shared, uint64_t since, uint64_t idle, uint64_t spin) noexcept nogil:
+    return shared < YIELDS and (since >= ALONE_NS or idle < spin)
