@@ -41,6 +41,8 @@ static struct watcher *watcher_of(struct instance *instance, int epfd, struct se
         if (libc(epoll_ctl)(epfd, EPOLL_CTL_ADD, w->bell, &event) == 0) {
             w->next = instance->watchers;
             instance->watchers = w;
+            if (instance->sleepers)
+                neat_watcher_asleep(w);
             return w;
         }
         neat_watcher_close(w, true);

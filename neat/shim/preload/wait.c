@@ -26,6 +26,9 @@ static void heard(struct instance *instance, uint32_t number, uint32_t events) {
         return;
     bool hung_up = events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR);
     neat_watcher_heard(w, hung_up);
+    /* Those who sleep have not heard it, and will not: the next one is for them. The caller looks at the bits after this. */
+    if (instance->sleepers)
+        neat_watcher_asleep(w);
     if (hung_up)
         watcher_died(instance, w);
 }
@@ -56,9 +59,13 @@ static int translate(struct instance *instance, int epfd, struct epoll_event *ev
     return kept;
 }
 
+/* What is left when there is no more room is for those who sleep. */
 static int gather(struct instance *instance, int epfd, struct epoll_event *events, int room) {
     harvest(instance, epfd);
-    return room > 0 ? ready_collect(instance, events, room) : 0;
+    int n = room > 0 ? ready_collect(instance, events, room) : 0;
+    if (instance->queued)
+        kick(instance, epfd);
+    return n;
 }
 
 /* What there is now. */
@@ -105,10 +112,7 @@ static void set_asleep(struct instance *instance, bool asleep) {
 static int leave(struct instance *instance, int epfd, struct epoll_event *events, int room) {
     instance->sleepers--;
     set_asleep(instance, instance->sleepers > 0);
-    int n = gather(instance, epfd, events, room);
-    if (instance->queued)
-        kick(instance, epfd);
-    return n;
+    return gather(instance, epfd, events, room);
 }
 
 /* Sleep until there may be something. Returns how many events, 0 when only we were meant or the time is over, -errno. */
@@ -122,6 +126,8 @@ static int sleep_once(struct instance *instance, int epfd, struct epoll_event *e
     if (n) {
         instance->sleepers--;
         set_asleep(instance, instance->sleepers > 0);
+        if (instance->queued)
+            kick(instance, epfd);
         pthread_mutex_unlock(&instance->lock);
         return n;
     }
