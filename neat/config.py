@@ -1,7 +1,6 @@
 """The settings of a stack: a TOML file, each key overridable by an option of `neat up`, all checked here."""
 
 import ipaddress
-import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -106,7 +105,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return ipaddress.IPv4Interface(self.address)
 
     def spin_ns(self) -> int:
-        """Nanoseconds that a component's loop looks for work before it sleeps, as long as it is alone on its core
+        """Nanoseconds that a loop looks for work before it sleeps, while it is alone on its core
         (neat/shm/doorbell.pxd)."""
         return self.spin_us * 1000
 

@@ -13,7 +13,9 @@
  * 5. A replica that does not know the bell yet (NEAT_OP_ADD_POLLER is on its way) leaves the bit, and `asleep`. It rings a new bell once.
  * 6. Room is signalled while out_block is not 0. Whoever finds too little room sets NEAT_OUT_WANTED, fences, and looks at tx_head again;
  *    the replica moves tx_head, fences, and looks at out_block.
- * 7. The bell's other end is in no process but the replica (after NEAT_OP_POLLER has left the syscall server). So its hang-up says that the
+ * 7. A poller may take a bit away that another should have: the socket has changed hands, or its index was given to another one. Whoever took
+ *    a bit of a socket that is not its own looks at `watcher` after that, and passes the bit on (NEAT_REQ_TELL).
+ * 8. The bell's other end is in no process but the replica (after NEAT_OP_POLLER has left the syscall server). So its hang-up says that the
  *    replica is gone, and every socket of the segment is ready for ever.
  */
 #include <signal.h>
@@ -123,8 +125,7 @@ bool neat_watcher_take(struct watcher *w, const struct endpoint *end, void *owne
     if (!take_over(w, end->shared))
         return false;
     fence();
-    if (!w->owners[end->index])
-        w->count++;
+    w->count++;
     w->owners[end->index] = owner;
     w->mask[word] |= UINT64_C(1) << (end->index % 64);
     w->low = word < w->low ? word : w->low;
@@ -137,13 +138,30 @@ bool neat_watcher_has(const struct watcher *w, const struct watched *at) {
     return load(&at->shared->generation) == at->generation && load(&at->shared->watcher) == w->slot + 1;
 }
 
+/* No bit of that index is for this one any more. */
+static void let_go(struct watcher *w, const struct watched *at, const void *owner) {
+    if (w->owners[at->index] != owner)
+        return;
+    w->owners[at->index] = NULL;
+    w->mask[at->index / 64] &= ~(UINT64_C(1) << (at->index % 64));
+}
+
+void neat_watcher_lost(struct watcher *w, const struct watched *at, const void *owner) {
+    let_go(w, at, owner);
+    fence();
+    uint32_t watcher = load(&at->shared->watcher);
+    if (!watcher || watcher == w->slot + 1)
+        return;
+    struct endpoint end = {.segment = w->segment, .shared = at->shared, .index = at->index};
+    neat_watch_poke(&end);
+    neat_mark(&end);
+    neat_ring(&end);
+}
+
 void neat_watcher_leave(struct watcher *w, struct watched *at, void *owner, bool ending) {
     uint32_t mine = w->slot + 1;
-    if (w->owners[at->index] == owner) {
-        w->owners[at->index] = NULL;
-        w->mask[at->index / 64] &= ~(UINT64_C(1) << (at->index % 64));
-        w->count--;
-    }
+    let_go(w, at, owner);
+    w->count--;
     if (load(&at->shared->generation) != at->generation || !swap_if(&at->shared->watcher, &mine, 0))
         return;
     fence();

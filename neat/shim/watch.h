@@ -24,7 +24,7 @@ struct watcher {
     int bell;                      /* our end of a unix socketpair: the replica, which has the other, sends a byte to wake us */
     uint32_t rings;                /* bytes that may be in it */
     uint32_t low, high;            /* words of `mask` that may have bits: low <= i < high */
-    uint32_t count;                /* sockets */
+    uint32_t count;                /* who took a socket and has not left it yet */
     uint64_t mask[NEAT_MAX_SOCKS / 64];        /* the sockets that are ours */
     void *owners[];                /* [nsock], by index: what the owner gave */
 };
@@ -38,6 +38,8 @@ bool neat_watcher_take(struct watcher *watcher, const struct endpoint *end, void
 /* Watch it no longer: readiness is told on the descriptor again. */
 /* `ending`: nobody looks at its descriptor any more. */
 void neat_watcher_leave(struct watcher *watcher, struct watched *watched, void *owner, bool ending);
+/* A bit of it was taken though it is not ours any more: it goes to whoever it is meant for. `owner` still has to leave. */
+void neat_watcher_lost(struct watcher *watcher, const struct watched *watched, const void *owner);
 /* The same for a socket that stays on its descriptor. The caller keeps the segment. */
 void neat_watched_set(const struct endpoint *end, bool polled, struct watched *out);
 /* Whether it is still ours. */

@@ -20,16 +20,16 @@ def arrived(sock):
         time.sleep(0.002)
     raise AssertionError("nothing came")
 
-def refused(count, *instances):
-    # Connections that do not come about, in each of the instances, which have not been asked since.
+def refused(count, poll):
+    # Connections that do not come about, in an instance that was asked before that, and not since.
     socks = []
-    for _ in range(count):
+    while len(socks) < count:
         sock = socket.socket()
         sock.setblocking(False)
         assert sock.connect_ex((PEER[0], 1)) == errno.EINPROGRESS
-        for poll in instances:
-            poll.register(sock, IN | OUT)
-        socks.append(sock)
+        poll.register(sock, IN | OUT)
+        if not poll.poll(0):
+            socks.append(sock)
     for sock in socks:
         while sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != CLOSED:
             time.sleep(0.002)
@@ -75,5 +75,56 @@ while left:
         assert heard.get(timeout=5) == "sleeper"
     thread.join(5)
     assert not thread.is_alive()
+"""
+    )
+
+
+def test_an_instance_does_not_eat_what_is_meant_for_another(world: World) -> None:
+    """A connection takes over the place of one that failed, which another instance still watches."""
+    world.python(
+        TOOLS
+        + MORE
+        + """
+mine, other = select.epoll(), select.epoll()
+gone = refused(16, other)
+for sock in list(gone.values())[::2]:
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+socks = dial_many(32)
+for fd in socks:
+    mine.register(fd, IN | ET)
+drain(mine)
+for fd, sock in socks.items():
+    sock.sendall(b"x")
+    arrived(sock)
+    other.poll(0)
+    assert mine.poll(5) == [(fd, IN)]
+    assert taken(sock) == b"x"
+"""
+    )
+
+
+def test_a_failure_is_told_though_another_has_its_place(world: World) -> None:
+    world.python(
+        TOOLS
+        + MORE
+        + """
+poll = select.epoll()
+gone = refused(16, poll)
+socks = dial_many(32)
+for fd in socks:
+    poll.register(fd, IN)
+waiting = set(gone)
+while waiting:
+    ready = poll.poll(5)
+    assert ready, f"{len(waiting)} were not told"
+    for fd, events in ready:
+        assert fd in gone and events & select.EPOLLERR
+        assert gone[fd].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+        poll.unregister(fd)
+        waiting.discard(fd)
+for fd, sock in socks.items():
+    sock.sendall(b"x")
+    assert poll.poll(5) == [(fd, IN)]
+    assert taken(sock) == b"x"
 """
     )

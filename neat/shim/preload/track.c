@@ -152,7 +152,10 @@ static void told(void *context, void *owner) {
     struct item *item = owner;
     if (!item)
         return;
-    if (neat_watcher_has(item->watcher, &item->watched) || !still_there(item))
+    bool has = neat_watcher_has(item->watcher, &item->watched);
+    if (!has)
+        neat_watcher_lost(item->watcher, &item->watched, item);
+    if (has || !still_there(item))
         look_at(h->instance, item);
     else
         demote(h->instance, h->epfd, item);
