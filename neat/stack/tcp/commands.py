@@ -41,7 +41,8 @@ def tcp_command(stack, tcb):
         return
     if request & NEAT_REQ_RESIGNAL:
         fetch_and32(cython.address(sock.request), ~NEAT_REQ_RESIGNAL)
-        if tcb.slot.rx_tail > tcb.rx_head or tcb.slot.flags & SLOT_FIN_SEEN or tcb.slot.state == TcpState.CLOSED or tcb.slot.state == TcpState.TIME_WAIT:
+        over = tcb.slot.state == TcpState.CLOSED or tcb.slot.state == TcpState.TIME_WAIT
+        if tcb.slot.rx_tail > tcb.rx_head or tcb.slot.flags & SLOT_FIN_SEEN or over:
             conn_event(stack, tcb, EV_READABLE)
         if is_writable(tcb):
             conn_event(stack, tcb, EV_WRITABLE)
