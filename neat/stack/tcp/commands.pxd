@@ -23,7 +23,7 @@ from neat.stack.tcp.window cimport window_worth_update
 from neat.stack.types cimport Stack, count
 
 # Its dirty bit was set: look at everything that the application may have changed.
-@cython.locals(sock="neat_sock*", request=uint32_t, head=uint64_t)
+@cython.locals(sock="neat_sock*", request=uint32_t, head=uint64_t, over=bint)
 cdef void tcp_command(Stack* stack, Tcb* tcb) noexcept nogil
 # The last descriptor is closed, as with close() on Linux.
 @cython.locals(slot="ConnSlot*", state=uint32_t)
