@@ -51,6 +51,21 @@ static struct watcher *watcher_of(struct instance *instance, int epfd, struct se
     return NULL;
 }
 
+static void told(void *context, void *owner);
+
+struct harvesting {
+    struct instance *instance;
+    int epfd;
+};
+
+/* Who had its place among the owners hears now what became of its socket, as nothing would tell it later. */
+static void make_way(struct instance *instance, int epfd, const struct watcher *w, const struct item *item) {
+    struct harvesting h = {instance, epfd};
+    struct item *before = w->owners[item->socket->end.index];
+    if (before && before != item)
+        told(&h, before);
+}
+
 static void become_ours(struct instance *instance, int epfd, struct item *item) {
     item->early = false;
     instance->ours++;
@@ -77,6 +92,8 @@ bool track(struct instance *instance, int epfd, struct item *item, bool register
         return false;
     }
     struct watcher *w = instance->exposed || load(&s->end.segment->dead) ? NULL : watcher_of(instance, epfd, s->end.segment);
+    if (w)
+        make_way(instance, epfd, w, item);
     if (w && neat_watcher_take(w, &s->end, item, &item->watched)) {
         if (registered)
             libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, item->fd, &(struct epoll_event){0});
@@ -141,11 +158,6 @@ void hinted(struct instance *instance, struct item *item, uint32_t events) {
         item->watched.over = true;
     look_at(instance, item);
 }
-
-struct harvesting {
-    struct instance *instance;
-    int epfd;
-};
 
 static void told(void *context, void *owner) {
     struct harvesting *h = context;
