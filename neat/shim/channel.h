@@ -114,7 +114,8 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint32_t user_timeout_ms;
     uint32_t watcher;              /* 0: readiness is signalled on the descriptor; p + 1: to poller p */
     uint32_t sleepers;             /* threads that sleep in a receive; the replica never looks */
-    uint32_t _app0[2];
+    uint32_t hinted;               /* members of epoll instances that hear by its descriptor; the replica never looks */
+    uint32_t _app0;
     /* application writes */
     struct neat_addr peer;         /* UDP: see NEAT_OPT_PEER */
     uint32_t keep_idle_s, keep_intvl_s, keep_cnt;

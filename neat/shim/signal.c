@@ -13,7 +13,7 @@
  */
 #include <unistd.h>
 
-#include "internal.h"
+#include "watch.h"
 
 #define MAX_FILLS 16
 #define MAX_TOKENS 16              /* taken out in one repair: honest stacks have one */
@@ -78,6 +78,8 @@ int neat_await_message(struct neat_socket *s, int fd, int flags, bool partial) {
     uint8_t byte = 0;
     ssize_t n = -1;
     bool wait = !neat_nonblocking(s, fd, flags), beside = wait && (add(&s->end.shared->sleepers, 1) != 1 || partial);
+    if (wait && neat_is_watched(&s->end))
+        neat_unwatch(s, fd);
     int64_t limit = beside ? neat_timeout(fd, SO_RCVTIMEO) : -1;
     int woken = beside ? neat_poll(fd, POLLIN, limit < 0 && partial ? NEAT_FOREVER : limit) : 1, error = EAGAIN;
     tally(waits);

@@ -116,15 +116,37 @@ void neat_watched_set(const struct endpoint *end, bool polled, struct watched *o
     out->request = load(&end->shared->request) & (NEAT_REQ_SHUT_RD | NEAT_REQ_SHUT_WR);
 }
 
+/* Somebody waits on its descriptor, who would hear nothing if it was watched. Who begins to wait there is counted first, and looks at `watcher`
+ * after that. */
+static bool is_awaited(const struct neat_sock *shared) {
+    return load(&shared->hinted) || load(&shared->sleepers);
+}
+
+/* From now on its descriptor tells, also what we were told only. `ending`: nobody looks there. */
+static void give_back(const struct watcher *w, struct neat_sock *shared, uint32_t index, bool ending) {
+    uint32_t mine = w->slot + 1;
+    if (!swap_if(&shared->watcher, &mine, 0))
+        return;
+    fence();
+    if (ending)
+        return;
+    struct endpoint end = {.segment = w->segment, .shared = shared, .index = index};
+    neat_resignal(&end);
+}
+
 bool neat_watcher_take(struct watcher *w, const struct endpoint *end, void *owner, struct watched *out) {
     uint32_t word = end->index / 64;
     if (end->segment != w->segment || !endpoint_current(end))
         return false;
     if (w->owners[end->index] && load(&end->shared->watcher) == w->slot + 1)
         return false;              /* ours already, under another number */
-    if (!take_over(w, end->shared))
+    if (is_awaited(end->shared) || !take_over(w, end->shared))
         return false;
     fence();
+    if (is_awaited(end->shared)) {
+        give_back(w, end->shared, end->index, false);
+        return false;
+    }
     w->count++;
     w->owners[end->index] = owner;
     w->mask[word] |= UINT64_C(1) << (end->index % 64);
@@ -159,16 +181,10 @@ void neat_watcher_lost(struct watcher *w, const struct watched *at, const void *
 }
 
 void neat_watcher_leave(struct watcher *w, struct watched *at, void *owner, bool ending) {
-    uint32_t mine = w->slot + 1;
     let_go(w, at, owner);
     w->count--;
-    if (load(&at->shared->generation) != at->generation || !swap_if(&at->shared->watcher, &mine, 0))
-        return;
-    fence();
-    if (ending)
-        return;
-    struct endpoint end = {.segment = w->segment, .shared = at->shared, .index = at->index};
-    neat_resignal(&end);
+    if (load(&at->shared->generation) == at->generation)
+        give_back(w, at->shared, at->index, ending);
 }
 
 void neat_watcher_harvest(struct watcher *w, void (*each)(void *context, void *owner), void *context) {

@@ -125,3 +125,54 @@ for _ in range(6):
         assert taken(sock) == b"x"
 """
     )
+
+
+def test_instances_that_share_a_socket_both_hear(world: World) -> None:
+    """Also when one of them drops it and takes it again."""
+    world.python(
+        TOOLS
+        + MORE
+        + """
+sock = dial()
+polls = [select.epoll() for _ in range(3)]
+def both(*some):
+    sock.sendall(b"x")
+    for poll in some:
+        assert poll.poll(5) == [(sock.fileno(), IN)], polls.index(poll)
+    assert sock.recv(10) == b"x"
+    for poll in some:
+        assert not poll.poll(0)
+polls[0].register(sock, IN)
+both(polls[0])
+polls[1].register(sock, IN)
+both(*polls[:2])
+for _ in range(3):
+    polls[0].unregister(sock)
+    polls[0].register(sock, IN)
+    both(*polls[:2])
+polls[2].register(sock, IN)
+both(*polls)
+polls[1].unregister(sock)
+polls[2].unregister(sock)
+both(polls[0])
+"""
+    )
+
+
+def test_who_sleeps_in_recv_hears_of_bytes_though_an_instance_wants_them(world: World) -> None:
+    world.python(
+        TOOLS
+        + MORE
+        + """
+sock = dial()
+found = []
+thread = in_thread(lambda: found.append(sock.recv(10)))
+poll = select.epoll()
+poll.register(sock, IN)
+sock.sendall(b"hello")
+thread.join(5)
+assert found == [b"hello"]
+sock.sendall(b"more")
+assert poll.poll(5) == [(sock.fileno(), IN)]
+"""
+    )

@@ -73,10 +73,23 @@ static void become_ours(struct instance *instance, int epfd, struct item *item) 
     kick(instance, epfd);
 }
 
+/* Who is not counted may find its socket watched by another, and hear nothing. */
+static void count_hint(struct neat_sock *shared, uint32_t generation, int change) {
+    if (load(&shared->generation) == generation)
+        add(&shared->hinted, (uint32_t)change);
+}
+
 static bool hint(struct instance *instance, int epfd, struct item *item, bool registered) {
     struct neat_socket *s = item->socket;
-    if (!load(&s->end.shared) || item_register(epfd, item, registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, HINT) < 0)
+    struct neat_sock *shared = load(&s->end.shared);
+    if (!shared)
         return false;
+    count_hint(shared, s->end.generation, 1);
+    neat_unwatch(s, item->fd);
+    if (item_register(epfd, item, registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, HINT) < 0) {
+        count_hint(shared, s->end.generation, -1);
+        return false;
+    }
     item->kind = HINTED;
     item->held = s->end.segment;
     neat_segment_keep(item->held);
@@ -102,14 +115,18 @@ bool track(struct instance *instance, int epfd, struct item *item, bool register
         become_ours(instance, epfd, item);
         return true;
     }
+    if (!instance->exposed)
+        return hint(instance, epfd, item, registered);
     neat_unwatch(s, item->fd);
-    return !instance->exposed && hint(instance, epfd, item, registered);
+    return false;
 }
 
 void untrack(struct instance *instance, struct item *item) {
     ready_remove(instance, item);
     if (item->kind == TRACKED && !instance->foreign)
         neat_watcher_leave(item->watcher, &item->watched, item, load(&item->socket->ending));
+    if (item->kind == HINTED && !instance->foreign)
+        count_hint(item->watched.shared, item->watched.generation, -1);
     if (item->kind == HINTED)
         neat_segment_put(item->held);
     instance->ours -= item->kind != KERNEL;
