@@ -1,6 +1,8 @@
 """Pollers that get in each other's way: threads in one instance, instances that share sockets or their
 places, signal handlers."""
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.preload.conftest import World
@@ -176,3 +178,7 @@ sock.sendall(b"more")
 assert poll.poll(5) == [(sock.fileno(), IN)]
 """
     )
+
+
+def test_a_handler_closes_what_an_instance_has(world: World, compiled: Callable[[str], str]) -> None:
+    assert world.run(compiled("closes_in_handler.c")).strip() == "done"

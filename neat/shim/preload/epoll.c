@@ -30,14 +30,14 @@ static struct instance *begin(int epfd) {
     struct instance *instance = instance_get(epfd);
     if (!instance)
         return NULL;
-    pthread_mutex_lock(&instance->lock);
+    instance_lock(instance);
     if (instance->foreign && instance->ours)
         instance_expose(instance, epfd);
     return instance;
 }
 
 static void finish(struct instance *instance) {
-    pthread_mutex_unlock(&instance->lock);
+    instance_unlock(instance);
     instance_put(instance);
 }
 
@@ -132,7 +132,7 @@ static int wait_in(int epfd, struct epoll_event *events, int room, int64_t timeo
     struct instance *instance = events && room > 0 ? begin(epfd) : NULL;
     if (!instance)
         return -ENOSYS;
-    pthread_mutex_unlock(&instance->lock);
+    instance_unlock(instance);
     int n = instance_wait(instance, epfd, events, room, timeout_ns, mask);
     instance_put(instance);
     return n;

@@ -62,6 +62,10 @@ struct instance {
 };
 
 /* instances.c */
+/* Around what follows `lock` in struct instance. A signal handler that closes a descriptor meanwhile (signal-safety(7)) does not wait for us:
+ * what it closed is forgotten when the lock is given back. */
+void instance_lock(struct instance *instance);
+void instance_unlock(struct instance *instance);
 struct instance *instance_get(int epfd);       /* held for a call, NULL: none of ours */
 void instance_put(struct instance *instance);
 int instance_enter(int epfd);                  /* a fresh epoll descriptor: 0 or -errno */

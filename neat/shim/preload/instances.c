@@ -14,6 +14,33 @@ static struct instance **by_number;            /* [MOST] */
 static int end;                                /* one beyond the highest number in either table */
 static uint64_t members[MOST / 64];            /* descriptors that some instance has or had */
 
+/* What a signal handler closes while its thread is inside of a lock cannot be looked for then. */
+#define LATER 16                   /* so many at a time; others stay in the record until their number is used again */
+static __thread volatile int inside;           /* locks that this thread holds, or waits for */
+static __thread volatile int later[LATER];
+static __thread volatile int later_count;
+
+static void enter(pthread_mutex_t *lock) {
+    inside++;
+    pthread_mutex_lock(lock);
+}
+
+static void leave(pthread_mutex_t *lock) {
+    pthread_mutex_unlock(lock);
+    if (--inside)
+        return;
+    while (later_count)
+        epoll_forget(later[--later_count]);
+}
+
+void instance_lock(struct instance *instance) {
+    enter(&instance->lock);
+}
+
+void instance_unlock(struct instance *instance) {
+    leave(&instance->lock);
+}
+
 static struct instance **entry_of(int fd) {
     struct instance **entries = load(&by_number);
     return entries && fd >= 0 && fd < MOST ? &entries[fd] : NULL;
@@ -21,13 +48,13 @@ static struct instance **entry_of(int fd) {
 
 /* Its last descriptor is closed. Caller holds the registry and the last reference. */
 static void clear(struct instance *instance) {
-    pthread_mutex_lock(&instance->lock);
+    instance_lock(instance);
     item_forget_all(instance);
     watchers_forget(instance, !instance->foreign);
     if (instance->kick >= 0)
         neat_close_own(instance->kick);
     instance->kick = -1;
-    pthread_mutex_unlock(&instance->lock);
+    instance_unlock(instance);
 }
 
 static void put(struct instance *instance, uint64_t one) {
@@ -98,7 +125,7 @@ int instance_enter(int epfd) {
     int status = -ENOMEM;
     if (epfd >= MOST)
         return 0;                  /* the kernel's alone */
-    pthread_mutex_lock(&registry);
+    enter(&registry);
     struct instance *instance = make_table() ? unused() : NULL;
     if (instance) {
         instance->epfd = epfd;
@@ -109,7 +136,7 @@ int instance_enter(int epfd) {
         reach(epfd);
         status = 0;
     }
-    pthread_mutex_unlock(&registry);
+    leave(&registry);
     return status;
 }
 
@@ -117,13 +144,13 @@ void epoll_copied(int fd, int copy) {
     struct instance *instance = instance_get(fd);
     if (!instance)
         return;
-    pthread_mutex_lock(&registry);
+    enter(&registry);
     if (copy >= 0 && copy < MOST) {
         add(&instance->refs, DESCRIPTOR);
         store(&by_number[copy], instance);
         reach(copy);
     }
-    pthread_mutex_unlock(&registry);
+    leave(&registry);
     instance_put(instance);
 }
 
@@ -137,14 +164,14 @@ static void another_number(struct instance *instance) {
 }
 
 static void forget_instance(int fd) {
-    pthread_mutex_lock(&registry);
+    enter(&registry);
     struct instance *instance = swap(&by_number[fd], NULL);
     if (instance) {
         if (instance->epfd == fd && load(&instance->refs) >> 32 > 1)
             another_number(instance);
         put(instance, DESCRIPTOR);
     }
-    pthread_mutex_unlock(&registry);
+    leave(&registry);
 }
 
 int epoll_end(void) {
@@ -156,13 +183,17 @@ void member_note(int fd) {
     set_bits(&members[fd / 64], UINT64_C(1) << (fd % 64));
 }
 
+static bool is_member(int fd) {
+    return load(&members[fd / 64]) >> (fd % 64) & 1;
+}
+
 static bool member_taken(int fd) {
     uint64_t bit = UINT64_C(1) << (fd % 64);
-    return fd < MOST && (load(&members[fd / 64]) & bit) && (clear_bits(&members[fd / 64], bit) & bit);
+    return is_member(fd) && (clear_bits(&members[fd / 64], bit) & bit);
 }
 
 static void forget_member(struct instance *instance, int fd) {
-    pthread_mutex_lock(&instance->lock);
+    instance_lock(instance);
     struct item *item = item_find(instance, fd);
     if (item && item->socket) {
         /* Ours stays open while a thread is inside a call on it, or in another process: nobody is to hear of it any more. */
@@ -173,33 +204,38 @@ static void forget_member(struct instance *instance, int fd) {
     } else if (item) {
         item_stray(instance, item);
     }
-    pthread_mutex_unlock(&instance->lock);
+    instance_unlock(instance);
 }
 
 void epoll_forget(int fd) {
     if (fd < 0 || fd >= MOST)
         return;
+    if (inside && (epoll_is_instance(fd) || is_member(fd))) {
+        if (later_count < LATER)
+            later[later_count++] = fd;
+        return;
+    }
     if (epoll_is_instance(fd))
         forget_instance(fd);
     if (!member_taken(fd))
         return;
-    pthread_mutex_lock(&registry);
+    enter(&registry);
     for (struct instance *at = all; at; at = at->next)
         if (load(&at->refs))
             forget_member(at, fd);
-    pthread_mutex_unlock(&registry);
+    leave(&registry);
 }
 
 /* An undecided socket was decided: the kernel's epoll has lost it with the file that its number had. */
 void epoll_moved(int fd) {
-    if (fd < 0 || fd >= MOST || !(load(&members[fd / 64]) >> (fd % 64) & 1))
+    if (fd < 0 || fd >= MOST || !is_member(fd))
         return;
     struct neat_socket *s = fd_get(fd);
-    pthread_mutex_lock(&registry);
+    enter(&registry);
     for (struct instance *at = all; at; at = at->next) {
         if (!load(&at->refs))
             continue;
-        pthread_mutex_lock(&at->lock);
+        instance_lock(at);
         struct item *item = item_find(at, fd);
         if (item) {
             untrack(at, item);
@@ -207,9 +243,9 @@ void epoll_moved(int fd) {
             if (!track(at, at->epfd, item, false))
                 item_register(at->epfd, item, EPOLL_CTL_ADD, item->events);
         }
-        pthread_mutex_unlock(&at->lock);
+        instance_unlock(at);
     }
-    pthread_mutex_unlock(&registry);
+    leave(&registry);
     if (s)
         neat_put(s);
 }
@@ -233,15 +269,16 @@ void epoll_expose(int epfd) {
     struct instance *instance = instance_get(epfd);
     if (!instance)
         return;
-    pthread_mutex_lock(&instance->lock);
+    instance_lock(instance);
     if (!instance->exposed)
         instance_expose(instance, epfd);
-    pthread_mutex_unlock(&instance->lock);
+    instance_unlock(instance);
     instance_put(instance);
 }
 
 /* A fork finds all of this whole. */
 static void before_fork(void) {
+    inside++;
     pthread_mutex_lock(&registry);
     for (struct instance *at = all; at; at = at->next)
         pthread_mutex_lock(&at->lock);
@@ -250,13 +287,14 @@ static void before_fork(void) {
 static void in_parent(void) {
     for (struct instance *at = all; at; at = at->next)
         pthread_mutex_unlock(&at->lock);
-    pthread_mutex_unlock(&registry);
+    leave(&registry);
 }
 
 static void in_child(void) {
     pthread_mutex_init(&registry, NULL);
     for (struct instance *at = all; at; at = at->next)
         pthread_mutex_init(&at->lock, NULL);
+    inside = later_count = 0;
 }
 
 /* The kernel's epoll is shared with the parent now, whose record says what is in it. What the parent tracks stays the parent's until the

@@ -71,19 +71,19 @@ static int gather(struct instance *instance, int epfd, struct epoll_event *event
 /* What there is now. */
 static int at_once(struct instance *instance, int epfd, struct epoll_event *events, int room, const sigset_t *mask) {
     int n = 0;
-    pthread_mutex_lock(&instance->lock);
+    instance_lock(instance);
     harvest(instance, epfd);
     int64_t now = instance->queued ? neat_now() : 0;
     if (now && now - instance->looked_at >= LOOK_NS) {
         /* Half of the room, so that neither kind hides the other. */
         instance->looked_at = now;
-        pthread_mutex_unlock(&instance->lock);
+        instance_unlock(instance);
         n = kernel_wait(epfd, events, (room + 1) / 2, 0, mask);
-        pthread_mutex_lock(&instance->lock);
+        instance_lock(instance);
         n = n > 0 ? translate(instance, epfd, events, n) : 0;
     }
     n += gather(instance, epfd, events + n, room - n);
-    pthread_mutex_unlock(&instance->lock);
+    instance_unlock(instance);
     return n;
 }
 
@@ -92,10 +92,10 @@ static int look(struct instance *instance, int epfd, struct epoll_event *events,
     int n = kernel_wait(epfd, events, room, 0, mask);
     if (n <= 0)
         return n;
-    pthread_mutex_lock(&instance->lock);
+    instance_lock(instance);
     n = translate(instance, epfd, events, n);
     n += gather(instance, epfd, events + n, room - n);
-    pthread_mutex_unlock(&instance->lock);
+    instance_unlock(instance);
     return n;
 }
 
@@ -118,7 +118,7 @@ static int leave(struct instance *instance, int epfd, struct epoll_event *events
 /* Sleep until there may be something. Returns how many events, 0 when only we were meant or the time is over, -errno. */
 static int sleep_once(struct instance *instance, int epfd, struct epoll_event *events, int room, int64_t timeout_ns,
                       const sigset_t *mask) {
-    pthread_mutex_lock(&instance->lock);
+    instance_lock(instance);
     instance->sleepers++;
     set_asleep(instance, true);
     harvest(instance, epfd);
@@ -128,16 +128,16 @@ static int sleep_once(struct instance *instance, int epfd, struct epoll_event *e
         set_asleep(instance, instance->sleepers > 0);
         if (instance->queued)
             kick(instance, epfd);
-        pthread_mutex_unlock(&instance->lock);
+        instance_unlock(instance);
         return n;
     }
-    pthread_mutex_unlock(&instance->lock);
+    instance_unlock(instance);
     int got = kernel_wait(epfd, events, room, timeout_ns, mask);
-    pthread_mutex_lock(&instance->lock);
+    instance_lock(instance);
     instance->looked_at = neat_now();
     n = got > 0 ? translate(instance, epfd, events, got) : 0;
     n += leave(instance, epfd, events + n, room - n);
-    pthread_mutex_unlock(&instance->lock);
+    instance_unlock(instance);
     return n ? n : got < 0 ? got : 0;
 }
 
