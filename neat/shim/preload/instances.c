@@ -72,7 +72,14 @@ struct instance *instance_get(int epfd) {
     struct instance **entry = entry_of(epfd);
     struct instance *seen = entry ? load(entry) : NULL;
     while (seen) {
-        add(&seen->refs, CALL);
+        /* One that is unused stays so: it may be about to become another's. */
+        uint64_t refs = load(&seen->refs);
+        while (refs && !swap_if(&seen->refs, &refs, refs + CALL))
+            ;
+        if (!refs) {
+            seen = load(entry);
+            continue;
+        }
         struct instance *now = load_seq(entry);
         if (now == seen)
             return seen;
