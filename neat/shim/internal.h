@@ -40,7 +40,7 @@ extern struct neat_client_stats neat_counters;
 /* A mapped segment app a,k. Cached by (owner, replica, incarnation); unmapped with its last user. */
 struct segment {
     struct segment *next;
-    uint32_t refs;                 /* under the cache's lock */
+    uint32_t refs;                 /* atomically; from 0 to 1 under the cache's lock */
     uint64_t owner;                /* token of our registration: numbers of applications come again in another stack */
     uint32_t replica;
     uint64_t incarnation;

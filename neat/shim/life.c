@@ -25,12 +25,24 @@ struct parked {
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct neat_socket *pool, *ever;
 
-static struct neat_socket *from_pool(void) {
+/* A signal handler may have interrupted its own thread in here: it does without the pool then. */
+static __thread volatile bool in_pool;
+
+static struct neat_socket *pop(void) {
+    if (in_pool)
+        return NULL;
+    in_pool = true;
     pthread_mutex_lock(&pool_lock);
     struct neat_socket *s = pool;
     if (s)
         pool = s->next_free;
     pthread_mutex_unlock(&pool_lock);
+    in_pool = false;
+    return s;
+}
+
+static struct neat_socket *from_pool(void) {
+    struct neat_socket *s = pop();
     if (s) {
         struct neat_socket *next = s->next_ever;
         memset((char *)s + sizeof s->refs, 0, sizeof *s - sizeof s->refs);
@@ -40,19 +52,22 @@ static struct neat_socket *from_pool(void) {
         if (!s)
             return NULL;
         s->refs = DEAD;
-        pthread_mutex_lock(&pool_lock);
-        s->next_ever = ever;
-        ever = s;
-        pthread_mutex_unlock(&pool_lock);
+        s->next_ever = load(&ever);
+        while (!swap_if(&ever, &s->next_ever, s))
+            ;
     }
     return s;
 }
 
 static void to_pool(struct neat_socket *s) {
+    if (in_pool)
+        return;
+    in_pool = true;
     pthread_mutex_lock(&pool_lock);
     s->next_free = pool;
     pool = s;
     pthread_mutex_unlock(&pool_lock);
+    in_pool = false;
 }
 
 struct neat_socket *neat_new(int type, int protocol) {

@@ -81,13 +81,21 @@ static void sweep(void) {
         bool superseded = false;
         for (struct segment *other = segments; other; other = other->next)
             superseded |= other->replica == at->replica && (other->owner != at->owner || other->incarnation > at->incarnation);
-        if (superseded && !at->refs) {
+        if (superseded && !load(&at->refs)) {
             *link = at->next;
             unmap(at);
         } else {
             link = &at->next;
         }
     }
+}
+
+/* Whether there is a descriptor number left after what a message brought. */
+static bool spare_numbers(void) {
+    int spare = libc(socket)(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (spare >= 0)
+        libc(close)(spare);
+    return spare >= 0;
 }
 
 static int fetch(uint64_t owner, uint32_t replica, uint64_t incarnation, struct segment **out) {
@@ -100,7 +108,9 @@ static int fetch(uint64_t owner, uint32_t replica, uint64_t incarnation, struct 
         message = (struct neat_msg){.op = NEAT_OP_SEGMENT, .replica = replica, .incarnation = incarnation};
         status = neat_request(&message, NULL, 0, got);
     }
-    if (status == 0) {
+    if (status == 0 && (got[0] < 0 || got[1] < 0) && !spare_numbers()) {
+        status = -EMFILE;
+    } else if (status == 0) {
         bool right = message.token == owner;
         right &= !incarnation || message.incarnation == incarnation;
         message.replica = replica;
@@ -137,7 +147,7 @@ int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, str
             segments = known = new;
         }
     }
-    known->refs++;
+    add(&known->refs, 1);
     if (new)
         sweep();
     pthread_mutex_unlock(&lock);
@@ -146,15 +156,14 @@ int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, str
 }
 
 void neat_segment_keep(struct segment *segment) {
-    pthread_mutex_lock(&lock);
-    segment->refs++;
-    pthread_mutex_unlock(&lock);
+    add(&segment->refs, 1);
 }
 
+/* It waits for nobody: a signal handler that closes a socket may have interrupted its own thread in here. What it leaves is swept later. */
 void neat_segment_put(struct segment *segment) {
-    pthread_mutex_lock(&lock);
-    if (!--segment->refs)
-        sweep();
+    if (sub(&segment->refs, 1) || pthread_mutex_trylock(&lock))
+        return;
+    sweep();
     pthread_mutex_unlock(&lock);
 }
 

@@ -180,5 +180,8 @@ assert poll.poll(5) == [(sock.fileno(), IN)]
     )
 
 
-def test_a_handler_closes_what_an_instance_has(world: World, compiled: Callable[[str], str]) -> None:
-    assert world.run(compiled("closes_in_handler.c")).strip() == "done"
+@pytest.mark.parametrize("what", ["member", "socket"])
+def test_a_handler_closes_what_the_program_works_on(
+    world: World, compiled: Callable[[str], str], what: str
+) -> None:
+    assert world.run(compiled("closes_in_handler.c"), what).strip() == "done"
