@@ -47,6 +47,15 @@ static ssize_t read_file(const struct endpoint *end, struct writing *w, uint64_t
     return n;
 }
 
+/* A file that cannot be read, or is at its end, is no reason to wait for room. 0: wait. */
+static ssize_t look_at_file(const struct writing *w) {
+    char first;
+    if (w->iov || w->offset < 0 || w->done)
+        return 0;
+    ssize_t n = libc(pread)(w->file, &first, sizeof first, w->offset);
+    return n < 0 ? -errno : !n;
+}
+
 /* Put in what fits. Caller holds tx_lock. Returns bytes; -EAGAIN when the ring is full, and then, as whenever it gets
  * full, the descriptor is unwritable. */
 static ssize_t put(struct neat_socket *s, int fd, struct writing *w) {
@@ -157,6 +166,9 @@ static ssize_t push(struct neat_socket *s, int fd, struct writing *w, int flags)
             return 0;
         if (n != -EAGAIN || (flags & NEAT_MSG_RINGS))
             return w->done ? (ssize_t)w->done : n;
+        ssize_t unreadable = look_at_file(w);
+        if (unreadable)
+            return unreadable < 0 ? unreadable : 0;
         status = await_room(s, fd, flags, &waiting, w->done > 0);
         if (status < 0)
             return w->done ? (ssize_t)w->done : status;

@@ -39,8 +39,9 @@ NEAT_API ssize_t sendfile(int to, int from, off_t *offset, size_t count) {
     s = fd_get(to);
     if (!s)
         return libc(sendfile)(to, from, offset, count);
-    int status = check_file(from, offset);
-    return sent(s, status < 0 ? status : neat_sendfile(s, to, from, offset, count < MOST_BYTES ? count : MOST_BYTES), 0);
+    ssize_t n = neat_sendfile(s, to, from, offset, count < MOST_BYTES ? count : MOST_BYTES);
+    int status = n < 0 || !count ? check_file(from, offset) : 0;   /* what is wrong with the file comes first */
+    return sent(s, status < 0 ? status : n, 0);
 }
 
 NEAT_API ssize_t sendfile64(int to, int from, off64_t *offset, size_t count) {
