@@ -57,6 +57,15 @@ int neat_bind(struct neat_socket *s, int fd, const struct sockaddr *address, soc
     return status;
 }
 
+/* The segments that connections will come in are mapped while there are numbers for that. */
+static void map_ahead(const struct neat_socket *s) {
+    struct segment *segment;
+    uint32_t replicas = neat_active_replicas(false);
+    for (uint32_t k = 0; k < MAX_REPLICAS; k++)
+        if ((replicas & 1u << k) && neat_segment_get(s->owner, k, 0, &segment) == 0)
+            neat_segment_put(segment);
+}
+
 int neat_listen(struct neat_socket *s, int fd, int backlog) {
     struct neat_addr any = {.family = 4, .protocol = IPPROTO_TCP};
     int status = 0;
@@ -79,6 +88,8 @@ int neat_listen(struct neat_socket *s, int fd, int backlog) {
         }
     }
     pthread_mutex_unlock(&s->setup);
+    if (status == 0 && stage != STAGE_LISTENING)
+        map_ahead(s);
     return status;
 }
 
@@ -90,9 +101,23 @@ void neat_limits_changed(void) {
     store(&sure, 0);
 }
 
+/* Near the limit: a connection whose segment cannot be mapped for want of numbers stays in the queue, too. */
+static int map_first(const struct neat_socket *s, int listener) {
+    struct neat_msg message;
+    struct segment *segment;
+    if (libc(recv)(listener, &message, sizeof message, MSG_PEEK | MSG_DONTWAIT) != sizeof message ||
+        message.magic != NEAT_MSG_MAGIC || message.op != NEAT_EV_ACCEPT || message.replica >= MAX_REPLICAS)
+        return 0;
+    int status = neat_segment_get(s->owner, message.replica, message.incarnation, &segment);
+    if (status == 0)
+        neat_segment_put(segment);
+    return status == -EMFILE || status == -ENFILE ? status : 0;
+}
+
 /* Without a number for its descriptor the kernel would deliver a message all the same, and lose the connection: it stays in the queue until
  * there is one. The kernel gives the lowest that is free. While that is below half of the limit a look is good for a while: the process
- * would have to open the other half meanwhile. Near the limit each accept looks, and where the limit may change behind our back. */
+ * would have to open the other half meanwhile. Near the limit each accept looks, and where the limit may change behind our back.
+ * 1: there is one, but not many. */
 static int look_for_number(int listener) {
     uint32_t left = load(&sure);
     if (left && neat_now() < load(&sure_until) && swap_if(&sure, &left, left - 1))
@@ -102,10 +127,10 @@ static int look_for_number(int listener) {
     if (spare < 0)
         return -errno;
     libc(close)(spare);
-    bool far = load(&neat_limits_seen) && getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)spare < limit.rlim_cur / 2;
+    bool far = getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)spare < limit.rlim_cur / 2;
     store(&sure_until, neat_now() + SURE_NS);
-    store(&sure, far ? SURE_ACCEPTS : 0);
-    return 0;
+    store(&sure, far && load(&neat_limits_seen) ? SURE_ACCEPTS : 0);
+    return !far;
 }
 
 /* The pair was made as blocking or not as the listener's last accept() wanted it: where that was another one, set it, and leave word. */
@@ -128,6 +153,8 @@ static int next_accept(struct neat_socket *s, int listener, int flags, struct ne
     int how = MSG_DONTWAIT | ((flags & SOCK_CLOEXEC) ? MSG_CMSG_CLOEXEC : 0);
     for (;;) {
         int status = look_for_number(listener);
+        if (status > 0)
+            status = map_first(s, listener);
         if (status < 0)
             return status;
         ssize_t n = neat_message_recv(listener, message, sizeof *message, how, got);

@@ -222,6 +222,25 @@ SCENARIO(accept_flags) {
     STEP(accept(fd, NULL, NULL));
 }
 
+SCENARIO(accept_with_one_number_left) {
+    int fd = listener(8), last = -1, copy;
+    char data[8];
+    for (int i = 0; i < 4; i++) {
+        peer("connect p%d %d", i, port_of(fd));
+        peer("send p%d hello", i);
+    }
+    while ((copy = dup(0)) >= 0)
+        last = copy;
+    STEP(accept(fd, NULL, NULL));
+    close(last);
+    for (int i = 0; i < 4; i++) {
+        int one = OPENS(accept(fd, NULL, NULL));
+        STEP(read(one, data, sizeof data));
+        STEP(accept(fd, NULL, NULL));
+        close(one);
+    }
+}
+
 SCENARIO(accept_in_order) {
     int fd = listener(8);
     char name[2] = "";
