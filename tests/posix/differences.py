@@ -59,7 +59,7 @@ DIFFERENCES: dict[str, Difference] = {
             "+ ioctl(fd, SIOCOUTQNSD, &n): -1 ENOTTY",
         ),
     ),
-    "epoll/closed_copy_goes_on": Difference(
+    "epoll_set/closed_copy_goes_on": Difference(
         "copies",
         (
             "- wait: 1 1:IN",
