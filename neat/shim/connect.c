@@ -195,7 +195,7 @@ static int await(struct neat_socket *s, int fd, int later) {
         int64_t left = limit < 0 ? -1 : deadline - neat_now();
         if (limit >= 0 && left <= 0)
             return later;
-        int got = neat_poll(fd, POLLOUT, left);
+        int got = neat_sleep(s, fd, POLLOUT, left);
         if (got < 0)
             return got;
         fd = neat_number(s, fd);

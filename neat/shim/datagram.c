@@ -124,7 +124,7 @@ ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message
         int64_t left = deadline < 0 ? -1 : deadline - neat_now();
         if (deadline >= 0 && left <= 0)
             return -EAGAIN;
-        int got = neat_poll(fd, POLLIN | POLLRDHUP, left);
+        int got = neat_sleep(s, fd, POLLIN | POLLRDHUP, left);
         if (got < 0)
             return got;
         if (got & POLLRDHUP)
@@ -285,7 +285,7 @@ ssize_t neat_datagram_send(struct neat_socket *s, int fd, const struct msghdr *m
         int64_t left = deadline < 0 ? -1 : deadline - neat_now();
         if (deadline >= 0 && left <= 0)
             return -EAGAIN;
-        int got = neat_poll(fd, POLLOUT, left);
+        int got = neat_sleep(s, fd, POLLOUT, left);
         if (got < 0)
             return got;
         if (got & (POLLHUP | POLLERR))

@@ -248,6 +248,8 @@ extern bool (*neat_restarts)(void);
 #define NEAT_FOREVER (INT64_MAX / 2)           /* no limit, but every signal handler ends the wait (signal(7), SA_RESTART) */
 int neat_poll(int fd, short events, int64_t timeout_ns);    /* revents (0: time is over), or -errno */
 int64_t neat_timeout(int fd, int name);        /* SO_RCVTIMEO or SO_SNDTIMEO in ns; -1: none */
+/* The same in a call on `s`, which the caller holds: a thread that is cancelled in its sleep (pthread_cancel(3)) gives it back. */
+int neat_sleep(struct neat_socket *s, int fd, short events, int64_t timeout_ns);
 int64_t neat_now(void);                        /* CLOCK_MONOTONIC, ns */
 bool neat_spins(void);                         /* this machine has processors to spare */
 bool neat_spin(const struct endpoint *end);    /* a little while, for something to arrive: did it? */

@@ -221,10 +221,11 @@ int neat_attach(uint64_t *token) {
 
 int neat_request(struct neat_msg *message, const int *fds, int nfds, int got[2]) {
     struct neat_msg request = *message;
-    int mine[2], status = -EPIPE;
+    int mine[2], status = -EPIPE, cancel;
     if (!got)
         got = mine;
     got[0] = got[1] = -1;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);   /* nobody else would give the lock back */
     pthread_mutex_lock(&self.lock);
     for (int i = 0; i < ATTEMPTS && status == -EPIPE; i++) {
         status = attach();
@@ -238,6 +239,7 @@ int neat_request(struct neat_msg *message, const int *fds, int nfds, int got[2])
     pthread_mutex_unlock(&self.lock);
     if (got == mine || status < 0)
         close_both(got);
+    pthread_setcancelstate(cancel, NULL);
     return status == -EPIPE ? -ENETDOWN : status;
 }
 

@@ -147,6 +147,21 @@ static void set_blocking(const struct neat_socket *new, const struct neat_msg *m
         clear_bits(&listener->options, NEAT_OPT_NONBLOCK);
 }
 
+/* pthread_cancel(3): the thread leaves its call. */
+static void cancelled(void *s) {
+    neat_put(s);
+}
+
+/* Sleep until there is a message in the descriptor, as that says, and take nothing. pthread_cancel(3) ends the call. */
+static int await_accept(struct neat_socket *s, int listener) {
+    char first;
+    ssize_t n;
+    pthread_cleanup_push(cancelled, s);
+    n = libc(recv)(listener, &first, sizeof first, MSG_PEEK);
+    pthread_cleanup_pop(0);
+    return n < 0 && errno != ECONNRESET ? -errno : 0;
+}
+
 /* One NEAT_EV_ACCEPT from the listener's descriptor, which is the accept queue; its descriptor in *fd. */
 static int next_accept(struct neat_socket *s, int listener, int flags, struct neat_msg *message, int *fd) {
     int got[2];
@@ -161,9 +176,9 @@ static int next_accept(struct neat_socket *s, int listener, int flags, struct ne
         if (n == -EAGAIN && neat_nonblocking(s, listener, 0))
             return -EAGAIN;
         if (n == -EAGAIN) {
-            char first;                /* waits here, as the descriptor says, and takes nothing */
-            if (libc(recv)(listener, &first, sizeof first, MSG_PEEK) < 0 && errno != ECONNRESET)
-                return -errno;
+            status = await_accept(s, listener);
+            if (status < 0)
+                return status;
             listener = neat_number(s, listener);
             continue;
         }

@@ -69,6 +69,28 @@ bool neat_take_token(const struct endpoint *end, int fd, bool stray) {
     return true;
 }
 
+struct sleeper {
+    struct neat_socket *socket;
+    bool counted;
+};
+
+/* pthread_cancel(3) in its sleep: the thread leaves its call. */
+static void cancelled(void *argument) {
+    const struct sleeper *at = argument;
+    if (at->counted)
+        sub(&at->socket->end.shared->sleepers, 1);
+    neat_put(at->socket);
+}
+
+/* What recv() says of the first message, or -errno. `limit`: polled for so long before; *woken is what that said. */
+static ssize_t peek_first(int fd, int flags, const int64_t *limit, uint8_t *byte, int *woken) {
+    *woken = limit ? neat_poll(fd, POLLIN, *limit) : 1;
+    if (*woken <= 0)
+        return -EAGAIN;
+    ssize_t n = libc(recv)(fd, byte, 1, MSG_PEEK | flags);
+    return n < 0 ? -errno : n;
+}
+
 /* Sleep until a message is in the descriptor, as its O_NONBLOCK and SO_RCVTIMEO say. It stays there.
  * Returns its first byte + 1 (a token's, when somebody else has taken it); 0 when the stack's end is shut or gone; -EAGAIN, -EINTR.
  *
@@ -76,26 +98,28 @@ bool neat_take_token(const struct endpoint *end, int fd, bool stray) {
  * stays counted: that costs the others a system call. `partial`: the call has some bytes already, so a signal handler ends it for sure. */
 int neat_await_message(struct neat_socket *s, int fd, int flags, bool partial) {
     uint8_t byte = 0;
-    ssize_t n = -1;
     bool wait = !neat_nonblocking(s, fd, flags), beside = wait && (add(&s->end.shared->sleepers, 1) != 1 || partial);
     if (wait && neat_is_watched(&s->end))
         neat_unwatch(s, fd);
     int64_t limit = beside ? neat_timeout(fd, SO_RCVTIMEO) : -1;
-    int woken = beside ? neat_poll(fd, POLLIN, limit < 0 && partial ? NEAT_FOREVER : limit) : 1, error = EAGAIN;
+    if (partial && limit < 0)
+        limit = NEAT_FOREVER;
+    struct sleeper me = {s, wait};
+    ssize_t n;
+    int woken;
     tally(waits);
-    if (woken > 0) {
-        n = libc(recv)(fd, &byte, 1, MSG_PEEK | (wait && !beside ? 0 : MSG_DONTWAIT));
-        error = errno;
-    }
+    pthread_cleanup_push(cancelled, &me);
+    n = peek_first(fd, wait && !beside ? 0 : MSG_DONTWAIT, beside ? &limit : NULL, &byte, &woken);
+    pthread_cleanup_pop(0);
     if (wait)
         sub(&s->end.shared->sleepers, 1);
     if (n == 1)
         return byte + 1;
     if (woken < 0)
         return woken;
-    if (n == 0 || error == ECONNRESET)
+    if (n == 0 || n == -ECONNRESET)
         return 0;
-    return beside && woken && error == EAGAIN ? TOKEN + 1 : -error;
+    return beside && woken && n == -EAGAIN ? TOKEN + 1 : (int)n;
 }
 
 /* How many messages make a descriptor like ours unwritable. */

@@ -148,7 +148,7 @@ int neat_ready_to_move(struct neat_socket *s, int fd, int flags, bool sending) {
             deadline = neat_now() + limit;
         }
         int64_t left = limit < 0 ? -1 : deadline - neat_now();
-        int got = limit >= 0 && left <= 0 ? -EAGAIN : neat_poll(fd, POLLOUT, left);
+        int got = limit >= 0 && left <= 0 ? -EAGAIN : neat_sleep(s, fd, POLLOUT, left);
         if (got < 0)
             return got;
         fd = neat_number(s, fd);

@@ -142,7 +142,7 @@ static int await_room(struct neat_socket *s, int fd, int flags, struct waiting *
         return -EAGAIN;
     /* A stack that says "writable" over and over without making room gets asked less often. */
     bool doubtful = ++w->fruitless > MAX_FRUITLESS;
-    int got = neat_poll(fd, doubtful ? 0 : POLLOUT, doubtful ? DOUBTFUL_NS : left);
+    int got = neat_sleep(s, fd, doubtful ? 0 : POLLOUT, doubtful ? DOUBTFUL_NS : left);
     if (got < 0)
         return got;
     w->hung_up = got & (POLLHUP | POLLERR);

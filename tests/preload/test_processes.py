@@ -380,3 +380,9 @@ os.waitpid(child, 0)
 os.write(sock.fileno(), b"echo")
 assert os.read(sock.fileno(), 4) == b"echo"
 """)
+
+
+@pytest.mark.parametrize("call", ["recv", "accept", "poll", "epoll"])
+def test_a_thread_is_cancelled_in_its_sleep(world: World, compiled: Callable[[str], str], call: str) -> None:
+    """What it slept on is closed by the last close(), not kept for a call that is never over."""
+    assert world.run(compiled("cancelled.c"), call).strip() == "0"

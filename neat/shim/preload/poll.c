@@ -138,6 +138,26 @@ static int tell(struct polled *p) {
     return count;
 }
 
+static void give_back(void *argument) {
+    struct polled *p = argument;
+    for (nfds_t i = 0; p->ours && i < p->count; i++)
+        if (p->sockets[i])
+            neat_put(p->sockets[i]);
+    if (p->count > FEW) {
+        free(p->asked);
+        free(p->sockets);
+    }
+}
+
+/* pthread_cancel(3) ends it. */
+static int sleep_in(struct polled *p, const struct timespec *limit, const sigset_t *mask) {
+    int got;
+    pthread_cleanup_push(give_back, p);
+    got = libc(ppoll)(p->asked, p->count, limit, mask);
+    pthread_cleanup_pop(0);
+    return got;
+}
+
 /* -errno, or how many are ready; 0: the time is over. `deadline` -1: none. */
 static int wait_for(struct polled *p, int64_t deadline, const sigset_t *mask) {
     for (;;) {
@@ -149,7 +169,7 @@ static int wait_for(struct polled *p, int64_t deadline, const sigset_t *mask) {
         /* Of one stream that is ready the kernel knows nothing more. */
         if (ready && p->count == 1 && p->sockets[0]->type == SOCK_STREAM && tell(p))
             return 1;
-        int got = libc(ppoll)(p->asked, p->count, deadline < 0 && !ready ? NULL : &limit, mask);
+        int got = sleep_in(p, deadline < 0 && !ready ? NULL : &limit, mask);
         if (got < 0)
             return -errno;
         got = tell(p);
@@ -173,13 +193,7 @@ int poll_mixed(struct pollfd *fds, nfds_t count, int64_t timeout_ns, const sigse
         status = -ENOMEM;
     if (p.ours)
         status = wait_for(&p, timeout_ns < 0 ? -1 : neat_now() + timeout_ns, mask);
-    for (nfds_t i = 0; p.ours && i < count; i++)
-        if (p.sockets[i])
-            neat_put(p.sockets[i]);
-    if (count > FEW) {
-        free(p.asked);
-        free(p.sockets);
-    }
+    give_back(&p);
     return status;
 }
 

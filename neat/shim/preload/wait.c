@@ -115,6 +115,16 @@ static int leave(struct instance *instance, int epfd, struct epoll_event *events
     return gather(instance, epfd, events, room);
 }
 
+/* pthread_cancel(3) in its sleep. */
+static void cancelled(void *slept_in) {
+    struct instance *instance = slept_in;
+    instance_lock(instance);
+    instance->sleepers--;
+    set_asleep(instance, instance->sleepers > 0);
+    instance_unlock(instance);
+    instance_put(instance);
+}
+
 /* Sleep until there may be something. Returns how many events, 0 when only we were meant or the time is over, -errno. */
 static int sleep_once(struct instance *instance, int epfd, struct epoll_event *events, int room, int64_t timeout_ns,
                       const sigset_t *mask) {
@@ -132,7 +142,10 @@ static int sleep_once(struct instance *instance, int epfd, struct epoll_event *e
         return n;
     }
     instance_unlock(instance);
-    int got = kernel_wait(epfd, events, room, timeout_ns, mask);
+    int got;
+    pthread_cleanup_push(cancelled, instance);
+    got = kernel_wait(epfd, events, room, timeout_ns, mask);
+    pthread_cleanup_pop(0);
     instance_lock(instance);
     instance->looked_at = neat_now();
     n = got > 0 ? translate(instance, epfd, events, got) : 0;
