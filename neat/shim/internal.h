@@ -220,6 +220,7 @@ void neat_undup(struct neat_socket *s);        /* one descriptor less, which som
 void neat_leave(struct neat_socket *s, int fd);
 void neat_ending(struct neat_socket *s);       /* before its number is given up: does that end the connection? */
 int neat_parked(struct neat_socket *s, int fd);
+bool neat_has_copies(const struct neat_socket *s);  /* the application has more than one descriptor of it */
 /* The descriptor to go on with after a sleep: `fd`, unless that number was closed meanwhile. */
 static inline int neat_number(struct neat_socket *s, int fd) {
     return __builtin_expect(load(&s->parked) != NULL, 0) ? neat_parked(s, fd) : fd;
@@ -247,9 +248,9 @@ bool neat_flags_known(const struct neat_socket *s);
 extern bool (*neat_restarts)(void);
 #define NEAT_FOREVER (INT64_MAX / 2)           /* no limit, but every signal handler ends the wait (signal(7), SA_RESTART) */
 int neat_poll(int fd, short events, int64_t timeout_ns);    /* revents (0: time is over), or -errno */
-int64_t neat_timeout(int fd, int name);        /* SO_RCVTIMEO or SO_SNDTIMEO in ns; -1: none */
 /* The same in a call on `s`, which the caller holds: a thread that is cancelled in its sleep (pthread_cancel(3)) gives it back. */
 int neat_sleep(struct neat_socket *s, int fd, short events, int64_t timeout_ns);
+int64_t neat_timeout(int fd, int name);        /* SO_RCVTIMEO or SO_SNDTIMEO in ns; -1: none */
 int64_t neat_now(void);                        /* CLOCK_MONOTONIC, ns */
 bool neat_spins(void);                         /* this machine has processors to spare */
 bool neat_spin(const struct endpoint *end);    /* a little while, for something to arrive: did it? */

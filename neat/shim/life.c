@@ -182,6 +182,10 @@ int neat_parked(struct neat_socket *s, int fd) {
     return fd;
 }
 
+bool neat_has_copies(const struct neat_socket *s) {
+    return DESCRIPTORS(load(&s->refs)) > 1;
+}
+
 /* Its only descriptor, which nobody else can have, is being closed, and no call is under way. */
 static bool is_ending(struct neat_socket *s) {
     uint64_t refs = load(&s->refs);

@@ -59,13 +59,6 @@ DIFFERENCES: dict[str, Difference] = {
             "+ ioctl(fd, SIOCOUTQNSD, &n): -1 ENOTTY",
         ),
     ),
-    "epoll_set/closed_copy_goes_on": Difference(
-        "copies",
-        (
-            "- wait: 1 1:IN",
-            "+ wait: 0",
-        ),
-    ),
     "option/names_of_congestion_control_and_devices": Difference(
         "devices",
         (

@@ -91,6 +91,9 @@ bool track(struct instance *instance, int epfd, struct item *item, bool register
 bool renew(struct instance *instance, int epfd, struct item *item);     /* whether it was: its socket is connected anew */
 void untrack(struct instance *instance, struct item *item);     /* no longer ours; the kernel's epoll is the caller's matter */
 void give_up(struct instance *instance, int epfd, struct item *item);   /* to the kernel's epoll, with the application's flags */
+/* Its number is being closed, but a copy is open: the kernel's epoll tells of it until that is closed, too (epoll(7)). From now on it is
+ * signalled on its descriptor only. */
+void leave_behind(struct instance *instance, struct item *item);
 void harvest(struct instance *instance, int epfd);     /* event bits to the ready list */
 void hinted(struct instance *instance, struct item *item, uint32_t events);    /* the kernel says: look */
 void watcher_died(struct instance *instance, struct watcher *w);

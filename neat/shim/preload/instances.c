@@ -202,7 +202,9 @@ static bool member_taken(int fd) {
 static void forget_member(struct instance *instance, int fd) {
     instance_lock(instance);
     struct item *item = item_find(instance, fd);
-    if (item && item->socket) {
+    if (item && item->socket && !instance->foreign && neat_has_copies(item->socket)) {
+        leave_behind(instance, item);
+    } else if (item && item->socket) {
         /* Ours stays open while a thread is inside a call on it, or in another process: nobody is to hear of it any more. */
         if (item->kind != TRACKED && !instance->foreign)
             libc(epoll_ctl)(instance->epfd, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});

@@ -148,6 +148,15 @@ void give_up(struct instance *instance, int epfd, struct item *item) {
         item_register(epfd, item, EPOLL_CTL_MOD, events);
 }
 
+void leave_behind(struct instance *instance, struct item *item) {
+    if (item->kind != KERNEL) {
+        count_hint(item->watched.shared, item->watched.generation, 1);
+        give_up(instance, instance->epfd, item);
+    }
+    item->early = false;
+    item_stray(instance, item);
+}
+
 /* Somebody took it off our poller: it is hinted from now on. */
 static void demote(struct instance *instance, int epfd, struct item *item) {
     untrack(instance, item);
@@ -169,8 +178,22 @@ static void look_at(struct instance *instance, struct item *item) {
         ready_add(instance, item);
 }
 
+/* A token whose bytes were read before it came would stay, and no other one comes, so no edge, while it is there. */
+static void take_stale(const struct item *item) {
+    struct neat_socket *s = item->socket;
+    struct neat_sock *shared = item->watched.shared;
+    if (!still_there(item) || load(&shared->rx_tail) != load(&shared->rx_head) || neat_lock(&shared->rx_lock) < 0)
+        return;
+    bool taken = load(&shared->rx_tail) == load(&shared->rx_head) && neat_take_token(&s->end, item->fd, true);
+    neat_unlock(&shared->rx_lock);
+    if (taken && load(&shared->rx_tail) != load(&shared->rx_head))
+        neat_resignal(&s->end);
+}
+
 /* A reset shows on the descriptor alone when its replica died. */
 void hinted(struct instance *instance, struct item *item, uint32_t events) {
+    if (events & EPOLLIN)
+        take_stale(item);
     if ((events & EPOLLERR) && !(load(&item->watched.shared->status) & NEAT_ST_ERROR))
         item->watched.over = true;
     look_at(instance, item);

@@ -66,6 +66,27 @@ SCENARIO(closed_copy_goes_on) {
     wait_for(ep, 20);
 }
 
+SCENARIO(closed_copy_beside_the_other) {
+    int fd = connected(), copy = dup(fd), ep = epoll_create1(0), other = epoll_create1(0);
+    char data[8];
+    STEP(add(ep, fd, EPOLLIN, 1));
+    STEP(close(fd));
+    STEP(add(other, copy, EPOLLIN, 2));
+    peer("send p x");
+    SETTLED(copy, POLLIN, POLLIN);
+    wait_for(ep, 5000);
+    wait_for(other, 5000);
+    STEP(read(copy, data, sizeof data));
+    wait_for(ep, 20);
+    wait_for(other, 20);
+    peer("close p");
+    wait_for(other, 5000);
+    wait_for(ep, 5000);
+    STEP(close(copy));
+    wait_for(ep, 20);
+    wait_for(other, 20);
+}
+
 SCENARIO(close_takes_it_out) {
     int fd = connected(), other = connected(), ep = epoll_create1(0);
     STEP(add(ep, fd, EPOLLIN | EPOLLOUT, 1));
