@@ -1,7 +1,12 @@
 """Pollers that get in each other's way: threads in one instance, instances that share sockets or their
 places, signal handlers."""
 
-from collections.abc import Callable
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -178,6 +183,50 @@ sock.sendall(b"more")
 assert poll.poll(5) == [(sock.fileno(), IN)]
 """
     )
+
+
+@contextmanager
+def late_messages(world: World) -> Iterator[None]:
+    """Each message of a replica on a descriptor leaves 20 ms after it was due: tokens come too late."""
+    pids = [str(world.stack.component(f"replica{slot}")["pid"]) for slot in range(2)]
+    how = ["-e", "trace=sendto", "-e", "inject=sendto:delay_enter=20000"]
+    tracer = subprocess.Popen(["strace", "-f", "-q", "-o", "/dev/null", *how, "-p", ",".join(pids)])
+    try:
+        for pid in pids:
+            while "TracerPid:\t0\n" in Path(f"/proc/{pid}/status").read_text():
+                assert tracer.poll() is None
+                time.sleep(0.01)
+        yield
+    finally:
+        tracer.terminate()
+        tracer.wait(10)
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace delays the replicas")
+def test_a_token_that_comes_when_its_bytes_are_read_hides_no_other(world: World) -> None:
+    with late_messages(world):
+        world.python(
+            TOOLS
+            + MORE
+            + """
+sock = dial()
+sock.setblocking(False)
+polls = [select.epoll() for _ in range(2)]
+for poll in polls:
+    poll.register(sock, IN | ET)
+    poll.poll(0.1)
+for _ in range(3):
+    sock.sendall(b"x")
+    arrived(sock)
+    assert taken(sock) == b"x"
+    for poll in polls:
+        poll.poll(0.1)
+    sock.sendall(b"y")
+    for poll in polls:
+        assert poll.poll(5), polls.index(poll)
+    taken(sock)
+"""
+        )
 
 
 @pytest.mark.parametrize("what", ["member", "socket"])
