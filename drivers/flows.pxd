@@ -1,4 +1,4 @@
-"""The flow table: which replica has a 5-tuple (design §5). Lives in the steering segment, so that the driver's successor has it.
+"""The flow table: which replica has a 5-tuple (ARCHITECTURE.md, "The driver"). Lives in the steering segment, so that the driver's successor has it.
 
 Written by the driver only. A key lies in one of the FLOW_WINDOW entries that start where its hash says, so a lookup or an
 insertion looks at no more than those. An entry counts only while its state is not FREE; the state is stored last and

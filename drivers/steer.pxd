@@ -1,4 +1,4 @@
-"""Who gets a packet (design §5): the flow table first, then the indirection table by Toeplitz hash. And what is learnt on the way."""
+"""Who gets a packet (ARCHITECTURE.md, "The driver"): the flow table first, then the indirection table by Toeplitz hash. And what is learnt on the way."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from neat.drivers.classify cimport (
     FRAGMENT_FIRST, FRAGMENT_LATER, PACKET_HOSTS, PACKET_ICMP_ERROR, PACKET_MALFORMED, PACKET_NEIGHBOUR_NEWS, PACKET_NEIGHBOUR_QUERY,

@@ -1,4 +1,4 @@
-"""The replica's main loop, and what Python may ask of it between turns (design §6). One turn, in this order:
+"""The replica's main loop, and what Python may ask of it between turns (ARCHITECTURE.md, "The replica's loop"). One turn, in this order:
 
 one timestamp; frames; commands; timers; transmit; events of the engine; publish; heartbeat; sleep.
 """

@@ -1,4 +1,4 @@
-/* Segment "app a,k": what application a and replica k share (design §4, ARCHITECTURE.md "Sockets").
+/* Segment "app a,k": what application a and replica k share (ARCHITECTURE.md, "Sockets").
  *
  * | offset                | what                                                          | written by        |
  * |-----------------------|---------------------------------------------------------------|-------------------|
@@ -11,7 +11,7 @@
  * tx_tail, rx_head, request bits), sets the socket's dirty bit and, if `sleeping` was set, rings the replica's doorbell.
  * Nothing can overflow, be lost with a process, or come from a half-written message: a successor just looks at every socket.
  *
- * Offsets are 64-bit, free-running, and count from the first byte of the stream: they are TCP's sequence state (design §7).
+ * Offsets are 64-bit, free-running, and count from the first byte of the stream: they are TCP's sequence state (ARCHITECTURE.md, "The engine").
  * The replica's own copies of rx_tail and tx_head, in its state segment, are the true ones; those here are for the application
  * to read. Neither side trusts what the other writes: a value that makes no sense ends this socket, not the process.
  */

@@ -1,4 +1,4 @@
-"""Segment board: one page a component, written by that component only, read by everyone (design §4).
+"""Segment board: one page a component, written by that component only, read by everyone (ARCHITECTURE.md, "Memory").
 
 A component maps its own page writable and the rest read-only. Page index: see neat.shm.board.BOARD_PAGES
 (supervisor 0, driver 1, syscall 2, guardian 3, replica k 8 + k). Counter names: neat/shm/counters.py.

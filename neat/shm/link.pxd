@@ -1,4 +1,4 @@
-"""Segment link k: the two frame rings between the driver and replica k (design §4).
+"""Segment link k: the two frame rings between the driver and replica k (ARCHITECTURE.md, "Memory").
 
 | offset                                | what                                        |
 |---------------------------------------|---------------------------------------------|

@@ -1,4 +1,4 @@
-"""The frame ring: single producer, single consumer, bytes, power of two (design §4).
+"""The frame ring: single producer, single consumer, bytes, power of two (ARCHITECTURE.md, "Memory").
 
 A ring lives in a shared segment as one RingHeader, then `capacity` bytes of records. A record is a
 RecordHeader, then `length` bytes (for a frame: 10 bytes of virtio-net header, then the Ethernet frame), padded to

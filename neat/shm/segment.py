@@ -1,4 +1,5 @@
-"""Shared-memory segments: memfds of a fixed size, sealed against resizing, passed as descriptors (design §4).
+"""Shared-memory segments: memfds of a fixed size, sealed against resizing, passed as descriptors.
+Read first: ARCHITECTURE.md, "Memory".
 
 Whoever holds a segment may rely on its size for ever: nobody can truncate it under a mapping (SIGBUS).
 Segments are sparse: they cost memory only where something was written.

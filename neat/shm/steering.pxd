@@ -1,4 +1,4 @@
-"""Segment steering: who gets which packet (design §5). One for each stack.
+"""Segment steering: who gets which packet (ARCHITECTURE.md, "The driver"). One for each stack.
 
 Page 0 (SteeringHeader) is written by the supervisor only, the flow table behind it by the driver only.
 The supervisor changes the indirection table by writing `indirection`, then incrementing `version` (release).

@@ -1,4 +1,4 @@
-"""The protocol engine's public face: what the replica process and the tests call (design §6).
+"""The protocol engine's public face: what the replica process and the tests call (ARCHITECTURE.md, "The engine").
 
 The engine does no I/O and reads no clock. `now` is nanoseconds on any monotonic clock; randomness comes in as a seed.
 A caller drives it in a fixed order: frames in, commands, expire, then poll_transmit and poll_event until both are empty.

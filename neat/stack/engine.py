@@ -118,7 +118,7 @@ def stack_destroy(stack):
 
 
 def suspect_is(stack, kind, position, length):
-    """Note what is being processed: its successor learns what it died of (design §7)."""
+    """Note what is being processed: its successor learns what it died of."""
     suspect = cython.address(stack.state.suspect)
     suspect.length = length
     suspect.position = position

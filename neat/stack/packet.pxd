@@ -1,4 +1,4 @@
-"""The narrow port between IP and what stands on it: what they hand each other (design §3, §6).
+"""The narrow port between IP and what stands on it: what they hand each other (ARCHITECTURE.md, "The engine").
 
 Today each function here is a direct call; each may become a ring between two processes, so nothing but a Packet, a FlowKey or
 plain values crosses it.

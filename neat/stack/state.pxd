@@ -1,4 +1,4 @@
-"""Segment state k: what survives the process (design §7). Written by the replica only; read by its successor.
+"""Segment state k: what survives the process (ARCHITECTURE.md, "The engine"). Written by the replica only; read by its successor.
 
 | offset (see StateHeader)  | what                                                      |
 |---------------------------|-----------------------------------------------------------|

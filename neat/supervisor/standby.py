@@ -1,4 +1,5 @@
-"""The standby: one replica process that waits, exec'd and warm, for any slot that fails (design §7).
+"""The standby: one replica process that waits, exec'd and warm, for any slot that fails.
+Read first: ARCHITECTURE.md, "How a component starts".
 
 `python -m neat.supervisor.standby standby@FD MODULE` imports what MODULE needs, says so on `line`, and waits
 there for one datagram: the boot record of a component, its descriptors beside it. Then it is that component.

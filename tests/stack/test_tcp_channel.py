@@ -1,4 +1,4 @@
-"""An application that writes nonsense into its channel harms its own connection only (design §4)."""
+"""An application that writes nonsense into its channel harms its own connection only."""
 
 import random
 
