@@ -186,3 +186,20 @@ SCENARIO(sigpipe_blocked_is_pending) {
     sigpending(&set);
     say("pending %d", sigismember(&set, SIGPIPE));
 }
+
+SCENARIO(reset_after_the_end) {
+    int fd = connected(), error = 0;
+    socklen_t length = sizeof error;
+    char data[8];
+    peer("shut p w");
+    SETTLED(fd, POLLIN | POLLRDHUP, POLLRDHUP);
+    STEP(read(fd, data, sizeof data));
+    peer("reset p");
+    SETTLED(fd, POLLIN | POLLOUT | POLLRDHUP, POLLHUP);
+    POLL(fd, 0, 0);
+    STEP(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length));
+    say("%s", errno_name(error));
+    SETTLED(fd, POLLIN | POLLOUT | POLLRDHUP, POLLHUP);
+    STEP(read(fd, data, sizeof data));
+    STEP(send(fd, data, 1, MSG_NOSIGNAL));
+}

@@ -235,3 +235,18 @@ SCENARIO(datagram_events) {
     STEP(change(ep, fd, EPOLLIN | EPOLLOUT, 2));
     wait_for(ep, 5000);
 }
+
+SCENARIO(reset_after_the_end) {
+    int fd = connected(), ep = epoll_create1(0);
+    char data[8];
+    STEP(add(ep, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, 1));
+    wait_for(ep, 1000);
+    peer("shut p w");
+    wait_for(ep, 5000);
+    STEP(read(fd, data, sizeof data));
+    peer("reset p");
+    wait_for(ep, 5000);
+    wait_for(ep, 20);
+    STEP(send(fd, data, 1, MSG_NOSIGNAL));
+    STEP(send(fd, data, 1, MSG_NOSIGNAL));
+}
