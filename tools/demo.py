@@ -17,7 +17,7 @@ from neat.cli.status import components_table, replicas_table
 from neat.supervisor.events import describe
 from neat.tools import site as sample
 from neat.tools import tour
-from neat.tools.bench.sides import SideError
+from neat.tools.bench.processes import SideError
 from neat.tools.stack import Stack, StackError, end_tidily
 
 BIG_MEGABYTES = 100
@@ -73,6 +73,7 @@ def instructions(stack: Stack) -> str:
         (f"{command} peer{name} -- curl {url}/", "a page, from the other end of the wire"),
         (f"{command} peer{name} -- curl -o /dev/null {url}/big.bin", f"{BIG_MEGABYTES} MB"),
         (f"{command} peer{name} -- curl {url}/-/status.json", "the status page of the stack"),
+        (f"{command} run{name} -- python3 -m http.server 8000", "any program, with its sockets on the stack"),
         (f"{command} kill{name} replica1", "its connections end; all others go on"),
         (f"{command} kill{name} driver", "nobody notices"),
         (f"{command} ss{name} -tn", "connections, and which replica has them"),

@@ -17,7 +17,8 @@ from rich.table import Table
 
 from neat import rundir
 from neat.tools import site as sample
-from neat.tools.bench.sides import SideError, end, httpd, start_server
+from neat.tools.bench.processes import SideError, end, running, start_server
+from neat.tools.bench.servers import httpd
 from neat.tools.driven import Client, ClientError, Download
 from neat.tools.stack import Stack, StackError
 
@@ -25,6 +26,7 @@ REPLICAS = 3
 CONNECTIONS = 300
 BIG_MEGABYTES = 96
 DOWNLOAD_RATE = "32M"
+PORT = 8000  # of the program that knows nothing of NEaT
 PROBES_PER_S = 100
 LOG_WIDTH = 150  # of the table, when nobody's terminal says how wide it is
 
@@ -109,12 +111,14 @@ class Visit:
         self.note = tour.note
         self.stack = stack
         self.scratch = scratch
+        self.site = scratch / "site"
         self.hashes = hashes
         self.env = stack.environment()
         self.url = f"http://{stack.address}"
 
     def everything(self) -> None:
-        self.fetch()
+        self.fetch("download", f"{self.url}/big.bin")
+        self.run_unmodified()
         with self.client("probe", f"--rate={PROBES_PER_S}") as probe:
             self.lose_replica(probe, "SIGKILL", victim=1)
             self.lose_replica(probe, "SIGSTOP", victim=2)
@@ -125,12 +129,17 @@ class Visit:
         options = [what, self.stack.address, "--path", path, "--sha256", self.hashes[path], *arguments]
         return Client(self.stack.peer, self.env, *options)
 
-    def download(self, rate: str = "") -> Download:
-        return Download(self.stack.peer, self.env, f"{self.url}/big.bin", self.scratch / "download", rate)
+    def run_unmodified(self) -> None:
+        """`neat run`: a program that knows nothing of NEaT serves through it, too."""
+        server = ["-m", "http.server", "--bind", self.stack.address, "--directory", str(self.site), str(PORT)]
+        target = (self.stack.address, PORT)
+        command = self.stack.run([sys.executable, *server])
+        with running(command, self.env, self.scratch / "log", self.stack.guardian, target):
+            self.fetch("neat run -- python3 -m http.server", f"{self.url}:{PORT}/big.bin")
 
-    def fetch(self) -> None:
+    def fetch(self, what: str, url: str) -> None:
         """A file comes through as it is."""
-        download = self.download()
+        download = Download(self.stack.peer, self.env, url, self.scratch / "download")
         try:
             found, seconds = download.finish()
         finally:
@@ -138,7 +147,7 @@ class Visit:
         same = found == self.hashes["/big.bin"]
         gbit = BIG_MEGABYTES * (1 << 20) * 8 / seconds / 1e9
         self.note(
-            "download",
+            what,
             f"{BIG_MEGABYTES} MiB in {seconds:.2f} s ({gbit:.1f} Gbit/s), SHA-256 {found[:12]}…",
             same,
         )
@@ -216,7 +225,9 @@ class Visit:
         with self.client("hold", f"--count={CONNECTIONS}") as held:
             held.ask("round")
             probe.ask("report")
-            download = self.download(DOWNLOAD_RATE)
+            download = Download(
+                self.stack.peer, self.env, f"{self.url}/big.bin", self.scratch / "download", DOWNLOAD_RATE
+            )
             try:
                 download.wait_until(BIG_MEGABYTES * (1 << 20) // 4)
                 _, replaced_ms = self.strike(component, "SIGKILL")

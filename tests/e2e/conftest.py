@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from neat.tools import site as sample
-from neat.tools.bench.sides import end, httpd, start_server
+from neat.tools.bench.processes import end, start_server
+from neat.tools.bench.servers import httpd
 from neat.tools.driven import Client, Download
 from tests.support import Stack, running_stack, wait_for
 

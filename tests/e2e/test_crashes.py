@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from neat.tools.bench.sides import end, httpd, start_server
+from neat.tools.bench.processes import end, start_server
+from neat.tools.bench.servers import httpd
 from neat.tools.driven import Client
 from tests.e2e.conftest import ADDRESS
 from tests.support import wait_for

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from neat.tools.bench.sides import end, httpd, start_server
+from neat.tools.bench.processes import end, start_server
+from neat.tools.bench.servers import httpd
 from neat.tools.clients import complete_body, summary
 from neat.tools.driven import Client, ClientError, Download
 

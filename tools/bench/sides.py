@@ -9,11 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from neat.tools.bench.processes import READY_S, SideError, end, running, start_server, tree
-from neat.tools.bench.servers import Plan, Server, httpd
+from neat.tools.bench.processes import READY_S, SideError, end, running, tree
+from neat.tools.bench.servers import Plan, Server
 from neat.tools.stack import Stack, environment
-
-__all__ = ["SideError", "end", "httpd", "start_server"]
 
 
 class World(Protocol):
