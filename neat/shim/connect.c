@@ -39,15 +39,54 @@ static int renew_pair(struct neat_socket *s, int fd) {
     return status;
 }
 
+/* It has no port any more, but Linux goes on naming the one it had. An address that was bound without one stays. */
+static void forget_name(struct neat_socket *s) {
+    s->stale_port = s->local.port;
+    s->local.port = 0;
+    if (!s->settings.no_port)
+        memset(s->local.addr, 0, sizeof s->local.addr);
+}
+
 /* Forget a connection that did not come about: its pair is used up. */
 static int failed(struct neat_socket *s, int error) {
     neat_endpoint_close(&s->end);
+    if (!s->bind_id || s->any_port)
+        forget_name(s);
     if (s->stack_end >= 0)
         neat_close_own(s->stack_end);
     s->stack_end = -1;
     s->bind_id = 0;
     neat_set_stage(s, STAGE_NEW);
     return error;
+}
+
+int neat_disconnect_locked(struct neat_socket *s, int fd) {
+    struct neat_addr local = s->local;
+    bool bound = s->bind_id && !s->any_port;
+    bool open = load(&s->stage) == STAGE_CONNECTED && endpoint_current(&s->end) && !(load(&s->end.shared->status) & NEAT_ST_CLOSED);
+    store(&s->dissolved, open || load(&s->stage) == STAGE_CONNECTING ? ECONNRESET : 0);
+    if (open) {
+        set_bits(&s->end.shared->request, (uint32_t)(NEAT_REQ_ABORT | NEAT_REQ_CLOSE));
+        neat_mark(&s->end);
+        neat_ring(&s->end);
+    }
+    /* Every copy of the pair's end hears of it, those in other processes and in other threads' calls too. */
+    libc(shutdown)(fd, SHUT_RDWR);
+    if (load(&s->stage) == STAGE_CONNECTING)
+        neat_endpoint_close(&s->end);  /* that of a connection stays until the next: threads may be inside calls on it */
+    if (s->stack_end >= 0)
+        neat_close_own(s->stack_end);
+    s->stack_end = -1;
+    s->bind_id = 0;
+    if (!bound)
+        forget_name(s);
+    neat_set_stage(s, STAGE_NEW);
+    store(&s->reset_seen, 0);
+    store(&s->end_seen, 0);
+    int status = renew_pair(s, fd);
+    if (status == 0 && bound)
+        neat_bind_locked(s, fd, &local);
+    return status;
 }
 
 /* Hand the stack's end to a replica, through the syscall server. *last: the one that was asked last, if any. */
@@ -111,10 +150,13 @@ static int hear(struct neat_socket *s, int fd) {
             tally(bad_messages);
             continue;
         }
-        int status = neat_endpoint_open(&s->end, s->owner, message.replica, message.incarnation, message.sock,
+        struct endpoint before = s->end, fresh;
+        int status = neat_endpoint_open(&fresh, s->owner, message.replica, message.incarnation, message.sock,
                                         message.generation);
         if (status < 0)
             return status;
+        s->end = fresh;
+        neat_endpoint_close(&before);
         s->local = message.local;
         s->local.family = 4;
         neat_options_apply(s, &s->end);
@@ -169,6 +211,7 @@ int neat_connect_status(struct neat_socket *s, int fd) {
 static int start(struct neat_socket *s, int fd, const struct neat_addr *remote) {
     uint32_t last = MAX_REPLICAS;
     int status = -ECONNRESET;
+    store(&s->dissolved, 0);
     bool bound = s->bind_id != 0;
     for (int life = 0; life < (bound ? 1 : LIVES) && status == -ECONNRESET; life++) {
         status = s->stack_end < 0 && !bound ? renew_pair(s, fd) : 0;
@@ -249,10 +292,14 @@ int neat_connect(struct neat_socket *s, int fd, const struct sockaddr *address, 
         return status;
     if (s->type == SOCK_DGRAM)
         return connect_datagram(s, fd, &remote);
-    if (none)
-        return -EAFNOSUPPORT;
     pthread_mutex_lock(&s->setup);
     uint32_t stage = load(&s->stage);
+    if (none) {
+        bool fresh = stage == STAGE_NEW || stage == STAGE_BOUND;
+        status = fresh ? 0 : neat_disconnect_locked(s, fd);
+        pthread_mutex_unlock(&s->setup);
+        return status;
+    }
     int later = -EINPROGRESS;
     if (stage == STAGE_NEW || stage == STAGE_BOUND) {
         status = start(s, fd, &remote);

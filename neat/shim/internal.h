@@ -117,6 +117,8 @@ struct neat_socket {
     uint64_t owner;                /* token of the registration that it was set up under */
     uint32_t bind_id;
     struct neat_addr local, remote;
+    uint32_t dissolved;            /* errno that tells of neat_disconnect_locked(), once; 0 */
+    uint16_t stale_port;           /* of a connection that did not come about, or was dissolved: Linux goes on naming it; 0 */
     bool any_port;                 /* the application left the port to the stack */
     bool source_chosen;            /* of `local`, by connect(): it was the wildcard */
     struct settings settings;
@@ -232,6 +234,9 @@ void neat_limits_changed(void);
 int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *local);
 int neat_pair(int *application_end, int *stack_end);        /* the canary is in it */
 void neat_set_stage(struct neat_socket *s, enum stage stage);
+/* Linux's tcp_disconnect(): it is as new, under the same number, but for the port that the application chose. A connection is reset. Caller
+ * holds `setup`. 0 or -errno. */
+int neat_disconnect_locked(struct neat_socket *s, int fd);
 /* How a connect() that is under way stands: 0 done, -EINPROGRESS, or what it failed with. */
 int neat_connect_status(struct neat_socket *s, int fd);
 

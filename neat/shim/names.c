@@ -59,7 +59,10 @@ void neat_to_sockaddr(const struct neat_socket *s, const struct neat_addr *in, s
 int neat_getsockname(struct neat_socket *s, struct sockaddr *address, socklen_t *length) {
     if ((int)*length < 0)
         return -EINVAL;
-    neat_to_sockaddr(s, &s->local, address, length);
+    struct neat_addr local = s->local;
+    if (load(&s->stage) == STAGE_NEW && s->stale_port)
+        local.port = s->stale_port;
+    neat_to_sockaddr(s, &local, address, length);
     return 0;
 }
 

@@ -180,6 +180,8 @@ static int next_accept(struct neat_socket *s, int listener, int flags, struct ne
             if (status < 0)
                 return status;
             listener = neat_number(s, listener);
+            if (load(&s->stage) != STAGE_LISTENING)
+                return -EINVAL;    /* shut down by another thread */
             continue;
         }
         if (n == 0 || n == -ECONNRESET)

@@ -69,10 +69,15 @@ int neat_shutdown(struct neat_socket *s, int fd, int how) {
     if (how < SHUT_RD || how > SHUT_RDWR)
         return -EINVAL;
     bool reading = how != SHUT_WR, writing = how != SHUT_RD;
-    if (stage == STAGE_LISTENING) {
-        /* Wakes up accept(), which then fails. */
-        return reading && libc(shutdown)(fd, SHUT_RD) < 0 ? -errno : 0;
+    /* Linux: it does not listen any more, or the attempt to connect ends, whichever direction was meant. */
+    if ((stage == STAGE_LISTENING && reading) || stage == STAGE_CONNECTING) {
+        pthread_mutex_lock(&s->setup);
+        int status = load(&s->stage) == stage ? neat_disconnect_locked(s, fd) : 0;
+        pthread_mutex_unlock(&s->setup);
+        return status;
     }
+    if (stage == STAGE_LISTENING)
+        return 0;
     if (s->type == SOCK_DGRAM)
         return shutdown_datagram(s, fd, how);
     if (stage != STAGE_CONNECTED || !endpoint_current(&s->end) ||

@@ -13,38 +13,6 @@ class Difference(NamedTuple):
 
 
 DIFFERENCES: dict[str, Difference] = {
-    "connect/connect_nonblocking_refused": Difference(
-        "failed",
-        (
-            "- read(fd, &to, 1): 0",
-            "+ read(fd, &to, 1): -1 ENOTCONN",
-        ),
-    ),
-    "connect/connect_refused": Difference(
-        "failed",
-        (
-            "- 0.0.0.0:port (16), ENOTCONN",
-            "+ 0.0.0.0:0 (16), ENOTCONN",
-        ),
-    ),
-    "connect/connect_under_way": Difference(
-        "aborted",
-        (
-            "- shutdown(fd, SHUT_RDWR): 0",
-            "+ shutdown(fd, SHUT_RDWR): -1 ENOTCONN",
-        ),
-    ),
-    "connect/connect_unspecified": Difference(
-        "unconnect",
-        (
-            "- connect(fd, IN(none)): 0",
-            "- ENOTCONN",
-            "+ connect(fd, IN(none)): -1 EAFNOSUPPORT",
-            "+ 10.77.0.1:port (16)",
-            "- connect(fd, IN(to)): 0",
-            "+ connect(fd, IN(to)): -1 EISCONN",
-        ),
-    ),
     "datagram/longer_than_a_frame": Difference(
         "fragments",
         (
@@ -86,16 +54,6 @@ DIFFERENCES: dict[str, Difference] = {
         (
             "- bind(fd, IN(same)): -1 EADDRINUSE",
             "+ bind(fd, IN(same)): 0",
-        ),
-    ),
-    "setup/shutdown_of_a_listener": Difference(
-        "listening",
-        (
-            "+ settled fd: IN",
-            "- settled fd: OUT|HUP",
-            "- peer connect: ECONNREFUSED",
-            "- connect to it: -1",
-            "+ connect to it: 0",
         ),
     ),
 }

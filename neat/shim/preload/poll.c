@@ -32,7 +32,7 @@ static short known(struct neat_socket *s) {
     switch (load(&s->stage)) {
     case STAGE_NEW:
     case STAGE_BOUND:
-        return OUTPUT | POLLHUP;
+        return OUTPUT | POLLHUP | (load(&s->dissolved) ? POLLERR : 0);
     case STAGE_CONNECTED:
         return readiness(s);
     case STAGE_LOST:

@@ -252,8 +252,12 @@ static int connect_routed(struct neat_socket *s, int fd, bool undecided, const s
     const char *why = "";
     enum route route = ROUTE_NEAT;
     int status = 0;
-    if (unspecified(address, length))
-        return undecided ? connect_kernel(s, fd, address, length) : neat_connect(s, fd, address, length);
+    if (unspecified(address, length)) {
+        status = undecided ? connect_kernel(s, fd, address, length) : neat_connect(s, fd, address, length);
+        if (status == 0 && !undecided)
+            epoll_moved(fd);
+        return status;
+    }
     if (undecided || movable(s))
         route = route_connect(s->family, s->type, address, length, &why);
     if (!undecided && !*why)
@@ -311,10 +315,15 @@ int fd_decide_for_peer(struct neat_socket *s, int fd, const struct sockaddr *add
 }
 
 NEAT_API int getsockname(int fd, struct sockaddr *address, socklen_t *length) {
-    struct neat_socket *s = fd_get(fd);
+    bool undecided;
+    struct neat_socket *s = fd_get_any(fd, &undecided);
+    int status;
     if (!s)
         return libc(getsockname)(fd, address, length);
-    int status = neat_getsockname(s, address, length);
+    if (undecided && !s->stale_port)
+        status = libc(getsockname)(fd, address, length) < 0 ? -errno : 0;
+    else
+        status = neat_getsockname(s, address, length);
     neat_put(s);
     return (int)result(status);
 }
@@ -332,7 +341,10 @@ NEAT_API int shutdown(int fd, int how) {
     struct neat_socket *s = fd_get(fd);
     if (!s)
         return libc(shutdown)(fd, how);
+    bool may_dissolve = s->type == SOCK_STREAM && load(&s->stage) != STAGE_CONNECTED;
     int status = neat_shutdown(s, fd, how);
+    if (status == 0 && may_dissolve && load(&s->stage) != STAGE_LISTENING)
+        epoll_moved(fd);
     neat_put(s);
     return (int)result(status);
 }

@@ -143,6 +143,42 @@ SCENARIO(connect_unspecified) {
     STEP(connect(fd, IN(to)));
 }
 
+SCENARIO(connect_unspecified_resets_the_peer) {
+    int fd = connected();
+    char data[8];
+    struct sockaddr_in none = {.sin_family = AF_UNSPEC};
+    peer("send p unread");
+    SETTLED(fd, POLLIN, POLLIN);
+    STEP(connect(fd, IN(none)));
+    peer("gone p");
+    say("peer: %s", peer_text);
+    POLL(fd, POLLOUT, 0);
+    struct sockaddr_in to = peer_address(peer("listen m"));
+    STEP(connect(fd, IN(to)));
+    peer("accept q m");
+    peer("send q again");
+    STEP(read(fd, data, 5));
+    STEP(write(fd, "x", 1));
+    say("peer has %ld", peer("recv q 1"));
+}
+
+SCENARIO(connect_after_shutdown_under_way) {
+    int fd = tcp();
+    nonblocking(fd);
+    struct sockaddr_in to = local_address("10.77.0.99", 9);
+    STEP(connect(fd, IN(to)));
+    STEP(shutdown(fd, SHUT_WR));
+    POLL(fd, POLLOUT, 0);
+    say("pending: %s", errno_name(pending(fd)));
+    POLL(fd, POLLOUT, 0);
+    to = peer_address(peer("listen l"));
+    STEP(connect(fd, IN(to)));
+    SETTLED(fd, POLLOUT, POLLOUT);
+    peer("accept p l");
+    STEP(write(fd, "x", 1));
+    say("peer has %ld", peer("recv p 1"));
+}
+
 SCENARIO(connect_to_loopback) {
     int listening = tcp(), fd = tcp();
     struct sockaddr_in any = local_address("127.0.0.1", 0);

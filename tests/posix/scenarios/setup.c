@@ -299,6 +299,22 @@ SCENARIO(shutdown_of_a_listener) {
     say("connect to it: %ld", peer("connect p %d", port_of(fd)));
 }
 
+SCENARIO(listener_listens_again) {
+    int fd = tcp();
+    struct sockaddr_in any = subject_address(0);
+    STEP(bind(fd, IN(any)));
+    struct sockaddr_in same = subject_address(port_of(fd));
+    STEP(listen(fd, 5));
+    close(fd);
+    fd = tcp();
+    STEP(bind(fd, IN(same)));
+    STEP(listen(fd, 5));
+    STEP(shutdown(fd, SHUT_RDWR));
+    say("the same port: %d", port_of(fd) == ntohs(same.sin_port));
+    STEP(listen(fd, 5));
+    accept_one(fd, "p");
+}
+
 /* Linux holds one more than the backlog says; NEaT so many in each replica. */
 SCENARIO(backlog) {
     int fd = tcp();
