@@ -100,7 +100,6 @@ struct neat_socket {
     int family;                    /* AF_INET; AF_INET6: IPv4 in IPv4-mapped addresses (RFC 4291 §2.5.5.2) */
     uint32_t nonblock;             /* O_NONBLOCK is set; valid if `flags_known` */
     uint32_t flags_known;          /* this process alone has the descriptor and sees each change of its flags, as neat_flags_known says */
-    struct watch *watch;           /* its place in epoll instances of this process (watch.c) */
     int aside;                     /* its kernel socket while it may still become the kernel's (preload/sockets.c); -1 */
     uint64_t inode;                /* of its descriptor, once the stack was told; 0 */
     int stack_end;                 /* the pair's other end, until the stack gets it; -1 */
