@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import os
 import re
 import select
@@ -202,6 +203,7 @@ def test_another_stack_after_the_first_is_gone():
 
 def objects(field, size=4):
     """(address, value) of this field in each socket object of a connection, in all segments mapped here."""
+    gc.collect()  # so that no socket of an earlier test takes its segment away meanwhile
     with open("/proc/self/maps") as maps:
         bases = [
             int(m[1], 16) for m in re.finditer(r"^(\w+)-\S+ \S+ 00000000 .*memfd:app", maps.read(), re.M)
