@@ -87,6 +87,12 @@ enum neat_option {                 /* neat_sock.options */
     NEAT_OPT_BROADCAST = 1u << 5,
     NEAT_OPT_LINGER = 1u << 6,     /* linger_ms is valid */
     NEAT_OPT_INET6 = 1u << 8,      /* the application knows it as AF_INET6; the stack does not look */
+    NEAT_OPT_RECVTTL = 1u << 9,    /* UDP: control messages that the application wants; the stack does not look */
+    NEAT_OPT_RECVTOS = 1u << 10,
+    NEAT_OPT_PKTINFO = 1u << 11,
+    NEAT_OPT_PKTINFO6 = 1u << 12,
+    NEAT_OPT_TIMESTAMP = 1u << 13,
+    NEAT_OPT_TIMESTAMPNS = 1u << 14,
     NEAT_OPT_NONBLOCK = 1u << 7,   /* a listener: the last accept() wanted O_NONBLOCK; NEAT_EV_ACCEPT.options: this one has it */
 };
 
@@ -154,8 +160,8 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
 /* A datagram in a UDP ring: this header, then `length` bytes, then padding to 8; all of it may wrap. */
 struct neat_datagram {             /* 32 bytes */
     uint32_t length;
-    uint32_t flags;
-    struct neat_addr addr;         /* sender when received, destination when sent */
+    uint32_t flags;                /* received: TOS, TTL << 8 */
+    struct neat_addr addr;         /* sender when received (scope: the destination's four bytes), destination when sent */
 };
 
 _Static_assert(sizeof(struct neat_addr) == 24, "neat_addr");

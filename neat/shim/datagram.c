@@ -51,8 +51,8 @@ static ssize_t take(struct neat_socket *s, struct endpoint *end, struct msghdr *
         neat_to_sockaddr(s, &header.addr, message->msg_name, &message->msg_namelen);
     else
         message->msg_namelen = 0;
-    message->msg_controllen = 0;
     message->msg_flags = header.length > room ? MSG_TRUNC : 0;
+    neat_put_control(s, &header, message);
     return (flags & MSG_TRUNC) ? (ssize_t)header.length : (ssize_t)part;
 }
 

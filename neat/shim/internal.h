@@ -208,6 +208,9 @@ ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message
 ssize_t neat_datagram_send(struct neat_socket *s, int fd, const struct msghdr *message, int flags);
 short neat_datagram_events(struct neat_socket *s);     /* POLLIN and POLLERR bits that hold now */
 
+/* ancillary.c: what the application asked to be told of this datagram, into msg_control. */
+void neat_put_control(const struct neat_socket *s, const struct neat_datagram *header, struct msghdr *message);
+
 /* subsockets.c */
 int neat_subsockets_open(struct neat_socket *s, const struct neat_msg *bound);
 void neat_subsockets_close(struct neat_socket *s);

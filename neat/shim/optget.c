@@ -101,6 +101,10 @@ static int get_socket_level(struct neat_socket *s, int fd, int name, void *value
         return give_int(value, length, settings->reuse_address);
     case SO_REUSEPORT:
         return give_int(value, length, settings->reuse_port);
+    case SO_TIMESTAMP:
+        return give_int(value, length, (load(&settings->options) & NEAT_OPT_TIMESTAMP) != 0);
+    case SO_TIMESTAMPNS:
+        return give_int(value, length, (load(&settings->options) & NEAT_OPT_TIMESTAMPNS) != 0);
     case SO_LINGER:
         return give(value, length, &linger, sizeof linger);
     case SO_RCVBUF:

@@ -109,6 +109,11 @@ static int set_socket_level(struct neat_socket *s, int name, int value, const vo
             value = s->type == SOCK_STREAM ? MAX_BUFFER : INT_MAX;
         s->settings.rcvlowat = (uint32_t)value;
         return 0;
+    case SO_TIMESTAMP:             /* either of them, not both (socket(7)) */
+    case SO_TIMESTAMPNS:
+        flip(s, NEAT_OPT_TIMESTAMP, value && name == SO_TIMESTAMP);
+        flip(s, NEAT_OPT_TIMESTAMPNS, value && name == SO_TIMESTAMPNS);
+        return 0;
     case SO_LINGER:
         return set_linger(s, from, length);
     case SO_BSDCOMPAT:

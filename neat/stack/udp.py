@@ -282,6 +282,8 @@ def deliver(stack, i, packet, port, size):
     head.length = size
     head.addr.family, head.addr.protocol, head.addr.port = FAMILY_IPV4, PROTO_UDP, port
     memcpy(head.addr.addr, packet.source, 4)
+    head.flags = packet.tos | cython.cast("uint32_t", packet.ttl) << 8
+    memcpy(cython.address(head.addr.scope), packet.destination, 4)
     ring = sock_rx_ring(bind.channel, slot.sock)
     ring_write(ring, bind.channel.rx_size, slot.rx_tail, cython.address(head), DATAGRAM_HEAD)
     data = packet.record + packet.l4 + UDP_BYTES

@@ -24,7 +24,8 @@ static bool takes_control(const struct neat_socket *s, const struct cmsghdr *c) 
     if (c->cmsg_level == SOL_SOCKET)
         return c->cmsg_type == SCM_RIGHTS || c->cmsg_type == SCM_CREDENTIALS;    /* which mean nothing here */
     /* The stack has one address, so it is the one to send from. */
-    return s->type == SOCK_STREAM || (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO);
+    return s->type == SOCK_STREAM || (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) ||
+           (s->family == AF_INET6 && c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO);
 }
 
 static int check_control(const struct neat_socket *s, const struct msghdr *message) {

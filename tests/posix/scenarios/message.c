@@ -1,6 +1,8 @@
 /* sendmsg, recvmsg and their plurals. */
 #include "scenario.h"
 
+#include <time.h>
+
 SCENARIO(sendmsg_and_recvmsg) {
     int fd = connected();
     char a[4] = "", b[4] = "";
@@ -51,6 +53,70 @@ SCENARIO(control_messages) {
     STEP(sendmsg(fd, &message, 0));
     message.msg_controllen = 4;
     STEP(sendmsg(fd, &message, 0));
+}
+
+static void say_control(struct msghdr *message) {
+    char text[64];
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        struct in_pktinfo info = {0};
+        struct in6_pktinfo info6 = {0};
+        say("level %d type %d length %zu", c->cmsg_level, c->cmsg_type, c->cmsg_len);
+        if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+            memcpy(&info, CMSG_DATA(c), sizeof info);
+            say("to %s", inet_ntoa(info.ipi_addr));
+            say("from here %s", inet_ntoa(info.ipi_spec_dst));
+        } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+            memcpy(&info6, CMSG_DATA(c), sizeof info6);
+            say("to %s", inet_ntop(AF_INET6, &info6.ipi6_addr, text, sizeof text));
+        } else if (c->cmsg_level == IPPROTO_IP) {
+            say("%u", *CMSG_DATA(c));
+        } else {
+            struct timespec at;
+            memcpy(&at, CMSG_DATA(c), sizeof at);
+            say("about now: %d", labs(at.tv_sec - time(NULL)) < 5);
+        }
+    }
+}
+
+static void receive_with_control(int fd, size_t room) {
+    union {
+        char bytes[256];
+        struct cmsghdr align;
+    } control = {0};
+    char data[8];
+    struct iovec one = {data, sizeof data};
+    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = room};
+    STEP(recvmsg(fd, &message, 0));
+    say("flags %#x, control %zu", message.msg_flags, message.msg_controllen);
+    say_control(&message);
+}
+
+SCENARIO(control_of_datagrams) {
+    int fd = udp_connected(), port = port_of(fd), one = 1;
+    peer("sendto p %d a", port);
+    receive_with_control(fd, 256);
+    STEP(setsockopt(fd, IPPROTO_IP, IP_RECVTOS, &one, sizeof one));
+    STEP(setsockopt(fd, IPPROTO_IP, IP_RECVTTL, &one, sizeof one));
+    STEP(setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &one, sizeof one));
+    STEP(setsockopt(fd, SOL_SOCKET, SO_TIMESTAMP, &one, sizeof one));
+    peer("sendto p %d b", port);
+    receive_with_control(fd, 256);
+    STEP(setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one));
+    for (size_t room = 0; room <= 128; room += 8) {
+        peer("sendto p %d c", port);
+        receive_with_control(fd, room);
+    }
+}
+
+SCENARIO(control_of_mapped_datagrams) {
+    int fd = socket(AF_INET6, SOCK_DGRAM, 0), one = 1;
+    struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+    inet_pton(AF_INET6, "::ffff:10.77.0.2", &any.sin6_addr);
+    STEP(setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one, sizeof one));
+    STEP(bind(fd, IN(any)));
+    peer("udp p");
+    peer("sendto p %d a", port_of(fd));
+    receive_with_control(fd, 256);
 }
 
 SCENARIO(many_of_a_stream) {

@@ -1,0 +1,66 @@
+/* Control messages of a received datagram (cmsg(3), ip(7), socket(7)), in Linux's order. */
+#include <sys/time.h>
+#include <time.h>
+
+#include "internal.h"
+
+/* Linux's put_cmsg(): what does not fit is cut, and MSG_CTRUNC says so. `used` bytes are there already. */
+static size_t put(struct msghdr *message, size_t used, int level, int type, const void *data, size_t length) {
+    size_t left = message->msg_controllen - used, whole = CMSG_LEN(length), space = CMSG_SPACE(length);
+    struct cmsghdr header = {.cmsg_len = whole < left ? whole : left, .cmsg_level = level, .cmsg_type = type};
+    char *at = (char *)message->msg_control + used;
+    if (!message->msg_control || left < sizeof header) {
+        message->msg_flags |= MSG_CTRUNC;
+        return used;
+    }
+    if (whole > left)
+        message->msg_flags |= MSG_CTRUNC;
+    memcpy(at, &header, sizeof header);
+    memcpy(at + CMSG_LEN(0), data, header.cmsg_len - CMSG_LEN(0));
+    return used + (space < left ? space : left);
+}
+
+/* The time at which it is taken: the replica does not stamp what it receives. */
+static size_t put_time(struct msghdr *message, size_t used, bool nanoseconds) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    struct timeval coarse = {now.tv_sec, now.tv_nsec / 1000};
+    return nanoseconds ? put(message, used, SOL_SOCKET, SCM_TIMESTAMPNS, &now, sizeof now)
+                       : put(message, used, SOL_SOCKET, SCM_TIMESTAMP, &coarse, sizeof coarse);
+}
+
+/* The stack has no devices: index 0. */
+static size_t put_destination(struct msghdr *message, size_t used, const struct neat_datagram *header, bool six) {
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    struct in_pktinfo info = {0};
+    struct in6_pktinfo info6 = {0};
+    struct neat_addr own = {0};
+    uint32_t prefix;
+    memcpy(&info.ipi_addr, &header->addr.scope, 4);
+    if (six) {
+        memcpy(&info6.ipi6_addr, mapped, sizeof mapped);
+        memcpy((uint8_t *)&info6.ipi6_addr + 12, &info.ipi_addr, 4);
+        return put(message, used, IPPROTO_IPV6, IPV6_PKTINFO, &info6, sizeof info6);
+    }
+    if (neat_stack_address(&own, &prefix) == 0)
+        memcpy(&info.ipi_spec_dst, own.addr, 4);
+    return put(message, used, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
+}
+
+void neat_put_control(const struct neat_socket *s, const struct neat_datagram *header, struct msghdr *message) {
+    uint32_t options = load(&s->settings.options);
+    uint8_t tos = (uint8_t)header->flags;
+    int ttl = (uint8_t)(header->flags >> 8);
+    size_t used = 0;
+    if (options & (NEAT_OPT_TIMESTAMP | NEAT_OPT_TIMESTAMPNS))
+        used = put_time(message, used, options & NEAT_OPT_TIMESTAMPNS);
+    if (options & NEAT_OPT_PKTINFO6)
+        used = put_destination(message, used, header, true);
+    if (options & NEAT_OPT_PKTINFO)
+        used = put_destination(message, used, header, false);
+    if (options & NEAT_OPT_RECVTTL)
+        used = put(message, used, IPPROTO_IP, IP_TTL, &ttl, sizeof ttl);
+    if (options & NEAT_OPT_RECVTOS)
+        used = put(message, used, IPPROTO_IP, IP_TOS, &tos, sizeof tos);
+    message->msg_controllen = used;
+}
