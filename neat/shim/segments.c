@@ -33,6 +33,7 @@ static bool plausible(int fd, const struct neat_msg *reply) {
     return seals >= 0 && (seals & F_SEAL_SHRINK);
 }
 
+/* NULL: errno says why. */
 static struct segment *map(int fd, int bell, const struct neat_msg *reply) {
     struct segment *new = calloc(1, sizeof *new);
     if (!new)
@@ -54,6 +55,7 @@ static struct segment *map(int fd, int bell, const struct neat_msg *reply) {
         channel->replica != new->replica || channel->incarnation != new->incarnation) {
         munmap(new->base, new->bytes);
         free(new);
+        errno = EPROTO;
         return NULL;
     }
     new->bell = neat_hide_fd(bell);
@@ -114,12 +116,14 @@ static int fetch(uint64_t owner, uint32_t replica, uint64_t incarnation, struct 
         bool right = message.token == owner;
         right &= !incarnation || message.incarnation == incarnation;
         message.replica = replica;
+        errno = EPROTO;
         *out = right && got[0] >= 0 && got[1] >= 0 && plausible(got[0], &message) ? map(got[0], got[1], &message) : NULL;
         if (*out) {
             got[1] = -1;
         } else {
-            tally(bad_segments);
-            status = -EPROTO;
+            status = errno == ENOMEM ? -ENOMEM : -EPROTO;
+            if (status == -EPROTO)
+                tally(bad_segments);
         }
     }
     for (int i = 0; i < 2; i++)
