@@ -4,15 +4,20 @@ scenarios of tests/posix do, and a server with clients."""
 from __future__ import annotations
 
 import contextlib
+import mmap
+import os
+import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from neat.shim.messages import SOCK_BYTES, SOCKS_OFFSET
 from tests.posix import worlds
-from tests.support import ROOT, running_stack
+from tests.support import ROOT, Stack, running_stack, wait_for
 
 pytestmark = pytest.mark.netns
 
@@ -55,6 +60,62 @@ for client in clients: client.join()
 print("done")
 """
 
+SERVER = """
+import os, select, signal, socket, threading
+signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+listener = socket.create_server(("10.77.0.2", 7101), backlog=64)
+ready, open_ones = select.epoll(), {}
+ready.register(listener, select.EPOLLIN)
+print("ready", flush=True)
+def poll_too():
+    while True:
+        waiting = select.poll()
+        for fd in list(open_ones):
+            waiting.register(fd, select.POLLIN | select.POLLOUT)
+        waiting.poll(5)
+threading.Thread(target=poll_too, daemon=True).start()
+while True:
+    for fd, _ in ready.poll():
+        try:
+            if fd == listener.fileno():
+                fresh, _ = listener.accept()
+                fresh.setblocking(False)
+                open_ones[fresh.fileno()] = fresh
+                ready.register(fresh, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+            elif fd in open_ones and (data := open_ones[fd].recv(65536)):
+                open_ones[fd].send(data)
+            elif fd in open_ones:
+                open_ones.pop(fd).close()
+        except BlockingIOError:
+            pass
+        except OSError:
+            if fd in open_ones:
+                open_ones.pop(fd).close()
+"""
+CALLERS = """
+import random, socket, time
+until, open_ones = time.monotonic() + 4, []
+while time.monotonic() < until:
+    if len(open_ones) < 40:
+        try:
+            open_ones.append(socket.create_connection(("10.77.0.2", 7101), timeout=0.2))
+            open_ones[-1].setblocking(False)
+        except OSError:
+            pass
+    for sock in list(open_ones):
+        try:
+            sock.send(bytes(random.randrange(1, 20000)))
+            sock.recv(65536)
+        except BlockingIOError:
+            pass
+        except OSError:
+            open_ones.remove(sock)
+            sock.close()
+    time.sleep(0.005)
+"""
+SCRIBBLED_SOCKS = 400
+LOCKS = (20, 24, 28)  # in a socket object: where eight bytes would touch tx_lock or rx_lock
+
 
 def build(target: Path) -> Path:
     gcc = ["gcc", *FLAGS]
@@ -71,8 +132,8 @@ def build(target: Path) -> Path:
 class Sanitized:
     """Programs that run on the sanitized library; a report is a file."""
 
-    def __init__(self, world: worlds.World, library: Path, reports: Path) -> None:
-        self.world, self.reports = world, reports
+    def __init__(self, stack: Stack, world: worlds.World, library: Path, reports: Path) -> None:
+        self.stack, self.world, self.reports = stack, world, reports
         runtime = subprocess.run(
             ["gcc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True
         )
@@ -87,11 +148,14 @@ class Sanitized:
     def run(self, *program: str | Path) -> list[str]:
         transcript = self.world.transcript(*program)
         assert transcript[-1] != "[hangs]", "\n".join(transcript)
+        self.expect_no_report()
+        return transcript
+
+    def expect_no_report(self) -> None:
         reports = [file.read_text(errors="replace") for file in self.reports.iterdir()]
         for file in self.reports.iterdir():
             file.unlink()
         assert not reports, "\n".join(reports)
-        return transcript
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +167,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sanitized]:
     library = build(where)
     with contextlib.ExitStack() as still_open:
         stack = still_open.enter_context(running_stack(replicas=2))
-        yield Sanitized(still_open.enter_context(worlds.neat(stack)), library, reports)
+        yield Sanitized(stack, still_open.enter_context(worlds.neat(stack)), library, reports)
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +182,57 @@ def test_scenarios(family: str, sanitized: Sanitized, programs: Path) -> None:
 
 
 def test_server_and_clients(sanitized: Sanitized) -> None:
+    assert sanitized.run(sys.executable, "-c", CHATTER) == ["done", "[exit 0]"]
+
+
+def segments_of(pid: int) -> list[mmap.mmap]:
+    """What it shares with replicas, for us to write."""
+    found = {}
+    for file in Path(f"/proc/{pid}/map_files").iterdir():
+        if str(file.readlink()).startswith("/memfd:"):
+            with file.open("r+b") as opened:
+                found[os.fstat(opened.fileno()).st_ino] = mmap.mmap(opened.fileno(), 0)
+    return list(found.values())
+
+
+def scribble(chance: random.Random, segment: mmap.mmap) -> None:
+    """Four or eight bytes of nonsense: pollers, event bits, dirty bits, socket objects of either side."""
+    at = chance.randrange(64, SOCKS_OFFSET + SCRIBBLED_SOCKS * SOCK_BYTES) & ~3
+    if at >= SOCKS_OFFSET and (at - SOCKS_OFFSET) % SOCK_BYTES in LOCKS:
+        return
+    value = chance.choice(
+        (bytes(8), b"\xff" * 8, b"\x01" + bytes(7), chance.randbytes(8), chance.randbytes(4))
+    )
+    segment[at : at + len(value)] = value
+
+
+def components(stack: Stack) -> dict[str, int]:
+    return {component["name"]: component["restarts"] for component in stack.status()["components"]}
+
+
+def test_nonsense_in_its_segments(sanitized: Sanitized) -> None:
+    """Neither the program nor a replica crashes or hangs, and the next program finds all as it was."""
+    before = components(sanitized.stack)
+    seed = random.randrange(1 << 30)
+    chance = random.Random(seed)
+    print(f"seed {seed}")
+    victim = sanitized.world.popen(sys.executable, "-c", SERVER)
+    try:
+        assert victim.stdout is not None and victim.stdout.readline() == "ready\n"
+        callers = sanitized.stack.popen_peer(sys.executable, "-c", CALLERS)
+        wait_for(lambda: len(segments_of(victim.pid)) == 2, 10, "both replicas have connections of it")
+        segments = segments_of(victim.pid)
+        while callers.poll() is None:
+            for _ in range(200):
+                scribble(chance, chance.choice(segments))
+            time.sleep(0.01)
+        victim.terminate()
+        assert victim.wait(20) == 7
+    finally:
+        victim.kill()
+        victim.communicate()
+    sanitized.expect_no_report()
+    assert components(sanitized.stack) == before
     assert sanitized.run(sys.executable, "-c", CHATTER) == ["done", "[exit 0]"]
 
 
