@@ -1,6 +1,7 @@
 """A replica signals sockets to pollers in shared memory: bits, bells, what is owed to the descriptor, and
 pollers that lie."""
 
+import os
 import random
 import select
 import struct
@@ -190,3 +191,33 @@ def test_pollers_that_lie_stop_nobody(world):
     guest.send("PA", b"fine")
     assert await_poll(end, select.POLLIN)
     assert other.get(message.sock, "rx_tail") == 4
+
+
+def test_what_an_application_writes_at_any_time(world):
+    """Requests, signals, bells that are no sockets: the replica goes on, and serves the next application."""
+    channel, sock, _end, peer, _bell = watched(world)
+    for slot in range(POLLERS):
+        with open(os.devnull, "rb") as null:
+            world.say(Message(Op.ADD_POLLER, app=1, u=(slot,)), null.fileno())
+        read_end, write_end = os.pipe()
+        world.say(Message(Op.ADD_POLLER, app=1, u=(slot,)), write_end)
+        os.close(read_end)
+        os.close(write_end)
+    rng = random.Random(4)
+    for turn in range(2000):
+        at = SOCKS_OFFSET + rng.choice((sock, 3, 300, rng.randrange(GEOMETRY[0]))) * SOCK_BYTES
+        offset = rng.choice((16, 48, 112, 256, 260))  # request, watcher, inode, in_token, out_block
+        set_word(channel, at + offset, rng.choice((0, 1, 32, 64, OUT_WANTED, 2**32 - 1, rng.getrandbits(32))))
+        sleep(channel, rng.randrange(POLLERS))
+        channel.touch(rng.choice((sock, 3, rng.randrange(GEOMETRY[0]))))
+        if turn % 20 == 0:
+            peer.send("PA", b"x")
+    other = world.attach(2)
+    listener = world.listen(2, port=82)
+    guest = Peer(world, 50001, 82)
+    guest.connect()
+    message, end = accept(listener)
+    guest.send("PA", b"fine")
+    assert await_poll(end, select.POLLIN)
+    assert other.get(message.sock, "rx_tail") == 4
+    assert world.process.poll() is None
