@@ -20,10 +20,10 @@ int neat_own_end(void) {
 }
 
 static void set_own(int fd, bool ours) {
-    uint64_t bit = UINT64_C(1) << (fd % 64);
     int seen = load(&end);
     if (fd < 0 || fd >= MOST)
         return;
+    uint64_t bit = UINT64_C(1) << (fd % 64);
     while (ours && seen <= fd && !swap_if(&end, &seen, fd + 1))
         ;
     if (ours)
