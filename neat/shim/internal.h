@@ -127,6 +127,7 @@ struct neat_socket {
     uint32_t next_replica;         /* where receive looks first */
     uint32_t sticky;               /* where unsolicited datagrams go */
     uint32_t udp_index;
+    uint32_t shared_index;         /* of a listener */
     int64_t looked_at;             /* when a sender last looked for NEAT_EV_REPLICA */
     struct peer_hint {             /* the replica that a peer's last datagram came from */
         uint64_t peer;             /* address and port, 0: none */
@@ -231,6 +232,8 @@ static inline int neat_number(struct neat_socket *s, int fd) {
 }
 
 /* setup.c, connect.c */
+/* What is set on a listener for the connections that it will accept goes into its socket objects: a program after exec finds it there. */
+void neat_listener_apply(struct neat_socket *s);
 extern uint32_t neat_limits_seen;  /* RLIMIT_NOFILE does not change without neat_limits_changed(): each setrlimit() passes by us */
 void neat_limits_changed(void);
 int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *local);

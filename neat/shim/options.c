@@ -35,7 +35,7 @@ static void write_lines(const struct neat_socket *s, const struct endpoint *end)
     shared->ttl = settings->ttl;
     if (settings->options & NEAT_OPT_PEER)
         shared->peer = s->remote;
-    store(&shared->options, settings->options);
+    store(&shared->options, settings->options | (load(&shared->options) & NEAT_OPT_NONBLOCK));    /* that one is accept()'s */
 }
 
 /* To one endpoint; NULL: to all that the socket has, and tell their replicas. */
@@ -313,6 +313,8 @@ int neat_set_option(struct neat_socket *s, int fd, int level, int name, const vo
         status = level == IPPROTO_UDP ? NEAT_UNSUPPORTED : set_ip_level(s, level, name, number, length);
     if (status == 0)
         neat_options_apply(s, NULL);
+    if (status == 0 && load(&s->stage) == STAGE_LISTENING)
+        neat_listener_apply(s);
     if (status == 0 && level == IPPROTO_TCP && name == TCP_DEFER_ACCEPT && load(&s->stage) == STAGE_LISTENING)
         status = neat_listen(s, fd, s->backlog);       /* the replicas hear of it with the listener */
     return status;

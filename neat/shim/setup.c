@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -9,6 +10,7 @@
 #define MAX_BACKLOG 4096
 #define SURE_ACCEPTS 64            /* a look for a free descriptor number is good for so many accepts ... */
 #define SURE_NS 2000000            /* ... and for so long */
+#define OVER_NS 100000000          /* accept() on a listener that is over, from the second on */
 
 /* Give the stack's end to the syscall server with a local address. Caller holds `setup`. */
 int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *local) {
@@ -57,13 +59,16 @@ int neat_bind(struct neat_socket *s, int fd, const struct sockaddr *address, soc
     return status;
 }
 
-/* The segments that connections will come in are mapped while there are numbers for that. */
-static void map_ahead(const struct neat_socket *s) {
-    struct segment *segment;
+void neat_listener_apply(struct neat_socket *s) {
+    struct endpoint part;
     uint32_t replicas = neat_active_replicas(false);
-    for (uint32_t k = 0; k < MAX_REPLICAS; k++)
-        if ((replicas & 1u << k) && neat_segment_get(s->owner, k, 0, &segment) == 0)
-            neat_segment_put(segment);
+    for (uint32_t k = 0; k < MAX_REPLICAS; k++) {
+        if (!(replicas & 1u << k) || neat_endpoint_open(&part, s->owner, k, 0, s->shared_index, 0) < 0)
+            continue;
+        if (part.index < NEAT_SHARED_SOCKS && part.shared->kind == NEAT_SOCK_LISTENER)
+            neat_options_apply(s, &part);
+        neat_endpoint_close(&part);
+    }
 }
 
 int neat_listen(struct neat_socket *s, int fd, int backlog) {
@@ -84,12 +89,13 @@ int neat_listen(struct neat_socket *s, int fd, int backlog) {
         status = neat_request(&message, NULL, 0, NULL);
         if (status == 0) {
             s->backlog = backlog;
+            s->shared_index = message.sock;
             neat_set_stage(s, STAGE_LISTENING);
         }
     }
     pthread_mutex_unlock(&s->setup);
     if (status == 0 && stage != STAGE_LISTENING)
-        map_ahead(s);
+        neat_listener_apply(s);    /* and so the segments are mapped while there are descriptor numbers for that */
     return status;
 }
 
@@ -162,6 +168,13 @@ static int await_accept(struct neat_socket *s, int listener) {
     return n < 0 && errno != ECONNRESET ? -errno : 0;
 }
 
+/* Shut down, or the stack is over: the descriptor is ready for ever. A server that asks again and again is slowed down. */
+static int listener_over(struct neat_socket *s) {
+    if (swap(&s->reset_seen, 1))
+        nanosleep(&(struct timespec){0, OVER_NS}, NULL);
+    return -EINVAL;
+}
+
 /* One NEAT_EV_ACCEPT from the listener's descriptor, which is the accept queue; its descriptor in *fd. */
 static int next_accept(struct neat_socket *s, int listener, int flags, struct neat_msg *message, int *fd) {
     int got[2];
@@ -185,7 +198,7 @@ static int next_accept(struct neat_socket *s, int listener, int flags, struct ne
             continue;
         }
         if (n == 0 || n == -ECONNRESET)
-            return -EINVAL;            /* shut down, or the stack is over */
+            return listener_over(s);
         if (n < 0 && n != -EMSGSIZE)
             return (int)n;
         bool sound = n == sizeof *message && message->magic == NEAT_MSG_MAGIC && message->op == NEAT_EV_ACCEPT;

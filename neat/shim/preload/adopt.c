@@ -2,7 +2,7 @@
  *
  * Who is about to exec, or to pass descriptors on, writes each connection's inode into its socket object (adopt_stamp); bound sockets told
  * the syscall server theirs (NEAT_OP_BIND). Who finds a descriptor that may be one of ours looks for its inode in the segments of this
- * application, then asks the server (NEAT_OP_ADOPT). What was set on a listener for the connections that it will accept is not kept.
+ * application, then asks the server (NEAT_OP_ADOPT). What is set on it is in its socket objects.
  */
 #include <dirent.h>
 #include <sys/stat.h>
@@ -39,7 +39,7 @@ static uint64_t inode_of_pair(int fd) {
 /* What the program before had set. */
 static void read_lines(struct neat_socket *s, const struct neat_sock *shared) {
     struct settings *settings = &s->settings;
-    settings->options = load(&shared->options);
+    settings->options = load(&shared->options) & ~(uint32_t)NEAT_OPT_NONBLOCK;
     s->family = settings->options & NEAT_OPT_INET6 ? AF_INET6 : AF_INET;
     settings->rcvbuf = shared->rcvbuf;
     settings->sndbuf = shared->sndbuf;
@@ -100,18 +100,18 @@ static struct neat_socket *find_connection(uint64_t owner, uint64_t inode) {
     return s;
 }
 
-/* The parts of a UDP socket, with what was set on it: it is in the lines of any of them. */
-static void open_parts(struct neat_socket *s, const struct neat_msg *bound) {
+/* What was set on a bound socket is in the lines of any of its parts. */
+static void read_parts(struct neat_socket *s, const struct neat_msg *bound) {
     struct endpoint part = {0};
     for (uint32_t replica = 0; replica < MAX_REPLICAS && !part.shared; replica++)
         if ((bound->replica & (1u << replica)) && neat_endpoint_open(&part, s->owner, replica, 0, bound->sock, 0) < 0)
             part.shared = NULL;
     if (part.shared) {
         read_lines(s, part.shared);
-        s->remote = part.shared->peer;
+        if (s->type == SOCK_DGRAM)
+            s->remote = part.shared->peer;
         neat_endpoint_close(&part);
     }
-    neat_subsockets_open(s, bound);
 }
 
 static struct neat_socket *find_bound(uint64_t owner, uint64_t inode) {
@@ -130,8 +130,11 @@ static struct neat_socket *find_bound(uint64_t owner, uint64_t inode) {
     s->settings.options = message.options & NEAT_BIND_INET6 ? NEAT_OPT_INET6 : 0;
     s->settings.reuse_address = message.options & NEAT_BIND_REUSEADDR;
     s->settings.reuse_port = message.options & NEAT_BIND_REUSEPORT;
+    if (udp || message.backlog >= 0)
+        read_parts(s, &message);
+    s->shared_index = message.sock;
     if (udp)
-        open_parts(s, &message);
+        neat_subsockets_open(s, &message);
     else
         neat_set_stage(s, message.backlog < 0 ? STAGE_BOUND : STAGE_LISTENING);
     return s;

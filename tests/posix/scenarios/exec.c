@@ -90,6 +90,33 @@ SCENARIO(exec_keeps_a_listener) {
     STEP(write(one, "mine", 4));
 }
 
+/* argv: listener. What it and what it accepts have. */
+PROGRAM(heir) {
+    int fd = atoi(argv[1]), both[] = {fd, accept_one(fd, "p")};
+    static const int options[][2] = {{IPPROTO_TCP, TCP_NODELAY}, {SOL_SOCKET, SO_KEEPALIVE}, {IPPROTO_TCP, TCP_KEEPIDLE},
+                                     {IPPROTO_TCP, TCP_USER_TIMEOUT}, {IPPROTO_IP, IP_TOS}, {IPPROTO_TCP, TCP_CORK}};
+    for (int i = 0; i < 2; i++)
+        for (size_t k = 0; k < sizeof options / sizeof *options; k++) {
+            int value = -1;
+            socklen_t length = sizeof value;
+            getsockopt(both[i], options[k][0], options[k][1], &value, &length);
+            say("%s %zu: %d", i ? "accepted" : "listener", k, value);
+        }
+    return 0;
+}
+
+SCENARIO(exec_keeps_what_is_set_on_a_listener) {
+    int fd = tcp(), one = 1, seconds = 77, tos = 0x10;
+    struct sockaddr_in any = subject_address(0);
+    STEP(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one));
+    STEP(bind(fd, IN(any)));
+    STEP(setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one));
+    STEP(listen(fd, 5));
+    STEP(setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof seconds));
+    STEP(setsockopt(fd, IPPROTO_IP, IP_TOS, &tos, sizeof tos));
+    execv(self(), (char *[]){(char *)self(), "=heir", (char *)number(fd), NULL});
+}
+
 /* As nginx does when its program is replaced: the listener goes on in the new one. */
 SCENARIO(exec_keeps_a_listener_and_the_parent_ends) {
     int fd = listener(5), done[2];
