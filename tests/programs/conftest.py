@@ -132,6 +132,11 @@ class Server:
         wait_for(self.accepts, START_S, f"a connection to port {self.port}; it said:\n{self.output()}")
         assert self.listens(), f"port {self.port} is not the stack's: {sockets(self.stack, self.port)}"
 
+    def wait_idle(self) -> None:
+        """Until it has closed its connections: a client's FIN takes its time."""
+        over = {"LISTEN", "TIME-WAIT"}
+        wait_for(lambda: all(row["state"] in over for row in sockets(self.stack, self.port)), END_S, "idle")
+
     def end(self, number: int = signal.SIGTERM) -> int:
         """Its exit status, as subprocess gives it."""
         if self.process.poll() is None:

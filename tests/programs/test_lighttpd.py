@@ -17,6 +17,7 @@ def check_content(stack, server, content):
 def test_files_of_all_sizes(stack, serve, lighttpd_config, content, bind):
     with serve("lighttpd", "-D", "-f", lighttpd_config(bind), port=80) as server:
         check_content(stack, server, content)
+        server.wait_idle()  # its exit status says whether there were connections
         assert server.end() == 0
 
 
