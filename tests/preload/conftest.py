@@ -144,3 +144,20 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
         return str(target)
 
     return build
+
+
+KERNEL = """
+def is_neat(sock):
+    # A socket on NEaT is a unix socket to the kernel, whatever libc is told.
+    import ctypes
+    number, size = ctypes.c_int(), ctypes.c_uint32(4)
+    getsockopt, so_domain = 55, 39  # x86-64
+    call = getsockopt, sock.fileno(), socket.SOL_SOCKET, so_domain, ctypes.byref(number), ctypes.byref(size)
+    assert ctypes.CDLL(None).syscall(*call) == 0
+    return number.value == socket.AF_UNIX
+"""
+
+
+def check(world: World, script: str) -> None:
+    """Run it with `is_neat` at hand."""
+    world.python(KERNEL + script)
