@@ -108,13 +108,18 @@ NEAT_API ssize_t write(int fd, const void *data, size_t length) {
     return sent(s, bad_pointer(data) && length ? -EFAULT : neat_send(s, fd, data, cut(length), 0), 0);
 }
 
-static ssize_t read_parts(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags) {
-    struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
+/* Of readv(), writev() and their kin: 0, -EINVAL, -EFAULT. */
+static int check_vector(const struct iovec *iov, int count) {
     if (count < 0 || count > MOST_PARTS)
         return -EINVAL;
     if (bad_pointer(iov) && count)
         return -EFAULT;
-    int status = check_parts(iov, count, false);
+    return check_parts(iov, count, false);
+}
+
+static ssize_t read_parts(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags) {
+    struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
+    int status = check_vector(iov, count);
     if (status < 0 || !neat_iov_bytes(iov, count))
         return status;
     return neat_recvmsg(s, fd, &message, flags);
@@ -122,11 +127,7 @@ static ssize_t read_parts(struct neat_socket *s, int fd, const struct iovec *iov
 
 static ssize_t write_parts(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags) {
     struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
-    if (count < 0 || count > MOST_PARTS)
-        return -EINVAL;
-    if (bad_pointer(iov) && count)
-        return -EFAULT;
-    int status = check_parts(iov, count, false);
+    int status = check_vector(iov, count);
     return status < 0 ? status : neat_sendmsg(s, fd, &message, flags);
 }
 
