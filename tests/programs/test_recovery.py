@@ -3,6 +3,8 @@ the server."""
 
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -105,4 +107,13 @@ def test_a_server_ends_after_its_stack(stack, serve, lighttpd_config):
     with serve("lighttpd", "-D", "-f", lighttpd_config(), port=80) as server:
         stack.neat("down")
         assert server.process.poll() is None
+        used = ticks(server.pid)
+        time.sleep(1)
+        assert ticks(server.pid) - used < 20
         assert server.end() == 0
+
+
+def ticks(pid):
+    """Processor time used, in 1/100 s."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
