@@ -54,7 +54,7 @@ for interrupts in (False, True):
     signal.siginterrupt(signal.SIGALRM, interrupts)
     sock = dial()
     data = os.urandom(6 << 20)
-    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
     writer = threading.Thread(target=sock.sendall, args=(data,))
     writer.start()
     found = bytearray()
