@@ -147,6 +147,7 @@ int neat_stack_address(struct neat_addr *local, uint32_t *prefix);
 /* Send without waiting for an answer, if that is possible at once. */
 void neat_tell(struct neat_msg *message);
 bool neat_registered(void);        /* the last request reached the syscall server */
+void neat_keep_door(void);         /* so that a server which is started later can be reached whatever rights are left then */
 
 /* own.c: descriptors that the application neither sees nor closes. */
 int neat_hide_fd(int fd);          /* from now on one of those, under the number that is returned */

@@ -25,6 +25,8 @@ static struct {
     pthread_mutex_t lock;
     int fd;
     int inherited;                 /* the parent's connection */
+    int door;                      /* the server's socket as a file, for who may not walk its path any more; -1 */
+    bool lost;                     /* the server did not come back in time: nobody waits for it again */
     bool known;                    /* app and token are valid */
     uint32_t app;
     uint64_t token;
@@ -35,7 +37,7 @@ static struct {
     uint32_t seq;
     int untold_count;
     struct neat_msg untold[UNTOLD];
-} self = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .inherited = -1};
+} self = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .inherited = -1, .door = -1};
 
 static struct {
     bool said;                     /* what follows was taken from the environment when the program began */
@@ -86,31 +88,56 @@ static void hang_up(void) {
     self.fd = -1;
 }
 
+/* /proc leads to the open file itself, and asks for no right to the directories above it (proc_pid_fd(5)). */
+static int connect_door(int fd) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    if (self.door < 0)
+        return -1;
+    snprintf(at.sun_path, sizeof at.sun_path, "/proc/self/fd/%d", self.door);
+    return libc(connect)(fd, (struct sockaddr *)&at, sizeof at);
+}
+
 static int dial(void) {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     struct timeval limit = {.tv_sec = REPLY_SECONDS};
     int status = server_path(at.sun_path, sizeof at.sun_path);
     if (status < 0)
         return status;
-    int64_t deadline = neat_now() + (self.known ? RESTART_NS : 0);
+    int64_t deadline = neat_now() + (self.known && !self.lost ? RESTART_NS : 0);
     int fd = libc(socket)(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
     libc(setsockopt)(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     libc(setsockopt)(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     while (libc(connect)(fd, (struct sockaddr *)&at, sizeof at) < 0) {
-        if (errno == EINTR)
+        int error = errno;
+        bool forbidden = error == EACCES || error == EPERM;
+        if (error == EINTR)
             continue;
-        if (neat_now() >= deadline) {
-            status = errno == EACCES || errno == EPERM ? -errno : -ENETDOWN;
+        if (connect_door(fd) == 0)
+            break;
+        if (forbidden || neat_now() >= deadline) {
+            self.lost = true;
             libc(close)(fd);
-            return status;
+            return forbidden ? -error : -ENETDOWN;
         }
         nanosleep(&(struct timespec){0, RETRY_NS}, NULL);
     }
+    self.lost = false;
     self.fd = neat_hide_fd(fd);
     neat_hold_own(&self.fd);
     return 0;
+}
+
+void neat_keep_door(void) {
+    char path[sizeof((struct sockaddr_un *)0)->sun_path];
+    pthread_mutex_lock(&self.lock);
+    int fd = self.door < 0 && server_path(path, sizeof path) == 0 ? open(path, O_PATH | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        self.door = neat_hide_fd(fd);
+        neat_hold_own(&self.door);
+    }
+    pthread_mutex_unlock(&self.lock);
 }
 
 static void close_both(int got[2]) {

@@ -103,6 +103,18 @@ def test_nginx_reloads_after_another_syscall_server(stack, serve, nginx_config):
         assert {fetch(stack, server.url("/version")) for _ in range(10)} == {b"two"}
 
 
+def test_workers_of_another_user_reach_a_syscall_server_that_they_cannot_see(stack, serve, nginx_config):
+    """They need it for what the next replicas share with them."""
+    stack.run_dir.parent.chmod(0o700)
+    with serve("nginx", "-c", nginx_config(), port=80) as server:
+        for component in ("syscall", *(row["name"] for row in stack.status()["replicas"])):
+            kill(stack, component)
+        asking = ask(stack, "/small.txt", fetch(stack, server.url("/small.txt")).decode(), 2)
+        good, failed = counts(asking)
+        assert good > 20
+        assert failed == 0
+
+
 def test_a_server_ends_after_its_stack(stack, serve, lighttpd_config):
     with serve("lighttpd", "-D", "-f", lighttpd_config(), port=80) as server:
         stack.neat("down")

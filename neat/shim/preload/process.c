@@ -179,11 +179,14 @@ NEAT_API int daemon(int keep_directory, int keep_standard) {
     return status;
 }
 
-/* Before the process may lose the right to reach the stack, or the sight of it: a connection of its own, and what it needs of the
- * replicas that run. */
+/* Before the process may lose the right to reach the stack, or the sight of it: a connection of its own, what it needs of the replicas that
+ * run, and a way to the syscall server's successor. */
 static void settle(void) {
     uint64_t owner;
-    if (!(fd_any() || carried[0]) || neat_registered() || neat_attach(&owner) < 0)
+    if (!(fd_any() || carried[0]))
+        return;
+    neat_keep_door();
+    if (neat_registered() || neat_attach(&owner) < 0)
         return;
     uint32_t active = neat_active_replicas(true);
     for (uint32_t replica = 0; replica < MAX_REPLICAS; replica++) {
