@@ -235,6 +235,22 @@ void epoll_forget(int fd) {
     leave(&registry);
 }
 
+/* Its file may live on under another number (kept aside), and the kernel would go on to tell of it. */
+void epoll_moving(int fd) {
+    if (fd < 0 || fd >= MOST || !is_member(fd))
+        return;
+    enter(&registry);
+    for (struct instance *at = all; at; at = at->next) {
+        if (!load(&at->refs))
+            continue;
+        instance_lock(at);
+        if (item_find(at, fd))
+            libc(epoll_ctl)(at->epfd, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
+        instance_unlock(at);
+    }
+    leave(&registry);
+}
+
 /* An undecided socket was decided: the kernel's epoll has lost it with the file that its number had. */
 void epoll_moved(int fd) {
     if (fd < 0 || fd >= MOST || !is_member(fd))

@@ -75,6 +75,7 @@ void log_refused(enum neat_refusal kind, int level, int name);
 /* epoll.c: before a socket's descriptor is polled by the kernel (poll, select, a blocking call), or is handed to another program. */
 void epoll_untrack(struct neat_socket *s, int fd);
 void epoll_forget(int fd);                     /* the descriptor is being closed or replaced */
+void epoll_moving(int fd);                     /* its number is about to refer to another file */
 void epoll_moved(int fd);                      /* its number refers to another file now (an undecided socket was decided) */
 bool epoll_is_instance(int fd);
 void epoll_copied(int fd, int copy);           /* after dup(): an epoll instance has one more number (any other descriptor: nothing happens) */

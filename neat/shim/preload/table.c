@@ -108,6 +108,7 @@ static int each_number(struct neat_socket *s, int (*change)(int fd, int with), i
 static int put_in_place(int fd, int with) {
     int cloexec = libc(fcntl)(fd, F_GETFD) & FD_CLOEXEC, flags = libc(fcntl)(fd, F_GETFL);
     libc(fcntl)(with, F_SETFL, flags & ~O_ACCMODE);
+    epoll_moving(fd);
     if (libc(dup3)(with, fd, cloexec ? O_CLOEXEC : 0) < 0)
         return -errno;
     clear_bits(&table[fd], UNDECIDED);
@@ -146,6 +147,7 @@ void fd_decide_kernel(struct neat_socket *s) {
 static int put_back(int fd, int kernel) {
     int cloexec = libc(fcntl)(fd, F_GETFD) & FD_CLOEXEC;
     libc(fcntl)(kernel, F_SETFL, libc(fcntl)(fd, F_GETFL) & ~O_ACCMODE);
+    epoll_moving(fd);
     return libc(dup3)(kernel, fd, cloexec ? O_CLOEXEC : 0) < 0 ? -errno : 0;
 }
 

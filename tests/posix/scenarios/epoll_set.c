@@ -203,3 +203,19 @@ SCENARIO(two_instances) {
     wait_for(b, 5000);
     wait_for(a, 5000);
 }
+
+/* It may go to another file under its number, and nothing of the first may be heard of again. */
+SCENARIO(datagrams_waited_for_before_bind) {
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), ep = epoll_create1(0);
+    struct sockaddr_in any = {.sin_family = AF_INET};
+    STEP(add(ep, fd, EPOLLIN | EPOLLOUT, 1));
+    wait_for(ep, 0);
+    STEP(bind(fd, IN(any)));
+    wait_for(ep, 5000);
+    STEP(change(ep, fd, EPOLLIN, 2));
+    wait_for(ep, 20);
+    STEP(epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL));
+    wait_for(ep, 20);
+    STEP(add(ep, fd, EPOLLOUT, 3));
+    wait_for(ep, 5000);
+}
