@@ -91,10 +91,14 @@ static void hang_up(void) {
 /* /proc leads to the open file itself, and asks for no right to the directories above it (proc_pid_fd(5)). */
 static int connect_door(int fd) {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int status = -1;
     if (self.door < 0)
-        return -1;
+        return status;
     snprintf(at.sun_path, sizeof at.sun_path, "/proc/self/fd/%d", self.door);
-    return libc(connect)(fd, (struct sockaddr *)&at, sizeof at);
+    do
+        status = libc(connect)(fd, (struct sockaddr *)&at, sizeof at);
+    while (status < 0 && errno == EINTR);
+    return status;
 }
 
 static int dial(void) {
