@@ -104,7 +104,7 @@ def test_nobody_there():
 
 def test_a_download_and_its_middle(port, tmp_path):
     url = f"http://127.0.0.1:{port}"
-    download = Download(directly, dict(os.environ), f"{url}/big", tmp_path / "got", "4M")
+    download = Download(directly, dict(os.environ), f"{url}/big", tmp_path / "got", "2M")
     download.wait_until(1 << 20)
     assert download.running
     digest, _ = download.finish()
