@@ -268,6 +268,7 @@ bool neat_spin(const struct endpoint *end);    /* a little while, for something 
 
 /* options.c */
 void neat_options_apply(struct neat_socket *s, const struct endpoint *end);
+void neat_options_read(struct neat_socket *s, const struct neat_sock *shared);
 /* setsockopt, except that nothing is counted: NEAT_UNSUPPORTED when Linux does it and NEaT does not. */
 #define NEAT_UNSUPPORTED (-4095)
 int neat_set_option(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length);

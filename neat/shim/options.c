@@ -38,6 +38,24 @@ static void write_lines(const struct neat_socket *s, const struct endpoint *end)
     store(&shared->options, settings->options | (load(&shared->options) & NEAT_OPT_NONBLOCK));    /* that one is accept()'s */
 }
 
+/* After exec: what the program before had set. Private settings are the reverse of write_lines, as far as they are in the lines. */
+void neat_options_read(struct neat_socket *s, const struct neat_sock *shared) {
+    struct settings *settings = &s->settings;
+    settings->options = load(&shared->options) & ~(uint32_t)NEAT_OPT_NONBLOCK;
+    s->family = settings->options & NEAT_OPT_INET6 ? AF_INET6 : AF_INET;
+    settings->rcvbuf = shared->rcvbuf;
+    settings->sndbuf = shared->sndbuf;
+    settings->linger_ms = shared->linger_ms;
+    settings->user_timeout_ms = shared->user_timeout_ms;
+    settings->keep_idle_s = shared->keep_idle_s;
+    settings->keep_intvl_s = shared->keep_intvl_s;
+    settings->keep_cnt = shared->keep_cnt;
+    settings->maxseg = shared->maxseg;
+    settings->rcvlowat = shared->rcvlowat;
+    settings->tos = shared->tos;
+    settings->ttl = shared->ttl;
+}
+
 /* To one endpoint; NULL: to all that the socket has, and tell their replicas. */
 void neat_options_apply(struct neat_socket *s, const struct endpoint *end) {
     if (end) {

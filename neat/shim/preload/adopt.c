@@ -36,23 +36,6 @@ static uint64_t inode_of_pair(int fd) {
     return libc(fstat)(fd, &at) == 0 ? (uint64_t)at.st_ino : 0;
 }
 
-/* What the program before had set. */
-static void read_lines(struct neat_socket *s, const struct neat_sock *shared) {
-    struct settings *settings = &s->settings;
-    settings->options = load(&shared->options) & ~(uint32_t)NEAT_OPT_NONBLOCK;
-    s->family = settings->options & NEAT_OPT_INET6 ? AF_INET6 : AF_INET;
-    settings->rcvbuf = shared->rcvbuf;
-    settings->sndbuf = shared->sndbuf;
-    settings->linger_ms = shared->linger_ms;
-    settings->user_timeout_ms = shared->user_timeout_ms;
-    settings->keep_idle_s = shared->keep_idle_s;
-    settings->keep_intvl_s = shared->keep_intvl_s;
-    settings->keep_cnt = shared->keep_cnt;
-    settings->maxseg = shared->maxseg;
-    settings->tos = shared->tos;
-    settings->ttl = shared->ttl;
-}
-
 /* Index and generation of the connection with that inode. */
 static bool find_in(const struct segment *segment, uint64_t inode, uint32_t *index, uint32_t *generation) {
     const struct neat_sock *socks = (const struct neat_sock *)(segment->base + NEAT_SOCKS_OFFSET);
@@ -80,7 +63,7 @@ static struct neat_socket *connection(uint64_t owner, uint32_t replica, uint64_t
     s->local = shared->local;
     s->remote = shared->remote;
     s->inode = load(&shared->inode);
-    read_lines(s, shared);
+    neat_options_read(s, shared);
     bool connecting = (load(&shared->status) & (NEAT_ST_CONNECTING | NEAT_ST_CONNECTED)) == NEAT_ST_CONNECTING;
     neat_set_stage(s, connecting ? STAGE_CONNECTING : STAGE_CONNECTED);
     return s;
@@ -107,7 +90,7 @@ static void read_parts(struct neat_socket *s, const struct neat_msg *bound) {
         if ((bound->replica & (1u << replica)) && neat_endpoint_open(&part, s->owner, replica, 0, bound->sock, 0) < 0)
             part.shared = NULL;
     if (part.shared) {
-        read_lines(s, part.shared);
+        neat_options_read(s, part.shared);
         if (s->type == SOCK_DGRAM)
             s->remote = part.shared->peer;
         neat_endpoint_close(&part);

@@ -94,7 +94,8 @@ SCENARIO(exec_keeps_a_listener) {
 PROGRAM(heir) {
     int fd = atoi(argv[1]), both[] = {fd, accept_one(fd, "p")};
     static const int options[][2] = {{IPPROTO_TCP, TCP_NODELAY}, {SOL_SOCKET, SO_KEEPALIVE}, {IPPROTO_TCP, TCP_KEEPIDLE},
-                                     {IPPROTO_TCP, TCP_USER_TIMEOUT}, {IPPROTO_IP, IP_TOS}, {IPPROTO_TCP, TCP_CORK}};
+                                     {IPPROTO_TCP, TCP_USER_TIMEOUT}, {IPPROTO_IP, IP_TOS}, {IPPROTO_TCP, TCP_CORK},
+                                     {SOL_SOCKET, SO_RCVLOWAT}};
     for (int i = 0; i < 2; i++)
         for (size_t k = 0; k < sizeof options / sizeof *options; k++) {
             int value = -1;
@@ -106,7 +107,7 @@ PROGRAM(heir) {
 }
 
 SCENARIO(exec_keeps_what_is_set_on_a_listener) {
-    int fd = tcp(), one = 1, seconds = 77, tos = 0x10;
+    int fd = tcp(), one = 1, seconds = 77, tos = 0x10, low = 5;
     struct sockaddr_in any = subject_address(0);
     STEP(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one));
     STEP(bind(fd, IN(any)));
@@ -114,6 +115,7 @@ SCENARIO(exec_keeps_what_is_set_on_a_listener) {
     STEP(listen(fd, 5));
     STEP(setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof seconds));
     STEP(setsockopt(fd, IPPROTO_IP, IP_TOS, &tos, sizeof tos));
+    STEP(setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof low));
     execv(self(), (char *[]){(char *)self(), "=heir", (char *)number(fd), NULL});
 }
 
