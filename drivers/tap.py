@@ -1,10 +1,15 @@
 """The TAP device: made, and configured as the kernel's end of the wire."""
 
+import contextlib
 import errno
 import fcntl
 import os
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyroute2.iproute import IPRoute
 
 CLONE_DEVICE = "/dev/net/tun"
 TUNSETIFF = 0x400454CA
@@ -16,6 +21,8 @@ VNET_BYTES = 10
 NAME_MAX = 15
 # Frames that the kernel keeps for the driver before it drops. A restart of the driver fits in.
 QUEUE_FRAMES = 2000
+# The parent of a device's root queueing discipline (TC_H_ROOT).
+ROOT = 0xFFFFFFFF
 
 # Why there is no clone device, or no device from it; for other errors the system's own words will do.
 NO_CLONE_DEVICE = {
@@ -101,6 +108,17 @@ def _configure(name: str, address: str, mtu: int) -> None:
             netlink.addr("replace", index=index, address=local, prefixlen=int(prefix))
             netlink.link("set", index=index, state="up")
             netlink.link("set", index=netlink.link_lookup(ifname="lo")[0], state="up")
+            _without_discipline(netlink, index)
     except NetlinkError as error:
         reason = error.args[1] if len(error.args) > 1 else os.strerror(error.code)
         raise TapError(error.code, f"TAP device {name} with {address}, MTU {mtu}: {reason}") from None
+
+
+def _without_discipline(netlink: "IPRoute", index: int) -> None:
+    """Frames go into the device's own queue at once, as on a veth pair: a queueing discipline before it would
+    never hold one, and costs the sender a lock and a detour for each."""
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    # A kernel without traffic control has none in the way.
+    with contextlib.suppress(NetlinkError):
+        netlink.tc("replace", "noqueue", index, parent=ROOT)

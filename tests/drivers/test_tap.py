@@ -37,8 +37,10 @@ def test_device_is_ready_for_frames():
             assert link["flags"] & 1, f"{name} is up"
             assert link.get("mtu") == mtu
         (index,) = netlink.link_lookup(ifname="wire0")
+        disciplines = {q["index"]: q.get("kind") for q in netlink.get_qdiscs()}
         addresses = [(a.get("address"), a["prefixlen"]) for a in netlink.get_addr(index=index)]
     assert addresses == [(KERNEL, 24)]
+    assert disciplines[index] == "noqueue"
 
 
 @in_netns
