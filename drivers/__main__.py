@@ -31,8 +31,7 @@ class Process:
         signal.signal(signal.SIGTERM, lambda _number, _frame: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.poll = select.epoll()
-        for fd in (fds["tap"], fds["bell.driver"]):
-            self.poll.register(fd, select.EPOLLIN | select.EPOLLET)
+        self.poll.register(fds["bell.driver"], select.EPOLLIN | select.EPOLLET)
         for fd in (self.ctl.fileno(), self.lifeline, self.signals):
             self.poll.register(fd, select.EPOLLIN)
         os.set_blocking(fds["tap"], False)

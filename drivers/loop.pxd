@@ -20,6 +20,15 @@ cdef extern from "<sys/epoll.h>" nogil:
         epoll_data_t data
     int epoll_wait(int epoll, epoll_event* events, int size, int timeout)
 
+cdef extern from "<poll.h>" nogil:
+    enum:
+        POLLIN
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* sources, unsigned long count, int timeout)
+
 cdef extern from "<sched.h>" nogil:
     int sched_yield()
 
@@ -38,6 +47,6 @@ cdef class Loop:
     cdef list keep                  # what holds the mapped memory
 
     cdef bint work(self) noexcept nogil
-    cdef int look(self, int timeout) noexcept nogil
+    cdef int look(self) noexcept nogil
     cdef int sleep(self) noexcept nogil
     cdef int cycle(self) noexcept nogil

@@ -2,8 +2,9 @@
 """The loop: one timestamp, a burst from the device, a burst of each replica, sleep if there was nothing.
 
 System calls: one for each frame; and for each time that it runs out of work a few sched_yield and reads that
-find the device empty, one epoll_wait, and one doorbell for each replica that sleeps. The driver's own bell is
-never read: it is in the epoll set edge-triggered, like the device.
+find the device empty, one poll, and one doorbell for each replica that sleeps. The device is polled beside the
+epoll set and is not in it: each frame that the kernel sends would tell the set, even while the driver is awake.
+The driver's own bell is never read: it is in the set edge-triggered.
 """
 
 import cython
@@ -13,7 +14,7 @@ from cython.cimports.libc.stdlib import calloc, free
 class Loop:
     @cython.locals(i=cython.int)
     def __init__(self, tap, epoll, bell, board, steering, *, mac, heartbeat_ms, spin_ns):
-        """tap, bell: descriptors that are in the epoll set `epoll` edge-triggered. board: a BoardWriter.
+        """tap: non-blocking. bell: is in the epoll set `epoll`, edge-triggered. board: a BoardWriter.
         steering: (address, flow entries, owner of the memory). mac: the stack's own, 6 bytes."""
         self.driver = cython.cast("Driver*", calloc(1, cython.sizeof(Driver)))
         if self.driver == cython.NULL:
@@ -50,8 +51,8 @@ class Loop:
 
     @cython.locals(found=cython.int)
     def run(self):
-        """Move frames until a descriptor in the epoll set other than the device and the bell is readable:
-        that one. OSError when the device is gone. For signals, put a wake-up descriptor into the set."""
+        """Move frames until a descriptor in the epoll set other than the bell is readable: that one.
+        OSError when the device is gone. For signals, put a wake-up descriptor into the set."""
         self.awake_since = monotonic()
         with cython.nogil:
             found = self.cycle()
@@ -77,7 +78,7 @@ class Loop:
                 # device too.
                 if turns > 1:
                     self.driver.tap_ready = True
-                found = self.look(0) if now - self.looked > LOOK_NS else -1
+                found = self.look() if now - self.looked > LOOK_NS else -1
             elif worth_a_yield(shared, now - idle_at, now - worked_at, self.spin):
                 if now - idle_at >= ALONE_NS:
                     shared += 1
@@ -104,28 +105,33 @@ class Loop:
         return moved > 0
 
     @cython.locals(events=epoll_event[8], ready=cython.int, i=cython.int, found=cython.int)
-    def look(self, timeout):
-        """A descriptor that is readable, beside the device and the bell, or -1."""
+    def look(self):
+        """A descriptor of the epoll set that is readable, other than the bell, or -1."""
         self.looked = self.driver.now
         board_busy(self.driver.page, self.driver.now - self.awake_since)
         self.awake_since = self.driver.now
         ports_report(self.driver)
-        ready = epoll_wait(self.epoll, events, LOOK_EVENTS, timeout)
+        ready = epoll_wait(self.epoll, events, LOOK_EVENTS, 0)
         found = -1
         for i in range(ready):
-            if events[i].data.fd == self.driver.tap:
-                self.driver.tap_ready = True
-            elif events[i].data.fd != self.bell:
+            if events[i].data.fd != self.bell:
                 found = events[i].data.fd
         return found
 
-    @cython.locals(found=cython.int)
+    @cython.locals(sources=pollfd[2])
     def sleep(self):
         if not ports_prepare_sleep(self.driver):
             return -1
         self.driver.now = monotonic()
-        found = self.look(self.timeout)
-        self.awake_since = monotonic()
+        board_busy(self.driver.page, self.driver.now - self.awake_since)
+        ports_report(self.driver)
+        sources[0].fd = self.driver.tap
+        sources[1].fd = self.epoll
+        sources[0].events = sources[1].events = POLLIN
+        sources[0].revents = sources[1].revents = 0
+        poll(sources, 2, self.timeout)
+        self.driver.now = self.awake_since = monotonic()
         ports_cancel_sleep(self.driver)
         board_count(self.driver.page, DRV_WAKEUPS, 1)
-        return found
+        self.driver.tap_ready = sources[0].revents != 0
+        return self.look() if sources[1].revents else -1
