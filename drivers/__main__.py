@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 
-from neat.boot import Boot, from_argv, work_in_batches
+from neat.boot import Boot, from_argv
 from neat.drivers.loop import Loop
 from neat.shm.board import BoardWriter
 from neat.shm.link import Link
@@ -90,7 +90,6 @@ class Process:
 
 def main() -> None:
     boot = from_argv()
-    work_in_batches()
     try:
         Process(boot).run()
     except (KeyError, OSError, SegmentError) as error:

@@ -2,9 +2,9 @@
 """The loop: one timestamp, a burst from the device, a burst of each replica, sleep if there was nothing.
 
 System calls: one for each frame; and for each time that it runs out of work a few sched_yield and reads that
-find the device empty, one poll, and one doorbell for each replica that sleeps. The device is polled beside the
-epoll set and is not in it: each frame that the kernel sends would tell the set, even while the driver is awake.
-The driver's own bell is never read: it is in the set edge-triggered.
+find the device empty, one poll, and one doorbell for each replica that sleeps. The device is polled beside
+the epoll set and is not in it: each frame that the kernel sends would tell the set, even while the driver is
+awake. The driver's own bell is never read: it is in the set edge-triggered.
 """
 
 import cython

@@ -7,7 +7,6 @@ may read an argument and the record has the stack's secret. The names of the des
 are in ARCHITECTURE.md, "How a component starts".
 """
 
-import contextlib
 import os
 import sys
 
@@ -36,14 +35,6 @@ class Boot(msgspec.Struct, frozen=True):
         fd = os.memfd_create("neat-boot", os.MFD_CLOEXEC)
         os.write(fd, msgspec.json.encode(self))
         return fd
-
-
-def work_in_batches() -> None:
-    """For whoever moves packets: a wake-up does not interrupt who runs just now (sched(7), SCHED_BATCH).
-
-    The one who rings then finishes its batch first, and the one who was rung finds more to do at once."""
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _read_memfd(fd: int) -> bytes:

@@ -1,5 +1,6 @@
 """`neat run -- PROGRAM`: a program whose sockets are the stack's."""
 
+import contextlib
 import os
 import secrets
 
@@ -28,9 +29,16 @@ def check_routes(_ctx: click.Context, _param: click.Parameter, rules: tuple[str,
     help="Where sockets go; the first that matches. Before the rules of the configuration.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Say for each socket where it went, and why.")
+@click.option(
+    "--batch/--no-batch",
+    default=True,
+    help="Whether waking PROGRAM waits for who runs just now (SCHED_BATCH).  [default: batch]",
+)
 @click.option("--anyway", is_flag=True, help="Run what can't be intercepted: on the kernel's network.")
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(name: str, rules: list[str], verbose: bool, anyway: bool, program: tuple[str, ...]) -> None:
+def run(
+    name: str, rules: list[str], verbose: bool, batch: bool, anyway: bool, program: tuple[str, ...]
+) -> None:
     """Run PROGRAM with its sockets on the stack; the exit status is the program's.
 
     Example: neat run -- lighttpd -D -f site.conf
@@ -53,7 +61,17 @@ def run(name: str, rules: list[str], verbose: bool, anyway: bool, program: tuple
             env |= environment(name, state, rules, verbose)
         except (FileNotFoundError, routes.RouteError) as error:
             raise click.ClickException(str(error)) from None
+        if batch:
+            work_in_batches()
     executable.become(path, program, env)
+
+
+def work_in_batches() -> None:
+    """This process, and all that it becomes and starts: a wake-up does not interrupt who runs just now
+    (sched(7), SCHED_BATCH). A policy that somebody chose stays."""
+    with contextlib.suppress(OSError):
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def environment(name: str, state: dict, rules: list[str], verbose: bool) -> dict[str, str]:

@@ -6,7 +6,7 @@ import signal
 import sys
 
 from neat import boot as boots
-from neat.boot import Boot, work_in_batches
+from neat.boot import Boot
 from neat.replica.control import Control
 from neat.replica.core import REASONS, Core
 from neat.replica.sizes import state_bytes
@@ -25,7 +25,6 @@ def raise_descriptor_limit() -> None:
 
 def run(boot: Boot) -> None:
     """Until told to stop, or the guardian is gone."""
-    work_in_batches()
     board = BoardWriter(boot.fds["board"], boot.component)
     board.announce(boot.incarnation)
     link = Link(boot.fds["link"], boot.config.ring_bytes, boot.config.ring_bytes)

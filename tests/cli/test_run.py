@@ -25,7 +25,8 @@ class Executed(Exception):
 
 @pytest.fixture
 def run(monkeypatch):
-    """`neat run` up to its exec: the result, with `executed`."""
+    """`neat run` up to its exec: the result, with `executed` and `policy`, which it was given if any."""
+    policies = []
 
     def execve(path, arguments, env):
         raise Executed(path, tuple(arguments), env)
@@ -33,10 +34,13 @@ def run(monkeypatch):
     monkeypatch.setattr(module, "request", lambda name, _message: {"status": STATE | {"name": name}})
     monkeypatch.setattr(executable.os, "execve", execve)
     monkeypatch.setattr(executable.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(module.os, "sched_setscheduler", lambda _pid, policy, _param: policies.append(policy))
 
     def invoke(*arguments, **env):
+        policies.clear()
         result = CliRunner().invoke(main.main, ["run", *arguments], env=env)
         result.executed = result.exception if isinstance(result.exception, Executed) else None
+        result.policy = policies[0] if policies else None
         return result
 
     return invoke
@@ -67,6 +71,22 @@ def test_each_run_is_an_application_of_its_own(run):
     assert nested.executed.env["NEAT_APP"] != first["NEAT_APP"]
     assert nested.executed.env["LD_PRELOAD"] == first["LD_PRELOAD"]
     assert nested.executed.env["NEAT_VERBOSE"] == "1"
+
+
+@pytest.mark.parametrize(
+    "options, chosen, given",
+    [
+        ([], os.SCHED_OTHER, os.SCHED_BATCH),
+        (["--no-batch"], os.SCHED_OTHER, None),
+        ([], os.SCHED_IDLE, None),
+        ([], os.SCHED_FIFO, None),
+    ],
+)
+def test_who_runs_is_not_interrupted_but_by_the_users_choice(run, monkeypatch, options, chosen, given):
+    monkeypatch.setattr(module.os, "sched_getscheduler", lambda _pid: chosen)
+    done = run(*options, "true")
+    assert done.executed
+    assert done.policy == given
 
 
 def test_another_library_stays_behind_ours(run):
@@ -245,7 +265,9 @@ def test_a_static_program_is_not_run(run, compiled, options):
 
 
 def test_anyway(run, compiled):
-    done = run("--anyway", "--", compiled("-static")).executed
+    result = run("--anyway", "--", compiled("-static"))
+    done = result.executed
+    assert result.policy is None
     assert "libneat" not in done.env.get("LD_PRELOAD", "")
     assert "NEAT_APP" not in done.env
 
