@@ -1,5 +1,6 @@
 """The benchmarks with real servers on both sides, for a moment: that they run, count, and leave nothing."""
 
+import contextlib
 import json
 import os
 import select
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -74,13 +76,20 @@ def test_an_interrupted_bench_leaves_nothing(tmp_path, number):
     process = subprocess.Popen(command, env=os.environ | {"TMPDIR": str(tmp_path)}, stderr=subprocess.DEVNULL)
 
     def everybody():
-        found = processes.tree(process.pid)
-        names = [processes.Path(f"/proc/{pid}/comm").read_text().strip() for pid in found]
-        return found if names.count("nginx") == 4 and "wrk" in names else None
+        """Their pidfds. What runs only for a moment meanwhile may be gone before it is looked at."""
+        ends = {}
+        for pid in processes.tree(process.pid):
+            with contextlib.suppress(OSError):
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+                ends[os.pidfd_open(pid)] = name
+        if list(ends.values()).count("nginx") == 4 and "wrk" in ends.values():
+            return list(ends)
+        for fd in ends:
+            os.close(fd)
+        return None
 
-    found = wait_for(everybody, 30, "two servers with a worker each, and the client")
-    guardian = rundir.guardian(next(tmp_path.glob("neat-*/run")))
-    ends = [os.pidfd_open(pid) for pid in [*found, guardian]]
+    ends = wait_for(everybody, 30, "two servers with a worker each, and the client")
+    ends.append(os.pidfd_open(rundir.guardian(next(tmp_path.glob("neat-*/run")))))
     process.send_signal(number)
     assert process.wait(30) != 0
     for fd in ends:
