@@ -116,14 +116,13 @@ def check_fin(stack, tcb, seg):
     if seq_lt(slot.rcv_adv, tcb.rcv_nxt):
         slot.rcv_adv = tcb.rcv_nxt
     owe_ack(tcb)
-    conn_status(tcb, NEAT_ST_RDHUP | NEAT_ST_FIN)
     conn_event(stack, tcb, EV_READABLE | EV_RDHUP)
-    if state == TcpState.ESTABLISHED:
-        conn_set_state(tcb, TcpState.CLOSE_WAIT)
-    elif state == TcpState.FIN_WAIT_1:
-        # Our FIN is not acknowledged yet, or check_ack had left this state.
-        conn_set_state(tcb, TcpState.CLOSING)
-    else:
+    if state != TcpState.ESTABLISHED and state != TcpState.FIN_WAIT_1:
+        # One store, in conn_over, says both: FIN alone would show a connection that Linux does not have.
+        tcb.status |= NEAT_ST_RDHUP | NEAT_ST_FIN
         wait_enter(stack, tcb, TcpState.TIME_WAIT, True)
         return False
+    conn_status(tcb, NEAT_ST_RDHUP | NEAT_ST_FIN)
+    # FIN-WAIT-1: our FIN is not acknowledged yet, or check_ack had left this state.
+    conn_set_state(tcb, TcpState.CLOSE_WAIT if state == TcpState.ESTABLISHED else TcpState.CLOSING)
     return True
