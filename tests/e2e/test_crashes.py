@@ -81,11 +81,17 @@ def test_a_dead_application_leaves_nothing_open(served):
 
 def test_a_dead_client_leaves_nothing_open(served):
     """The far end dies: the kernel closes its connections, the server and the replicas forget them."""
+
+    def descriptors():
+        return len(os.listdir(f"/proc/{served.server.pid}/fd"))
+
+    before = descriptors()
     held = served.client("hold", f"--count={COUNT}")
-    before = len(os.listdir(f"/proc/{served.server.pid}/fd"))
+    # The client is connected before the server has accepted.
+    wait_for(lambda: descriptors() >= before + COUNT, 10, "all accepted")
     held.process.kill()
     held.close()
     wait_for(
         lambda: all(row["state"] in ("LISTEN", "TIME-WAIT") for row in served.sockets()), 10, "no connection"
     )
-    wait_for(lambda: len(os.listdir(f"/proc/{served.server.pid}/fd")) <= before - COUNT, 10, "no descriptor")
+    wait_for(lambda: descriptors() <= before, 10, "no descriptor")
