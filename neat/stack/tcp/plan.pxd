@@ -2,7 +2,7 @@
 cimport cython
 from libc.stdint cimport uint32_t
 from neat.shim.channel cimport NEAT_OPT_CORK, NEAT_OPT_NODELAY
-from neat.shm.atomic cimport peek32
+from neat.shm.atomic cimport load32, load64
 from neat.stack.config cimport OFFLOAD_TSO4
 from neat.stack.state cimport SLOT_FIN_ACKED, SLOT_FIN_QUEUED, SLOT_TIMESTAMPS
 from neat.stack.tcp.congestion cimport send_allowance

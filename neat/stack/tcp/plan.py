@@ -17,8 +17,12 @@ def may_send_small(tcb):
     """Nagle (RFC 9293 §3.7.4) in Minshall's form: it waits only while another small segment is under way."""
     if tcb.flags & TF_FORCE or fin_waits(tcb) or seq_lt(tcb.snd_nxt, tcb.snd_max):
         return True  # what was sent before need not wait to be sent again
-    options = peek32(cython.address(tcb.sock.options))
+    options = load32(cython.address(tcb.sock.options))
     if options & NEAT_OPT_CORK:
+        return False
+    # The end of a cork comes with text (MSG_MORE, then a send without), and tx_tail is stored first: who sees
+    # the one without the other has old text, and the command that tells of the new is on its way.
+    if load64(cython.address(tcb.sock.tx_tail)) != tcb.tx_tail:
         return False
     if options & NEAT_OPT_NODELAY:
         return True
