@@ -47,8 +47,10 @@ def asleep(channel, slot):
 def take_bit(channel, sock):
     at = EVENTS_OFFSET + sock // 64 * 8
     bits = struct.unpack_from("<Q", channel.memory, at)[0]
-    struct.pack_into("<Q", channel.memory, at, bits & ~(1 << sock % 64))
-    return bits >> sock % 64 & 1
+    taken = bits >> sock % 64 & 1
+    if taken:  # else it is left alone: to write the word back would undo the replica's store
+        struct.pack_into("<Q", channel.memory, at, bits & ~(1 << sock % 64))
+    return taken
 
 
 def request(channel, sock, bits):
