@@ -116,6 +116,7 @@ class Control:
                 del fds[1]
             self.pids[message.app] = message.u[3]
         elif message.op == Op.ADD_POLLER:
+            os.set_blocking(fds[0], False)
             if self.core.add_poller(message.app, message.u[0], fds[0]):
                 fds.pop(0)
         elif message.op == Op.CONNECT_VIA:

@@ -4,12 +4,12 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from neat.replica.channels cimport channel_find
 from neat.replica.counters cimport COUNT_POLLERS, COUNT_POLLERS_RUNG
-from neat.replica.posix cimport close, send_with
+from neat.replica.posix cimport close, write
 from neat.replica.process cimport POLLERS, Channel, Process, gauge, tally
 from neat.shim.channel cimport neat_channel, neat_sock
 from neat.shm.atomic cimport exchange32, fence, fetch_or64, load32
 
-# The bell of poller `slot` of `app`; taken over when it returns 0. -ENOENT, -EINVAL.
+# The bell of poller `slot` of `app`, a write end that does not block; taken over when it returns 0. -ENOENT, -EINVAL.
 cdef int poller_add(Process* p, uint32_t app, uint32_t slot, int bell) noexcept nogil
 # Signal socket `index` to the poller that watches it. False: none does, so its descriptor must be signalled.
 # Caller has fenced after what it signals was stored.

@@ -1,8 +1,8 @@
 # ruff: noqa: F821 - names without an import come from the sibling .pxd
 """Those who wait for many sockets in shared memory: event bits, and their bells.
 
-Why no wake-up is lost: neat/shim/watch.c. Nothing that an application does to its end of a bell can block a
-send with MSG_DONTWAIT; one that has filled it is deaf by its own doing.
+Why no wake-up is lost: neat/shim/watch.c. The write end of a bell has never been an application's, so its
+O_NONBLOCK stays, and no write blocks; one that has filled the pipe is deaf by its own doing.
 """
 
 import cython
@@ -23,7 +23,7 @@ def poller_add(p, app, slot, bell):
         gauge(p, COUNT_POLLERS, 1)
     channel.bells[slot] = bell
     # It may have gone to sleep before we could have rung it.
-    send_with(bell, b"b", 1, -1)
+    write(bell, b"b", 1)
     return 0
 
 
@@ -72,5 +72,5 @@ def ring(p, channel):
             continue
         asleep = cython.address(header.pollers[slot].asleep)
         if load32(asleep) and exchange32(asleep, 0):
-            send_with(channel.bells[slot], b"b", 1, -1)
+            write(channel.bells[slot], b"b", 1)
             tally(p, COUNT_POLLERS_RUNG)

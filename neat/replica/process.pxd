@@ -63,7 +63,7 @@ cdef struct Channel:
     uint64_t bytes
     uint32_t nsock, rx_size, tx_size
     int16_t shared[SHARED_INDEXES]  # index into `shared`, -1
-    int32_t bells[POLLERS]          # of its pollers: our ends of unix socketpairs, -1
+    int32_t bells[POLLERS]          # of its pollers: write ends of pipes, -1
     uint32_t news                   # bitmap of pollers that have event bits to hear of
 
 cdef enum WatchKind:                # upper byte of an epoll event's data; below it the serial (24 bits) and an index (32 bits)

@@ -28,9 +28,9 @@ enum neat_op {
                                makes it out_block of the new socket), fd: the stack's end (only if bind_id is 0)
                                -> error; then the replica says NEAT_EV_CONNECTING on the descriptor */
     NEAT_OP_PREFER = 7,     /* -> replica: bitmap of the slots that are active now */
-    NEAT_OP_POLLER = 8,     /* replica, incarnation, u[0]: poller (an index into neat_channel.pollers), fd: one end of a unix SOCK_SEQPACKET
-                               pair, its bell: a byte in it wakes the poller. Nobody but the replica will hold it, so that its
-                               death hangs up */
+    NEAT_OP_POLLER = 8,     /* replica, incarnation, u[0]: poller (an index into neat_channel.pollers) -> fd: the read end of a pipe, its bell,
+                               non-blocking: a byte in it wakes the poller. Nobody but the replica holds the write end, so that
+                               its death hangs up */
     NEAT_OP_ADOPT = 9,      /* inode in u[0..1]: the bound socket of this application whose descriptor has it (after exec) -> bind_id, sock,
                                local, backlog (-1: not listening), options (NEAT_BIND_*), replica (bitmap); ENOENT */
     NEAT_OP_REFUSED = 10,   /* something unsupported was refused: u[0]: enum neat_refusal, u[1..2]: level and name, or flags; u[4..7]: the
@@ -45,7 +45,7 @@ enum neat_op {
     NEAT_OP_CONNECT_VIA = 35,   /* app, bind_id, local (port 0: the replica's choice), remote, options,
                                u[0] as in NEAT_OP_CONNECT; fd */
     NEAT_OP_APP_GONE = 36,  /* the application's last process is gone: the channel goes when its last socket does */
-    NEAT_OP_ADD_POLLER = 38,    /* app, incarnation, u[0]; fd as in NEAT_OP_POLLER */
+    NEAT_OP_ADD_POLLER = 38,    /* app, incarnation, u[0] as in NEAT_OP_POLLER; fd: the write end, non-blocking */
     NEAT_OP_WELCOME = 37,   /* end of what a replica must know before it may get packets; seq as in its hello */
 
     /* replica -> syscall server */

@@ -21,7 +21,7 @@ struct watcher {
     struct watcher *next;
     struct segment *segment;       /* one reference */
     uint32_t slot, number;         /* `number` is the owner's */
-    int bell;                      /* our end of a unix socketpair: the replica, which has the other, sends a byte to wake us */
+    int bell;                      /* read end of a pipe: the replica, which has the other, writes a byte to wake us */
     uint32_t rings;                /* bytes that may be in it */
     uint32_t low, high;            /* words of `mask` that may have bits: low <= i < high */
     uint32_t count;                /* who took a socket and has not left it yet */

@@ -6,6 +6,7 @@ An errno is raised as Refused; everything in a message is checked before it is u
 
 import contextlib
 import errno
+import os
 from collections.abc import Callable
 
 from neat.config import Config
@@ -155,23 +156,26 @@ class Calls:
         )
         wire.send(session.sock, reply, (channel.fd, channel.bell))
 
-    def poller(self, session: Session, message: Message, fds: list[int]) -> None:
-        """Passed on to the replica, and forgotten: with that incarnation the poller's bell hangs up, and the
+    def poller(self, session: Session, message: Message, _fds: list[int]) -> None:
+        """Make its bell, give an end to each, and forget it: with that incarnation the bell hangs up, and the
         application comes again."""
         app, replica = self._app(session), self.registry.replicas.get(message.replica)
         if replica is None or not replica.known:
             raise Refused(errno.ENXIO)
         if message.incarnation != replica.incarnation:
             raise Refused(errno.ESTALE)
-        if len(fds) != 1 or not wire.is_stack_end(fds[0]):
-            raise Refused(errno.EBADF)
         if not self.registry.channel(app, replica).attached:
             raise Refused(errno.EAGAIN)
-        order = Message(Op.ADD_POLLER, app=app.number, u=message.u[:1])
-        if not replica.send(order, *fds):
-            raise Refused(errno.ENETDOWN)
-        self.hooks.count("pollers")
-        wire.send(session.sock, message.reply(replica=replica.slot, incarnation=replica.incarnation))
+        ends = list(os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
+        try:
+            order = Message(Op.ADD_POLLER, app=app.number, u=message.u[:1])
+            if not replica.send(order, ends[1]):
+                raise Refused(errno.ENETDOWN)
+            self.hooks.count("pollers")
+            reply = message.reply(replica=replica.slot, incarnation=replica.incarnation)
+            wire.send(session.sock, reply, (ends[0],))
+        finally:
+            wire.close_all(ends)
 
     # --- bound sockets
 
