@@ -10,15 +10,15 @@ from neat.shm.counters cimport (
     DRV_DROP_RING_FULL, DRV_DROP_RUNT, DRV_DROP_SLOT_INACTIVE, DRV_DROP_TRUNCATED, DRV_RX_BYTES, DRV_RX_FRAMES, DRV_STEER_MISSED,
     DRVREP_RX_BYTES, DRVREP_RX_DROPS, DRVREP_RX_FRAMES,
 )
-from neat.shm.ring cimport MAX_RECORD, RECORD_FRAME, ring_commit, ring_push, ring_reserve
+from neat.shm.ring cimport BURST_BYTES, MAX_RECORD, RECORD_FRAME, ring_commit, ring_push, ring_reserve
 from neat.wire.vnet cimport VNET_BYTES
 
 cdef enum:
-    RX_BURST = 64                   # frames
+    RX_BURST = 64                   # frames, or BURST_BYTES
 
-# At most RX_BURST frames, then wake the replicas that sleep. Returns how many frames there were; fewer than RX_BURST: there are no more.
+# A bounded burst, then wake the replicas that sleep. Returns how many frames there were.
 cdef uint32_t receive_burst(Driver* driver) noexcept nogil
 
-cdef bint receive_frame(Driver* driver) noexcept nogil
+cdef uint32_t receive_frame(Driver* driver) noexcept nogil
 cdef void deliver(Driver* driver, uint8_t* record, uint32_t length, int replica, bint in_place) noexcept nogil
 cdef void deliver_to(Driver* driver, uint8_t* record, uint32_t length, uint32_t k, bint in_place) noexcept nogil

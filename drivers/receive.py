@@ -4,11 +4,16 @@
 import cython
 
 
-@cython.locals(frames=cython.uint)
+@cython.locals(frames=cython.uint, moved=cython.uint, length=cython.uint)
 def receive_burst(driver):
     frames = 0
-    while frames < RX_BURST and receive_frame(driver):
+    moved = 0
+    while frames < RX_BURST and moved < BURST_BYTES:
+        length = receive_frame(driver)
+        if length == 0:
+            break
         frames += 1
+        moved += length
     if driver.touched:
         ports_publish(driver)
     return frames
@@ -16,8 +21,8 @@ def receive_burst(driver):
 
 @cython.locals(record="uint8_t*", room="uint8_t*", length=cython.int, packet=Packet, to=cython.int)
 def receive_frame(driver):
-    """One frame. False when there is none. A ring without room stalls nobody else: the frame goes through
-    private memory, and is lost only if it is for that ring."""
+    """One frame: its length, 0 when there is none. A ring without room stalls nobody else: the frame goes
+    through private memory, and is lost only if it is for that ring."""
     room = ring_reserve(cython.address(driver.port[driver.guess].rx), MAX_RECORD)
     record = room if room != cython.NULL else driver.scratch
     length = read_device(driver.tap, record, MAX_RECORD)
@@ -25,16 +30,16 @@ def receive_frame(driver):
         driver.tap_ready = False
         if length != -EAGAIN:
             driver.failure = -length
-        return False
+        return 0
     board_count(driver.page, DRV_RX_FRAMES, 1)
     if length < VNET_BYTES + ETHERNET_BYTES or length >= MAX_RECORD:
         board_count(driver.page, DRV_DROP_RUNT if length < MAX_RECORD else DRV_DROP_TRUNCATED, 1)
-        return True
+        return max(length, 1)
     board_count(driver.page, DRV_RX_BYTES, length - VNET_BYTES)
     classify_record(record, length, False, cython.address(packet))
     to = steer_arrival(cython.address(driver.steering), cython.address(packet))
     deliver(driver, record, length, to, room != cython.NULL)
-    return True
+    return length
 
 
 @cython.locals(k=cython.uint, guess=cython.uint)

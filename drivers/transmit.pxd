@@ -11,14 +11,14 @@ from neat.shm.counters cimport (
     DRV_LOOPED_BYTES, DRV_LOOPED_FRAMES, DRV_TX_BYTES, DRV_TX_FRAMES, DRVREP_RX_BYTES, DRVREP_RX_DROPS, DRVREP_RX_FRAMES, DRVREP_TX_BYTES, DRVREP_TX_DROPS, DRVREP_TX_FRAMES, DriverCounter,
 )
 from neat.shm.ring cimport (
-    MAX_RECORD, RECORD_FLOW_ADD, RECORD_FLOW_DELETE, RECORD_FRAME, RECORD_OWN_FRAME, RecordHeader, record_payload,
+    BURST_BYTES, MAX_RECORD, RECORD_FLOW_ADD, RECORD_FLOW_DELETE, RECORD_FRAME, RECORD_OWN_FRAME, RecordHeader, record_payload,
     ring_advance, ring_peek, ring_push, ring_release,
 )
 from neat.wire.flow cimport FlowKey
 from neat.wire.vnet cimport VNET_BYTES
 
 cdef enum:
-    TX_BURST = 32                   # records of each replica
+    TX_BURST = 32                   # records of each replica, or BURST_BYTES
 
 # A bounded burst of each transmit ring. Returns how many records there were.
 cdef uint32_t transmit_burst(Driver* driver) noexcept nogil

@@ -21,7 +21,8 @@ def transmit_burst(driver):
     return records
 
 
-@cython.locals(port="Port*", record="RecordHeader*", records=cython.uint, crowded=cython.bint)
+@cython.locals(port="Port*", record="RecordHeader*", crowded=cython.bint)
+@cython.locals(records=cython.uint, moved=cython.uint)
 def transmit_port(driver, k):
     port = cython.address(driver.port[k])
     if not port.attached:
@@ -31,11 +32,13 @@ def transmit_port(driver, k):
         return 0
     crowded = port.tx.remote - port.tx.local > port.tx.capacity >> 1
     records = 0
+    moved = 0
     while record != cython.NULL:
+        moved += record.length
         transmit_record(driver, k, record_payload(record), record.length, record.type)
         ring_advance(cython.address(port.tx))
         records += 1
-        if records == TX_BURST:
+        if records == TX_BURST or moved >= BURST_BYTES:
             break
         record = ring_peek(cython.address(port.tx))
     ring_release(cython.address(port.tx))

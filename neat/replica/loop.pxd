@@ -22,7 +22,7 @@ from neat.shm.atomic cimport fence
 from neat.shm.board cimport board_busy, board_heartbeat
 from neat.shm.doorbell cimport ALONE_NS, YIELDS, doorbell_clear, doorbell_ring, worth_a_yield
 from neat.shm.ring cimport (
-    MAX_RECORD, RECORD_FRAME, RECORD_OWN_FRAME, RecordHeader, ring_advance, ring_cancel_sleep, ring_commit, ring_peek, ring_prepare_sleep,
+    BURST_BYTES, MAX_RECORD, RECORD_FRAME, RECORD_OWN_FRAME, RecordHeader, ring_advance, ring_cancel_sleep, ring_commit, ring_peek, ring_prepare_sleep,
     ring_publish, ring_release, ring_reserve, record_payload,
 )
 from neat.stack.engine cimport (
@@ -42,9 +42,9 @@ cdef enum:
 @cython.locals(shared=uint32_t, worked_at=uint64_t, idle_at=uint64_t)
 cdef uint32_t run(Process* p) noexcept nogil
 cdef uint32_t turn(Process* p) noexcept nogil
-@cython.locals(done=uint32_t)
+@cython.locals(done=uint32_t, moved=uint32_t)
 cdef uint32_t receive(Process* p) noexcept nogil
-@cython.locals(done=uint32_t, record_type=uint16_t, length=uint32_t)
+@cython.locals(done=uint32_t, moved=uint32_t, record_type=uint16_t, length=uint32_t)
 cdef uint32_t transmit(Process* p) noexcept nogil
 @cython.locals(done=uint32_t, event=Event)
 cdef uint32_t signal(Process* p) noexcept nogil

@@ -52,7 +52,8 @@ def turn(p):
 
 def receive(p):
     done = 0
-    while done < RECEIVE_BURST:
+    moved = 0
+    while done < RECEIVE_BURST and moved < BURST_BYTES:
         record = ring_peek(cython.address(p.rx))
         if record == cython.NULL:
             break
@@ -62,6 +63,7 @@ def receive(p):
             stack_own_frame_arrives(p.stack, record_payload(record), record.length, p.now)
         else:
             tally(p, COUNT_RX_UNKNOWN_RECORD)
+        moved += record.length
         ring_advance(cython.address(p.rx))
         done += 1
     if p.rx.broken:
@@ -72,8 +74,9 @@ def receive(p):
 def transmit(p):
     """The engine writes its frames straight into the ring."""
     done = 0
+    moved = 0
     p.tx_blocked = False
-    while done < TRANSMIT_BURST:
+    while done < TRANSMIT_BURST and moved < BURST_BYTES:
         room = ring_reserve(cython.address(p.tx), MAX_RECORD)
         if room == cython.NULL:
             p.tx_blocked = not p.tx.broken  # a broken one has no room ever
@@ -82,6 +85,7 @@ def transmit(p):
         if length == 0:
             break
         ring_commit(cython.address(p.tx), length, record_type, 0)
+        moved += length
         done += 1
     return done
 

@@ -16,6 +16,7 @@ cdef enum:
     RECORD_ALIGN = 64
     RECORD_HEADER = 16
     MAX_RECORD = 65792              # payload bytes: 10 + 14 + 4 + 65535, rounded up to RECORD_ALIGN
+    BURST_BYTES = 65536             # payload that a side moves before it tells the other side and goes on to its other work
 
 cdef enum RecordType:
     RECORD_PAD = 0                  # fills the end of the ring, skipped by the consumer
