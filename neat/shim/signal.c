@@ -7,7 +7,8 @@
  *    in_token to 0 looks at rx_tail after that; the replica looks at in_token after it has moved rx_tail.
  * 3. The transmit ring is full and a thread was told so: out_block > 0, or the replica has made room since and drained it.
  * 4. A dirty bit is set before its summary bit, and both before `sleeping` is read; the replica sets `sleeping` before it looks at
- *    the bitmap for the last time. So a bit that is set while it sleeps is followed by a bell, if `neat_ring` was asked for.
+ *    the bitmap for the last time. So a bit that is set while it sleeps is followed by a bell, if `neat_ring` was asked for. Whoever is killed
+ *    between taking `sleeping` away and the bell leaves that to the replica's tick (every 100 ms at least).
  * 5. What a holder of rx_lock or tx_lock left half done when it was killed breaks 1 or 3 for relatives that share the socket;
  *    whoever takes the lock over restores them (neat_repair_*).
  */

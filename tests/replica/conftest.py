@@ -121,15 +121,15 @@ class Channel:
         self.put(sock, "rx_head", tail)
         return self.memory[start : start + tail - head]
 
-    def write(self, sock, data):
+    def write(self, sock, data, ring=True):
         tail = self.get(sock, "tx_tail")
         start = self._ring(sock, True) + tail % GEOMETRY[2]
         self.memory[start : start + len(data)] = data
         self.put(sock, "tx_tail", tail + len(data))
-        self.touch(sock)
+        self.touch(sock, ring)
 
-    def touch(self, sock):
-        """Set the dirty bit and ring."""
+    def touch(self, sock, ring=True):
+        """Set the dirty bit, and ring."""
         word = 4096 + (sock >> 6) * 8
         struct.pack_into(
             "<Q", self.memory, word, struct.unpack_from("<Q", self.memory, word)[0] | 1 << (sock & 63)
@@ -137,7 +137,8 @@ class Channel:
         at = 4096 + 3072 + (sock >> 12) * 8
         bit = 1 << ((sock >> 6) & 63)
         struct.pack_into("<Q", self.memory, at, struct.unpack_from("<Q", self.memory, at)[0] | bit)
-        doorbell.ring(self.bell)
+        if ring:
+            doorbell.ring(self.bell)
 
 
 class World:

@@ -31,6 +31,7 @@ from tests.replica.conftest import (
     accept,
     await_true,
     pair,
+    payload_length,
     receive,
 )
 
@@ -56,6 +57,14 @@ def await_poll(end, event):
     poller.register(end, event)
     assert poller.poll(20_000), "nothing happened on the descriptor"
     return poll(end)
+
+
+def test_an_application_that_was_killed_before_it_rang(world):
+    """It has taken `sleeping` away, so that no relative rings either: the replica looks by itself."""
+    channel, listener, message, end, peer = established(world)
+    world.ends += [listener, end]
+    channel.write(message.sock, b"late", ring=False)
+    assert peer.expect("its text", payload_length).flags == "PA"
 
 
 def test_hello_is_repeated_until_a_welcome():

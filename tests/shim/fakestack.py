@@ -40,6 +40,7 @@ from neat.shim.messages import (
 ADDRESS = "10.77.0.2"
 NSOCK, RX, TX = 512, 1 << 16, 1 << 16
 FIRST_CONNECTION = 256
+TICK_S = 0.1
 SLEEPING = 64
 DIRTY, SUMMARY = 4096, 4096 + 3072
 # struct neat_sock
@@ -187,7 +188,8 @@ class Replica:
         while True:
             for segment in self.segments.values():
                 segment.exchange(SLEEPING, 1)
-            ready = self.epoll.poll(0 if any(s.pending() for s in self.segments.values()) else None)
+            # Who took `sleeping` away may have been killed before it rang: like a replica, look all the same.
+            ready = self.epoll.poll(0 if any(s.pending() for s in self.segments.values()) else TICK_S)
             for segment in self.segments.values():
                 segment.exchange(SLEEPING, 0)
             # Who hung up did so before who asks now.

@@ -273,6 +273,17 @@ def test_a_token_that_went_with_its_reader(stack):
     assert select.select([server], [], [], 10)[0]
 
 
+def forever(work):
+    """The pid of a child that does so until it is killed, or until it fails."""
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            while True:
+                work()
+        os._exit(1)
+    return pid
+
+
 def test_a_killed_writer_does_not_stop_its_relatives(stack):
     """Workers that share one connection are killed at any instant, while others go on."""
     server, client, _listener = connection()
@@ -280,10 +291,7 @@ def test_a_killed_writer_does_not_stop_its_relatives(stack):
     server.settimeout(5)
     rounds = 0
     while time.monotonic() < deadline:
-        pid = os.fork()
-        if pid == 0:
-            while True:
-                client.sendall(b"w" * 1000)
+        pid = forever(lambda: client.sendall(b"w" * 1000))
         got = 0
         while got < 100_000:
             got += len(server.recv(65536))
@@ -308,10 +316,7 @@ def test_a_killed_writer_does_not_stop_its_relatives(stack):
 def test_a_killed_reader_does_not_stop_its_relatives(stack):
     server, client, _listener = connection()
     for _ in range(15):
-        pid = os.fork()
-        if pid == 0:
-            while True:
-                server.recv(700)
+        pid = forever(lambda: server.recv(700))
         for _ in range(50):
             client.sendall(bytes(3000))
         os.kill(pid, signal.SIGKILL)
