@@ -154,7 +154,8 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint8_t _sig[56];
     /* replica writes, for TCP_INFO and ss */
     uint32_t retransmits, rto_us, snd_wnd, rcv_wnd, ssthresh;
-    uint32_t _rep2[11];
+    uint32_t rcv_limit;            /* bytes that the receive ring may hold now; 0: not said yet */
+    uint32_t _rep2[10];
 };
 
 /* A datagram in a UDP ring: this header, then `length` bytes, then padding to 8; all of it may wrap. */

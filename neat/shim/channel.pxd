@@ -62,7 +62,7 @@ cdef extern from "channel.h" nogil:
         uint32_t cwnd, snd_mss
         uint32_t in_token
         uint32_t out_block
-        uint32_t retransmits, rto_us, snd_wnd, rcv_wnd, ssthresh
+        uint32_t retransmits, rto_us, snd_wnd, rcv_wnd, ssthresh, rcv_limit
 
     struct neat_datagram:
         uint32_t length

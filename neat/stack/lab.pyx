@@ -50,6 +50,8 @@ SOCK_FIELDS = {
         ("rx_head", <uintptr_t>&_layout.rx_head - <uintptr_t>&_layout, 8),
         ("request", <uintptr_t>&_layout.request - <uintptr_t>&_layout, 4),
         ("options", <uintptr_t>&_layout.options - <uintptr_t>&_layout, 4),
+        ("rcvlowat", <uintptr_t>&_layout.rcvlowat - <uintptr_t>&_layout, 4),
+        ("rcv_limit", <uintptr_t>&_layout.rcv_limit - <uintptr_t>&_layout, 4),
         ("rcvbuf", <uintptr_t>&_layout.rcvbuf - <uintptr_t>&_layout, 4),
         ("sndbuf", <uintptr_t>&_layout.sndbuf - <uintptr_t>&_layout, 4),
         ("linger_ms", <uintptr_t>&_layout.linger_ms - <uintptr_t>&_layout, 4),

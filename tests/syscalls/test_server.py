@@ -31,7 +31,7 @@ def test_hello_names_the_stack(world):
     assert (reply.local.host, reply.prefix) == (STACK, 24)
     assert reply.app == client.app
     assert reply.token
-    assert reply.u[:3] == (512, 1 << 20, 1 << 20)
+    assert reply.u[:3] == (512, 1 << 21, 1 << 20)
 
 
 def test_only_replicas_that_are_up_get_connections(world):

@@ -55,7 +55,7 @@ def tcp_command(stack, tcb):
         finish_sending(stack, tcb)
     if peek32(cython.address(sock.options)) & NEAT_OPT_KEEPALIVE and keepalive_is_late(tcb):
         keepalive_start(stack, tcb)
-    if tcb.rx_head != head and can_receive(tcb.slot.state) and window_worth_update(tcb):
+    if tcb.rx_head != head and can_receive(tcb.slot.state) and window_worth_update(tcb, stack.now):
         owe_ack(tcb)
     if tcb.ack_owed or has_unsent(tcb):
         output_want(stack, tcb)

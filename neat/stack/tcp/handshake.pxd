@@ -5,7 +5,7 @@ from neat.stack.state cimport SLOT_SACK_OK, SLOT_TIMESTAMPS, SLOT_WSCALE, ConnSl
 from neat.stack.tcp.isn cimport timestamp_offset
 from neat.stack.tcp.segment cimport NO_WSCALE, Segment
 from neat.stack.tcp.types cimport Tcb
-from neat.stack.tcp.window cimport window_limit, window_shift
+from neat.stack.tcp.window cimport window_begin, window_shift
 from neat.stack.types cimport Stack
 
 cdef enum:

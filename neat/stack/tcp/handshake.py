@@ -14,9 +14,8 @@ def handshake_offer(stack, tcb, rx_size, rcvbuf, maxseg):
     slot.rcv_wscale = cython.cast(uint8_t, window_shift(rx_size))
     slot.ts_offset = timestamp_offset(stack, cython.address(slot.key))
     slot.flags |= SLOT_TIMESTAMPS | SLOT_WSCALE
-    tcb.rcv_limit = window_limit(rcvbuf, rx_size)
+    window_begin(tcb, rcvbuf, rx_size)
     tcb.rcv_seg = min(mss, cython.cast(uint32_t, DEFAULT_MSS))
-    tcb.rx_size = rx_size
 
 
 def handshake_settle(stack, tcb, seg):

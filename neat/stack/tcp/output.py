@@ -109,7 +109,7 @@ def fill(stack, tcb, out, seq, flags):
     out.seq = seq
     out.ack = tcb.rcv_nxt
     out.flags = flags
-    out.wnd = window_advertise(tcb)
+    out.wnd = window_advertise(tcb, stack.now)
     window_publish(tcb)
     out.wscale = NO_WSCALE
     out.mss = 0

@@ -69,11 +69,15 @@ cdef struct Tcb:
     uint32_t cwnd, ssthresh
     uint32_t rx_size, tx_size       # of the rings
     uint32_t rcv_limit              # receive buffer, bytes
+    uint32_t rcv_space              # what that is if the application has not said: it grows with what is read
+    uint64_t rcv_from               # rx_head when it grew, or when too little had been read for that
+    uint64_t rcv_since              # and when that was
     uint32_t rcv_seg                # largest segment seen: what "full-sized" means for delayed ACKs
     uint32_t last_ack_sent          # RFC 7323 §4.3
     uint32_t max_window             # largest snd_wnd seen
     uint32_t snd_small              # end of the last small segment sent (Nagle as Minshall has it)
     uint32_t told_wnd               # what the socket object says of our window
+    uint32_t told_limit             # and of rcv_limit
     uint32_t index
     uint32_t ooo_count
     # timers
