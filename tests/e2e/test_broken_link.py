@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from neat.config import Config
 from neat.shm.link import link_bytes
 from tests.support import wait_for
 
 pytestmark = pytest.mark.netns
 
-RING_BYTES = 1 << 20  # the default of Config.ring_bytes
+RING_BYTES = Config().ring_bytes
 RING_HEADER = 256
 TX_TAIL = 4096 + RING_HEADER + RING_BYTES
 

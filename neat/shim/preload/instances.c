@@ -283,7 +283,9 @@ void instance_expose(struct instance *instance, int epfd) {
         for (int i = 0; instance->pages[page] && i < ITEMS_A_PAGE; i++)
             if (instance->pages[page][i] && instance->pages[page][i]->kind != KERNEL)
                 give_up(instance, epfd, instance->pages[page][i]);
-    /* Bells are readable for ever. */
+    /* Bells are readable for ever. The kernel drops one with its last copy, and the syscall server may not have closed its own yet. */
+    for (struct watcher *w = instance->watchers; w && !instance->foreign; w = w->next)
+        libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, w->bell, &(struct epoll_event){0});
     watchers_forget(instance, !instance->foreign);
     if (instance->kick >= 0)
         neat_close_own(instance->kick);
