@@ -129,6 +129,9 @@ int ready_collect(struct instance *instance, struct epoll_event *events, int roo
         struct item *item = instance->first;
         ready_remove(instance, item);
         uint32_t wanted = item->events & ~HOW;     /* none: a one-shot that was told */
+        /* What is told now is no edge when its bit comes a moment later: the replica sets that after the change. */
+        if (item->events & EPOLLET)
+            neat_edges(&item->watched);
         uint32_t ready = wanted ? neat_readiness(&item->watched, item->socket, item->fd, wanted) & wanted : 0;
         if (!ready)
             continue;
