@@ -32,11 +32,11 @@ int neat_endpoint_error(struct endpoint *end, int fd) {
  * awake replica looks at it anyway. A sleeping one has said in rcv_wnd what the peer knows: wake it when that has at least doubled,
  * by two segments or half the ring, or grew by half the ring. */
 static void open_window(const struct endpoint *end, uint64_t held) {
-    uint64_t size = end->segment->rx_size, limit = load(&end->shared->rcvbuf), now = load(&end->shared->rcv_limit);
+    uint64_t size = end->segment->rx_size, limit = load(&end->shared->rcvbuf), space = load(&end->shared->rcv_limit);
     if (limit && limit < size)
         size = limit;
-    if (now && now < size)
-        size = now;
+    if (space && space < size)
+        size = space;
     uint64_t free = held < size ? size - held : 0;
     uint64_t known = load(&end->shared->rcv_wnd), mss = load(&end->shared->snd_mss);
     if (free <= known)
