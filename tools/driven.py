@@ -4,6 +4,7 @@ import json
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -81,17 +82,35 @@ class Client:
 
 
 class Download:
-    """A download with curl into a file; at most `rate` (as curl spells it, like 40M), to have a middle."""
+    """A download with curl into a file; at most `rate` MiB/s, to have a middle. curl's own --limit-rate is a
+    mean: it first takes what is there, and that may be all."""
 
-    def __init__(self, peer: Peer, env: dict[str, str], url: str, target: Path, rate: str = "") -> None:
+    def __init__(
+        self, peer: Peer, env: dict[str, str], url: str, target: Path, rate: int | None = None
+    ) -> None:
         self.target = target
-        command = ["curl", "-sS", "--fail", "--max-time", "60", "-o", str(target), url]
-        if rate:
-            command += ["--limit-rate", rate]
+        self.copier: threading.Thread | None = None
+        output = str(target) if rate is None else "-"
+        command = ["curl", "-sS", "--fail", "--max-time", "60", "-o", output, url]
         self.started = time.monotonic()
         self.process = subprocess.Popen(
-            peer(command), env=env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+            peer(command),
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=None if rate is None else subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
+        if rate is not None:
+            self.copier = threading.Thread(target=self._copy, args=(rate << 20,))
+            self.copier.start()
+
+    def _copy(self, rate: int) -> None:
+        """What curl writes, in equal parts with equal pauses: after a stall, nothing is caught up."""
+        assert self.process.stdout is not None
+        with self.process.stdout as source, self.target.open("wb", buffering=0) as target:
+            while part := source.read(int(rate * POLL_S)):
+                target.write(part)
+                time.sleep(POLL_S)
 
     def wait_until(self, size: int) -> None:
         """Until that many bytes are there. ClientError when it ended before, or takes too long."""
@@ -113,6 +132,8 @@ class Download:
         assert self.process.stderr is not None
         said = self.process.stderr.read().decode(errors="replace").strip()
         status = self.process.wait()
+        if self.copier is not None:
+            self.copier.join()
         seconds = time.monotonic() - self.started
         self.process.stderr.close()
         if status != 0:
@@ -123,6 +144,8 @@ class Download:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        if self.copier is not None:
+            self.copier.join()
         if self.process.stderr is not None:
             self.process.stderr.close()
         self.target.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from neat.tools.stack import Stack, StackError
 REPLICAS = 3
 CONNECTIONS = 300
 BIG_MEGABYTES = 96
-DOWNLOAD_RATE = "32M"
+DOWNLOAD_MIB_S = 32
 PORT = 8000  # of the program that knows nothing of NEaT
 PROBES_PER_S = 100
 LOG_WIDTH = 150  # of the table, when nobody's terminal says how wide it is
@@ -226,7 +226,7 @@ class Visit:
             held.ask("round")
             probe.ask("report")
             download = Download(
-                self.stack.peer, self.env, f"{self.url}/big.bin", self.scratch / "download", DOWNLOAD_RATE
+                self.stack.peer, self.env, f"{self.url}/big.bin", self.scratch / "download", DOWNLOAD_MIB_S
             )
             try:
                 download.wait_until(BIG_MEGABYTES * (1 << 20) // 4)

@@ -41,7 +41,7 @@ class Served:
         options = [what, ADDRESS, "--path", path, "--sha256", self.hashes[path], *arguments]
         return Client(self.peer, self.stack.env, *options)
 
-    def download(self, target: Path, rate: str = "") -> Download:
+    def download(self, target: Path, rate: int | None = None) -> Download:
         return Download(self.peer, self.stack.env, f"{self.url}/big.bin", target, rate)
 
     def sockets(self, port: int = 80) -> list[dict[str, Any]]:

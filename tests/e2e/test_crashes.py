@@ -45,7 +45,7 @@ def test_listening_sockets_work_on_a_new_replica(served):
 @pytest.mark.parametrize("component", ["driver", "syscall", "supervisor"])
 def test_a_download_survives(served, tmp_path, component):
     with served.client("hold", f"--count={COUNT}") as held:
-        download = served.download(tmp_path / "got", "40M")
+        download = served.download(tmp_path / "got", 40)
         try:
             download.wait_until(BIG // 4)
             old = served.stack.component(component)["pid"]

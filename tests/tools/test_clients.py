@@ -104,10 +104,11 @@ def test_nobody_there():
 
 def test_a_download_and_its_middle(port, tmp_path):
     url = f"http://127.0.0.1:{port}"
-    download = Download(directly, dict(os.environ), f"{url}/big", tmp_path / "got", "2M")
+    download = Download(directly, dict(os.environ), f"{url}/big", tmp_path / "got", 2)
     download.wait_until(1 << 20)
     assert download.running
-    digest, _ = download.finish()
+    digest, seconds = download.finish()
+    assert seconds > 3
     assert digest == hashlib.sha256(bytes(8 << 20)).hexdigest()
     download.close()
     missing = Download(directly, dict(os.environ), f"{url}/none", tmp_path / "none")
