@@ -1,18 +1,20 @@
 """`neat bench idle`: what a kept connection costs that nobody uses, in memory and in the others' speed.
 
-Each connection has asked once before it is left alone, and asks once more at the end: none may be lost.
+Each connection has asked once before it is left alone, and asks once more at the end: none may be lost. They
+come and leave between the rounds, so that the speed alone and the speed among them are measured in turns.
 """
 
 import contextlib
 import resource
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from neat.tools.bench import cpu, load
-from neat.tools.bench.compare import Round, medians, ratio, run_rounds
+from neat.tools.bench.compare import Round, interleaved, medians, ratio
 from neat.tools.bench.http import HttpSettings, Load, Point, measure_once, write_random
 from neat.tools.bench.servers import SERVERS, SPARE, Plan, Server
 from neat.tools.bench.sides import Side, World, linux_world, neat_world
@@ -22,6 +24,9 @@ from neat.tools.stack import environment
 # Connections that the holding client is expected to open, or to ask, in a second at least.
 SLOWEST_PER_S = 100
 SIZE = 20
+WHEN = ("alone", "among")
+# Seconds that a server is given to close its ends of what was held.
+SETTLE_S = 0.5
 # Limits of a stack (neat/config.py).
 MOST_SOCKETS, MOST_CONNECTIONS, MULTIPLE = 16_384, 65_536, 64
 
@@ -54,26 +59,29 @@ def idle(settings: IdleSettings, progress: Callable[[str], None]) -> dict[str, A
         work = Load(HttpSettings(connections=1, duration=settings.duration), point)
         for side in sides:
             load.verify(side.inside, f"http://{side.address}/{point.file}", digest)
-        alone = one_active(sides, work, settings.rounds, lambda text: progress(f"alone: {text}"))
-        held = []
-        for side in sides:
-            progress(f"{settings.connections} connections: {side.name}")
-            held.append(stack.enter_context(holding(side, settings.connections, point.file, digest)))
-        among = one_active(sides, work, settings.rounds, lambda text: progress(f"among the idle: {text}"))
-        for connections in held:
-            connections.ask()
-    result: dict[str, Any] = {"bench": "idle", "settings": settings._asdict()}
-    for number, side in enumerate(sides):
-        result[side.name] = {
-            "alone": medians(alone[side.name]),
-            "among": medians(among[side.name]),
-            "lost": settings.connections - held[number].answered,
-            "lost_by_reason": dict(held[number].missing),
-            "bytes_per_connection": held[number].per_connection,
+        crowd = Crowd(sides, settings.connections, point.file, digest)
+        stack.callback(crowd.close)
+        runs: dict[str, dict[str, list[Round]]] = {when: {side.name: [] for side in sides} for when in WHEN}
+        for number, when in interleaved(WHEN, settings.rounds):
+            if when == "among" and not crowd.there:
+                progress(f"round {number + 1} of {settings.rounds}: {settings.connections} connections")
+                crowd.come()
+            elif when == "alone" and crowd.there:
+                crowd.leave()
+            for side in sides if number % 2 == 0 else reversed(sides):
+                progress(f"round {number + 1} of {settings.rounds}: {when}, {side.name}")
+                runs[when][side.name].append(measure_once(side, work))
+        crowd.leave()
+    result: dict[str, Any] = {"bench": "idle", "settings": settings._asdict(), "rounds": runs}
+    for side in sides:
+        by_time = {when: medians(runs[when][side.name]) for when in WHEN}
+        faster = [by_time[when]["requests_per_s"] for when in ("among", "alone")]
+        result[side.name] = by_time | {
+            "lost": crowd.lost[side.name].total(),
+            "lost_by_reason": dict(crowd.lost[side.name]),
+            "bytes_per_connection": crowd.per_connection[side.name],
+            "among_to_alone": ratio(*faster),
         }
-        faster = [medians(runs[side.name])["requests_per_s"] for runs in (among, alone)]
-        result[side.name]["among_to_alone"] = ratio(*faster)
-    result["rounds"] = {"alone": alone, "among": among}
     return result
 
 
@@ -97,48 +105,54 @@ def capacity(connections: int) -> dict[str, str]:
     }
 
 
-def one_active(
-    sides: Sequence[Side], work: Load, rounds: int, progress: Callable[[str], None]
-) -> dict[str, list[Round]]:
-    """The speed of one busy connection, on both sides in turns."""
-    runs = {side.name: lambda side=side: measure_once(side, work) for side in sides}
-    return run_rounds(runs, rounds, progress)
+class Crowd:
+    """The idle connections of all sides, which come and leave together. By side: `lost` counts why they were
+    not answered at the end, `per_connection` is how much more memory each component has, in bytes."""
 
-
-class Held:
-    """Idle connections of one side. `per_connection`: bytes by component, how much more memory there is."""
-
-    def __init__(self, client: Client, count: int) -> None:
-        self.client = client
+    def __init__(self, sides: Sequence[Side], count: int, file: str, digest: str) -> None:
+        self.sides = sides
         self.count = count
-        self.answered = 0
-        self.missing: Counter[str] = Counter()
-        self.per_connection: dict[str, float] = {}
+        self.options = [f"--count={count}", f"--path=/{file}", f"--sha256={digest}", "--seconds=3600"]
+        self.there: dict[str, Client] = {}
+        self.lost: dict[str, Counter[str]] = {side.name: Counter() for side in sides}
+        self.per_connection: dict[str, dict[str, float]] = {}
 
-    def ask(self) -> None:
-        """One request on each of them."""
-        report = self.client.ask("round")
-        self.answered = report["ok"]
-        self.missing = Counter([*report["lost"].values(), *report["failed"].values()])
+    def come(self) -> None:
+        """Opens the connections, and asks once on each. LoadError when one fails."""
+        for side in self.sides:
+            before = memory(side)
+            self.there[side.name] = self.client(side)
+            report = self.there[side.name].ask("round")
+            if report["ok"] != self.count:
+                text = ", ".join(f"{number} × {what}" for what, number in missing(report).items())
+                raise load.LoadError(
+                    f"{side.name}: {report['ok']} of {self.count} idle connections were answered: {text}"
+                )
+            after = memory(side)
+            if side.name not in self.per_connection:  # what was used once is not given back
+                costs = {name: round((after[name] - before[name]) / self.count, 1) for name in after}
+                self.per_connection[side.name] = costs
+
+    def client(self, side: Side) -> Client:
+        seconds = self.count / SLOWEST_PER_S + load.GRACE_S
+        options = ["hold", side.address, *self.options, "--at-once=64"]
+        return Client(side.inside, environment(), *options, patience=seconds)
+
+    def leave(self) -> None:
+        """Asks once more on each of them, and closes them."""
+        for name, client in self.there.items():
+            self.lost[name] += missing(client.ask("round"))
+        self.close()
+        time.sleep(SETTLE_S)
+
+    def close(self) -> None:
+        while self.there:
+            self.there.popitem()[1].close()
 
 
-@contextlib.contextmanager
-def holding(side: Side, count: int, file: str, digest: str) -> Iterator[Held]:
-    """Opens that many connections, asks once on each, and says what they cost. LoadError when one fails."""
-    before = memory(side)
-    seconds = count / SLOWEST_PER_S + load.GRACE_S
-    options = [f"--count={count}", f"--path=/{file}", f"--sha256={digest}", "--seconds=3600", "--at-once=64"]
-    with Client(side.inside, environment(), "hold", side.address, *options, patience=seconds) as client:
-        held = Held(client, count)
-        held.ask()
-        if held.answered != count:
-            text = ", ".join(f"{number} × {what}" for what, number in held.missing.items())
-            raise load.LoadError(
-                f"{side.name}: {held.answered} of {count} idle connections were answered: {text}"
-            )
-        after = memory(side)
-        held.per_connection = {name: round((after[name] - before[name]) / count, 1) for name in after}
-        yield held
+def missing(report: Mapping[str, Any]) -> Counter[str]:
+    """How many connections of a round were not answered, by the reason."""
+    return Counter([*report["lost"].values(), *report["failed"].values()])
 
 
 def memory(side: Side) -> dict[str, int]:
