@@ -4,13 +4,13 @@
 The driver reads page 0 with the structs of steering.pxd, and writes the flow table behind it.
 """
 
-import os
 from dataclasses import dataclass
 
 import cython
 from cython.cimports.libc.stdint import uintptr_t
 from cython.cimports.libc.string import memcpy, memset
 
+from neat.shm.rss_key import draw
 from neat.shm.segment import PAGE, Segment, SegmentError, page_align
 
 ENTRIES = INDIRECTION_ENTRIES
@@ -28,8 +28,9 @@ def steering_bytes(flow_capacity):
 
 
 def initialise(fd, flow_capacity, rss_key=None):
-    """Write page 0 of a steering segment that was just created: all slots absent, a random RSS key."""
-    rss_key = os.urandom(RSS_KEY_BYTES) if rss_key is None else bytes(rss_key)
+    """Write page 0 of a steering segment that was just created: all slots absent, a random RSS key
+    (neat/shm/rss_key.py)."""
+    rss_key = draw() if rss_key is None else bytes(rss_key)
     if len(rss_key) != RSS_KEY_BYTES:
         raise ValueError(f"an RSS key has {RSS_KEY_BYTES} bytes, not {len(rss_key)}")
     segment = Segment(fd, steering_bytes(flow_capacity), length=PAGE)
