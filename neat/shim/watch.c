@@ -110,6 +110,7 @@ void neat_watched_set(const struct endpoint *end, bool polled, struct watched *o
     out->rx_size = segment->rx_size;
     out->dead = &segment->dead;
     out->tail = load(&end->shared->rx_tail);
+    out->head = load(&end->shared->tx_head);
     out->status = load(&end->shared->status);
     out->request = load(&end->shared->request) & (NEAT_REQ_SHUT_RD | NEAT_REQ_SHUT_WR);
 }
@@ -277,15 +278,18 @@ uint32_t neat_readiness(const struct watched *at, struct neat_socket *s, int fd,
 }
 
 uint32_t neat_edges(struct watched *at) {
-    uint64_t tail = load(&at->shared->rx_tail);
-    uint32_t status = load(&at->shared->status), edges = OUTPUT;
+    uint64_t tail = load(&at->shared->rx_tail), head = load(&at->shared->tx_head);
+    uint32_t status = load(&at->shared->status), edges = 0;
     uint32_t request = load(&at->shared->request) & (NEAT_REQ_SHUT_RD | NEAT_REQ_SHUT_WR);
     if (tail != at->tail)
         edges |= INPUT;
+    if (head != at->head)
+        edges |= OUTPUT;
     if (status != at->status || request != at->request || load(at->dead) || at->over ||
         load(&at->shared->generation) != at->generation)
         edges = EVERYTHING;
     at->tail = tail;
+    at->head = head;
     at->status = status;
     at->request = request;
     return edges;

@@ -12,7 +12,7 @@ struct watched {
     const uint32_t *dead;          /* the segment's replica is gone */
     bool over;                     /* its descriptor says that it is reset */
     bool polled;                   /* it is on its descriptor: what is awaited must show there */
-    uint64_t tail;                 /* rx_tail, status and request when they were last looked at */
+    uint64_t tail, head;           /* rx_tail, tx_head, status and request when they were last looked at */
     uint32_t status, request;
 };
 
