@@ -6,6 +6,7 @@ from neat.replica.posix cimport EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLET, EPOLLIN, 
 from neat.replica.process cimport (
     MAX_CHANNELS, POLLERS, SHARED_INDEXES, WATCH_CHANNEL, Channel, Process, gauge, watch_data,
 )
+from neat.replica.spares cimport spares_close
 from neat.shim.channel cimport neat_channel
 from neat.shm.atomic cimport store32
 from neat.stack.engine cimport (

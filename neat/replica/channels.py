@@ -45,6 +45,7 @@ def channel_attach(p, app, memory, length, nsock, rx, tx, bell):
     for i in range(POLLERS):
         channel.bells[i] = -1
     channel.news = 0
+    channel.spare_count = 0
     if place >= p.channels_end:
         p.channels_end = place + 1
     gauge(p, COUNT_CHANNELS, 1)
@@ -72,6 +73,7 @@ def channel_detach(p, channel):
         if channel.bells[i] >= 0:
             close(channel.bells[i])
             gauge(p, COUNT_POLLERS, -1)
+    spares_close(p, channel)
     channel.used = False
     channel.memory = cython.NULL
     while p.channels_end > 0 and not p.channels[p.channels_end - 1].used:

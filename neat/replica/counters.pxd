@@ -30,4 +30,5 @@ cpdef enum ReplicaCounter:
     COUNT_DESCRIPTORS               # gauge: stack's ends of connections
     COUNT_POLLERS_RUNG              # bells of pollers that slept
     COUNT_POLLERS                   # gauge
+    COUNT_PAIRS_REUSED              # connections that got the pair of one before
     REPLICA_COUNTERS

@@ -15,8 +15,9 @@ from neat.replica.process cimport (
 )
 from neat.replica.channels cimport channel_find
 from neat.replica.pollers cimport poller_signal, poller_tell
+from neat.replica.spares cimport spare_keep
 from neat.shim.channel cimport (
-    NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_MSG_MAGIC, NEAT_OUT_WANTED, NEAT_REQ_CLOSE, neat_addr, neat_msg, neat_rx_offset, neat_sock, neat_tx_offset,
+    NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_MSG_MAGIC, NEAT_OUT_WANTED, NEAT_REQ_ACCEPTED, NEAT_REQ_CLOSE, NEAT_REQ_KEPT, neat_addr, neat_msg, neat_rx_offset, neat_sock, neat_tx_offset,
 )
 from neat.shm.atomic cimport exchange32, load32
 from neat.stack.engine cimport (
@@ -33,7 +34,6 @@ cdef Endpoint* endpoint_of(Process* p, int32_t conn) noexcept nogil
 # `later`: not before FRESH_NS, unless it is gone by then.
 cdef int endpoint_open(Process* p, int32_t conn, int fd, uint8_t state, bint later) noexcept nogil
 # Watch those whose time has come; and when that is for the next one (UINT64_MAX: never).
-@cython.locals(stale=bint)
 cdef void endpoints_settle(Process* p) noexcept nogil
 cdef uint64_t endpoints_deadline(Process* p) noexcept nogil
 cdef void endpoint_drop(Process* p, Endpoint* end) noexcept nogil
@@ -43,12 +43,13 @@ cdef void endpoint_event(Process* p, Event* event) noexcept nogil
 # Pass it on to the poller that watches, or to the descriptor.
 @cython.locals(kinds=uint32_t, connecting=bint)
 cdef void pass_on(Process* p, Event* event, Endpoint* end, neat_sock* sock) noexcept nogil
-# What epoll has to say.
-cdef void endpoint_hangup(Process* p, uint32_t conn, uint32_t serial, uint32_t events) noexcept nogil
+# What epoll has to say. False: the spare that it was to have is gone, and it is to be offered another way (shared.py).
+cdef bint endpoint_hangup(Process* p, uint32_t conn, uint32_t serial, uint32_t events) noexcept nogil
 # "Look at the rings": one token, unless one is on its way.
 cdef void send_token(Process* p, neat_sock* sock, int fd) noexcept nogil
 # Make the descriptor writable again.
 cdef void take_fills(neat_sock* sock, int fd) noexcept nogil
+cdef bint is_lent(Process* p, Endpoint* end) noexcept nogil
 # Leave the accept queue, if it is in one.
 cdef void unqueue(Process* p, Endpoint* end) noexcept nogil
 # A message about this socket of this replica.
@@ -62,7 +63,8 @@ cdef void tell_failed(Process* p, int fd, int error) noexcept nogil
 # Parts of the above.
 cdef int watch_endpoint(Process* p, uint32_t conn, int fd, uint32_t serial) noexcept nogil
 cdef void unbind(Process* p, Endpoint* end) noexcept nogil
-cdef void note_manners(Process* p, uint32_t app, uint32_t sock) noexcept nogil
+@cython.locals(request=uint32_t)
+cdef void note_manners(Process* p, Endpoint* end, Event* event) noexcept nogil
 cdef void peer_closed(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil
 cdef void hang_up(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil
 @cython.locals(ends="int[2]")

@@ -3,7 +3,7 @@
 ARCHITECTURE.md, "Sockets".
 
 Invariants:
-1. an endpoint has a descriptor in every state but END_FREE and END_CLOSED;
+1. an endpoint has a descriptor in every state but END_FREE, END_CLOSED, and END_QUEUED, where it may;
 2. stack_close is called once for each connection that got this far, when the last copy of the application's
    end is gone;
 3. one message, the canary, stays unread in the stack's end, so whatever closes it without a farewell reads
@@ -32,14 +32,19 @@ def endpoint_open(p, conn, fd, state, later):
         fresh.serial = p.serial
         fresh.since = p.now
         p.fresh_tail += 1
+        end.watched = False
     else:
         status = watch_endpoint(p, conn, fd, p.serial)
         if status < 0:
             return status
+        end.watched = True
     end.fd = fd
     end.serial = p.serial
     end.state = state
     end.owed = 0
+    end.spare = 0
+    end.options = 0
+    end.spoken = False
     gauge(p, COUNT_DESCRIPTORS, 1)
     return 0
 
@@ -56,9 +61,11 @@ def endpoints_settle(p):
             return
         p.fresh_head += 1
         end = cython.address(p.endpoints[fresh.conn])
-        stale = end.fd < 0 or end.serial != fresh.serial
-        if not stale and watch_endpoint(p, fresh.conn, end.fd, fresh.serial) < 0:
+        if end.fd < 0 or end.serial != fresh.serial:
+            continue
+        if watch_endpoint(p, fresh.conn, end.fd, fresh.serial) < 0:
             application_gone(p, cython.cast(int32_t, fresh.conn), end)
+        end.watched = True
 
 
 def endpoints_deadline(p):
@@ -112,7 +119,7 @@ def endpoint_event(p, event):
             pass_on(p, event, end, sock)
     if over:
         if end.state != END_FREE:
-            note_manners(p, event.app, event.sock)
+            note_manners(p, end, event)
             endpoint_drop(p, end)
             end.state = END_FREE
             unbind(p, end)
@@ -153,12 +160,17 @@ def unbind(p, end):
     end.bind_id = 0
 
 
-def note_manners(p, app, sock):
-    """Whether the application announces what it closes: then hang-ups of its next connections can wait."""
-    lines = stack_sock(p.stack, app, sock)
-    channel = channel_find(p, app)
-    if lines != cython.NULL and channel != cython.NULL:
-        channel.announces = load32(cython.address(lines.request)) & NEAT_REQ_CLOSE != 0
+def note_manners(p, end, event):
+    """Whether the application announces what it closes: then hang-ups of its next connections can wait. And
+    whether it keeps its end of the pair: then ours is kept, too."""
+    lines = stack_sock(p.stack, event.app, event.sock)
+    channel = channel_find(p, event.app)
+    if lines == cython.NULL or channel == cython.NULL:
+        return
+    request = load32(cython.address(lines.request))
+    channel.announces = request & NEAT_REQ_CLOSE != 0
+    if channel.announces and request & NEAT_REQ_KEPT and end.app == event.app and end.sock == event.sock:
+        spare_keep(p, channel, end, lines)
 
 
 def peer_closed(p, end, sock):
@@ -169,6 +181,7 @@ def peer_closed(p, end, sock):
     """
     if end.state != END_OPEN:
         return
+    end.spoken = True
     send_token(p, sock, end.fd)
     send_with(end.fd, b"f", 1, -1)
     shutdown(end.fd, SHUT_WR)
@@ -221,11 +234,22 @@ def application_gone(p, conn, end):
 def endpoint_hangup(p, conn, serial, events):
     end = endpoint_of(p, cython.cast(int32_t, conn))
     if end == cython.NULL or end.fd < 0 or (end.serial & 0xFFFFFF) != serial or not events & GONE:
-        return
+        return True
     if end.state == END_HUNG and not events & EPOLLERR and not all_read(end.fd):
-        return  # our own shutdown: the farewell is still unread
+        return True  # our own shutdown: the farewell is still unread
+    if is_lent(p, end):
+        return False
     tally(p, COUNT_HANGUPS)
     application_gone(p, cython.cast(int32_t, conn), end)
+    return True
+
+
+def is_lent(p, end):
+    """It was to get its pair from its application's spares, and accept() has not taken it yet."""
+    if end.spare == 0 or (end.state != END_OPEN and end.state != END_QUEUED):
+        return False
+    sock = stack_sock(p.stack, end.app, end.sock)
+    return sock != cython.NULL and load32(cython.address(sock.request)) & NEAT_REQ_ACCEPTED == 0
 
 
 def unqueue(p, end):

@@ -17,7 +17,7 @@ from neat.replica.process cimport (
     REASON_CTL, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CTL, WATCH_ENDPOINT, WATCH_LIFELINE,
     WATCH_SHARED, WATCH_SYS, Process, note, tally,
 )
-from neat.replica.shared cimport accept_event, shared_ready, udp_event
+from neat.replica.shared cimport accept_event, shared_ready, spare_gone, spare_missed, udp_event
 from neat.shm.atomic cimport fence
 from neat.shm.board cimport board_busy, board_heartbeat
 from neat.shm.doorbell cimport ALONE_NS, YIELDS, doorbell_clear, doorbell_ring, worth_a_yield
@@ -26,7 +26,7 @@ from neat.shm.ring cimport (
     ring_publish, ring_release, ring_reserve, record_payload,
 )
 from neat.stack.engine cimport (
-    EV_ACCEPT, EV_FREED, Event, stack_expire, stack_frame_arrives, stack_next_deadline, stack_own_frame_arrives,
+    EV_ACCEPT, EV_FREED, EV_OFFER, Event, stack_expire, stack_frame_arrives, stack_next_deadline, stack_own_frame_arrives,
     stack_poll_event, stack_poll_transmit,
 )
 

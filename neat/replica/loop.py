@@ -101,6 +101,8 @@ def signal(p):
         else:
             if event.kinds & EV_ACCEPT:
                 accept_event(p, cython.address(event))
+            if event.kinds & EV_OFFER:
+                spare_missed(p, cython.address(event))
             endpoint_event(p, cython.address(event))
         if event.kinds & EV_FREED:
             channel = channel_find(p, event.app)
@@ -135,7 +137,8 @@ def descriptors(p, timeout):
         serial = cython.cast(uint32_t, data >> 32) & 0xFFFFFF
         index = cython.cast(uint32_t, data)
         if kind == WATCH_ENDPOINT:
-            endpoint_hangup(p, index, serial, found[i].events)
+            if not endpoint_hangup(p, index, serial, found[i].events):
+                spare_gone(p, cython.cast(int32_t, index))
         elif kind == WATCH_BELL:
             doorbell_clear(p.bell)
         elif kind == WATCH_SHARED:

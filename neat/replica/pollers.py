@@ -29,6 +29,8 @@ def poller_add(p, app, slot, bell):
 
 def poller_signal(p, app, index, sock):
     watcher = load32(cython.address(sock.watcher))
+    if watcher == NEAT_NOBODY_YET:
+        return True
     if watcher == 0 or watcher > POLLERS:
         return False
     channel = channel_find(p, app)

@@ -17,6 +17,7 @@ cdef enum:
     MAX_UNBOUND = 4096              # bound sockets whose connections are over, a power of two
     MAX_FRESH = 1024                # descriptors that are not watched yet, a power of two
     KEEP_RING_BYTES = 32768         # of a freed socket's ring: what was touched beyond is given back
+    MAX_SPARES = 64                 # ends of pairs that one application keeps
 
 cdef enum EndpointState:
     END_FREE = 0
@@ -36,9 +37,13 @@ cdef struct Endpoint:               # by index of the connection slot
     uint32_t serial                 # of `fd`: an epoll event that carries another one is stale
     int32_t next                    # next in the accept queue
     uint32_t owed                   # EventKinds that only its poller has heard of: the descriptor hears of them when it has none
+    uint64_t spare                  # the application has its end already, under this name; 0: it is sent
+    uint32_t listener               # index of the listening socket that it came by
+    uint32_t options                # NEAT_OPT_OF_ACCEPT: how it was made
     int16_t queue                   # the listener's place in `shared` while it is queued there, -1
     uint8_t state                   # EndpointState
-    uint8_t nonblock                # the application's end is O_NONBLOCK
+    uint8_t watched                 # `fd` is in the epoll set
+    uint8_t spoken                  # more than tokens was sent, or something shut, on `fd`
 
 cdef struct Fresh:                  # a descriptor that may be closed before watching it is worth it
     uint32_t conn, serial
@@ -53,6 +58,10 @@ cdef struct SharedEnd:
     bint blocked                    # EPOLLOUT is awaited
     neat_addr local
 
+cdef struct Spare:                  # the stack's end of a pair without a connection, clean as a new one
+    uint64_t name                   # what the application calls its end
+    int32_t fd
+
 cdef struct Channel:
     uint32_t app
     bint used
@@ -65,6 +74,8 @@ cdef struct Channel:
     int16_t shared[SHARED_INDEXES]  # index into `shared`, -1
     int32_t bells[POLLERS]          # of its pollers: write ends of pipes, -1
     uint32_t news                   # bitmap of pollers that have event bits to hear of
+    Spare spares[MAX_SPARES]        # the last one is given out first
+    int32_t spare_count
 
 cdef enum WatchKind:                # upper byte of an epoll event's data; below it the serial (24 bits) and an index (32 bits)
     WATCH_BELL = 1

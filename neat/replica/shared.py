@@ -120,21 +120,67 @@ def accept_event(p, event):
     end.app = event.app
     end.sock = event.sock
     end.generation = event.generation
-    listener = shared_find(p, event.app, event.listener_sock)
-    if listener == cython.NULL or listener.kind != NEAT_SOCK_LISTENER or event.kinds & EV_RESET:
+    end.listener = event.listener_sock
+    listener = listener_of(p, end)
+    if listener == cython.NULL or event.kinds & EV_RESET:
         tally(p, COUNT_ACCEPT_NO_LISTENER)
         refuse(p, event.conn, end)
         return
-    if listener.blocked or offer(p, event.conn, end, listener) == -EAGAIN:
-        tally(p, COUNT_ACCEPT_QUEUE_FULL)
-        end.state = END_QUEUED
-        end.queue = cython.cast("int16_t", listener - p.shared)
-        if listener.last < 0:
-            listener.first = event.conn
-        else:
-            p.endpoints[listener.last].next = event.conn
-        listener.last = event.conn
-        await_room(p, listener, True)
+    hand_over(p, event.conn, end, listener)
+
+
+def spare_missed(p, event):
+    end = endpoint_of(p, event.conn)
+    if end == cython.NULL or event.kinds & EV_FREED or end.generation != event.generation:
+        return
+    if end.app == event.app and end.state == END_OPEN and is_lent(p, end):
+        offer_again(p, event.conn, end)
+
+
+def spare_gone(p, conn):
+    end = endpoint_of(p, conn)
+    if end.state == END_OPEN:
+        offer_again(p, conn, end)
+        return
+    # In the queue, where it need not have a pair.
+    close(end.fd)
+    gauge(p, COUNT_DESCRIPTORS, -1)
+    end.fd = -1
+    end.spare = 0
+
+
+def offer_again(p, conn, end):
+    """Over a new pair. Who finds the first offer in the listener's queue has no spare of that name, and goes
+    on."""
+    endpoint_drop(p, end)
+    listener = listener_of(p, end)
+    if listener == cython.NULL or not new_pair(p, conn, end, listener):
+        tally(p, COUNT_ACCEPT_NO_FD)
+        refuse(p, conn, end)
+        return
+    hand_over(p, conn, end, listener)
+
+
+def listener_of(p, end):
+    listener = shared_find(p, end.app, end.listener)
+    if listener == cython.NULL or listener.kind != NEAT_SOCK_LISTENER:
+        return cython.NULL
+    return listener
+
+
+def hand_over(p, conn, end, listener):
+    """To the application; or into the queue, until there is room."""
+    if not listener.blocked and offer(p, conn, end, listener) != -EAGAIN:
+        return
+    tally(p, COUNT_ACCEPT_QUEUE_FULL)
+    end.state = END_QUEUED
+    end.queue = cython.cast("int16_t", listener - p.shared)
+    if listener.last < 0:
+        listener.first = conn
+    else:
+        p.endpoints[listener.last].next = conn
+    listener.last = conn
+    await_room(p, listener, True)
 
 
 def refuse(p, conn, end):
@@ -146,25 +192,46 @@ def refuse(p, conn, end):
 
 
 def pair_up(p, conn, end, listener):
+    """A pair that another connection had, or a new one."""
     lines = stack_sock(p.stack, listener.app, listener.sock)
     channel = channel_find(p, listener.app)
     if lines == cython.NULL or channel == cython.NULL:
         return False
-    nonblock = load32(cython.address(lines.options)) & NEAT_OPT_NONBLOCK != 0
-    if make_pair(ends, nonblock) < 0:
+    options = load32(cython.address(lines.options)) & NEAT_OPT_OF_ACCEPT
+    who = load64(cython.address(lines.spare)) >> 32
+    if not options & NEAT_OPT_KEEPS or not spare_take(channel, who, cython.address(spare)):
+        return new_pair(p, conn, end, listener)
+    gauge(p, COUNT_DESCRIPTORS, -1)  # it counts as a new one again
+    if endpoint_open(p, conn, spare.fd, END_QUEUED, channel.announces) < 0:
+        close(spare.fd)
+        return False
+    end.spare = spare.name
+    end.options = options
+    tally(p, COUNT_PAIRS_REUSED)
+    return True
+
+
+def new_pair(p, conn, end, listener):
+    lines = stack_sock(p.stack, listener.app, listener.sock)
+    channel = channel_find(p, listener.app)
+    if lines == cython.NULL or channel == cython.NULL:
+        return False
+    options = load32(cython.address(lines.options)) & NEAT_OPT_OF_ACCEPT
+    if make_pair(ends, options & NEAT_OPT_NONBLOCK) < 0:
         return False
     if endpoint_open(p, conn, ends[0], END_QUEUED, channel.announces) < 0:
         close(ends[0])
         close(ends[1])
         return False
     end.app_fd = ends[1]
-    end.nonblock = nonblock
+    end.options = options
     return True
 
 
 def offer(p, conn, end, listener):
-    """Send the application its end. 0 when the matter is settled, -EAGAIN when the socket's queue is full."""
-    if end.app_fd < 0 and not pair_up(p, conn, end, listener):
+    """Send the application its end, or the name of the one that it has. 0 when the matter is settled, -EAGAIN
+    when the socket's queue is full."""
+    if end.fd < 0 and not pair_up(p, conn, end, listener):
         tally(p, COUNT_ACCEPT_NO_FD)
         refuse(p, conn, end)
         return 0
@@ -174,9 +241,13 @@ def offer(p, conn, end, listener):
     compose(p, cython.address(message), NEAT_EV_ACCEPT, end.app, end.sock, end.generation)
     message.bind_id = listener.bind_id
     message.u[0] = listener.sock
-    message.options = NEAT_OPT_NONBLOCK if end.nonblock else 0
+    message.options = end.options
+    message.token = end.spare
     message.local = info.local
     message.remote = info.remote
+    sock = stack_sock(p.stack, end.app, end.sock)
+    if sock != cython.NULL and end.options & NEAT_OPT_LOOKS:
+        store32(cython.address(sock.watcher), NEAT_NOBODY_YET)
     status = send_with(listener.fd, cython.address(message), cython.sizeof(neat_msg), end.app_fd)
     if status == -EAGAIN:
         return status
@@ -185,7 +256,8 @@ def offer(p, conn, end, listener):
         tally(p, COUNT_ACCEPT_NO_FD)
         refuse(p, conn, end)
         return 0
-    close(end.app_fd)
+    if end.app_fd >= 0:
+        close(end.app_fd)
     end.app_fd = -1
     unqueue(p, end)
     end.state = END_OPEN
@@ -198,6 +270,10 @@ def settle(p, end):
     """Signal what came while it waited: data, or the peer's FIN."""
     sock = stack_sock(p.stack, end.app, end.sock)
     if sock == cython.NULL:
+        return
+    if end.options & NEAT_OPT_LOOKS:
+        if load32(cython.address(sock.status)) & NEAT_ST_RDHUP:
+            end.owed = EV_RDHUP
         return
     if load64(cython.address(sock.rx_tail)) != 0:
         send_token(p, sock, end.fd)
@@ -235,11 +311,20 @@ def shared_ready(p, index, serial, events):
         serve_queue(p, end)
 
 
+def refuse_lent(p, listener):
+    """Those whose messages were in its queue. The ends of the pairs of others were there, too, and tell."""
+    for i in range(cython.cast(int32_t, p.endpoint_count)):
+        end = cython.address(p.endpoints[i])
+        if end.app == listener.app and end.listener == listener.sock and is_lent(p, end):
+            refuse(p, i, end)
+
+
 def shared_close(p, end):
     """The application's last copy is gone: what waits to be accepted is reset, the port is free."""
     while end.first >= 0:
         refuse(p, end.first, cython.address(p.endpoints[end.first]))
     if end.kind == NEAT_SOCK_LISTENER:
+        refuse_lent(p, end)
         stack_unlisten(p.stack, end.app, end.sock, p.now)
         gauge(p, COUNT_LISTENERS, -1)
     else:

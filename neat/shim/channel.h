@@ -76,6 +76,8 @@ enum neat_request {                /* what the application wants; only ever set,
     NEAT_REQ_RESIGNAL = 1u << 4,   /* look at readiness again and signal it (set and cleared atomically by either side) */
     NEAT_REQ_CLOSE = 1u << 5,      /* its last descriptor is being closed: as the hang-up, which may come much later */
     NEAT_REQ_TELL = 1u << 6,       /* it was taken off its poller: set its event bit and wake every poller that sleeps (cleared likewise) */
+    NEAT_REQ_KEPT = 1u << 7,       /* beside NEAT_REQ_CLOSE: the application keeps its end of the pair, as `spare`, for another connection */
+    NEAT_REQ_OFFER = 1u << 8,      /* accept() does not have the end that NEAT_EV_ACCEPT named: offer it again, with one (cleared likewise) */
 };
 
 enum neat_option {                 /* neat_sock.options */
@@ -93,8 +95,14 @@ enum neat_option {                 /* neat_sock.options */
     NEAT_OPT_PKTINFO6 = 1u << 12,
     NEAT_OPT_TIMESTAMP = 1u << 13,
     NEAT_OPT_TIMESTAMPNS = 1u << 14,
-    NEAT_OPT_NONBLOCK = 1u << 7,   /* a listener: the last accept() wanted O_NONBLOCK; NEAT_EV_ACCEPT.options: this one has it */
+    /* A listener: how the last accept() wants the next connections; NEAT_EV_ACCEPT.options: how this one is. */
+    NEAT_OPT_NONBLOCK = 1u << 7,   /* O_NONBLOCK */
+    NEAT_OPT_LOOKS = 1u << 15,     /* its program looks into memory before it waits on a descriptor: born with NEAT_NOBODY_YET */
+    NEAT_OPT_KEEPS = 1u << 16,     /* it keeps ends of pairs (NEAT_REQ_KEPT), and may be given one back */
 };
+
+#define NEAT_OPT_OF_ACCEPT ((uint32_t)(NEAT_OPT_NONBLOCK | NEAT_OPT_LOOKS | NEAT_OPT_KEEPS))
+#define NEAT_NOBODY_YET 0xFFFFFFFFu
 
 #define NEAT_OUT_WANTED 0x80000000u
 
@@ -118,7 +126,8 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint32_t rcvbuf, sndbuf;       /* limits, bytes; 0: the ring's size */
     uint32_t linger_ms;
     uint32_t user_timeout_ms;
-    uint32_t watcher;              /* 0: readiness is signalled on the descriptor; p + 1: to poller p */
+    uint32_t watcher;              /* 0: readiness is signalled on the descriptor; p + 1: to poller p; NEAT_NOBODY_YET: not at all,
+                                      whoever takes that away looks for himself */
     uint32_t sleepers;             /* threads that sleep in a receive; the replica never looks */
     uint32_t hinted;               /* members of epoll instances that hear by its descriptor; the replica never looks */
     uint32_t _app0;
@@ -129,7 +138,8 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint32_t rcvlowat;
     uint32_t maxseg;
     uint64_t inode;                /* of its descriptor (fstat), so that another program finds it after exec; 0: not said */
-    uint32_t _app2[2];
+    uint64_t spare;                /* with NEAT_REQ_KEPT: what the application calls the end that it keeps; a listener: who has accepted
+                                      last, and how often in a row (spares.c) */
     /* replica writes */
     uint64_t rx_tail;              /* bytes ever put into the receive ring */
     uint64_t tx_head;              /* bytes ever acknowledged by the peer: their room is free again */

@@ -4,12 +4,12 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef extern from "channel.h" nogil:
     const uint32_t NEAT_CHANNEL_MAGIC, NEAT_CHANNEL_VERSION, NEAT_DIRTY_OFFSET, NEAT_SUMMARY_OFFSET
     const uint32_t NEAT_SOCKS_OFFSET, NEAT_MAX_SOCKS, NEAT_SHARED_SOCKS
-    const uint32_t NEAT_EVENTS_OFFSET, NEAT_POLLERS, NEAT_OUT_WANTED
+    const uint32_t NEAT_EVENTS_OFFSET, NEAT_POLLERS, NEAT_OUT_WANTED, NEAT_NOBODY_YET, NEAT_OPT_OF_ACCEPT
     enum: NEAT_SOCK_FREE, NEAT_SOCK_TCP, NEAT_SOCK_LISTENER, NEAT_SOCK_UDP
     enum: NEAT_REQ_SHUT_WR, NEAT_REQ_SHUT_RD, NEAT_REQ_ABORT, NEAT_REQ_ACCEPTED, NEAT_REQ_RESIGNAL
-    enum: NEAT_REQ_CLOSE, NEAT_REQ_TELL
+    enum: NEAT_REQ_CLOSE, NEAT_REQ_TELL, NEAT_REQ_KEPT, NEAT_REQ_OFFER
     enum: NEAT_OPT_NODELAY, NEAT_OPT_CORK, NEAT_OPT_KEEPALIVE, NEAT_OPT_QUICKACK, NEAT_OPT_PEER
-    enum: NEAT_OPT_BROADCAST, NEAT_OPT_LINGER, NEAT_OPT_NONBLOCK
+    enum: NEAT_OPT_BROADCAST, NEAT_OPT_LINGER, NEAT_OPT_NONBLOCK, NEAT_OPT_LOOKS, NEAT_OPT_KEEPS
     enum: NEAT_ST_CONNECTED, NEAT_ST_RDHUP, NEAT_ST_ERROR, NEAT_ST_CLOSED, NEAT_ST_CONNECTING, NEAT_ST_WRCLOSED, NEAT_ST_FIN
 
     struct neat_addr:
@@ -62,6 +62,7 @@ cdef extern from "channel.h" nogil:
         uint32_t cwnd, snd_mss
         uint32_t in_token
         uint32_t out_block
+        uint64_t spare
         uint32_t retransmits, rto_us, snd_wnd, rcv_wnd, ssthresh, rcv_limit
 
     struct neat_datagram:

@@ -111,6 +111,7 @@ struct neat_socket {
     uint32_t shut;                 /* what shutdown() ended of a datagram socket: 1 << SHUT_RD, 1 << SHUT_WR */
     bool connect_owed;             /* connect() said "not yet": the next one says 0, once, when it has come about (Linux) */
     uint32_t ending;               /* neat_ending found that its close() ends it */
+    uint32_t keepable;             /* accepted under NEAT_OPT_KEEPS, and nothing was done to its descriptor that would outlive it */
     uint32_t late_error;           /* what ended recvmmsg() after some messages: the next call says so */
     pthread_mutex_t setup;         /* held by set-up calls, never while data moves */
     uint64_t owner;                /* token of the registration that it was set up under */
@@ -151,6 +152,7 @@ void neat_keep_door(void);         /* so that a server which is started later ca
 
 /* own.c: descriptors that the application neither sees nor closes. */
 int neat_hide_fd(int fd);          /* from now on one of those, under the number that is returned */
+int neat_copy_hidden(int fd);      /* a copy that is one of those; -1 when there is no number above those of applications */
 void neat_close_own(int fd);
 bool neat_is_own(int fd);
 int neat_own_end(void);            /* one beyond the highest that was ever one of those */
@@ -219,6 +221,15 @@ void neat_subsockets_close(struct neat_socket *s);
 struct endpoint *neat_subsocket(struct neat_socket *s, uint32_t replica);  /* NULL: none in that slot */
 bool neat_subsockets_read(struct neat_socket *s, int fd, int limit);
 
+/* spares.c: application's ends of pairs whose connections are over, for the next ones. Any thread, signal handlers too. */
+uint64_t neat_spare_keep(int fd, bool nonblock);            /* what it is called, or 0: not kept */
+/* Its descriptor, under a number of the application; *nonblock: how it is. -ENOENT: this process has no such spare, -EMFILE. */
+int neat_spare_take(uint64_t name, bool cloexec, bool *nonblock);
+void neat_spares_drop(void);
+/* At an accept() on `listener`, a socket object: is it this process that accepts there, as far as one can tell? */
+bool neat_spares_accepted(struct neat_sock *listener);
+void neat_spares_limit_changed(void);
+
 /* life.c */
 struct neat_socket *neat_new(int type, int protocol);   /* with one descriptor reference */
 void neat_undup(struct neat_socket *s);        /* one descriptor less, which somebody else has closed or never was */
@@ -257,6 +268,8 @@ void neat_linger(const struct neat_socket *s);
 bool neat_flags_known(const struct neat_socket *s);
 /* Whether a wait that a signal handler has interrupted goes on: every handler has SA_RESTART (signal(7)). NULL: never. */
 extern bool (*neat_restarts)(void);
+/* Every wait of this program on a descriptor passes by us. */
+extern bool neat_looks_first;
 #define NEAT_FOREVER (INT64_MAX / 2)           /* no limit, but every signal handler ends the wait (signal(7), SA_RESTART) */
 int neat_poll(int fd, short events, int64_t timeout_ns);    /* revents (0: time is over), or -errno */
 /* The same in a call on `s`, which the caller holds: a thread that is cancelled in its sleep (pthread_cancel(3)) gives it back. */

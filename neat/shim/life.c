@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "watch.h"
 
 #define CALL UINT64_C(1)
 #define PARKED (UINT64_C(1) << 31)
@@ -197,8 +197,18 @@ void neat_ending(struct neat_socket *s) {
         store(&s->ending, 1);
 }
 
+/* Nothing is in its end of the pair, nor set on it, and nobody else waits there: then the next connection may have it. The replica has the
+ * last word. */
+static bool is_keepable(const struct neat_socket *s, uint32_t options) {
+    const struct neat_sock *shared = s->end.shared;
+    uint32_t farewell = NEAT_ST_RDHUP | NEAT_ST_ERROR | NEAT_ST_CLOSED;
+    return load(&s->keepable) && !load(&s->small_buffer) && !(options & NEAT_OPT_LINGER) &&
+           !(load(&shared->request) & NEAT_REQ_SHUT_RD) && !load(&shared->in_token) &&
+           (load(&shared->watcher) || !(load(&shared->status) & farewell));
+}
+
 /* The last descriptor goes: tell the replica what its hang-up cannot tell, or will tell later. */
-static void announce(struct neat_socket *s) {
+static void announce(struct neat_socket *s, int fd) {
     uint32_t options = load(&s->settings.options), wanted = 0;
     if (DESCRIPTORS(load(&s->refs)) != 1 || load(&s->stage) != STAGE_CONNECTED || !endpoint_current(&s->end))
         return;
@@ -207,9 +217,14 @@ static void announce(struct neat_socket *s) {
     if (is_ending(s))
         wanted |= NEAT_REQ_CLOSE;
     else if (load(&s->ending))
-        neat_resignal(&s->end);    /* a fork came in between: what its poller was not told goes to the copies */
+        neat_unwatch(s, fd);       /* a fork came in between: what its poller was not told goes to the copies */
     if (!wanted)
         return;
+    uint64_t spare = wanted == NEAT_REQ_CLOSE && is_keepable(s, options) ? neat_spare_keep(fd, load(&s->nonblock)) : 0;
+    if (spare) {
+        store(&s->end.shared->spare, spare);
+        wanted |= NEAT_REQ_KEPT;
+    }
     set_bits(&s->end.shared->request, wanted);
     neat_mark(&s->end);
     if (wanted & NEAT_REQ_CLOSE)
@@ -217,7 +232,7 @@ static void announce(struct neat_socket *s) {
 }
 
 void neat_leave(struct neat_socket *s, int fd) {
-    announce(s);
+    announce(s, fd);
     if (CALLS(load(&s->refs)))
         park(s, fd);
 }

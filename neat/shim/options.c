@@ -35,13 +35,13 @@ static void write_lines(const struct neat_socket *s, const struct endpoint *end)
     shared->ttl = settings->ttl;
     if (settings->options & NEAT_OPT_PEER)
         shared->peer = s->remote;
-    store(&shared->options, settings->options | (load(&shared->options) & NEAT_OPT_NONBLOCK));    /* that one is accept()'s */
+    store(&shared->options, settings->options | (load(&shared->options) & NEAT_OPT_OF_ACCEPT));
 }
 
 /* After exec: what the program before had set. Private settings are the reverse of write_lines, as far as they are in the lines. */
 void neat_options_read(struct neat_socket *s, const struct neat_sock *shared) {
     struct settings *settings = &s->settings;
-    settings->options = load(&shared->options) & ~(uint32_t)NEAT_OPT_NONBLOCK;
+    settings->options = load(&shared->options) & ~NEAT_OPT_OF_ACCEPT;
     s->family = settings->options & NEAT_OPT_INET6 ? AF_INET6 : AF_INET;
     settings->rcvbuf = shared->rcvbuf;
     settings->sndbuf = shared->sndbuf;
@@ -310,8 +310,10 @@ int neat_set_option(struct neat_socket *s, int fd, int level, int name, const vo
         return -EINVAL;
     if (length && !value)
         return -EFAULT;
-    if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO))
+    if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO)) {
+        store(&s->keepable, 0);
         return libc(setsockopt)(fd, level, name, value, length) < 0 ? -errno : 0;
+    }
     if (!neat_option_level(s, level))
         return -ENOPROTOOPT;
     if (level == SOL_SOCKET && name == SO_BINDTODEVICE)

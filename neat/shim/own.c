@@ -41,6 +41,12 @@ static int copy_high(int fd) {
     return high;
 }
 
+int neat_copy_hidden(int fd) {
+    int high = libc(fcntl)(fd, F_DUPFD_CLOEXEC, LOW);
+    set_own(high, true);
+    return high;
+}
+
 /* It stays where it is when there is no room above. */
 int neat_hide_fd(int fd) {
     int high = copy_high(fd);

@@ -5,7 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "watch.h"
 
 #define MAX_BACKLOG 4096
 #define SURE_ACCEPTS 64            /* a look for a free descriptor number is good for so many accepts ... */
@@ -105,6 +105,7 @@ static int64_t sure_until;
 
 void neat_limits_changed(void) {
     store(&sure, 0);
+    neat_spares_limit_changed();
 }
 
 /* Near the limit: a connection whose segment cannot be mapped for want of numbers stays in the queue, too. */
@@ -130,6 +131,10 @@ static int look_for_number(int listener) {
         return 0;
     struct rlimit limit;
     int spare = libc(fcntl)(listener, F_DUPFD_CLOEXEC, 0);
+    if (spare < 0 && errno == EMFILE) {
+        neat_spares_drop();
+        spare = libc(fcntl)(listener, F_DUPFD_CLOEXEC, 0);
+    }
     if (spare < 0)
         return -errno;
     libc(close)(spare);
@@ -139,18 +144,31 @@ static int look_for_number(int listener) {
     return !far;
 }
 
-/* The pair was made as blocking or not as the listener's last accept() wanted it: where that was another one, set it, and leave word. */
-static void set_blocking(const struct neat_socket *new, const struct neat_msg *message, int fd, bool nonblock) {
-    if (((message->options & NEAT_OPT_NONBLOCK) != 0) == nonblock)
-        return;
-    libc(fcntl)(fd, F_SETFL, nonblock ? O_RDWR | O_NONBLOCK : O_RDWR);
+/* A connection comes as the listener's last accept() wanted it: where that was another way, leave word for the next ones. */
+static void leave_word(const struct neat_socket *new, const struct neat_msg *message, bool nonblock) {
+    uint32_t wanted = nonblock ? NEAT_OPT_NONBLOCK : 0;
     if (!new->end.segment || message->u[0] >= NEAT_SHARED_SOCKS || message->u[0] >= new->end.segment->nsock)
         return;
     struct neat_sock *listener = (struct neat_sock *)(new->end.segment->base + NEAT_SOCKS_OFFSET) + message->u[0];
-    if (nonblock)
-        set_bits(&listener->options, NEAT_OPT_NONBLOCK);
-    else
-        clear_bits(&listener->options, NEAT_OPT_NONBLOCK);
+    if (neat_looks_first)
+        wanted |= NEAT_OPT_LOOKS | (neat_spares_accepted(listener) ? NEAT_OPT_KEEPS : 0);
+    if ((message->options & NEAT_OPT_OF_ACCEPT) == wanted)
+        return;
+    set_bits(&listener->options, wanted);
+    clear_bits(&listener->options, NEAT_OPT_OF_ACCEPT & ~wanted);
+}
+
+/* The spare that this message names is not here. */
+static void ask_for_another(const struct neat_socket *s, const struct neat_msg *message) {
+    struct endpoint end;
+    if (neat_endpoint_open(&end, s->owner, message->replica, message->incarnation, message->sock, message->generation) < 0)
+        return;
+    if (endpoint_current(&end)) {
+        set_bits(&end.shared->request, NEAT_REQ_OFFER);
+        neat_mark(&end);
+        neat_ring(&end);
+    }
+    neat_endpoint_close(&end);
 }
 
 /* pthread_cancel(3): the thread leaves its call. */
@@ -175,8 +193,8 @@ static int listener_over(struct neat_socket *s) {
     return -EINVAL;
 }
 
-/* One NEAT_EV_ACCEPT from the listener's descriptor, which is the accept queue; its descriptor in *fd. */
-static int next_accept(struct neat_socket *s, int listener, int flags, struct neat_msg *message, int *fd) {
+/* One NEAT_EV_ACCEPT from the listener's descriptor, which is the accept queue; its descriptor in *fd, which is O_NONBLOCK or not. */
+static int next_accept(struct neat_socket *s, int listener, int flags, struct neat_msg *message, int *fd, bool *nonblock) {
     int got[2];
     int how = MSG_DONTWAIT | ((flags & SOCK_CLOEXEC) ? MSG_CMSG_CLOEXEC : 0);
     for (;;) {
@@ -202,6 +220,14 @@ static int next_accept(struct neat_socket *s, int listener, int flags, struct ne
         if (n < 0 && n != -EMSGSIZE)
             return (int)n;
         bool sound = n == sizeof *message && message->magic == NEAT_MSG_MAGIC && message->op == NEAT_EV_ACCEPT;
+        *nonblock = message->options & NEAT_OPT_NONBLOCK;
+        if (sound && got[0] < 0 && message->token) {
+            got[0] = neat_spare_take(message->token, flags & SOCK_CLOEXEC, nonblock);
+            if (got[0] < 0)
+                ask_for_another(s, message);
+            if (got[0] == -ENOENT)
+                continue;
+        }
         if (sound && got[0] < 0)
             return -EMFILE;            /* its descriptor was lost: the replica hears a hang-up */
         if (sound) {
@@ -234,6 +260,7 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
                 struct neat_socket **out) {
     struct neat_msg message;
     int accepted = -1;
+    bool nonblock, wanted = flags & SOCK_NONBLOCK;
     if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
         return -EINVAL;
     if (s->type != SOCK_STREAM)
@@ -242,7 +269,7 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
         look_again(s);
     if (load(&s->stage) != STAGE_LISTENING)
         return -EINVAL;
-    int status = next_accept(s, fd, flags, &message, &accepted);
+    int status = next_accept(s, fd, flags, &message, &accepted, &nonblock);
     if (status < 0)
         return status;
     struct neat_socket *new = neat_new(SOCK_STREAM, IPPROTO_TCP);
@@ -262,11 +289,16 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
         set_bits(&new->end.shared->request, NEAT_REQ_ACCEPTED);
         neat_options_apply(new, &new->end);
         neat_mark(&new->end);
+        if (!neat_looks_first && neat_is_watched(&new->end))
+            neat_unwatch(new, accepted);
     } else {
         /* Its replica died meanwhile: the application gets it all the same, and a reset from it. */
         neat_set_stage(new, STAGE_LOST);
     }
-    set_blocking(new, &message, accepted, flags & SOCK_NONBLOCK);
+    if (nonblock != wanted)
+        libc(fcntl)(accepted, F_SETFL, wanted ? O_RDWR | O_NONBLOCK : O_RDWR);
+    store(&new->keepable, (message.options & NEAT_OPT_KEEPS) != 0);
+    leave_word(new, &message, wanted);
     neat_to_sockaddr(new, &new->remote, address, length);
     *out = new;
     return accepted;

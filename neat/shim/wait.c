@@ -26,6 +26,7 @@
 
 static int64_t spin_ns = -1;       /* not decided yet */
 bool (*neat_restarts)(void);
+bool neat_looks_first;
 
 int64_t neat_now(void) {
     struct timespec at;

@@ -15,7 +15,9 @@
  *    the replica moves tx_head, fences, and looks at out_block.
  * 7. A poller may take a bit away that another should have: the socket has changed hands, or its index was given to another one. Whoever took
  *    a bit of a socket that is not its own looks at `watcher` after that, and passes the bit on (NEAT_REQ_TELL).
- * 8. The bell's other end is in no process but the replica (after NEAT_OP_POLLER has left the syscall server). So its hang-up says that the
+ * 8. NEAT_NOBODY_YET is a watcher that hears nothing. Whoever takes its place looks at the socket object after that (1), so nothing that came
+ *    before is missed; and whoever waits on a descriptor takes it away first, as it does with any other watcher (neat_unwatch).
+ * 9. The bell's other end is in no process but the replica (after NEAT_OP_POLLER has left the syscall server). So its hang-up says that the
  *    replica is gone, and every socket of the segment is ready for ever.
  */
 #include <signal.h>
@@ -121,13 +123,13 @@ static bool is_awaited(const struct neat_sock *shared) {
     return load(&shared->hinted) || load(&shared->sleepers);
 }
 
-/* From now on its descriptor tells, also what we were told only. `ending`: nobody looks there. */
-static void give_back(const struct watcher *w, struct neat_sock *shared, uint32_t index, bool ending) {
+/* From now on its descriptor tells, also what we were told only. `unheard`: nobody waits there, so nothing needs to be said. */
+static void give_back(const struct watcher *w, struct neat_sock *shared, uint32_t index, bool unheard) {
     uint32_t mine = w->slot + 1;
-    if (!swap_if(&shared->watcher, &mine, 0))
+    if (!swap_if(&shared->watcher, &mine, unheard ? NEAT_NOBODY_YET : 0))
         return;
     fence();
-    if (ending)
+    if (unheard)
         return;
     struct endpoint end = {.segment = w->segment, .shared = shared, .index = index};
     neat_resignal(&end);
@@ -179,11 +181,11 @@ void neat_watcher_lost(struct watcher *w, const struct watched *at, const void *
     neat_ring(&end);
 }
 
-void neat_watcher_leave(struct watcher *w, struct watched *at, void *owner, bool ending) {
+void neat_watcher_leave(struct watcher *w, struct watched *at, void *owner, bool unheard) {
     let_go(w, at, owner);
     w->count--;
     if (load(&at->shared->generation) == at->generation)
-        give_back(w, at->shared, at->index, ending);
+        give_back(w, at->shared, at->index, unheard);
 }
 
 void neat_watcher_harvest(struct watcher *w, void (*each)(void *context, void *owner), void *context) {
@@ -302,12 +304,21 @@ void neat_watch_poke(const struct endpoint *end) {
     set_bits(&end->shared->request, NEAT_REQ_TELL);
 }
 
+/* Of what happened since its birth a descriptor would say nothing that it does not say already. */
+static bool is_quiet(const struct neat_sock *shared) {
+    return load(&shared->rx_tail) == load(&shared->rx_head) && !load(&shared->out_block) &&
+           !(load(&shared->status) & (NEAT_ST_RDHUP | NEAT_ST_ERROR | NEAT_ST_CLOSED));
+}
+
 void neat_unwatch(struct neat_socket *s, int fd) {
     struct endpoint *end = &s->end;
     uint32_t wanted = NEAT_OUT_WANTED;
-    if (!end->shared || !load(&end->shared->watcher) || !endpoint_current(end) || !swap(&end->shared->watcher, 0))
+    uint32_t before = end->shared && load(&end->shared->watcher) && endpoint_current(end) ? swap(&end->shared->watcher, 0) : 0;
+    if (!before)
         return;
     fence();
+    if (before == NEAT_NOBODY_YET && is_quiet(end->shared))
+        return;
     int locked = neat_lock(&end->shared->tx_lock);
     if (locked >= 0) {
         if (swap_if(&end->shared->out_block, &wanted, 0))

@@ -36,8 +36,8 @@ void neat_watcher_close(struct watcher *watcher, bool ours);
 /* Watch a connection: from now on it signals us. False: it is somebody else's. The caller looks at its readiness after this. */
 bool neat_watcher_take(struct watcher *watcher, const struct endpoint *end, void *owner, struct watched *out);
 /* Watch it no longer: readiness is told on the descriptor again. */
-/* `ending`: nobody looks at its descriptor any more. */
-void neat_watcher_leave(struct watcher *watcher, struct watched *watched, void *owner, bool ending);
+/* `unheard`: nobody waits on its descriptor. */
+void neat_watcher_leave(struct watcher *watcher, struct watched *watched, void *owner, bool unheard);
 /* A bit of it was taken though it is not ours any more: it goes to whoever it is meant for. `owner` still has to leave. */
 void neat_watcher_lost(struct watcher *watcher, const struct watched *watched, const void *owner);
 /* The same for a socket that stays on its descriptor. The caller keeps the segment. */

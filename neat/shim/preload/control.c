@@ -20,11 +20,26 @@ static int set_flags(int fd, void *argument) {
     struct neat_socket *s = fd_hold(fd, &undecided);
     int status = libc(fcntl)(fd, F_SETFL, argument);
     if (s) {
+        if ((uintptr_t)argument & O_ASYNC)
+            store(&s->keepable, 0);
         if (status == 0)
             store(&s->nonblock, ((uintptr_t)argument & O_NONBLOCK) != 0);
         fd_release(s, undecided);
     }
     return status;
+}
+
+/* What stays set on the file when the connection is over. */
+static bool is_of_file(int command) {
+    return command == F_SETOWN || command == F_SETOWN_EX || command == F_SETSIG;
+}
+
+static void leave_trace(int fd) {
+    struct neat_socket *s = fd_get(fd);
+    if (!s)
+        return;
+    store(&s->keepable, 0);
+    neat_put(s);
 }
 
 static int control(int fd, int command, void *argument) {
@@ -36,6 +51,8 @@ static int control(int fd, int command, void *argument) {
         return fd_copy(fd, command, (int)(intptr_t)argument);
     if (command == F_SETFL && fd_any())
         return set_flags(fd, argument);
+    if (is_of_file(command) && fd_any())
+        leave_trace(fd);
     return libc(fcntl)(fd, command, argument);
 }
 
@@ -104,7 +121,10 @@ static int socket_ioctl(struct neat_socket *s, int fd, unsigned long request, vo
         return at_mark(s, argument);
     case FIONBIO:
         return set_nonblocking(s, fd, argument);
-    case FIOASYNC: case FIOCLEX: case FIONCLEX: case FIOSETOWN: case FIOGETOWN: case SIOCSPGRP: case SIOCGPGRP:
+    case FIOASYNC: case FIOSETOWN: case SIOCSPGRP:
+        store(&s->keepable, 0);
+        /* fallthrough */
+    case FIOCLEX: case FIONCLEX: case FIOGETOWN: case SIOCGPGRP:
         return libc(ioctl)(fd, request, argument) < 0 ? -errno : 0;
     case SIOCGSTAMP_OLD: case SIOCGSTAMPNS_OLD:
         return -ENOENT;            /* no packet was stamped, as SO_TIMESTAMP was never set */

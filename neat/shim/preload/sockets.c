@@ -230,6 +230,10 @@ NEAT_API int accept(int fd, struct sockaddr *address, socklen_t *length) {
     return accept4(fd, address, length, 0);
 }
 
+__attribute__((constructor(110))) static void set_up(void) {
+    neat_looks_first = true;
+}
+
 static bool unspecified(const struct sockaddr *address, socklen_t length) {
     return !address || length < (socklen_t)sizeof(sa_family_t) || address->sa_family == AF_UNSPEC;
 }

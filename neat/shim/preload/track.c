@@ -1,5 +1,6 @@
 /* Members that are not in the kernel's epoll: TCP sockets of NEaT, signalled in shared memory. Caller holds the instance's lock. */
 #include <sys/eventfd.h>
+#include <sys/single_threaded.h>
 
 #include "epoll.h"
 
@@ -121,10 +122,15 @@ bool track(struct instance *instance, int epfd, struct item *item, bool register
     return false;
 }
 
+/* Its descriptor is being closed; or nobody else could wait there now. */
+static bool is_unheard(const struct neat_socket *s) {
+    return load(&s->ending) || (__libc_single_threaded && neat_flags_known(s));
+}
+
 void untrack(struct instance *instance, struct item *item) {
     ready_remove(instance, item);
     if (item->kind == TRACKED && !instance->foreign)
-        neat_watcher_leave(item->watcher, &item->watched, item, load(&item->socket->ending));
+        neat_watcher_leave(item->watcher, &item->watched, item, is_unheard(item->socket));
     if (item->kind == HINTED && !instance->foreign)
         count_hint(item->watched.shared, item->watched.generation, -1);
     if (item->kind == HINTED)

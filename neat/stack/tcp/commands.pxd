@@ -2,11 +2,11 @@
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from neat.shim.channel cimport (
-    NEAT_OPT_KEEPALIVE, NEAT_REQ_ABORT, NEAT_REQ_ACCEPTED, NEAT_REQ_CLOSE, NEAT_REQ_RESIGNAL, NEAT_REQ_SHUT_WR,
+    NEAT_OPT_KEEPALIVE, NEAT_REQ_ABORT, NEAT_REQ_ACCEPTED, NEAT_REQ_CLOSE, NEAT_REQ_OFFER, NEAT_REQ_RESIGNAL, NEAT_REQ_SHUT_WR,
     NEAT_REQ_TELL, NEAT_ST_WRCLOSED, neat_sock,
 )
 from neat.shm.atomic cimport fetch_and32, load32, load64, peek32, store32
-from neat.stack.config cimport EV_READABLE, EV_TELL, EV_WRITABLE
+from neat.stack.config cimport EV_OFFER, EV_READABLE, EV_TELL, EV_WRITABLE
 from neat.stack.counters cimport Counter
 from neat.stack.state cimport SLOT_FIN_QUEUED, SLOT_FIN_SEEN, SLOT_ORPHAN, ConnSlot
 from neat.stack.tcp.ack cimport is_writable

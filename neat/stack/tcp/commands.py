@@ -32,6 +32,9 @@ def tcp_command(stack, tcb):
     request = load32(cython.address(sock.request))
     if request & NEAT_REQ_ACCEPTED:
         conn_leave_backlog(stack, tcb)
+    if request & NEAT_REQ_OFFER:
+        fetch_and32(cython.address(sock.request), ~NEAT_REQ_OFFER)
+        conn_event(stack, tcb, EV_OFFER)
     if request & NEAT_REQ_CLOSE:
         # The hang-up follows; what is in the ring leaves together with the FIN.
         tcp_close(stack, tcb)

@@ -1,0 +1,147 @@
+/* Application's ends of pairs that serve one connection after another.
+ *
+ * A pair is two sockets of the kernel: to make and to pass it costs more than a short connection else does. So the last close() of a
+ * connection keeps its end under a hidden number, when nothing can be left in it or be set on it, and says so (NEAT_REQ_KEPT); the replica
+ * then names it in a NEAT_EV_ACCEPT of the same application instead of sending a new one. Who has no spare of that name (a relative that
+ * shares the listener, a program after exec, one that was short of numbers) asks for a new pair: NEAT_REQ_OFFER.
+ *
+ * A slot is BUSY while somebody takes or fills it: no lock, as close() may come from a signal handler.
+ */
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define MOST 64
+#define SHARE 32                   /* of the numbers that the process may have, at most one in so many */
+#define BUSY UINT64_C(1)
+#define RUN 64                     /* accepts in a row: before that, another process may be who gets what is spared for this one */
+#define AGAIN_NS 10000000          /* after a look for spares that the replica has dropped */
+
+static struct spare {
+    uint64_t name;                 /* 0: free; BUSY */
+    int fd;                        /* one of our own */
+    bool nonblock;
+} spares[MOST];
+
+static uint64_t last_name;         /* the upper half says which process */
+static uint32_t most;              /* 0: not decided */
+static int64_t full_until;
+
+void neat_spares_limit_changed(void) {
+    store(&most, 0);
+}
+
+static uint32_t decide(void) {
+    struct rlimit limit;
+    rlim_t share = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur / SHARE : 0;
+    uint32_t found = share > MOST ? MOST : share ? (uint32_t)share : 1;
+    store(&most, found);
+    return found;
+}
+
+/* The name that was given last. */
+static uint64_t named(void) {
+    uint64_t seen = load(&last_name), who = 0;
+    if (!seen) {
+        if (getrandom(&who, sizeof who / 2, GRND_NONBLOCK) < 0)
+            who = (uint32_t)neat_now() ^ (uint32_t)getpid();
+        swap_if(&last_name, &seen, who << 32 | BUSY);
+    }
+    return load(&last_name);
+}
+
+static uint64_t new_name(void) {
+    named();
+    return add(&last_name, 1);
+}
+
+bool neat_spares_accepted(struct neat_sock *listener) {
+    uint64_t seen = load(&listener->spare), me = named() >> 32, run = seen >> 32 == me ? seen & UINT32_MAX : 0;
+    if (run == RUN)
+        return true;
+    store(&listener->spare, me << 32 | (run + 1));
+    return false;
+}
+
+/* The slot, BUSY now; NULL when it does not hold `name` any more. */
+static struct spare *seize(struct spare *slot, uint64_t name) {
+    return swap_if(&slot->name, &name, BUSY) ? slot : NULL;
+}
+
+static void release(struct spare *slot) {
+    neat_close_own(load(&slot->fd));
+    store(&slot->name, 0);
+}
+
+/* Of those whose other end is closed nobody will ask. */
+static void sweep(void) {
+    for (struct spare *slot = spares; slot < spares + MOST; slot++) {
+        uint64_t name = load(&slot->name);
+        if (name <= BUSY || !seize(slot, name))
+            continue;
+        if (neat_poll(load(&slot->fd), 0, 0))
+            release(slot);
+        else
+            store(&slot->name, name);
+    }
+}
+
+static struct spare *free_slot(void) {
+    uint32_t count = load(&most) ? load(&most) : decide();
+    for (uint32_t i = 0; i < count; i++)
+        if (!load(&spares[i].name) && seize(&spares[i], 0))
+            return &spares[i];
+    return NULL;
+}
+
+uint64_t neat_spare_keep(int fd, bool nonblock) {
+    struct spare *slot = free_slot();
+    if (!slot && neat_now() >= load(&full_until)) {
+        store(&full_until, neat_now() + AGAIN_NS);
+        sweep();
+        slot = free_slot();
+    }
+    if (!slot)
+        return 0;
+    slot->fd = neat_copy_hidden(fd);
+    slot->nonblock = nonblock;
+    uint64_t name = slot->fd < 0 ? 0 : new_name();
+    neat_hold_own(&slot->fd);
+    store(&slot->name, name);
+    return name;
+}
+
+int neat_spare_take(uint64_t name, bool cloexec, bool *nonblock) {
+    for (struct spare *slot = spares; name > BUSY && slot < spares + MOST; slot++) {
+        if (load(&slot->name) != name || !seize(slot, name))
+            continue;
+        int fd = libc(fcntl)(load(&slot->fd), cloexec ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
+        *nonblock = slot->nonblock;
+        release(slot);
+        return fd < 0 ? -EMFILE : fd;
+    }
+    return -ENOENT;
+}
+
+void neat_spares_drop(void) {
+    for (struct spare *slot = spares; slot < spares + MOST; slot++) {
+        uint64_t name = load(&slot->name);
+        if (name > BUSY && seize(slot, name))
+            release(slot);
+    }
+}
+
+/* They stay the parent's. A thread that had a slot in hand is not here. */
+static void in_child(void) {
+    for (struct spare *slot = spares; slot < spares + MOST; slot++)
+        if (load(&slot->name) == BUSY)
+            store(&slot->name, 0);
+    neat_spares_drop();
+    store(&last_name, 0);
+}
+
+__attribute__((constructor(125))) static void set_up(void) {
+    pthread_atfork(NULL, NULL, in_child);
+}
