@@ -1,4 +1,6 @@
 /* epoll: what one socket says, level- and edge-triggered, and once. */
+#include <sys/ioctl.h>
+
 #include "events.h"
 
 SCENARIO(level_triggered) {
@@ -53,6 +55,18 @@ SCENARIO(edge_for_each_arrival) {
     char data[1];
     STEP(read(fd, data, 1));
     wait_for(ep, 20);
+}
+
+SCENARIO(edge_of_bytes_is_none_of_room) {
+    int fd = connected(), ep = epoll_create1(0), held = 0;
+    STEP(add(ep, fd, EPOLLOUT | EPOLLET, 1));
+    wait_for(ep, 5000);
+    peer("send p x");
+    while (ioctl(fd, FIONREAD, &held) == 0 && !held)
+        pause_ms(5);
+    wait_for(ep, 50);
+    STEP(change(ep, fd, EPOLLIN | EPOLLOUT | EPOLLET, 1));
+    wait_for(ep, 5000);
 }
 
 SCENARIO(edge_both_ways_at_add) {
