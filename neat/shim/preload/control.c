@@ -14,6 +14,12 @@ static bool takes_integer(int command) {
     return command == F_DUPFD || command == F_DUPFD_CLOEXEC;
 }
 
+/* It stays set on the file when the connection is over; and the signals that it asks for come from the descriptor. */
+static void leave_trace(struct neat_socket *s, int fd) {
+    store(&s->keepable, 0);
+    epoll_untrack(s, fd);
+}
+
 /* F_SETFL, with the cache of O_NONBLOCK kept right: another thread that reads it in between sees the old or the new one. */
 static int set_flags(int fd, void *argument) {
     bool undecided;
@@ -21,7 +27,7 @@ static int set_flags(int fd, void *argument) {
     int status = libc(fcntl)(fd, F_SETFL, argument);
     if (s) {
         if ((uintptr_t)argument & O_ASYNC)
-            store(&s->keepable, 0);
+            leave_trace(s, fd);
         if (status == 0)
             store(&s->nonblock, ((uintptr_t)argument & O_NONBLOCK) != 0);
         fd_release(s, undecided);
@@ -29,16 +35,16 @@ static int set_flags(int fd, void *argument) {
     return status;
 }
 
-/* What stays set on the file when the connection is over. */
-static bool is_of_file(int command) {
+/* Who is signalled, and how. */
+static bool sets_owner(int command) {
     return command == F_SETOWN || command == F_SETOWN_EX || command == F_SETSIG;
 }
 
-static void leave_trace(int fd) {
+static void set_owner(int fd) {
     struct neat_socket *s = fd_get(fd);
     if (!s)
         return;
-    store(&s->keepable, 0);
+    leave_trace(s, fd);
     neat_put(s);
 }
 
@@ -51,8 +57,8 @@ static int control(int fd, int command, void *argument) {
         return fd_copy(fd, command, (int)(intptr_t)argument);
     if (command == F_SETFL && fd_any())
         return set_flags(fd, argument);
-    if (is_of_file(command) && fd_any())
-        leave_trace(fd);
+    if (sets_owner(command) && fd_any())
+        set_owner(fd);
     return libc(fcntl)(fd, command, argument);
 }
 
@@ -122,7 +128,7 @@ static int socket_ioctl(struct neat_socket *s, int fd, unsigned long request, vo
     case FIONBIO:
         return set_nonblocking(s, fd, argument);
     case FIOASYNC: case FIOSETOWN: case SIOCSPGRP:
-        store(&s->keepable, 0);
+        leave_trace(s, fd);
         /* fallthrough */
     case FIOCLEX: case FIONCLEX: case FIOGETOWN: case SIOCGPGRP:
         return libc(ioctl)(fd, request, argument) < 0 ? -errno : 0;

@@ -229,3 +229,28 @@ SCENARIO(more_than_a_thousand) {
     peer("gone p");
     say("peer: %s", peer_text);
 }
+
+/* SIGIO: at least one for bytes that come. */
+static void signal_driven(int fd) {
+    caught = 0;
+    catch_signal(SIGIO, SA_RESTART);
+    STEP(fcntl(fd, F_SETOWN, getpid()));
+    STEP(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_ASYNC));
+    peer("send p hello");
+    for (int waited = 0; !caught && waited < 5000; waited += 5)
+        pause_ms(5);
+    say("caught: %s", caught ? "yes" : "no");
+    char data[8];
+    STEP(read(fd, data, 8));
+}
+
+SCENARIO(signal_driven_accepted) {
+    int from = listener(16);
+    for (int i = 0; i < 8; i++)
+        close(accept_one(from, "before"));
+    signal_driven(accept_one(from, "p"));
+}
+
+SCENARIO(signal_driven_connected) {
+    signal_driven(connected());
+}
