@@ -19,11 +19,11 @@ from neat.replica.process cimport (
 )
 from neat.replica.spares cimport spare_take
 from neat.shim.channel cimport (
-    NEAT_EV_ACCEPT, NEAT_EV_REPLICA, NEAT_NOBODY_YET, NEAT_OPT_KEEPS, NEAT_OPT_LOOKS, NEAT_OPT_NONBLOCK, NEAT_OPT_OF_ACCEPT, NEAT_REQ_ABORT, NEAT_SOCK_LISTENER, NEAT_SOCK_UDP, NEAT_ST_RDHUP, neat_addr, neat_msg,
+    NEAT_EV_ACCEPT, NEAT_EV_REPLICA, NEAT_NOBODY_YET, NEAT_OPT_KEEPS, NEAT_OPT_LOOKS, NEAT_OPT_NONBLOCK, NEAT_OPT_OF_ACCEPT, NEAT_REQ_ABORT, NEAT_SOCK_LISTENER, NEAT_SOCK_UDP, NEAT_ST_CLOSED, NEAT_ST_ERROR, NEAT_ST_RDHUP, neat_addr, neat_msg,
 )
 from neat.shm.atomic cimport fetch_or32, load32, load64, store32
 from neat.stack.engine cimport (
-    EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_WRITABLE, ConnInfo, Event, stack_conn_info, stack_listen,
+    EV_CLOSED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_WRITABLE, ConnInfo, Event, stack_conn_info, stack_listen,
     stack_set_backlog, stack_set_defer, stack_sock, stack_udp_bind, stack_udp_unbind, stack_unlisten,
 )
 
@@ -60,6 +60,7 @@ cdef bint pair_up(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) 
 cdef bint new_pair(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noexcept nogil
 @cython.locals(info=ConnInfo, message=neat_msg)
 cdef int offer(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noexcept nogil
+@cython.locals(status=uint32_t)
 cdef void settle(Process* p, Endpoint* end) noexcept nogil
 cdef void serve_queue(Process* p, SharedEnd* listener) noexcept nogil
 cdef void await_room(Process* p, SharedEnd* listener, bint wanted) noexcept nogil

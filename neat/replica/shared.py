@@ -267,17 +267,19 @@ def offer(p, conn, end, listener):
 
 
 def settle(p, end):
-    """Signal what came while it waited: data, or the peer's FIN."""
+    """Signal what came while it waited: data, or the peer's FIN; or owe it to who looks first."""
     sock = stack_sock(p.stack, end.app, end.sock)
     if sock == cython.NULL:
         return
+    status = load32(cython.address(sock.status))
     if end.options & NEAT_OPT_LOOKS:
-        if load32(cython.address(sock.status)) & NEAT_ST_RDHUP:
-            end.owed = EV_RDHUP
+        end.owed |= EV_RDHUP if status & NEAT_ST_RDHUP else 0
+        end.owed |= EV_CLOSED if status & NEAT_ST_CLOSED else 0
+        end.owed |= EV_RESET if status & NEAT_ST_ERROR else 0
         return
     if load64(cython.address(sock.rx_tail)) != 0:
         send_token(p, sock, end.fd)
-    if load32(cython.address(sock.status)) & NEAT_ST_RDHUP:
+    if status & NEAT_ST_RDHUP:
         peer_closed(p, end, sock)
 
 

@@ -111,7 +111,8 @@ struct neat_socket {
     uint32_t shut;                 /* what shutdown() ended of a datagram socket: 1 << SHUT_RD, 1 << SHUT_WR */
     bool connect_owed;             /* connect() said "not yet": the next one says 0, once, when it has come about (Linux) */
     uint32_t ending;               /* neat_ending found that its close() ends it */
-    uint32_t keepable;             /* accepted under NEAT_OPT_KEEPS, and nothing was done to its descriptor that would outlive it */
+    uint32_t keepable;             /* accepted under NEAT_OPT_KEEPS */
+    uint32_t traced;               /* the kernel listens to its descriptor, or was told something about it, that a close by us need not end */
     uint32_t late_error;           /* what ended recvmmsg() after some messages: the next call says so */
     pthread_mutex_t setup;         /* held by set-up calls, never while data moves */
     uint64_t owner;                /* token of the registration that it was set up under */
@@ -225,7 +226,8 @@ bool neat_subsockets_read(struct neat_socket *s, int fd, int limit);
 uint64_t neat_spare_keep(int fd, bool nonblock);            /* what it is called, or 0: not kept */
 /* Its descriptor, under a number of the application; *nonblock: how it is. -ENOENT: this process has no such spare, -EMFILE. */
 int neat_spare_take(uint64_t name, bool cloexec, bool *nonblock);
-void neat_spares_drop(void);
+void neat_spare_forget(uint64_t name);
+bool neat_spares_drop(void);       /* whether there were any: numbers are free now */
 /* At an accept() on `listener`, a socket object: is it this process that accepts there, as far as one can tell? */
 bool neat_spares_accepted(struct neat_sock *listener);
 void neat_spares_limit_changed(void);
@@ -237,6 +239,7 @@ void neat_undup(struct neat_socket *s);        /* one descriptor less, which som
 void neat_leave(struct neat_socket *s, int fd);
 void neat_ending(struct neat_socket *s);       /* before its number is given up: does that end the connection? */
 int neat_parked(struct neat_socket *s, int fd);
+bool neat_in_use(const struct neat_socket *s);      /* a call is under way, beside the one that asks */
 bool neat_has_copies(const struct neat_socket *s);  /* the application has more than one descriptor of it */
 /* The descriptor to go on with after a sleep: `fd`, unless that number was closed meanwhile. */
 static inline int neat_number(struct neat_socket *s, int fd) {
@@ -262,7 +265,9 @@ bool neat_nonblocking(const struct neat_socket *s, int fd, int flags);
 /* The flags of descriptors born from now on in an interposed program are seen by us (neat_flags_born); those of older ones may be changed by
  * another process. */
 void neat_flags_shared(void);
-void neat_flags_born(struct neat_socket *s, bool nonblock);
+uint32_t neat_flags_now(void);
+/* `now`: neat_flags_now() before it was born. */
+void neat_flags_born(struct neat_socket *s, bool nonblock, uint32_t now);
 /* close() with SO_LINGER: until the peer has acknowledged all, the FIN too, or the time is over. */
 void neat_linger(const struct neat_socket *s);
 bool neat_flags_known(const struct neat_socket *s);

@@ -182,6 +182,10 @@ int neat_parked(struct neat_socket *s, int fd) {
     return fd;
 }
 
+bool neat_in_use(const struct neat_socket *s) {
+    return CALLS(load(&s->refs)) > 1;
+}
+
 bool neat_has_copies(const struct neat_socket *s) {
     return DESCRIPTORS(load(&s->refs)) > 1;
 }
@@ -202,16 +206,17 @@ void neat_ending(struct neat_socket *s) {
 static bool is_keepable(const struct neat_socket *s, uint32_t options) {
     const struct neat_sock *shared = s->end.shared;
     uint32_t farewell = NEAT_ST_RDHUP | NEAT_ST_ERROR | NEAT_ST_CLOSED;
-    return load(&s->keepable) && !load(&s->small_buffer) && !(options & NEAT_OPT_LINGER) &&
+    return load(&s->keepable) && !load(&s->traced) && !load(&s->small_buffer) && !(options & NEAT_OPT_LINGER) &&
            !(load(&shared->request) & NEAT_REQ_SHUT_RD) && !load(&shared->in_token) &&
            (load(&shared->watcher) || !(load(&shared->status) & farewell));
 }
 
-/* The last descriptor goes: tell the replica what its hang-up cannot tell, or will tell later. */
-static void announce(struct neat_socket *s, int fd) {
+/* The last descriptor goes: tell the replica what its hang-up cannot tell, or will tell later. Returns what its end of the pair is called from
+ * now on; 0: it goes, too. */
+static uint64_t announce(struct neat_socket *s, int fd) {
     uint32_t options = load(&s->settings.options), wanted = 0;
     if (DESCRIPTORS(load(&s->refs)) != 1 || load(&s->stage) != STAGE_CONNECTED || !endpoint_current(&s->end))
-        return;
+        return 0;
     if ((options & NEAT_OPT_LINGER) && !s->settings.linger_ms)
         wanted |= NEAT_REQ_ABORT;
     if (is_ending(s))
@@ -219,9 +224,11 @@ static void announce(struct neat_socket *s, int fd) {
     else if (load(&s->ending))
         neat_unwatch(s, fd);       /* a fork came in between: what its poller was not told goes to the copies */
     if (!wanted)
-        return;
+        return 0;
     uint64_t spare = wanted == NEAT_REQ_CLOSE && is_keepable(s, options) ? neat_spare_keep(fd, load(&s->nonblock)) : 0;
     if (spare) {
+        uint32_t nobody = 0;
+        swap_if(&s->end.shared->watcher, &nobody, NEAT_NOBODY_YET);    /* a farewell would be in it for ever */
         store(&s->end.shared->spare, spare);
         wanted |= NEAT_REQ_KEPT;
     }
@@ -229,12 +236,18 @@ static void announce(struct neat_socket *s, int fd) {
     neat_mark(&s->end);
     if (wanted & NEAT_REQ_CLOSE)
         neat_ring(&s->end);        /* who hears it from us may hear the hang-up later */
+    return spare;
+}
+
+static uint64_t leave(struct neat_socket *s, int fd) {
+    uint64_t spare = announce(s, fd);
+    if (CALLS(load(&s->refs)))
+        park(s, fd);
+    return spare;
 }
 
 void neat_leave(struct neat_socket *s, int fd) {
-    announce(s, fd);
-    if (CALLS(load(&s->refs)))
-        park(s, fd);
+    leave(s, fd);
 }
 
 /* Whether close() has to wait (SO_LINGER with a time). Not if another process may have a copy, or a thread is inside a call: then this
@@ -246,9 +259,11 @@ static bool lingers(struct neat_socket *s) {
 }
 
 int neat_close(struct neat_socket *s, int fd) {
-    neat_leave(s, fd);
+    uint64_t spare = leave(s, fd);
     bool wait = lingers(s);
     int status = libc(close)(fd) < 0 ? -errno : 0;
+    if (spare && !neat_flags_known(s))
+        neat_spare_forget(spare);  /* another thread's fork came in between: the child has a copy */
     if (wait)
         neat_linger(s);
     put(s, DESCRIPTOR);

@@ -311,7 +311,7 @@ int neat_set_option(struct neat_socket *s, int fd, int level, int name, const vo
     if (length && !value)
         return -EFAULT;
     if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO)) {
-        store(&s->keepable, 0);
+        store(&s->traced, 1);
         return libc(setsockopt)(fd, level, name, value, length) < 0 ? -errno : 0;
     }
     if (!neat_option_level(s, level))

@@ -131,10 +131,8 @@ static int look_for_number(int listener) {
         return 0;
     struct rlimit limit;
     int spare = libc(fcntl)(listener, F_DUPFD_CLOEXEC, 0);
-    if (spare < 0 && errno == EMFILE) {
-        neat_spares_drop();
+    if (spare < 0 && errno == EMFILE && neat_spares_drop())
         spare = libc(fcntl)(listener, F_DUPFD_CLOEXEC, 0);
-    }
     if (spare < 0)
         return -errno;
     libc(close)(spare);

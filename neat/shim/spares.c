@@ -16,17 +16,19 @@
 #define MOST 64
 #define SHARE 32                   /* of the numbers that the process may have, at most one in so many */
 #define BUSY UINT64_C(1)
+#define NONE 0                     /* no descriptor of our own has this number */
 #define RUN 64                     /* accepts in a row: before that, another process may be who gets what is spared for this one */
 #define AGAIN_NS 10000000          /* after a look for spares that the replica has dropped */
 
 static struct spare {
     uint64_t name;                 /* 0: free; BUSY */
-    int fd;                        /* one of our own */
+    int fd;                        /* one of our own; NONE */
     bool nonblock;
 } spares[MOST];
 
 static uint64_t last_name;         /* the upper half says which process */
 static uint32_t most;              /* 0: not decided */
+static int high;                   /* numbers from here on are not kept: soon they may all be needed */
 static int64_t full_until;
 
 void neat_spares_limit_changed(void) {
@@ -37,6 +39,7 @@ static uint32_t decide(void) {
     struct rlimit limit;
     rlim_t share = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur / SHARE : 0;
     uint32_t found = share > MOST ? MOST : share ? (uint32_t)share : 1;
+    store(&high, share > INT32_MAX / SHARE ? INT32_MAX : (int)share * SHARE / 2);
     store(&most, found);
     return found;
 }
@@ -65,13 +68,15 @@ bool neat_spares_accepted(struct neat_sock *listener) {
     return false;
 }
 
-/* The slot, BUSY now; NULL when it does not hold `name` any more. */
-static struct spare *seize(struct spare *slot, uint64_t name) {
-    return swap_if(&slot->name, &name, BUSY) ? slot : NULL;
+/* It is BUSY now; false when it does not hold `name` any more. */
+static bool seize(struct spare *slot, uint64_t name) {
+    return swap_if(&slot->name, &name, BUSY);
 }
 
 static void release(struct spare *slot) {
-    neat_close_own(load(&slot->fd));
+    int fd = swap(&slot->fd, NONE);
+    if (fd != NONE)
+        neat_close_own(fd);
     store(&slot->name, 0);
 }
 
@@ -88,8 +93,11 @@ static void sweep(void) {
     }
 }
 
-static struct spare *free_slot(void) {
+/* For what has this number. */
+static struct spare *free_slot(int number) {
     uint32_t count = load(&most) ? load(&most) : decide();
+    if (number >= load(&high))
+        return NULL;
     for (uint32_t i = 0; i < count; i++)
         if (!load(&spares[i].name) && seize(&spares[i], 0))
             return &spares[i];
@@ -97,27 +105,43 @@ static struct spare *free_slot(void) {
 }
 
 uint64_t neat_spare_keep(int fd, bool nonblock) {
-    struct spare *slot = free_slot();
+    struct spare *slot = free_slot(fd);
     if (!slot && neat_now() >= load(&full_until)) {
         store(&full_until, neat_now() + AGAIN_NS);
         sweep();
-        slot = free_slot();
+        slot = free_slot(fd);
     }
     if (!slot)
         return 0;
-    slot->fd = neat_copy_hidden(fd);
+    int copy = neat_copy_hidden(fd);
     slot->nonblock = nonblock;
-    uint64_t name = slot->fd < 0 ? 0 : new_name();
+    if (copy < 0) {
+        release(slot);
+        return 0;
+    }
+    store(&slot->fd, copy);
     neat_hold_own(&slot->fd);
+    uint64_t name = new_name();
     store(&slot->name, name);
     return name;
+}
+
+/* Under a number of the application. The hidden one may be moved out of a dup2()'s way meanwhile (neat_move_own), before that replaces it. */
+static int copy_of(struct spare *slot, bool cloexec) {
+    for (;;) {
+        int hidden = load(&slot->fd), fd = libc(fcntl)(hidden, cloexec ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
+        if (load(&slot->fd) == hidden)
+            return fd;
+        if (fd >= 0)
+            libc(close)(fd);
+    }
 }
 
 int neat_spare_take(uint64_t name, bool cloexec, bool *nonblock) {
     for (struct spare *slot = spares; name > BUSY && slot < spares + MOST; slot++) {
         if (load(&slot->name) != name || !seize(slot, name))
             continue;
-        int fd = libc(fcntl)(load(&slot->fd), cloexec ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
+        int fd = copy_of(slot, cloexec);
         *nonblock = slot->nonblock;
         release(slot);
         return fd < 0 ? -EMFILE : fd;
@@ -125,20 +149,28 @@ int neat_spare_take(uint64_t name, bool cloexec, bool *nonblock) {
     return -ENOENT;
 }
 
-void neat_spares_drop(void) {
-    for (struct spare *slot = spares; slot < spares + MOST; slot++) {
-        uint64_t name = load(&slot->name);
-        if (name > BUSY && seize(slot, name))
+void neat_spare_forget(uint64_t name) {
+    for (struct spare *slot = spares; slot < spares + MOST; slot++)
+        if (load(&slot->name) == name && seize(slot, name))
             release(slot);
-    }
 }
 
-/* They stay the parent's. A thread that had a slot in hand is not here. */
+bool neat_spares_drop(void) {
+    bool some = false;
+    for (struct spare *slot = spares; slot < spares + MOST; slot++) {
+        uint64_t name = load(&slot->name);
+        if (name > BUSY && seize(slot, name)) {
+            release(slot);
+            some = true;
+        }
+    }
+    return some;
+}
+
+/* They stay the parent's, also those that other threads, which are not here, had in hand. */
 static void in_child(void) {
     for (struct spare *slot = spares; slot < spares + MOST; slot++)
-        if (load(&slot->name) == BUSY)
-            store(&slot->name, 0);
-    neat_spares_drop();
+        release(slot);
     store(&last_name, 0);
 }
 

@@ -200,12 +200,12 @@ static bool enough(struct neat_socket *s, int fd, struct reading *r, ssize_t *n)
 /* Sleep, or not, until there may be something in the empty ring. 0: look at it again (`stray`, `hung_up`); or why not. */
 static int await_bytes(struct neat_socket *s, int *fd, const struct reading *r, bool *stray, bool *hung_up) {
     int flags = r->flags;
-    if (neat_is_watched(&s->end)) {
-        if (neat_nonblocking(s, *fd, flags))
-            return -EAGAIN;
+    bool wait = !neat_nonblocking(s, *fd, flags);
+    if (!wait && neat_is_heard(&s->end))
+        return -EAGAIN;
+    if (wait && neat_is_watched(&s->end))
         neat_unwatch(s, *fd);
-    }
-    if (!*stray && neat_spins() && !neat_nonblocking(s, *fd, flags) && neat_spin(&s->end))
+    if (!*stray && neat_spins() && wait && neat_spin(&s->end))
         return 0;
     int message = neat_await_message(s, *fd, flags, r->done > 0);
     if (message < 0)

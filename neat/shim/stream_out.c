@@ -135,7 +135,7 @@ static int await_room(struct neat_socket *s, int fd, int flags, struct waiting *
             return 0;              /* Now the descriptor has to be made unwritable. */
         }
     }
-    if (!w->wait && neat_is_watched(&s->end))
+    if (!w->wait && neat_is_heard(&s->end))
         return -EAGAIN;
     int64_t left = !w->wait ? 0 : w->deadline < 0 ? (partial ? NEAT_FOREVER : -1) : w->deadline - neat_now();
     if ((w->wait && w->deadline >= 0 && left <= 0) || (!w->wait && w->fruitless))

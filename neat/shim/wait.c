@@ -81,9 +81,13 @@ void neat_flags_shared(void) {
     add(&flags_generation, 1);
 }
 
-void neat_flags_born(struct neat_socket *s, bool nonblock) {
+uint32_t neat_flags_now(void) {
+    return load(&flags_generation);
+}
+
+void neat_flags_born(struct neat_socket *s, bool nonblock, uint32_t now) {
     store(&s->nonblock, (uint32_t)nonblock);
-    store(&s->flags_known, load(&flags_generation));
+    store(&s->flags_known, now);
 }
 
 bool neat_flags_known(const struct neat_socket *s) {

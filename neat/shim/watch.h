@@ -62,9 +62,14 @@ void neat_unwatch(struct neat_socket *s, int fd);
 /* Its state was changed by a call of the application: whoever watches it must look. Caller marks and rings after this. */
 void neat_watch_poke(const struct endpoint *end);
 
-/* Whether its readiness is told to a poller that works: then the rings alone say what there is, and a call that may not wait is over. */
+/* Whether its descriptor is silent, though its replica lives. */
 static inline bool neat_is_watched(const struct endpoint *end) {
     return end->shared && load(&end->shared->watcher) && !load(&end->segment->dead);
+}
+
+/* Whether it is told to a poller that works: then the rings alone say what there is, and a call that may not wait is over. */
+static inline bool neat_is_heard(const struct endpoint *end) {
+    return neat_is_watched(end) && load(&end->shared->watcher) != NEAT_NOBODY_YET;
 }
 
 #endif

@@ -16,7 +16,7 @@ static bool takes_integer(int command) {
 
 /* It stays set on the file when the connection is over; and the signals that it asks for come from the descriptor. */
 static void leave_trace(struct neat_socket *s, int fd) {
-    store(&s->keepable, 0);
+    store(&s->traced, 1);
     epoll_untrack(s, fd);
 }
 
@@ -26,7 +26,7 @@ static int set_flags(int fd, void *argument) {
     struct neat_socket *s = fd_hold(fd, &undecided);
     int status = libc(fcntl)(fd, F_SETFL, argument);
     if (s) {
-        if ((uintptr_t)argument & O_ASYNC)
+        if ((uintptr_t)argument & ~(uintptr_t)(O_NONBLOCK | O_ACCMODE))
             leave_trace(s, fd);
         if (status == 0)
             store(&s->nonblock, ((uintptr_t)argument & O_NONBLOCK) != 0);

@@ -75,6 +75,8 @@ int fd_copy(int fd, int command, int lowest) {
     bool undecided;
     struct neat_socket *s = fd_hold(fd, &undecided);
     int copy = libc(fcntl)(fd, command, lowest);
+    if (copy < 0 && errno == EMFILE && neat_spares_drop())
+        copy = libc(fcntl)(fd, command, lowest);
     if (copy >= 0)
         epoll_copied(fd, copy);
     if (s) {

@@ -66,6 +66,10 @@ static int add_member(struct instance *instance, int epfd, int fd, const struct 
         item->data = event->data;
         item->socket = s;
         item->early = s != NULL;
+        if (s) {
+            store(&s->traced, 1);
+            neat_unwatch(s, fd);   /* it is tracked when its descriptor has told something */
+        }
     } else if (status && !old) {
         item_drop(instance, item);
     }
@@ -106,8 +110,10 @@ NEAT_API int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
     struct instance *instance = known && (event || op == EPOLL_CTL_DEL) ? begin(epfd) : NULL;
     int status;
     if (!instance) {
-        if (s)
+        if (s) {
+            store(&s->traced, 1);
             neat_unwatch(s, fd);
+        }
         status = libc(epoll_ctl)(epfd, op, fd, event) < 0 ? -errno : 0;
     } else {
         struct item *item = item_find(instance, fd);

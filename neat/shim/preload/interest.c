@@ -91,7 +91,7 @@ int item_register(int epfd, const struct item *item, int op, uint32_t events) {
     struct epoll_event event = {.events = events};
     event.data.u64 = (uint64_t)item->serial << 32 | (uint32_t)item->fd;
     if (item->socket)
-        store(&item->socket->keepable, 0);     /* the kernel's epoll would go on to tell of it */
+        store(&item->socket->traced, 1);     /* the kernel's epoll would go on to tell of it */
     return libc(epoll_ctl)(epfd, op, item->fd, &event) < 0 ? -errno : 0;
 }
 

@@ -19,7 +19,10 @@ static int protocol_of(int family, int type, int protocol) {
 }
 
 NEAT_API int socket(int family, int type, int protocol) {
+    uint32_t now = neat_flags_now();
     int fd = libc(socket)(family, type, protocol), speaks = protocol_of(family, type, protocol);
+    if (fd < 0 && errno == EMFILE && neat_spares_drop())
+        fd = libc(socket)(family, type, protocol);
     if (fd < 0 || !speaks)
         return fd;
     struct neat_socket *s = neat_new(speaks == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM, speaks);
@@ -29,7 +32,7 @@ NEAT_API int socket(int family, int type, int protocol) {
     }
     s->family = family;
     s->settings.options = family == AF_INET6 ? NEAT_OPT_INET6 : 0;
-    neat_flags_born(s, type & SOCK_NONBLOCK);
+    neat_flags_born(s, type & SOCK_NONBLOCK, now);
     fd_enter(fd, s, true);
     return fd;
 }
@@ -213,13 +216,14 @@ NEAT_API int listen(int fd, int backlog) {
 
 NEAT_API int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags) {
     struct neat_socket *s = fd_get(fd), *accepted = NULL;
+    uint32_t now = neat_flags_now();
     if (!s)
         return libc(accept4)(fd, address, length, flags);
     int status = address && (!length || (int)*length < 0) ? -EINVAL : 0;
     if (status == 0)
         status = neat_accept(s, fd, address, length, flags, &accepted);
     if (status >= 0) {
-        neat_flags_born(accepted, flags & SOCK_NONBLOCK);
+        neat_flags_born(accepted, flags & SOCK_NONBLOCK, now);
         fd_enter(status, accepted, false);
     }
     neat_put(s);

@@ -122,9 +122,9 @@ bool track(struct instance *instance, int epfd, struct item *item, bool register
     return false;
 }
 
-/* Its descriptor is being closed; or nobody else could wait there now. */
+/* Its descriptor is being closed; or nobody waits there, nor is the kernel to tell of it. */
 static bool is_unheard(const struct neat_socket *s) {
-    return load(&s->ending) || (__libc_single_threaded && neat_flags_known(s));
+    return load(&s->ending) || (__libc_single_threaded && neat_flags_known(s) && !load(&s->traced) && !neat_in_use(s));
 }
 
 void untrack(struct instance *instance, struct item *item) {
