@@ -2,10 +2,12 @@
 that have no such pair get one."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
-from tests.preload.conftest import ADDRESS, World
+from tests.preload.conftest import ADDRESS, PRELUDE, World
 
 pytestmark = pytest.mark.netns
 
@@ -295,6 +297,56 @@ for sock in late:
 """
     )
     program.wait(10)
+
+
+def test_who_never_waits_hears_of_a_dead_replica(world: World) -> None:
+    """An accepted connection that is in no epoll instance, asked again and again."""
+    program = world.start_python(
+        SERVER
+        + """
+for _ in range(4):
+    for sock in [listener.accept()[0] for _ in range(8)]:
+        serve(sock)
+socks = [listener.accept()[0] for _ in range(8)]
+for sock in socks:
+    sock.setblocking(False)
+    fails(errno.EAGAIN, sock.recv, 1)
+    sock.sendall(b"here")
+print("asking", flush=True)
+deadline = time.monotonic() + 10
+dead = set()
+while not dead and time.monotonic() < deadline:
+    for sock in socks:
+        try:
+            sock.recv(1)
+        except BlockingIOError:
+            pass
+        except ConnectionResetError:
+            dead.add(sock)
+    time.sleep(0.01)
+print(len(dead), flush=True)
+"""
+    )
+    killer = f"""
+call(32, 8)
+socks = [socket.create_connection((ADDRESS, {PORT}), 10) for _ in range(8)]
+for sock in socks:
+    assert sock.recv(100) == b"here"
+print("there", flush=True)
+sys.stdin.readline()
+"""
+    peer = world.stack.popen_peer(
+        sys.executable, "-c", PRELUDE + CALLER + killer, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert peer.stdout is not None and program.stdout is not None
+    try:
+        assert peer.stdout.readline() == b"there\n" and program.stdout.readline() == "asking\n"
+        world.stack.neat("kill", "replica0")
+        assert 0 < int(program.stdout.readline()) <= 8
+    finally:
+        for process in (peer, program):
+            process.kill()
+            process.communicate()
 
 
 assert ADDRESS == "10.77.0.2" and PORT == 8010

@@ -219,3 +219,21 @@ SCENARIO(datagrams_waited_for_before_bind) {
     STEP(add(ep, fd, EPOLLOUT, 3));
     wait_for(ep, 5000);
 }
+
+/* pclose() closes its file inside libc. */
+SCENARIO(number_that_stdio_has_closed) {
+    int from = listener(16), ep = epoll_create1(0);
+    for (int i = 0; i < 8; i++)
+        close(accept_one(from, "before"));
+    FILE *stream = popen("exec cat", "w");
+    int number = fileno(stream);
+    STEP(add(ep, number, EPOLLOUT, 1));
+    wait_for(ep, 5000);
+    pclose(stream);
+    int fd = accept_one(from, "p");
+    say("the same number: %s", fd == number ? "yes" : "no");
+    STEP(add(ep, fd, EPOLLIN, 2));
+    wait_for(ep, 20);
+    peer("send p hello");
+    wait_for(ep, 5000);
+}
