@@ -200,6 +200,10 @@ static bool enough(struct neat_socket *s, int fd, struct reading *r, ssize_t *n)
 /* Sleep, or not, until there may be something in the empty ring. 0: look at it again (`stray`, `hung_up`); or why not. */
 static int await_bytes(struct neat_socket *s, int *fd, const struct reading *r, bool *stray, bool *hung_up) {
     int flags = r->flags;
+    if (load(&s->end.segment->dead)) {
+        *hung_up = true;           /* its poller heard that before the descriptor says so */
+        return 0;
+    }
     bool wait = !neat_nonblocking(s, *fd, flags);
     if (!wait && neat_is_heard(&s->end))
         return -EAGAIN;

@@ -123,7 +123,7 @@ struct waiting {
 
 /* Wait for room. 0: look again. A hang-up with the ring still full means that the replica is gone. */
 static int await_room(struct neat_socket *s, int fd, int flags, struct waiting *w, bool partial) {
-    if (w->hung_up)
+    if (w->hung_up || load(&s->end.segment->dead))
         return neat_gone(s, -EPIPE);
     if (!w->asked) {
         w->asked = true;

@@ -1,6 +1,7 @@
 """epoll on connections that are signalled in shared memory: no lost events, whoever else looks at the
 sockets, whatever dies."""
 
+import ctypes
 import os
 import signal
 import time
@@ -10,6 +11,8 @@ import pytest
 from tests.preload.conftest import World
 
 pytestmark = pytest.mark.netns
+
+PIDFD_GETFD = 438
 
 TOOLS = """
 import random, select
@@ -248,7 +251,21 @@ assert poll.poll(LONG) == [(other.fileno(), IN)]
     )
 
 
-def test_a_sleeper_hears_at_once_that_its_replica_died(world: World) -> None:
+def sockets_of(pid: int) -> list[int]:
+    """Copies of a process's sockets (pidfd_getfd(2)): they do not hang up when it dies."""
+    process = os.pidfd_open(pid)
+    copies = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        if os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
+            copies.append(ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, process, int(name), 0))
+    os.close(process)
+    assert copies and min(copies) >= 0
+    return copies
+
+
+@pytest.mark.parametrize("hung_up", [True, False], ids=["all at once", "bells first"])
+def test_a_sleeper_hears_at_once_that_its_replica_died(world: World, hung_up: bool) -> None:
+    """By its bell, also while the descriptors of its connections have not hung up yet."""
     stack = world.stack
     program = world.start_python(
         TOOLS
@@ -283,11 +300,14 @@ print(len(dead), flush=True)
 """
     )
     pid = stack.component("replica1")["pid"]
+    kept = [] if hung_up else sockets_of(pid)
     started = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     assert program.stdout is not None
     died = int(program.stdout.readline() or -1)
     assert 0 < died < 16
     assert time.monotonic() - started < 10
+    for fd in kept:
+        os.close(fd)
     assert program.wait(20) == 0
     stack.wait_running()
