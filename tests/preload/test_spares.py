@@ -7,13 +7,10 @@ import sys
 
 import pytest
 
-from tests.preload.conftest import ADDRESS, PRELUDE, World
+from tests.preload.conftest import PRELUDE, World
 
 pytestmark = pytest.mark.netns
 
-PORT = 8010
-
-# `accepted(n)`: n connections that wait, made by a peer that we start; each says its number and reads ours.
 SERVER = """
 import fcntl, select
 PORT = 8010
@@ -33,7 +30,6 @@ def serve_many(count):
     for _ in range(count):
         sock, _ = listener.accept()
         serve(sock)
-
 """
 
 CALLER = """
@@ -327,9 +323,9 @@ while not dead and time.monotonic() < deadline:
 print(len(dead), flush=True)
 """
     )
-    killer = f"""
+    killer = """
 call(32, 8)
-socks = [socket.create_connection((ADDRESS, {PORT}), 10) for _ in range(8)]
+socks = [socket.create_connection((ADDRESS, 8010), 10) for _ in range(8)]
 for sock in socks:
     assert sock.recv(100) == b"here"
 print("there", flush=True)
@@ -341,12 +337,10 @@ sys.stdin.readline()
     assert peer.stdout is not None and program.stdout is not None
     try:
         assert peer.stdout.readline() == b"there\n" and program.stdout.readline() == "asking\n"
-        world.stack.neat("kill", "replica0")
+        for name in ("replica0", "replica1"):
+            world.stack.neat("kill", name)
         assert 0 < int(program.stdout.readline()) <= 8
     finally:
         for process in (peer, program):
             process.kill()
             process.communicate()
-
-
-assert ADDRESS == "10.77.0.2" and PORT == 8010
