@@ -122,7 +122,7 @@ def accept_event(p, event):
     end.generation = event.generation
     end.listener = event.listener_sock
     listener = listener_of(p, end)
-    if listener == cython.NULL or event.kinds & EV_RESET:
+    if listener == cython.NULL:
         tally(p, COUNT_ACCEPT_NO_LISTENER)
         refuse(p, event.conn, end)
         return
@@ -279,7 +279,8 @@ def settle(p, end):
         return
     if load64(cython.address(sock.rx_tail)) != 0:
         send_token(p, sock, end.fd)
-    if status & NEAT_ST_RDHUP:
+    # A reset that came together with the handshake is told by its own event, which comes after this.
+    if status & NEAT_ST_RDHUP and not status & NEAT_ST_ERROR:
         peer_closed(p, end, sock)
 
 

@@ -236,6 +236,18 @@ def test_connections_reset_while_they_wait_leave_the_queue(world):
     await_true(lambda: world.counters()["listeners"] == 0, "the listener is closed")
 
 
+def test_a_connection_that_is_reset_at_once_is_accepted(world):
+    """As on Linux: the application is told of the reset by what it does with it."""
+    world.attach()
+    listener = world.listen()
+    peer = Peer(world, 41000)
+    peer.send("S", options=[("MSS", 1460)])
+    peer.expect("SYN-ACK", lambda tcp: tcp.flags == "SA")
+    world.inject(peer.segment("A"), peer.segment("R"))
+    _message, end = accept(listener)
+    await_true(lambda: poll(end) & select.POLLERR, "a reset")
+
+
 def test_connections_beyond_the_descriptors_are_reset(world):
     world.attach()
     listener = world.listen(backlog=200)
