@@ -1,11 +1,18 @@
 """Fixtures for every room. Tests marked `netns` are skipped where network namespaces can't be made."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support import Stack, running_stack
+
+
+def pytest_configure() -> None:
+    """A shell without job control starts what runs behind it with SIGINT ignored, and so would its children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
