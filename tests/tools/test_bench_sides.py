@@ -88,10 +88,14 @@ def test_an_interrupted_bench_leaves_nothing(tmp_path, number):
             os.close(fd)
         return None
 
-    ends = wait_for(everybody, 30, "two servers with a worker each, and the client")
-    ends.append(os.pidfd_open(rundir.guardian(next(tmp_path.glob("neat-*/run")))))
-    process.send_signal(number)
-    assert process.wait(30) != 0
+    try:
+        ends = wait_for(everybody, 30, "two servers with a worker each, and the client")
+        ends.append(os.pidfd_open(rundir.guardian(next(tmp_path.glob("neat-*/run")))))
+        process.send_signal(number)
+        assert process.wait(30) != 0
+    finally:
+        process.terminate()
+        process.wait(30)
     for fd in ends:
         assert select.select([fd], [], [], 5)[0]
         os.close(fd)
