@@ -10,7 +10,7 @@ from tests.support import Stack, running_stack
 
 
 def pytest_configure() -> None:
-    """A shell without job control starts what runs behind it with SIGINT ignored, and so would its children."""
+    """A shell without job control starts what runs behind it with SIGINT ignored, and so it would stay."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

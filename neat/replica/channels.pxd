@@ -1,12 +1,12 @@
 """Applications' segments as this replica maps them: attach, look for commands, sleep, let go."""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from neat.replica.counters cimport COUNT_CHANNELS, COUNT_POLLERS
 from neat.replica.posix cimport EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLET, EPOLLIN, close, watch
 from neat.replica.process cimport (
     MAX_CHANNELS, POLLERS, SHARED_INDEXES, WATCH_CHANNEL, Channel, Process, gauge, watch_data,
 )
-from neat.replica.spares cimport spares_close
+from neat.replica.spares cimport spares_close, spares_open
 from neat.shim.channel cimport neat_channel
 from neat.shm.atomic cimport store32
 from neat.stack.engine cimport (
@@ -28,6 +28,8 @@ cdef uint32_t channels_scan(Process* p) noexcept nogil
 # Ask for a doorbell, or for none. After `sleep` the caller fences and asks `pending` once more.
 cdef void channels_sleeping(Process* p, uint32_t flag) noexcept nogil
 cdef bint channels_pending(Process* p) noexcept nogil
+# Connections in END_OFFERED, of all.
+cdef int32_t channels_offered(Process* p) noexcept nogil
 
 cdef extern from "<sys/mman.h>" nogil:
     int munmap(void* memory, size_t length)

@@ -45,7 +45,7 @@ def channel_attach(p, app, memory, length, nsock, rx, tx, bell):
     for i in range(POLLERS):
         channel.bells[i] = -1
     channel.news = 0
-    channel.spare_count = 0
+    spares_open(channel)
     if place >= p.channels_end:
         p.channels_end = place + 1
     gauge(p, COUNT_CHANNELS, 1)
@@ -104,3 +104,11 @@ def channels_pending(p):
         if channel.used and stack_channel_pending(p.stack, channel.app):
             return True
     return False
+
+
+def channels_offered(p):
+    offered = cython.declare(int32_t, 0)
+    for i in range(p.channels_end):
+        if p.channels[i].used:
+            offered += p.channels[i].offered
+    return offered

@@ -7,21 +7,22 @@ from neat.replica.posix cimport (
     all_read, close, drain, pipe2, punch, send_with, shutdown, watch,
 )
 from neat.replica.counters cimport (
-    COUNT_DESCRIPTORS, COUNT_HANGUPS, COUNT_RESETS_TOLD, COUNT_RINGS_PUNCHED, COUNT_TOKENS_SENT,
+    COUNT_ACCEPT_NO_FD, COUNT_DESCRIPTORS, COUNT_HANGUPS, COUNT_PAIRS_REUSED, COUNT_RESETS_TOLD, COUNT_RINGS_PUNCHED,
+    COUNT_TOKENS_SENT,
 )
 from neat.replica.process cimport (
-    END_CLOSED, END_CONNECTING, END_FREE, END_HALF, END_HUNG, END_OPEN, END_QUEUED, END_WATCH, KEEP_RING_BYTES,
+    END_CLOSED, END_CONNECTING, END_FREE, END_HALF, END_HUNG, END_OFFERED, END_OPEN, END_QUEUED, END_WATCH, KEEP_RING_BYTES,
     MAX_FRESH, MAX_UNBOUND, REASON_TICK, WATCH_ENDPOINT, Channel, Endpoint, Fresh, Process, SharedEnd, gauge, tally, watch_data,
 )
 from neat.replica.channels cimport channel_find
 from neat.replica.pollers cimport poller_signal, poller_tell
-from neat.replica.spares cimport spare_keep
+from neat.replica.spares cimport spare_keep, spare_take
 from neat.shim.channel cimport (
     NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_MSG_MAGIC, NEAT_OUT_WANTED, NEAT_REQ_ACCEPTED, NEAT_REQ_CLOSE, NEAT_REQ_KEPT, neat_addr, neat_msg, neat_rx_offset, neat_sock, neat_tx_offset,
 )
 from neat.shm.atomic cimport exchange32, load32
 from neat.stack.engine cimport (
-    EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TELL, EV_WRITABLE, Event, stack_close, stack_sock,
+    EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN, EV_TELL, EV_WRITABLE, Event, stack_close, stack_sock,
 )
 
 cdef enum:
@@ -43,13 +44,14 @@ cdef void endpoint_event(Process* p, Event* event) noexcept nogil
 # Pass it on to the poller that watches, or to the descriptor.
 @cython.locals(kinds=uint32_t, connecting=bint)
 cdef void pass_on(Process* p, Event* event, Endpoint* end, neat_sock* sock) noexcept nogil
-# What epoll has to say. False: the spare that it was to have is gone, and it is to be offered another way (shared.py).
-cdef bint endpoint_hangup(Process* p, uint32_t conn, uint32_t serial, uint32_t events) noexcept nogil
+# What epoll has to say.
+cdef void endpoint_hangup(Process* p, uint32_t conn, uint32_t serial, uint32_t events) noexcept nogil
 # "Look at the rings": one token, unless one is on its way.
 cdef void send_token(Process* p, neat_sock* sock, int fd) noexcept nogil
 # Make the descriptor writable again.
 cdef void take_fills(neat_sock* sock, int fd) noexcept nogil
-cdef bint is_lent(Process* p, Endpoint* end) noexcept nogil
+# accept() has taken it: `sock`, which may be NULL, says so.
+cdef bint is_taken(neat_sock* sock) noexcept nogil
 # Leave the accept queue, if it is in one.
 cdef void unqueue(Process* p, Endpoint* end) noexcept nogil
 # A message about this socket of this replica.
@@ -59,6 +61,12 @@ cdef void compose(Process* p, neat_msg* message, uint16_t op, uint32_t app, uint
 cdef void tell_connecting(Process* p, Endpoint* end, const neat_addr* local) noexcept nogil
 @cython.locals(message=neat_msg)
 cdef void tell_failed(Process* p, int fd, int error) noexcept nogil
+
+# END_OFFERED: has accept() brought a pair meanwhile?
+@cython.locals(owed=uint32_t, options=uint32_t)
+cdef void endpoint_taken(Process* p, int32_t conn, Endpoint* end, neat_sock* sock) noexcept nogil
+# Leave END_OFFERED for END_CLOSED, if it is in it.
+cdef void offer_over(Process* p, Endpoint* end) noexcept nogil
 
 # Parts of the above.
 cdef int watch_endpoint(Process* p, uint32_t conn, int fd, uint32_t serial) noexcept nogil

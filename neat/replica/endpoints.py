@@ -3,7 +3,8 @@
 ARCHITECTURE.md, "Sockets".
 
 Invariants:
-1. an endpoint has a descriptor in every state but END_FREE, END_CLOSED, and END_QUEUED, where it may;
+1. an endpoint has a descriptor in every state but END_FREE, END_CLOSED, END_OFFERED, and END_QUEUED, where it
+   may;
 2. stack_close is called once for each connection that got this far, when the last copy of the application's
    end is gone;
 3. one message, the canary, stays unread in the stack's end, so whatever closes it without a farewell reads
@@ -14,6 +15,7 @@ import cython
 from cython.cimports.libc.string import memset
 
 GONE = cython.declare(cython.uint, EPOLLHUP | EPOLLERR)
+OWED = cython.declare(uint32_t, EV_RESET | EV_CLOSED | EV_RDHUP)
 PAGE_MASK = cython.declare(uint64_t, 4095)
 
 
@@ -42,7 +44,6 @@ def endpoint_open(p, conn, fd, state, later):
     end.serial = p.serial
     end.state = state
     end.owed = 0
-    end.spare = 0
     end.options = 0
     end.spoken = False
     gauge(p, COUNT_DESCRIPTORS, 1)
@@ -77,6 +78,7 @@ def endpoints_deadline(p):
 def endpoint_drop(p, end):
     """Close what it has; events that are still on their way become stale."""
     unqueue(p, end)
+    offer_over(p, end)
     if end.fd >= 0:
         close(end.fd)
         end.fd = -1
@@ -111,7 +113,12 @@ def endpoint_event(p, event):
     if not over and end.state != END_FREE and end.generation == event.generation and end.app == event.app:
         kinds = event.kinds
         sock = stack_sock(p.stack, event.app, event.sock)
-        if end.state == END_QUEUED:
+        endpoint_taken(p, event.conn, end, sock)
+        if kinds == EV_TAKEN:
+            return
+        if end.state == END_OFFERED:
+            end.owed |= kinds & OWED
+        elif end.state == END_QUEUED:
             # What it waits for is signalled when it is handed over.
             if kinds & EV_RESET:
                 application_gone(p, event.conn, end)
@@ -119,6 +126,7 @@ def endpoint_event(p, event):
             pass_on(p, event, end, sock)
     if over:
         if end.state != END_FREE:
+            endpoint_taken(p, event.conn, end, stack_sock(p.stack, event.app, event.sock))
             note_manners(p, end, event)
             endpoint_drop(p, end)
             end.state = END_FREE
@@ -137,7 +145,7 @@ def pass_on(p, event, end, sock):
         poller_tell(p, event.app, event.sock)
     kinds |= end.owed
     if poller_signal(p, event.app, event.sock, sock) and not (kinds & EV_RESET and connecting):
-        end.owed = kinds & (EV_RESET | EV_CLOSED | EV_RDHUP)
+        end.owed = kinds & OWED
         return
     end.owed = 0
     if kinds & EV_READABLE:
@@ -234,22 +242,44 @@ def application_gone(p, conn, end):
 def endpoint_hangup(p, conn, serial, events):
     end = endpoint_of(p, cython.cast(int32_t, conn))
     if end == cython.NULL or end.fd < 0 or (end.serial & 0xFFFFFF) != serial or not events & GONE:
-        return True
+        return
     if end.state == END_HUNG and not events & EPOLLERR and not all_read(end.fd):
-        return True  # our own shutdown: the farewell is still unread
-    if is_lent(p, end):
-        return False
+        return  # our own shutdown: the farewell is still unread
     tally(p, COUNT_HANGUPS)
     application_gone(p, cython.cast(int32_t, conn), end)
-    return True
 
 
-def is_lent(p, end):
-    """It was to get its pair from its application's spares, and accept() has not taken it yet."""
-    if end.spare == 0 or (end.state != END_OPEN and end.state != END_QUEUED):
-        return False
-    sock = stack_sock(p.stack, end.app, end.sock)
-    return sock != cython.NULL and load32(cython.address(sock.request)) & NEAT_REQ_ACCEPTED == 0
+def endpoint_taken(p, conn, end, sock):
+    """If accept() has brought a spare, that is its pair from now on."""
+    if end.state != END_OFFERED or not is_taken(sock):
+        return
+    channel = channel_find(p, end.app)
+    fd = -1 if channel == cython.NULL else spare_take(p, channel, sock)
+    owed, options = end.owed, end.options
+    offer_over(p, end)
+    if fd < 0 or endpoint_open(p, conn, fd, END_OPEN, channel.announces) < 0:
+        if fd >= 0:
+            close(fd)
+        tally(p, COUNT_ACCEPT_NO_FD)
+        application_gone(p, conn, end)
+        return
+    end.owed = owed
+    end.options = options
+    tally(p, COUNT_PAIRS_REUSED)
+
+
+def is_taken(sock):
+    return sock != cython.NULL and load32(cython.address(sock.request)) & NEAT_REQ_ACCEPTED != 0
+
+
+def offer_over(p, end):
+    """It waits no longer for somebody to bring a pair."""
+    if end.state != END_OFFERED:
+        return
+    end.state = END_CLOSED
+    channel = channel_find(p, end.app)
+    if channel != cython.NULL:
+        channel.offered -= 1
 
 
 def unqueue(p, end):

@@ -17,7 +17,7 @@ from neat.replica.process cimport (
     REASON_CTL, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CTL, WATCH_ENDPOINT, WATCH_LIFELINE,
     WATCH_SHARED, WATCH_SYS, Process, note, tally,
 )
-from neat.replica.shared cimport accept_event, shared_ready, spare_gone, spare_missed, udp_event
+from neat.replica.shared cimport OFFERS_NS, accept_event, offers_look, shared_ready, spare_missing, udp_event
 from neat.shm.atomic cimport fence
 from neat.shm.board cimport board_busy, board_heartbeat
 from neat.shm.doorbell cimport ALONE_NS, YIELDS, doorbell_clear, doorbell_ring, worth_a_yield

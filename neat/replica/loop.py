@@ -30,6 +30,8 @@ def run(p):
             descriptors(p, 0)
         if p.now - p.returned_at >= p.tick_ns:
             p.reasons |= REASON_TICK
+    if p.now - p.offers_at >= OFFERS_NS:
+        offers_look(p)
     board_busy(p.board, monotonic_ns() - p.woke_at)
     return p.reasons
 
@@ -102,7 +104,7 @@ def signal(p):
             if event.kinds & EV_ACCEPT:
                 accept_event(p, cython.address(event))
             if event.kinds & EV_OFFER:
-                spare_missed(p, cython.address(event))
+                spare_missing(p, cython.address(event))
             endpoint_event(p, cython.address(event))
         if event.kinds & EV_FREED:
             channel = channel_find(p, event.app)
@@ -137,8 +139,7 @@ def descriptors(p, timeout):
         serial = cython.cast(uint32_t, data >> 32) & 0xFFFFFF
         index = cython.cast(uint32_t, data)
         if kind == WATCH_ENDPOINT:
-            if not endpoint_hangup(p, index, serial, found[i].events):
-                spare_gone(p, cython.cast(int32_t, index))
+            endpoint_hangup(p, index, serial, found[i].events)
         elif kind == WATCH_BELL:
             doorbell_clear(p.bell)
         elif kind == WATCH_SHARED:

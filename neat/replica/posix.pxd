@@ -5,6 +5,7 @@ cdef extern from * nogil:
     """
     #include <errno.h>
     #include <fcntl.h>
+    #include <poll.h>
     #include <stdint.h>
     #include <string.h>
     #include <sys/epoll.h>
@@ -65,6 +66,11 @@ cdef extern from * nogil:
         return ioctl(fd, SIOCOUTQ, &bytes) < 0 || bytes == 0;
     }
 
+    static inline int neat_is_hung_up(int fd) {
+        struct pollfd at = {.fd = fd};
+        return poll(&at, 1, 0) > 0 && at.revents & (POLLHUP | POLLERR | POLLNVAL);
+    }
+
     static inline int neat_watch(int epoll, int op, int fd, uint32_t events, uint64_t data) {
         struct epoll_event event;
         memset(&event, 0, sizeof event);
@@ -97,6 +103,7 @@ cdef extern from * nogil:
     int send_with "neat_send"(int to, const void* data, size_t length, int fd) noexcept
     int drain "neat_drain"(int fd, int count) noexcept
     bint all_read "neat_all_read"(int fd) noexcept
+    bint is_hung_up "neat_is_hung_up"(int fd) noexcept
     int watch "neat_watch"(int epoll, int op, int fd, uint32_t events, uint64_t data) noexcept
     int wait_events "neat_wait"(int epoll, epoll_event* events, int count, int64_t timeout) noexcept
     uint64_t monotonic_ns "neat_now"() noexcept

@@ -17,17 +17,24 @@ cdef enum:
     MAX_UNBOUND = 4096              # bound sockets whose connections are over, a power of two
     MAX_FRESH = 1024                # descriptors that are not watched yet, a power of two
     KEEP_RING_BYTES = 32768         # of a freed socket's ring: what was touched beyond is given back
-    MAX_SPARES = 64                 # ends of pairs that one application keeps
+    SPARES = 128                    # NEAT_SPARES, likewise
+
+cdef extern from * nogil:
+    """
+    #include "channel.h"
+    _Static_assert(NEAT_SHARED_SOCKS == 256 && NEAT_POLLERS == 24 && NEAT_SPARES == 128, "the constants above");
+    """
 
 cdef enum EndpointState:
     END_FREE = 0
     END_QUEUED = 1                  # established, waits for room in the listener's queue
-    END_CONNECTING = 2
-    END_OPEN = 3
-    END_HALF = 4                    # the peer's FIN was passed on: shutdown(SHUT_WR)
-    END_HUNG = 5                    # both directions over: shutdown(SHUT_RDWR)
-    END_WATCH = 6                   # reset: the stack's end is closed; `fd` is a pipe that tells when the application's is
-    END_CLOSED = 7                  # no descriptor any more: the engine has been told, EV_FREED will follow
+    END_OFFERED = 2                 # accept() is to bring a pair that its process has kept
+    END_CONNECTING = 3
+    END_OPEN = 4
+    END_HALF = 5                    # the peer's FIN was passed on: shutdown(SHUT_WR)
+    END_HUNG = 6                    # both directions over: shutdown(SHUT_RDWR)
+    END_WATCH = 7                   # reset: the stack's end is closed; `fd` is a pipe that tells when the application's is
+    END_CLOSED = 8                  # no descriptor any more: the engine has been told, EV_FREED will follow
 
 cdef struct Endpoint:               # by index of the connection slot
     int32_t fd
@@ -37,13 +44,13 @@ cdef struct Endpoint:               # by index of the connection slot
     uint32_t serial                 # of `fd`: an epoll event that carries another one is stale
     int32_t next                    # next in the accept queue
     uint32_t owed                   # EventKinds that only its poller has heard of: the descriptor hears of them when it has none
-    uint64_t spare                  # the application has its end already, under this name; 0: it is sent
     uint32_t listener               # index of the listening socket that it came by
     uint32_t options                # NEAT_OPT_OF_ACCEPT: how it was made
     int16_t queue                   # the listener's place in `shared` while it is queued there, -1
     uint8_t state                   # EndpointState
     uint8_t watched                 # `fd` is in the epoll set
     uint8_t spoken                  # more than tokens was sent, or something shut, on `fd`
+    uint8_t unanswered              # END_OFFERED: looks in a row that found its listener's queue empty
 
 cdef struct Fresh:                  # a descriptor that may be closed before watching it is worth it
     uint32_t conn, serial
@@ -59,8 +66,8 @@ cdef struct SharedEnd:
     neat_addr local
 
 cdef struct Spare:                  # the stack's end of a pair without a connection, clean as a new one
-    uint64_t name                   # what the application calls its end
-    int32_t fd
+    uint64_t name                   # what the application calls its end; the upper half is the process
+    int32_t fd                      # -1: none
 
 cdef struct Channel:
     uint32_t app
@@ -74,8 +81,10 @@ cdef struct Channel:
     int16_t shared[SHARED_INDEXES]  # index into `shared`, -1
     int32_t bells[POLLERS]          # of its pollers: write ends of pipes, -1
     uint32_t news                   # bitmap of pollers that have event bits to hear of
-    Spare spares[MAX_SPARES]        # the last one is given out first
+    Spare spares[SPARES]            # by place in the segment's table
     int32_t spare_count
+    int32_t offered                 # connections in END_OFFERED
+    uint64_t swept_at               # when spares were looked over last
 
 cdef enum WatchKind:                # upper byte of an epoll event's data; below it the serial (24 bits) and an index (32 bits)
     WATCH_BELL = 1
@@ -106,6 +115,7 @@ cdef struct Process:
     uint64_t polled_at              # when epoll was asked last
     uint64_t woke_at
     uint64_t returned_at            # when Python had its turn last
+    uint64_t offers_at              # when offers were looked over last
     uint32_t reasons
     bint tx_blocked                 # the transmit ring was full
     Endpoint* endpoints             # [max_connections]

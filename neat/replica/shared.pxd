@@ -2,22 +2,22 @@
 cimport cython
 from libc.stdint cimport int16_t, int32_t, uint32_t, uint64_t
 
-from neat.replica.channels cimport channel_find, channel_reap
+from neat.replica.channels cimport channel_find, channel_reap, channels_offered
 from neat.replica.counters cimport (
-    COUNT_ACCEPT_NO_FD, COUNT_ACCEPT_NO_LISTENER, COUNT_ACCEPT_QUEUE_FULL, COUNT_ACCEPTS_SENT, COUNT_DESCRIPTORS, COUNT_LISTENERS,
-    COUNT_PAIRS_REUSED, COUNT_UDP_SOCKETS,
+    COUNT_ACCEPT_NO_FD, COUNT_ACCEPT_NO_LISTENER, COUNT_ACCEPT_QUEUE_FULL, COUNT_ACCEPTS_LOST, COUNT_ACCEPTS_SENT, COUNT_DESCRIPTORS, COUNT_LISTENERS,
+    COUNT_PAIRS_MISSED, COUNT_UDP_SOCKETS,
 )
 from neat.replica.endpoints cimport (
-    application_gone, compose, endpoint_drop, endpoint_of, endpoint_open, is_lent, peer_closed, send_token, take_fills, unqueue,
+    application_gone, compose, endpoint_drop, endpoint_of, endpoint_open, endpoint_taken, is_taken, offer_over, peer_closed, send_token, take_fills, unqueue,
 )
 from neat.replica.posix cimport (
-    EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT, EPOLLRDHUP, close, make_pair, send_with, watch,
+    EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT, EPOLLRDHUP, all_read, close, make_pair, send_with, watch,
 )
 from neat.replica.process cimport (
-    END_FREE, END_OPEN, END_QUEUED, MAX_SHARED, SHARED_INDEXES, WATCH_SHARED, Channel, Endpoint, Process, SharedEnd, Spare,
-    gauge, tally, watch_data,
+    END_FREE, END_OFFERED, END_OPEN, END_QUEUED, MAX_SHARED, SHARED_INDEXES, SPARES, WATCH_SHARED, Channel, Endpoint, Process,
+    SharedEnd, gauge, tally, watch_data,
 )
-from neat.replica.spares cimport spare_take
+from neat.replica.spares cimport spares_suffice, spares_sweep
 from neat.shim.channel cimport (
     NEAT_EV_ACCEPT, NEAT_EV_REPLICA, NEAT_NOBODY_YET, NEAT_OPT_KEEPS, NEAT_OPT_LOOKS, NEAT_OPT_NONBLOCK, NEAT_OPT_OF_ACCEPT, NEAT_REQ_ABORT, NEAT_SOCK_LISTENER, NEAT_SOCK_UDP, NEAT_ST_CLOSED, NEAT_ST_ERROR, NEAT_ST_RDHUP, neat_addr, neat_msg,
 )
@@ -26,6 +26,10 @@ from neat.stack.engine cimport (
     EV_CLOSED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_WRITABLE, ConnInfo, Event, stack_conn_info, stack_listen,
     stack_set_backlog, stack_set_defer, stack_sock, stack_udp_bind, stack_udp_unbind, stack_unlisten,
 )
+
+cdef enum:
+    OFFERS_NS = 500_000_000
+    PATIENCE = 10                   # looks
 
 cdef SharedEnd* shared_find(Process* p, uint32_t app, uint32_t sock) noexcept nogil
 # A listening socket of `app` under index `sock`; takes fd over when it returns 0. A known bind_id: its backlog and defer_s change,
@@ -36,10 +40,11 @@ cdef int listener_add(Process* p, uint32_t app, uint32_t sock, uint32_t bind_id,
 cdef int udp_add(Process* p, uint32_t app, uint32_t sock, uint32_t bind_id, uint32_t flags, const neat_addr* local, int fd, bint announce) noexcept nogil
 # EV_ACCEPT: hand the connection over, or queue it until there is room.
 cdef void accept_event(Process* p, Event* event) noexcept nogil
-# EV_OFFER: who accepts a connection does not have the spare that it was to have: offer it again.
-cdef void spare_missed(Process* p, Event* event) noexcept nogil
-# Nobody has it: endpoint_hangup said so.
-cdef void spare_gone(Process* p, int32_t conn) noexcept nogil
+# EV_OFFER: who accepts a connection has no spare for it: offer it again, with a new pair.
+cdef void spare_missing(Process* p, Event* event) noexcept nogil
+# Every OFFERS_NS.
+@cython.locals(i=int32_t, waiting=int32_t)
+cdef void offers_look(Process* p) noexcept nogil
 cdef void udp_event(Process* p, Event* event) noexcept nogil
 # What epoll has to say: the application's end is gone, or there is room.
 cdef void shared_ready(Process* p, uint32_t index, uint32_t serial, uint32_t events) noexcept nogil
@@ -48,17 +53,15 @@ cdef void shared_ready(Process* p, uint32_t index, uint32_t serial, uint32_t eve
 cdef int32_t shared_place(Process* p, Channel* channel, uint32_t app, uint32_t sock) noexcept nogil
 cdef int shared_open(Process* p, int32_t place, Channel* channel, uint32_t kind, uint32_t sock, uint32_t bind_id, const neat_addr* local, int fd) noexcept nogil
 @cython.locals(i=int32_t)
-cdef void refuse_lent(Process* p, SharedEnd* listener) noexcept nogil
+cdef void refuse_offered(Process* p, SharedEnd* listener) noexcept nogil
 cdef void shared_close(Process* p, SharedEnd* end) noexcept nogil
 cdef void refuse(Process* p, int32_t conn, Endpoint* end) noexcept nogil
-cdef void offer_again(Process* p, int32_t conn, Endpoint* end) noexcept nogil
 cdef SharedEnd* listener_of(Process* p, Endpoint* end) noexcept nogil
 cdef void hand_over(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noexcept nogil
-@cython.locals(spare=Spare, options=uint32_t, who=uint64_t)
-cdef bint pair_up(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noexcept nogil
+cdef bint may_bring(Process* p, Endpoint* end, SharedEnd* listener) noexcept nogil
 @cython.locals(ends="int[2]", options=uint32_t)
 cdef bint new_pair(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noexcept nogil
-@cython.locals(info=ConnInfo, message=neat_msg)
+@cython.locals(info=ConnInfo, message=neat_msg, brings=bint)
 cdef int offer(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noexcept nogil
 @cython.locals(status=uint32_t)
 cdef void settle(Process* p, Endpoint* end) noexcept nogil

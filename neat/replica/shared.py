@@ -9,6 +9,8 @@ come first served; only the first of them has its pair already.
 import cython
 from cython.cimports.libc.errno import EAGAIN, EEXIST, EINVAL, ENOENT, ENOSPC
 
+KEEPER = cython.declare(uint32_t, NEAT_OPT_KEEPS | NEAT_OPT_LOOKS)
+
 
 def shared_find(p, app, sock):
     channel = channel_find(p, app)
@@ -121,6 +123,7 @@ def accept_event(p, event):
     end.sock = event.sock
     end.generation = event.generation
     end.listener = event.listener_sock
+    end.owed = 0
     listener = listener_of(p, end)
     if listener == cython.NULL:
         tally(p, COUNT_ACCEPT_NO_LISTENER)
@@ -129,36 +132,21 @@ def accept_event(p, event):
     hand_over(p, event.conn, end, listener)
 
 
-def spare_missed(p, event):
+def spare_missing(p, event):
     end = endpoint_of(p, event.conn)
     if end == cython.NULL or event.kinds & EV_FREED or end.generation != event.generation:
         return
-    if end.app == event.app and end.state == END_OPEN and is_lent(p, end):
-        offer_again(p, event.conn, end)
-
-
-def spare_gone(p, conn):
-    end = endpoint_of(p, conn)
-    if end.state == END_OPEN:
-        offer_again(p, conn, end)
+    if end.app != event.app or end.state != END_OFFERED or is_taken(stack_sock(p.stack, end.app, end.sock)):
         return
-    # In the queue, where it need not have a pair.
-    close(end.fd)
-    gauge(p, COUNT_DESCRIPTORS, -1)
-    end.fd = -1
-    end.spare = 0
-
-
-def offer_again(p, conn, end):
-    """Over a new pair. Who finds the first offer in the listener's queue has no spare of that name, and goes
-    on."""
-    endpoint_drop(p, end)
+    tally(p, COUNT_PAIRS_MISSED)
+    offer_over(p, end)
+    spares_sweep(p, channel_find(p, end.app))
     listener = listener_of(p, end)
-    if listener == cython.NULL or not new_pair(p, conn, end, listener):
+    if listener == cython.NULL or not new_pair(p, event.conn, end, listener):
         tally(p, COUNT_ACCEPT_NO_FD)
-        refuse(p, conn, end)
+        refuse(p, event.conn, end)
         return
-    hand_over(p, conn, end, listener)
+    hand_over(p, event.conn, end, listener)
 
 
 def listener_of(p, end):
@@ -191,24 +179,20 @@ def refuse(p, conn, end):
     application_gone(p, conn, end)
 
 
-def pair_up(p, conn, end, listener):
-    """A pair that another connection had, or a new one."""
+def may_bring(p, end, listener):
+    """Whether whoever accepts it has a pair for it, as far as one can tell."""
     lines = stack_sock(p.stack, listener.app, listener.sock)
     channel = channel_find(p, listener.app)
-    if lines == cython.NULL or channel == cython.NULL:
+    if end.fd >= 0 or lines == cython.NULL or channel == cython.NULL:
         return False
-    options = load32(cython.address(lines.options)) & NEAT_OPT_OF_ACCEPT
-    who = load64(cython.address(lines.spare)) >> 32
-    if not options & NEAT_OPT_KEEPS or not spare_take(channel, who, cython.address(spare)):
-        return new_pair(p, conn, end, listener)
-    gauge(p, COUNT_DESCRIPTORS, -1)  # it counts as a new one again
-    if endpoint_open(p, conn, spare.fd, END_QUEUED, channel.announces) < 0:
-        close(spare.fd)
+    end.options = load32(cython.address(lines.options)) & NEAT_OPT_OF_ACCEPT
+    if end.options & KEEPER != KEEPER:
         return False
-    end.spare = spare.name
-    end.options = options
-    tally(p, COUNT_PAIRS_REUSED)
-    return True
+    if spares_suffice(channel, load32(cython.address(lines.brought))):
+        return True
+    if channel.spare_count == SPARES:
+        spares_sweep(p, channel)  # full of those of processes that have died?
+    return False
 
 
 def new_pair(p, conn, end, listener):
@@ -229,9 +213,10 @@ def new_pair(p, conn, end, listener):
 
 
 def offer(p, conn, end, listener):
-    """Send the application its end, or the name of the one that it has. 0 when the matter is settled, -EAGAIN
-    when the socket's queue is full."""
-    if end.fd < 0 and not pair_up(p, conn, end, listener):
+    """Send the application its end, or ask it to bring a spare. 0 when the matter is settled, -EAGAIN when
+    the socket's queue is full."""
+    brings = may_bring(p, end, listener)
+    if end.fd < 0 and not brings and not new_pair(p, conn, end, listener):
         tally(p, COUNT_ACCEPT_NO_FD)
         refuse(p, conn, end)
         return 0
@@ -242,7 +227,7 @@ def offer(p, conn, end, listener):
     message.bind_id = listener.bind_id
     message.u[0] = listener.sock
     message.options = end.options
-    message.token = end.spare
+    message.token = brings
     message.local = info.local
     message.remote = info.remote
     sock = stack_sock(p.stack, end.app, end.sock)
@@ -261,6 +246,10 @@ def offer(p, conn, end, listener):
     end.app_fd = -1
     unqueue(p, end)
     end.state = END_OPEN
+    if brings:
+        end.state = END_OFFERED
+        end.unanswered = 0
+        channel_find(p, end.app).offered += 1
     tally(p, COUNT_ACCEPTS_SENT)
     settle(p, end)
     return 0
@@ -314,11 +303,38 @@ def shared_ready(p, index, serial, events):
         serve_queue(p, end)
 
 
-def refuse_lent(p, listener):
-    """Those whose messages were in its queue. The ends of the pairs of others were there, too, and tell."""
+def refuse_offered(p, listener):
+    """Those whose messages were in its queue. The pairs of others were there, too, and tell by their end."""
     for i in range(cython.cast(int32_t, p.endpoint_count)):
         end = cython.address(p.endpoints[i])
-        if end.app == listener.app and end.listener == listener.sock and is_lent(p, end):
+        if end.state != END_OFFERED or end.app != listener.app or end.listener != listener.sock:
+            continue
+        if not is_taken(stack_sock(p.stack, end.app, end.sock)):
+            refuse(p, i, end)
+
+
+def offers_look(p):
+    """Reset those that nobody will take: their message was read by somebody who died before he said so."""
+    p.offers_at = p.now
+    waiting = channels_offered(p)
+    for i in range(cython.cast(int32_t, p.endpoint_count)):
+        if waiting == 0:
+            return
+        end = cython.address(p.endpoints[i])
+        if end.state != END_OFFERED:
+            continue
+        waiting -= 1
+        # Or before he could ring.
+        endpoint_taken(p, i, end, stack_sock(p.stack, end.app, end.sock))
+        listener = listener_of(p, end)
+        if end.state != END_OFFERED:
+            continue
+        if listener != cython.NULL and not all_read(listener.fd):
+            end.unanswered = 0
+            continue
+        end.unanswered += 1
+        if end.unanswered > PATIENCE:
+            tally(p, COUNT_ACCEPTS_LOST)
             refuse(p, i, end)
 
 
@@ -327,7 +343,7 @@ def shared_close(p, end):
     while end.first >= 0:
         refuse(p, end.first, cython.address(p.endpoints[end.first]))
     if end.kind == NEAT_SOCK_LISTENER:
-        refuse_lent(p, end)
+        refuse_offered(p, end)
         stack_unlisten(p.stack, end.app, end.sock, p.now)
         gauge(p, COUNT_LISTENERS, -1)
     else:

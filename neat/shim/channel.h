@@ -4,6 +4,7 @@
  * |-----------------------|---------------------------------------------------------------|-------------------|
  * | 0                     | struct neat_channel (4096 bytes)                              | see its fields    |
  * | NEAT_DIRTY_OFFSET     | dirty bitmap: a bit a socket, and a summary bit a bitmap word | both, atomically  |
+ * | NEAT_SPARES_OFFSET    | names of pairs that are kept, uint64_t [NEAT_SPARES]          | both, atomically  |
  * | NEAT_SOCKS_OFFSET     | struct neat_sock [nsock]                                      | see its lines     |
  * | neat_rings_offset()   | nsock times: receive ring, then transmit ring                 | replica / app     |
  *
@@ -24,6 +25,7 @@
 #define NEAT_CHANNEL_MAGIC 0x4E414843u
 #define NEAT_CHANNEL_VERSION 1u
 #define NEAT_DIRTY_OFFSET 4096u
+#define NEAT_SPARES_OFFSET (NEAT_DIRTY_OFFSET + 2048u)
 #define NEAT_SUMMARY_OFFSET (NEAT_DIRTY_OFFSET + 3072u)
 #define NEAT_SOCKS_OFFSET 8192u
 #define NEAT_MAX_SOCKS 16384u
@@ -34,6 +36,10 @@
 /* A bit a socket that its poller should look at: set by the replica, taken by the poller that watches the socket. */
 #define NEAT_EVENTS_OFFSET 2048u
 #define NEAT_POLLERS 24u
+/* Places for pairs without a connection. 0: free; an even name: an application's process has taken it, and is about to close a connection whose
+ * pair it keeps; the same with NEAT_SPARE_KEPT, which only the replica sets: that keeps its end, too. spares.c, spares.py. */
+#define NEAT_SPARES 128u
+#define NEAT_SPARE_KEPT UINT64_C(1)
 
 struct neat_addr {                 /* 24 bytes */
     uint8_t family;                /* 0 none, 4 or 6 */
@@ -76,8 +82,8 @@ enum neat_request {                /* what the application wants; only ever set,
     NEAT_REQ_RESIGNAL = 1u << 4,   /* look at readiness again and signal it (set and cleared atomically by either side) */
     NEAT_REQ_CLOSE = 1u << 5,      /* its last descriptor is being closed: as the hang-up, which may come much later */
     NEAT_REQ_TELL = 1u << 6,       /* it was taken off its poller: set its event bit and wake every poller that sleeps (cleared likewise) */
-    NEAT_REQ_KEPT = 1u << 7,       /* beside NEAT_REQ_CLOSE: the application keeps its end of the pair, as `spare`, for another connection */
-    NEAT_REQ_OFFER = 1u << 8,      /* accept() does not have the end that NEAT_EV_ACCEPT named: offer it again, with one (cleared likewise) */
+    NEAT_REQ_KEPT = 1u << 7,       /* beside NEAT_REQ_CLOSE: the application keeps its end of the pair, in place `kept`, for another connection */
+    NEAT_REQ_OFFER = 1u << 8,      /* accept() was to bring a pair, and has none: offer it again, with one (cleared likewise) */
 };
 
 enum neat_option {                 /* neat_sock.options */
@@ -98,7 +104,7 @@ enum neat_option {                 /* neat_sock.options */
     /* A listener: how the last accept() wants the next connections; NEAT_EV_ACCEPT.options: how this one is. */
     NEAT_OPT_NONBLOCK = 1u << 7,   /* O_NONBLOCK */
     NEAT_OPT_LOOKS = 1u << 15,     /* its program looks into memory before it waits on a descriptor: born with NEAT_NOBODY_YET */
-    NEAT_OPT_KEEPS = 1u << 16,     /* it keeps ends of pairs (NEAT_REQ_KEPT), and may be given one back */
+    NEAT_OPT_KEEPS = 1u << 16,     /* it keeps ends of pairs (NEAT_REQ_KEPT), and may be asked to bring one */
 };
 
 #define NEAT_OPT_OF_ACCEPT ((uint32_t)(NEAT_OPT_NONBLOCK | NEAT_OPT_LOOKS | NEAT_OPT_KEEPS))
@@ -138,8 +144,9 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint32_t rcvlowat;
     uint32_t maxseg;
     uint64_t inode;                /* of its descriptor (fstat), so that another program finds it after exec; 0: not said */
-    uint64_t spare;                /* with NEAT_REQ_KEPT: what the application calls the end that it keeps; a listener: who has accepted
-                                      last, and how often in a row (spares.c) */
+    uint32_t brought;              /* with NEAT_REQ_ACCEPTED: place + 1 of the pair that it has from now on, 0: it was sent one;
+                                      a listener: who has accepted last, the upper half of the names that this process gives */
+    uint32_t kept;                 /* with NEAT_REQ_KEPT: place + 1 */
     /* replica writes */
     uint64_t rx_tail;              /* bytes ever put into the receive ring */
     uint64_t tx_head;              /* bytes ever acknowledged by the peer: their room is free again */

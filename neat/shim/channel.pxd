@@ -2,8 +2,9 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "channel.h" nogil:
-    const uint32_t NEAT_CHANNEL_MAGIC, NEAT_CHANNEL_VERSION, NEAT_DIRTY_OFFSET, NEAT_SUMMARY_OFFSET
+    const uint32_t NEAT_CHANNEL_MAGIC, NEAT_CHANNEL_VERSION, NEAT_DIRTY_OFFSET, NEAT_SUMMARY_OFFSET, NEAT_SPARES_OFFSET
     const uint32_t NEAT_SOCKS_OFFSET, NEAT_MAX_SOCKS, NEAT_SHARED_SOCKS
+    const uint64_t NEAT_SPARE_KEPT
     const uint32_t NEAT_EVENTS_OFFSET, NEAT_POLLERS, NEAT_OUT_WANTED, NEAT_NOBODY_YET, NEAT_OPT_OF_ACCEPT
     enum: NEAT_SOCK_FREE, NEAT_SOCK_TCP, NEAT_SOCK_LISTENER, NEAT_SOCK_UDP
     enum: NEAT_REQ_SHUT_WR, NEAT_REQ_SHUT_RD, NEAT_REQ_ABORT, NEAT_REQ_ACCEPTED, NEAT_REQ_RESIGNAL
@@ -48,6 +49,7 @@ cdef extern from "channel.h" nogil:
         uint32_t rcvlowat
         uint32_t maxseg
         uint64_t inode
+        uint32_t brought, kept
         uint64_t rx_tail
         uint64_t tx_head
         uint32_t status
@@ -62,7 +64,6 @@ cdef extern from "channel.h" nogil:
         uint32_t cwnd, snd_mss
         uint32_t in_token
         uint32_t out_block
-        uint64_t spare
         uint32_t retransmits, rto_us, snd_wnd, rcv_wnd, ssthresh, rcv_limit
 
     struct neat_datagram:

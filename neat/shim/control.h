@@ -54,7 +54,8 @@ enum neat_op {
 
     /* stack -> application, on a socket's descriptor. A message of one byte is a token: "look at the rings". */
     NEAT_EV_ACCEPT = 96,    /* on a listener: replica, incarnation, sock, generation, local, remote, options: NEAT_OPT_OF_ACCEPT,
-                               u[0]: the listener's sock; fd: the new descriptor; or token: the `spare` that becomes it */
+                               u[0]: the listener's sock; fd: the new descriptor; or token is 1: the application brings one that it
+                               has kept (neat_sock.brought), or says NEAT_REQ_OFFER */
     NEAT_EV_CONNECTING = 97,    /* on a connecting socket: replica, incarnation, sock, generation, local */
     NEAT_EV_FAILED = 98,    /* on a connecting socket, before its end is closed: error */
     NEAT_EV_REPLICA = 99,   /* on a UDP socket: replica, incarnation: its subsocket there is new */

@@ -225,11 +225,13 @@ static uint64_t announce(struct neat_socket *s, int fd) {
         neat_unwatch(s, fd);       /* a fork came in between: what its poller was not told goes to the copies */
     if (!wanted)
         return 0;
-    uint64_t spare = wanted == NEAT_REQ_CLOSE && is_keepable(s, options) ? neat_spare_keep(fd, load(&s->nonblock)) : 0;
+    uint64_t spare = 0;
+    uint32_t place, nobody = 0;
+    if (wanted == NEAT_REQ_CLOSE && is_keepable(s, options))
+        spare = neat_spare_keep(s->end.segment, fd, load(&s->nonblock), &place);
     if (spare) {
-        uint32_t nobody = 0;
         swap_if(&s->end.shared->watcher, &nobody, NEAT_NOBODY_YET);    /* a farewell would be in it for ever */
-        store(&s->end.shared->spare, spare);
+        store(&s->end.shared->kept, place + 1);
         wanted |= NEAT_REQ_KEPT;
     }
     set_bits(&s->end.shared->request, wanted);
@@ -263,7 +265,7 @@ int neat_close(struct neat_socket *s, int fd) {
     bool wait = lingers(s);
     int status = libc(close)(fd) < 0 ? -errno : 0;
     if (spare && !neat_flags_known(s))
-        neat_spare_forget(spare);  /* another thread's fork came in between: the child has a copy */
+        neat_spare_forget(s->end.segment, spare);  /* another thread's fork came in between: the child has a copy */
     if (wait)
         neat_linger(s);
     put(s, DESCRIPTOR);

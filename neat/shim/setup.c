@@ -148,25 +148,33 @@ static void leave_word(const struct neat_socket *new, const struct neat_msg *mes
     if (!new->end.segment || message->u[0] >= NEAT_SHARED_SOCKS || message->u[0] >= new->end.segment->nsock)
         return;
     struct neat_sock *listener = (struct neat_sock *)(new->end.segment->base + NEAT_SOCKS_OFFSET) + message->u[0];
-    if (neat_looks_first)
-        wanted |= NEAT_OPT_LOOKS | (neat_spares_accepted(listener) ? NEAT_OPT_KEEPS : 0);
+    if (neat_looks_first) {
+        wanted |= (uint32_t)(NEAT_OPT_LOOKS | NEAT_OPT_KEEPS);
+        neat_spares_accepted(listener);
+    }
     if ((message->options & NEAT_OPT_OF_ACCEPT) == wanted)
         return;
     set_bits(&listener->options, wanted);
     clear_bits(&listener->options, NEAT_OPT_OF_ACCEPT & ~wanted);
 }
 
-/* The spare that this message names is not here. */
-static void ask_for_another(const struct neat_socket *s, const struct neat_msg *message) {
+/* The descriptor of a connection that came without one: a spare of ours, or -errno. Then it is offered again, with a new pair; if it is not
+ * over, and its replica lives. */
+static int bring_own(const struct neat_socket *s, const struct neat_msg *message, bool cloexec, bool *nonblock) {
     struct endpoint end;
+    uint32_t place;
     if (neat_endpoint_open(&end, s->owner, message->replica, message->incarnation, message->sock, message->generation) < 0)
-        return;
-    if (endpoint_current(&end)) {
+        return -ENOENT;
+    int fd = endpoint_current(&end) ? neat_spare_take(end.segment, cloexec, nonblock, &place) : -ENOENT;
+    if (fd >= 0) {
+        store(&end.shared->brought, place + 1);
+    } else if (endpoint_current(&end)) {
         set_bits(&end.shared->request, NEAT_REQ_OFFER);
         neat_mark(&end);
         neat_ring(&end);
     }
     neat_endpoint_close(&end);
+    return fd;
 }
 
 /* pthread_cancel(3): the thread leaves its call. */
@@ -220,9 +228,7 @@ static int next_accept(struct neat_socket *s, int listener, int flags, struct ne
         bool sound = n == sizeof *message && message->magic == NEAT_MSG_MAGIC && message->op == NEAT_EV_ACCEPT;
         *nonblock = message->options & NEAT_OPT_NONBLOCK;
         if (sound && got[0] < 0 && message->token) {
-            got[0] = neat_spare_take(message->token, flags & SOCK_CLOEXEC, nonblock);
-            if (got[0] < 0)
-                ask_for_another(s, message);
+            got[0] = bring_own(s, message, flags & SOCK_CLOEXEC, nonblock);
             if (got[0] == -ENOENT)
                 continue;
         }
@@ -290,8 +296,9 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
         if (!neat_looks_first && neat_is_watched(&new->end))
             neat_unwatch(new, accepted);
     } else {
-        /* Its replica died meanwhile: the application gets it all the same, and a reset from it. */
+        /* Its replica died meanwhile: the application gets it all the same, and a reset from it. Nobody else may know of a spare. */
         neat_set_stage(new, STAGE_LOST);
+        libc(shutdown)(accepted, SHUT_RDWR);
     }
     if (nonblock != wanted)
         libc(fcntl)(accepted, F_SETFL, wanted ? O_RDWR | O_NONBLOCK : O_RDWR);

@@ -1,9 +1,10 @@
 /* Application's ends of pairs that serve one connection after another.
  *
  * A pair is two sockets of the kernel: to make and to pass it costs more than a short connection else does. So the last close() of a
- * connection keeps its end under a hidden number, when nothing can be left in it or be set on it, and says so (NEAT_REQ_KEPT); the replica
- * then names it in a NEAT_EV_ACCEPT of the same application instead of sending a new one. Who has no spare of that name (a relative that
- * shares the listener, a program after exec, one that was short of numbers) asks for a new pair: NEAT_REQ_OFFER.
+ * connection keeps its end under a hidden number, when nothing can be left in it or be set on it, and says so (NEAT_REQ_KEPT) with a place in
+ * the segment's table; the replica, when the connection is over, keeps the other end and marks the place. A NEAT_EV_ACCEPT without a
+ * descriptor then lets the process that takes it bring any of its own spares that are marked. Which one is its choice, so it does not
+ * matter which of several processes takes which connection; one that has none of this segment asks for a new pair: NEAT_REQ_OFFER.
  *
  * A slot is BUSY while somebody takes or fills it: no lock, as close() may come from a signal handler.
  */
@@ -16,14 +17,16 @@
 #define MOST 64
 #define SHARE 32                   /* of the numbers that the process may have, at most one in so many */
 #define BUSY UINT64_C(1)
+#define STEP 2
 #define NONE 0                     /* no descriptor of our own has this number */
-#define RUN 64                     /* accepts in a row: before that, another process may be who gets what is spared for this one */
 #define AGAIN_NS 10000000          /* after a look for spares that the replica has dropped */
 
 static struct spare {
-    uint64_t name;                 /* 0: free; BUSY */
+    uint64_t name;                 /* 0: free; BUSY; the rest stays as it is while there is a name */
     int fd;                        /* one of our own; NONE */
     bool nonblock;
+    const struct segment *segment; /* whose replica has the other end. It may be gone: only to be compared */
+    uint32_t place;                /* in its table */
 } spares[MOST];
 
 static uint64_t last_name;         /* the upper half says which process */
@@ -44,28 +47,47 @@ static uint32_t decide(void) {
     return found;
 }
 
-/* The name that was given last. */
+/* The name that was given last. They are even, and no other process gives the same. */
 static uint64_t named(void) {
     uint64_t seen = load(&last_name), who = 0;
     if (!seen) {
         if (getrandom(&who, sizeof who / 2, GRND_NONBLOCK) < 0)
             who = (uint32_t)neat_now() ^ (uint32_t)getpid();
-        swap_if(&last_name, &seen, who << 32 | BUSY);
+        swap_if(&last_name, &seen, (who | 1) << 32 | STEP);
     }
     return load(&last_name);
 }
 
 static uint64_t new_name(void) {
     named();
-    return add(&last_name, 1);
+    return add(&last_name, STEP);
 }
 
-bool neat_spares_accepted(struct neat_sock *listener) {
-    uint64_t seen = load(&listener->spare), me = named() >> 32, run = seen >> 32 == me ? seen & UINT32_MAX : 0;
-    if (run == RUN)
-        return true;
-    store(&listener->spare, me << 32 | (run + 1));
-    return false;
+void neat_spares_accepted(struct neat_sock *listener) {
+    uint32_t me = (uint32_t)(named() >> 32);
+    if (load(&listener->brought) != me)
+        store(&listener->brought, me);
+}
+
+static uint64_t *table_of(const struct segment *segment) {
+    return (uint64_t *)(segment->base + NEAT_SPARES_OFFSET);
+}
+
+/* A free place, which has this name now; NEAT_SPARES if there is none. */
+static uint32_t claim(uint64_t *table, uint64_t name) {
+    for (uint32_t place = 0; place < NEAT_SPARES; place++) {
+        uint64_t nobody = 0;
+        if (!load(&table[place]) && swap_if(&table[place], &nobody, name))
+            return place;
+    }
+    return NEAT_SPARES;
+}
+
+/* The replica closes its end when it comes by. */
+static void give_up(uint64_t *table, uint32_t place, uint64_t name) {
+    uint64_t claimed = name, kept = name | NEAT_SPARE_KEPT;
+    if (!swap_if(&table[place], &claimed, 0))
+        swap_if(&table[place], &kept, 0);
 }
 
 /* It is BUSY now; false when it does not hold `name` any more. */
@@ -104,7 +126,7 @@ static struct spare *free_slot(int number) {
     return NULL;
 }
 
-uint64_t neat_spare_keep(int fd, bool nonblock) {
+uint64_t neat_spare_keep(const struct segment *segment, int fd, bool nonblock, uint32_t *place) {
     struct spare *slot = free_slot(fd);
     if (!slot && neat_now() >= load(&full_until)) {
         store(&full_until, neat_now() + AGAIN_NS);
@@ -113,15 +135,20 @@ uint64_t neat_spare_keep(int fd, bool nonblock) {
     }
     if (!slot)
         return 0;
-    int copy = neat_copy_hidden(fd);
-    slot->nonblock = nonblock;
+    uint64_t name = new_name();
+    *place = claim(table_of(segment), name);
+    int copy = *place < NEAT_SPARES ? neat_copy_hidden(fd) : -1;
     if (copy < 0) {
+        if (*place < NEAT_SPARES)
+            give_up(table_of(segment), *place, name);
         release(slot);
         return 0;
     }
+    slot->nonblock = nonblock;
+    slot->segment = segment;
+    slot->place = *place;
     store(&slot->fd, copy);
     neat_hold_own(&slot->fd);
-    uint64_t name = new_name();
     store(&slot->name, name);
     return name;
 }
@@ -137,22 +164,39 @@ static int copy_of(struct spare *slot, bool cloexec) {
     }
 }
 
-int neat_spare_take(uint64_t name, bool cloexec, bool *nonblock) {
-    for (struct spare *slot = spares; name > BUSY && slot < spares + MOST; slot++) {
-        if (load(&slot->name) != name || !seize(slot, name))
+/* Whether the slot is BUSY now, and has what the replica has kept, too. What that has refused is given up. */
+static bool seize_kept(struct spare *slot, const struct segment *segment) {
+    uint64_t name = load(&slot->name);
+    if (name <= BUSY || load(&slot->segment) != segment)
+        return false;
+    uint64_t entry = load(&table_of(segment)[load(&slot->place)]);
+    if (entry == name || !seize(slot, name))
+        return false;              /* its connection is not over yet; or another thread was faster */
+    if (entry == (name | NEAT_SPARE_KEPT))
+        return true;
+    release(slot);
+    return false;
+}
+
+int neat_spare_take(const struct segment *segment, bool cloexec, bool *nonblock, uint32_t *place) {
+    for (struct spare *slot = spares; slot < spares + MOST; slot++) {
+        if (!seize_kept(slot, segment))
             continue;
         int fd = copy_of(slot, cloexec);
         *nonblock = slot->nonblock;
+        *place = slot->place;
         release(slot);
         return fd < 0 ? -EMFILE : fd;
     }
     return -ENOENT;
 }
 
-void neat_spare_forget(uint64_t name) {
+void neat_spare_forget(const struct segment *segment, uint64_t name) {
     for (struct spare *slot = spares; slot < spares + MOST; slot++)
-        if (load(&slot->name) == name && seize(slot, name))
+        if (load(&slot->name) == name && seize(slot, name)) {
+            give_up(table_of(segment), slot->place, name);
             release(slot);
+        }
 }
 
 bool neat_spares_drop(void) {

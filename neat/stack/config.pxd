@@ -36,7 +36,8 @@ cdef enum EventKind:
     EV_RESET = 64                       # it ended with `error`
     EV_FREED = 128                      # its sock and conn index may be reused from now on: forget them
     EV_TELL = 256                       # NEAT_REQ_TELL: it was taken off its poller
-    EV_OFFER = 512                      # NEAT_REQ_OFFER: accept() does not have the descriptor that it was to have
+    EV_OFFER = 512                      # NEAT_REQ_OFFER: accept() has no descriptor for it
+    EV_TAKEN = 1024                     # NEAT_REQ_ACCEPTED
 
 cdef struct Event:                      # bits are merged: one event may carry several
     uint32_t kinds

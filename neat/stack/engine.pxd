@@ -11,7 +11,7 @@ from neat.shim.channel cimport neat_addr, neat_sock
 
 from neat.stack.config cimport (        # laid out there
     StackConfig, Event, Offload, OFFLOAD_CSUM, OFFLOAD_TSO4,
-    EventKind, EV_ACCEPT, EV_CONNECTED, EV_READABLE, EV_WRITABLE, EV_RDHUP, EV_CLOSED, EV_RESET, EV_FREED, EV_TELL, EV_OFFER,
+    EventKind, EV_ACCEPT, EV_CONNECTED, EV_READABLE, EV_WRITABLE, EV_RDHUP, EV_CLOSED, EV_RESET, EV_FREED, EV_TELL, EV_OFFER, EV_TAKEN,
 )
 from neat.stack.state cimport Suspect
 from neat.stack.types cimport CHANNELS, FlowQueue, FlowRecord, Stack     # its fields are the engine's own business

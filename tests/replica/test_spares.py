@@ -15,8 +15,9 @@ LISTENER = 3
 NONBLOCK, LOOKS, KEEPS = 1 << 7, 1 << 15, 1 << 16
 REQ_RESIGNAL, REQ_CLOSE, REQ_KEPT, REQ_OFFER = 1 << 4, 1 << 5, 1 << 7, 1 << 8
 NOBODY_YET = 0xFFFFFFFF
-WHO = 9 << 32  # the process, in the names that it gives
-SPARE = SOCKS_OFFSET + 120
+ME = 9  # the process: the upper half of the names that it gives
+BROUGHT, KEPT = SOCKS_OFFSET + 120, SOCKS_OFFSET + 124
+TABLE, PLACES = 4096 + 2048, 128
 
 
 @pytest.fixture
@@ -28,14 +29,22 @@ def server(world):
     return channel, listener
 
 
-def serve(channel, who=WHO):
-    """So many connections of the listener came to one process that it is offered spares."""
+def serve(channel, who=ME):
+    """The listener's connections go to a process that keeps pairs."""
     channel.put(LISTENER, "options", LOOKS | KEEPS)
-    name_spare(channel, LISTENER, who | 64)
+    set_word(channel, BROUGHT + LISTENER * SOCK_BYTES, who)
 
 
-def name_spare(channel, sock, name):
-    struct.pack_into("<Q", channel.memory, SPARE + sock * SOCK_BYTES, name)
+def entry(channel, place):
+    return struct.unpack_from("<Q", channel.memory, TABLE + place * 8)[0]
+
+
+def set_entry(channel, place, name):
+    struct.pack_into("<Q", channel.memory, TABLE + place * 8, name)
+
+
+def name_of(place, who=ME):
+    return who << 32 | (place + 1) * 2
 
 
 def connect(world, sport):
@@ -53,15 +62,26 @@ def first(world, server, sport=40000):
     return message, peer, end
 
 
-def close_and_keep(server, message, peer, name):
+def keep(server, message, place, name):
+    channel, _ = server
+    set_entry(channel, place, name)
+    set_word(channel, KEPT + message.sock * SOCK_BYTES, place + 1)
+    request(channel, message.sock, REQ_ACCEPTED | REQ_CLOSE | REQ_KEPT)
+
+
+def close_and_keep(server, message, peer, place=0, name=None):
     """The application closes, and its peer does."""
     channel, _ = server
-    name_spare(channel, message.sock, name)
     generation = channel.get(message.sock, "generation")
-    request(channel, message.sock, REQ_ACCEPTED | REQ_CLOSE | REQ_KEPT)
+    keep(server, message, place, name_of(place) if name is None else name)
     peer.expect("its FIN", lambda tcp: "F" in tcp.flags)
     peer.send("FA")
     await_true(lambda: channel.get(message.sock, "generation") != generation, "its end")
+
+
+def await_kept(server, place, name=None):
+    name = name_of(place) if name is None else name
+    await_true(lambda: entry(server[0], place) == name | 1, "the replica has kept it, too")
 
 
 def next_one(world, server, sport):
@@ -72,6 +92,11 @@ def next_one(world, server, sport):
     return message, peer, fds
 
 
+def bring(server, message, place=0):
+    set_word(server[0], BROUGHT + message.sock * SOCK_BYTES, place + 1)
+    request(server[0], message.sock, REQ_ACCEPTED)
+
+
 def heard(server, message, end):
     """Whether its replica sends tokens to `end` when nobody looks into memory."""
     set_word(server[0], WATCHER + message.sock * SOCK_BYTES, 0)
@@ -79,14 +104,17 @@ def heard(server, message, end):
     return await_poll(end, select.POLLIN) & select.POLLIN and end.recv(8) == b"t"
 
 
-def test_the_next_connection_gets_the_pair_of_the_last(world, server):
+def test_the_next_connection_brings_the_pair_of_the_last(world, server):
     message, peer, end = first(world, server)
     for turn in range(3):
-        close_and_keep(server, message, peer, WHO + 77 + turn)
+        close_and_keep(server, message, peer, turn)
+        await_kept(server, turn)
         message, peer, fds = next_one(world, server, 40001 + turn)
-        assert (message.token, fds) == (WHO + 77 + turn, [])
+        assert (message.token, fds) == (1, [])
         assert not poll(end, select.POLLIN)
-    assert world.counters()["pairs_reused"] == 3
+        bring(server, message, turn)
+        await_true(lambda place=turn: entry(server[0], place) == 0, "its place is free")
+    world.await_counter("pairs_reused", 3)
     peer.send("PA", b"hello")
     assert heard(server, message, end)
     world.process.kill()
@@ -101,9 +129,11 @@ def test_a_pair_is_kept_when_its_tokens_were_read(world, server):
         assert heard(server, message, end)
         channel.read(message.sock)
         channel.put(message.sock, "in_token", turn)  # in the second turn it says that one is unread
-        close_and_keep(server, message, peer, WHO + 8)
+        close_and_keep(server, message, peer)
         message, peer, fds = next_one(world, server, 40001 + turn)
-        assert (message.token, len(fds)) == ((WHO + 8, 0) if turn == 0 else (0, 1))
+        assert (message.token, len(fds)) == ((1, 0) if turn == 0 else (0, 1))
+        bring(server, message)
+    assert entry(channel, 0) == 0
     assert await_poll(end, select.POLLIN) & select.POLLHUP
 
 
@@ -114,11 +144,11 @@ def test_a_pair_with_a_farewell_in_it_is_not_kept(world, server):
     assert await_poll(end, select.POLLRDHUP) & select.POLLRDHUP
     server[0].read(message.sock)
     server[0].put(message.sock, "in_token", 0)
-    name_spare(server[0], message.sock, WHO + 8)
-    request(server[0], message.sock, REQ_ACCEPTED | REQ_CLOSE | REQ_KEPT)
+    keep(server, message, 5, name_of(5))
     peer.expect("its FIN", lambda tcp: "F" in tcp.flags)
     peer.send("A")
     await_true(lambda: poll(end) & select.POLLHUP, "the stack's end is closed")
+    await_true(lambda: entry(server[0], 5) == 0, "its place is free")
     assert next_one(world, server, 40001)[0].token == 0
 
 
@@ -148,71 +178,117 @@ def test_who_does_not_look_first_gets_a_token(world):
     assert await_poll(end, select.POLLIN) & select.POLLIN and end.recv(8) == b"t"
 
 
-def test_a_kept_pair_is_not_for_a_listener_of_several_processes(world, server):
+def test_who_does_not_keep_is_sent_a_pair(world, server):
     message, peer, _ = first(world, server)
-    close_and_keep(server, message, peer, WHO + 5)
-    server[0].put(LISTENER, "options", LOOKS)
-    message, _, fds = next_one(world, server, 40001)
-    assert message.token == 0 and len(fds) == 1
+    close_and_keep(server, message, peer)
+    await_kept(server, 0)
+    for options in (LOOKS, KEEPS, NONBLOCK):
+        server[0].put(LISTENER, "options", options)
+        message, _, fds = next_one(world, server, 41000 + options % 1000)
+        assert message.token == 0 and len(fds) == 1
+        world.ends.append(socket.socket(fileno=fds[0]))
 
 
 def test_a_watched_pair_is_kept_too(world, server):
     """One that lived so long that its hang-up is listened for; and is again, when it serves another."""
     message, peer, end = first(world, server)
-    close_and_keep(server, message, peer, WHO + 1)
+    close_and_keep(server, message, peer)
     for turn in range(3):
         message, peer, _ = next_one(world, server, 40001 + turn)
-        assert message.token == WHO + 1 + turn
+        assert message.token == 1
+        bring(server, message)
         select.select([], [], [], 0.05)
-        close_and_keep(server, message, peer, WHO + 2 + turn)
+        close_and_keep(server, message, peer)
+        await_kept(server, 0)
     message, _, _ = next_one(world, server, 40010)
-    assert message.token == WHO + 4 and world.counters()["hangups"] == 0
-    request(server[0], message.sock, REQ_ACCEPTED)
+    bring(server, message)
+    world.await_counter("pairs_reused", 4)
+    assert world.counters()["hangups"] == 0
     end.close()
     world.await_counter("hangups", 1)
 
 
+def test_what_came_before_it_was_brought_is_heard(world, server):
+    """Bytes and the end of the stream; nothing of that may be signalled to a descriptor that is not known."""
+    message, peer, end = first(world, server)
+    close_and_keep(server, message, peer)
+    message, peer, _ = next_one(world, server, 40001)
+    peer.send("FPA", b"hello")
+    await_true(lambda: server[0].get(message.sock, "rx_tail") == 5, "its bytes")
+    assert not poll(end, select.POLLIN | select.POLLRDHUP)
+    bring(server, message)
+    assert heard(server, message, end)
+    assert await_poll(end, select.POLLRDHUP) & select.POLLRDHUP
+
+
+def test_what_comes_before_the_replica_has_looked_is_heard(world, server):
+    """accept() and a wait on the descriptor, and only a frame that makes the replica look."""
+    channel, _ = server
+    message, peer, end = first(world, server)
+    close_and_keep(server, message, peer)
+    message, peer, _ = next_one(world, server, 40001)
+    set_word(channel, BROUGHT + message.sock * SOCK_BYTES, 1)
+    channel.put(message.sock, "request", REQ_ACCEPTED)
+    set_word(channel, WATCHER + message.sock * SOCK_BYTES, 0)
+    peer.send("PA", b"hello")
+    assert await_poll(end, select.POLLIN) & select.POLLIN
+    assert end.recv(8) == b"t"
+
+
+@pytest.mark.parametrize("flags", ["RA", "FA"])
+def test_brought_to_what_is_over(world, server, flags):
+    message, peer, end = first(world, server)
+    close_and_keep(server, message, peer)
+    message, peer, _ = next_one(world, server, 40001)
+    peer.send(flags)
+    bit = 4 if flags == "RA" else 2
+    await_true(lambda: server[0].get(message.sock, "status") & bit, "it is over")
+    bring(server, message)
+    set_word(server[0], WATCHER + message.sock * SOCK_BYTES, 0)
+    request(server[0], message.sock, REQ_RESIGNAL)
+    wanted = select.POLLERR if flags == "RA" else select.POLLRDHUP
+    assert await_poll(end, select.POLLRDHUP) & wanted
+
+
+def test_accepted_and_closed_before_the_replica_has_looked(world, server):
+    """The pair that was brought is kept again, in another place."""
+    channel, _ = server
+    message, peer, _ = first(world, server)
+    close_and_keep(server, message, peer)
+    for turn in range(4):
+        here, there = turn % 2, 1 - turn % 2
+        message, peer, fds = next_one(world, server, 40001 + turn)
+        assert (message.token, fds) == (1, [])
+        set_word(channel, BROUGHT + message.sock * SOCK_BYTES, here + 1)
+        set_entry(channel, there, name_of(there))
+        set_word(channel, KEPT + message.sock * SOCK_BYTES, there + 1)
+        request(channel, message.sock, REQ_ACCEPTED | REQ_CLOSE | REQ_KEPT)
+        peer.expect("its FIN", lambda tcp: "F" in tcp.flags)
+        peer.send("FA")
+        await_kept(server, there)
+        assert entry(channel, here) == 0
+    await_true(lambda: world.counters()["descriptors"] == 1, "one")
+
+
 def test_offered_again_with_a_new_pair(world, server):
     message, peer, end = first(world, server)
-    close_and_keep(server, message, peer, WHO + 9)
+    close_and_keep(server, message, peer)
     message, peer, fds = next_one(world, server, 40001)
-    assert (message.token, fds) == (WHO + 9, [])
+    assert (message.token, fds) == (1, [])
     peer.send("PA", b"hello")
     request(server[0], message.sock, REQ_OFFER)
     again, other = accept(server[1])
     world.ends.append(other)
     assert again.token == 0
     assert (again.sock, again.generation) == (message.sock, message.generation)
-    assert await_poll(end, select.POLLIN) & select.POLLHUP  # of no use to anybody
+    assert not poll(end, select.POLLIN) and entry(server[0], 0) == name_of(0) | 1  # for the next one
     # Once: it has its end now.
     request(server[0], message.sock, REQ_OFFER)
     assert heard(server, again, other)
     server[1].setblocking(False)
     with pytest.raises(BlockingIOError):
         server[1].recv(200)
-
-
-def test_a_spare_that_goes_before_it_was_accepted(world, server):
-    """As in an exec. The connection stays, for whoever accepts it; when nobody does, it is reset."""
-    message, peer, end = first(world, server)
-    close_and_keep(server, message, peer, WHO + 1)
-    message, peer, _ = next_one(world, server, 40001)
-    select.select([], [], [], 0.02)
-    end.close()
-    message, end = accept(server[1])
-    assert message.token == 0
-    world.ends.append(end)
-    request(server[0], message.sock, REQ_OFFER)  # by who has found the first offer
-    peer.send("PA", b"hello")
-    assert heard(server, message, end)
-    server[0].read(message.sock)
-    server[0].put(message.sock, "in_token", 0)
-    close_and_keep(server, message, peer, WHO + 2)
-    message, peer, _ = next_one(world, server, 40002)
-    assert message.token == WHO + 2
-    server[1].close()
-    peer.expect("a reset", lambda tcp: "R" in tcp.flags)
-    assert await_poll(end, select.POLLIN) & select.POLLHUP
+    world.await_counter("pairs_missed", 1)
 
 
 def test_offered_again_when_the_queue_is_full(world):
@@ -221,7 +297,7 @@ def test_offered_again_when_the_queue_is_full(world):
     world.ends[-1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     serve(server[0])
     message, peer, _ = first(world, server)
-    close_and_keep(server, message, peer, WHO + 9)
+    close_and_keep(server, message, peer)
     spare, _, _ = next_one(world, server, 40001)
     others = 60
     for n in range(others):
@@ -230,83 +306,165 @@ def test_offered_again_when_the_queue_is_full(world):
     request(server[0], spare.sock, REQ_OFFER)
     seen = []
     while spare.sock not in seen:
-        message, end = accept(server[1])
-        world.ends.append(end)
+        message, fds = receive(server[1])
+        world.ends.extend(socket.socket(fileno=fd) for fd in fds)
         seen.append(message.sock)
     assert len(seen) == others + 1
 
 
+def test_no_more_offers_than_pairs(world, server):
+    """Those that wait in the queue are counted; a pair that comes back is there for the next one."""
+    kept = [first(world, server, 40000 + n) for n in range(3)]
+    for n, (message, peer, _) in enumerate(kept):
+        close_and_keep(server, message, peer, n)
+    offers = [next_one(world, server, 41000 + n)[0] for n in range(5)]
+    assert [message.token for message in offers] == [1, 1, 1, 0, 0]
+    bring(server, offers[0], 2)
+    world.await_counter("pairs_reused", 1)
+    assert next_one(world, server, 41010)[0].token == 0
+    request(server[0], offers[1].sock, REQ_OFFER)
+    world.await_counter("pairs_missed", 1)
+    assert receive(server[1])[0].sock == offers[1].sock
+    assert next_one(world, server, 41011)[0].token == 1
+
+
+def test_each_process_brings_its_own(world, server):
+    """Two of one application; who has accepted last is asked to bring, and if the other one comes, he may."""
+    kept = [first(world, server, 40000 + n) for n in range(4)]
+    for n, (message, peer, _) in enumerate(kept):
+        close_and_keep(server, message, peer, n, name_of(n, 7 + n % 2))
+    seen = []
+    for n, who in enumerate((7, 8, 6, 7, 7, 8)):
+        serve(server[0], who)
+        message, _, _ = next_one(world, server, 41000 + n)
+        seen.append(message.token)
+        if message.token:
+            bring(server, message, [0, 1, None, 2, None, 3][n])
+            world.await_counter("pairs_reused", sum(seen))
+    assert seen == [1, 1, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("brought", [0, 2, PLACES + 1, 2**32 - 1])
+def test_who_brings_what_there_is_not_loses_the_connection(world, server, brought):
+    message, peer, _ = first(world, server)
+    close_and_keep(server, message, peer)
+    message, peer, _ = next_one(world, server, 40001)
+    set_word(server[0], BROUGHT + message.sock * SOCK_BYTES, brought)
+    request(server[0], message.sock, REQ_ACCEPTED)
+    peer.expect("its end", lambda tcp: "F" in tcp.flags or "R" in tcp.flags)
+    world.await_counter("accept_no_fd", 1)
+    assert next_one(world, server, 40002)[0].token == 1
+
+
+@pytest.mark.parametrize("name", [0, 1, name_of(3) | 1])
+@pytest.mark.parametrize("place", [3, -1, PLACES, 2**32 - 2])
+def test_places_and_names_that_make_no_sense(world, server, place, name):
+    """The table, and what a close says of it, are anybody's in the application."""
+    message, peer, end = first(world, server)
+    if place == 3:
+        set_entry(server[0], 3, name)
+    set_word(server[0], KEPT + message.sock * SOCK_BYTES, place + 1)
+    request(server[0], message.sock, REQ_ACCEPTED | REQ_CLOSE | REQ_KEPT)
+    peer.expect("its FIN", lambda tcp: "F" in tcp.flags)
+    peer.send("FA")
+    assert await_poll(end, select.POLLIN) & select.POLLHUP
+    await_true(lambda: world.counters()["descriptors"] == 0, "no descriptor is left")
+    assert next_one(world, server, 40001)[0].token == 0
+
+
+def test_a_place_that_was_given_up_is_somebody_elses(world, server):
+    kept = [first(world, server, 40000 + n) for n in range(2)]
+    close_and_keep(server, *kept[0][:2])
+    await_kept(server, 0)
+    set_entry(server[0], 0, 0)
+    close_and_keep(server, *kept[1][:2], 0, name_of(9))
+    await_kept(server, 0, name_of(9))
+    assert await_poll(kept[0][2], select.POLLIN) & select.POLLHUP
+    message, peer, _ = next_one(world, server, 41000)
+    assert message.token == 1
+    bring(server, message)
+    peer.send("PA", b"hello")
+    assert heard(server, message, kept[1][2])
+
+
+def test_pairs_of_a_process_that_has_died(world, server):
+    """They are found when one of them is missed, and when there is no place left."""
+    channel, _ = server
+    kept = []
+    for n in range(PLACES):
+        kept.append(first(world, server, 40000 + n))
+        request(channel, kept[-1][0].sock, REQ_ACCEPTED)
+    for n, (message, peer, _) in enumerate(kept):
+        close_and_keep(server, message, peer, n)
+    await_true(lambda: world.counters()["descriptors"] == PLACES, "all are kept")
+    for _, _, end in kept[:-1]:
+        end.close()
+    select.select([], [], [], 0.2)
+    serve(channel, 7)  # another process now, which has none
+    assert next_one(world, server, 41000)[0].token == 0
+    await_true(lambda: world.counters()["descriptors"] == 2, "those of the dead are gone")
+    assert [place for place in range(PLACES) if entry(channel, place)] == [PLACES - 1]
+    kept[-1][2].close()
+    serve(channel)
+    message, _, _ = next_one(world, server, 41001)
+    assert message.token == 1
+    select.select([], [], [], 0.2)
+    request(channel, message.sock, REQ_OFFER)
+    accept(server[1])[1].close()
+    await_true(lambda: not entry(channel, PLACES - 1), "the last one, too")
+
+
+def test_with_the_listener_go_those_that_nobody_has_taken(world, server):
+    """Not those that were taken, and that the replica has not looked at yet."""
+    kept = [first(world, server, 40000 + n) for n in range(2)]
+    for n, (message, peer, _) in enumerate(kept):
+        close_and_keep(server, message, peer, n)
+    offers = [next_one(world, server, 41000 + n) for n in range(2)]
+    taken, peer, _ = offers[0]
+    set_word(server[0], BROUGHT + taken.sock * SOCK_BYTES, 1)
+    server[0].put(taken.sock, "request", REQ_ACCEPTED)
+    server[1].close()
+    offers[1][1].expect("a reset", lambda tcp: "R" in tcp.flags)
+    peer.send("PA", b"hello")
+    assert heard(server, taken, kept[0][2])
+
+
+def test_who_dies_between_the_message_and_his_word_resets_it(world, server):
+    """After some seconds, as nobody can know. While the message is in the queue somebody may still come."""
+    kept = [first(world, server, 40000 + n) for n in range(2)]
+    for n, (message, peer, _) in enumerate(kept):
+        close_and_keep(server, message, peer, n)
+    peer = connect(world, 41000)
+    select.select([], [], [], 6.5)
+    message, fds = receive(server[1])
+    assert (message.token, fds) == (1, [])
+    taken, other, _ = next_one(world, server, 41001)
+    bring(server, taken, 1)
+    peer.expect("a reset", lambda tcp: "R" in tcp.flags)
+    world.await_counter("accepts_lost", 1)
+    other.send("PA", b"hello")
+    assert heard(server, taken, kept[1][2])
+    assert next_one(world, server, 41002)[0].token == 1
+
+
+def test_who_dies_before_he_could_ring_resets_it(world, server):
+    """It is his, so nobody else may have it; and his end of the pair is gone."""
+    message, peer, end = first(world, server)
+    close_and_keep(server, message, peer)
+    message, peer, _ = next_one(world, server, 40001)
+    set_word(server[0], BROUGHT + message.sock * SOCK_BYTES, 1)
+    server[0].put(message.sock, "request", REQ_ACCEPTED)
+    end.close()
+    peer.expect("its end", lambda tcp: "F" in tcp.flags or "R" in tcp.flags)
+    assert world.counters()["accepts_lost"] == 0
+
+
 def test_kept_pairs_go_with_their_application(world, server):
     message, peer, end = first(world, server)
-    close_and_keep(server, message, peer, WHO + 4)
+    close_and_keep(server, message, peer)
     await_true(lambda: world.counters()["hangups"] == 0 and world.counters()["descriptors"] == 1, "kept")
     server[1].close()
     world.say(Message(Op.APP_GONE, app=1))
     end.settimeout(PATIENCE_S)
     assert await_poll(end, select.POLLIN) & select.POLLHUP
     await_true(lambda: world.counters()["descriptors"] == 0, "no descriptor is left")
-
-
-@pytest.mark.parametrize("name", [0, WHO, WHO + 1, WHO + 2**32 - 1])
-def test_names_are_the_applications_own(world, server, name):
-    """Also one that it gives twice. Nothing that it says hurts anybody else."""
-    kept = [first(world, server, 40000 + n) for n in range(2)]
-    for message, peer, _ in kept:
-        close_and_keep(server, message, peer, name)
-    await_true(lambda: world.counters()["descriptors"] == (2 if name else 0), "kept, or not")
-    for n in range(2):
-        message, _, fds = next_one(world, server, 41000 + n)
-        assert message.token == name and len(fds) == (0 if name else 1)
-    assert world.process.poll() is None
-
-
-def test_each_process_gets_its_own(world, server):
-    """Two of one application; which of them accepts is what the listener says."""
-    kept = [first(world, server, 40000 + n) for n in range(4)]
-    for n, (message, peer, _) in enumerate(kept):
-        close_and_keep(server, message, peer, (7 + n % 2 << 32) + n)
-    seen = []
-    for n, who in enumerate((7, 8, 6, 7, 7, 8)):
-        name_spare(server[0], LISTENER, who << 32)
-        message, _, _ = next_one(world, server, 41000 + n)
-        seen.append((message.token >> 32, message.token & 0xFF))
-    assert seen == [(7, 2), (8, 3), (0, 0), (7, 0), (0, 0), (8, 1)]
-
-
-def test_the_oldest_makes_way(world, server):
-    """Its process may have died; no application has more than 64."""
-    kept = []
-    for n in range(70):
-        message, peer, end = first(world, server, 40000 + n)
-        request(server[0], message.sock, REQ_ACCEPTED)
-        kept.append((message, peer, end))
-    for n, (message, peer, _) in enumerate(kept):
-        close_and_keep(server, message, peer, WHO + 100 + n)
-    await_true(lambda: world.counters()["descriptors"] == 64, "64 pairs")
-    over = [bool(poll(end) & select.POLLHUP) for _, _, end in kept]
-    assert over == [True] * 6 + [False] * 64
-    assert next_one(world, server, 41000)[0].token == WHO + 169
-
-
-def test_a_spare_that_goes_while_its_connection_is_queued(world):
-    """The connection keeps its place, and gets another pair."""
-    server = world.attach(), world.listen(backlog=200)
-    world.ends[-1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-    serve(server[0])
-    kept = [first(world, server, 39000 + n) for n in range(60)]
-    for n, (message, peer, _) in enumerate(kept):
-        close_and_keep(server, message, peer, WHO + 1 + n)
-    for n in range(60):
-        connect(world, 42000 + n)
-    world.await_counter("accept_queue_full", 1)
-    select.select([], [], [], 0.02)
-    for _, _, end in kept:
-        end.close()
-    socks = set()
-    while len(socks) < 60:
-        message, fds = receive(server[1])
-        for fd in fds:
-            world.ends.append(socket.socket(fileno=fd))
-            socks.add(message.sock)
-            request(server[0], message.sock, REQ_ACCEPTED)
-    assert world.counters()["tcp_aborts"] == 0

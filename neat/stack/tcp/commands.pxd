@@ -10,7 +10,7 @@ from neat.stack.config cimport EV_OFFER, EV_READABLE, EV_TELL, EV_WRITABLE
 from neat.stack.counters cimport Counter
 from neat.stack.state cimport SLOT_FIN_QUEUED, SLOT_FIN_SEEN, SLOT_ORPHAN, ConnSlot
 from neat.stack.tcp.ack cimport is_writable
-from neat.stack.tcp.connection cimport conn_event, conn_free, conn_leave_backlog, conn_over, conn_set_state, conn_status
+from neat.stack.tcp.connection cimport conn_event, conn_free, conn_leave_backlog, conn_over, conn_set_state, conn_status, conn_taken
 from neat.stack.tcp.keepalive cimport keepalive_is_late, keepalive_start
 from neat.stack.tcp.output cimport output_want
 from neat.stack.tcp.plan cimport has_unsent, pending

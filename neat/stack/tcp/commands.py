@@ -31,7 +31,7 @@ def tcp_command(stack, tcb):
         return
     request = load32(cython.address(sock.request))
     if request & NEAT_REQ_ACCEPTED:
-        conn_leave_backlog(stack, tcb)
+        conn_taken(stack, tcb)
     if request & NEAT_REQ_OFFER:
         fetch_and32(cython.address(sock.request), ~NEAT_REQ_OFFER)
         conn_event(stack, tcb, EV_OFFER)

@@ -102,6 +102,12 @@ def conn_event(stack, tcb, kinds):
     event_raise(cython.address(stack.events), cython.address(tcb.event), kinds)
 
 
+def conn_taken(stack, tcb):
+    if tcb.slot.flags & (SLOT_PASSIVE | SLOT_ACCEPTED) == SLOT_PASSIVE:
+        conn_leave_backlog(stack, tcb)
+        conn_event(stack, tcb, EV_TAKEN)
+
+
 def conn_leave_backlog(stack, tcb):
     slot = tcb.slot
     if slot.flags & SLOT_PASSIVE and not slot.flags & SLOT_ACCEPTED:

@@ -11,7 +11,7 @@ from neat.stack.channels cimport NO_SOCK, channel_of, sock_birth, sock_death
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
 from neat.stack.state cimport SLOT_ACCEPTED, SLOT_PASSIVE, ConnSlot, ListenerSlot
-from neat.stack.tcp.connection cimport conn_birth, conn_free, conn_leave_backlog, conn_set_state, conn_take_sock
+from neat.stack.tcp.connection cimport conn_birth, conn_free, conn_set_state, conn_take_sock, conn_taken
 from neat.stack.tcp.deadlines cimport timer_set
 from neat.stack.tcp.handshake cimport handshake_offer, handshake_settle
 from neat.stack.tcp.isn cimport isn

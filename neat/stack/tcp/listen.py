@@ -132,7 +132,7 @@ def close_at(stack, index, memory_stays):
             tcb = cython.address(stack.tcp.tcbs[i])
             if tcb.sock != cython.NULL and load32(cython.address(tcb.sock.request)) & NEAT_REQ_ACCEPTED:
                 # Accepted, then the listener was closed, before this was looked at.
-                conn_leave_backlog(stack, tcb)
+                conn_taken(stack, tcb)
                 continue
             if conn.state != TcpState.CLOSED and conn.state != TcpState.TIME_WAIT:
                 respond_abort(stack, tcb)
