@@ -32,5 +32,6 @@ cpdef enum ReplicaCounter:
     COUNT_POLLERS                   # gauge
     COUNT_PAIRS_REUSED              # connections that got the pair of one before
     COUNT_PAIRS_MISSED              # accept() was to bring one, and had none: offered again
+    COUNT_PAIRS_UNKNOWN             # accept() has brought one that there is not: reset
     COUNT_ACCEPTS_LOST              # who took it died before it had said so: reset
     REPLICA_COUNTERS

@@ -7,7 +7,7 @@ from neat.replica.posix cimport (
     all_read, close, drain, pipe2, punch, send_with, shutdown, watch,
 )
 from neat.replica.counters cimport (
-    COUNT_ACCEPT_NO_FD, COUNT_DESCRIPTORS, COUNT_HANGUPS, COUNT_PAIRS_REUSED, COUNT_RESETS_TOLD, COUNT_RINGS_PUNCHED,
+    COUNT_DESCRIPTORS, COUNT_HANGUPS, COUNT_PAIRS_REUSED, COUNT_PAIRS_UNKNOWN, COUNT_RESETS_TOLD, COUNT_RINGS_PUNCHED,
     COUNT_TOKENS_SENT,
 )
 from neat.replica.process cimport (
@@ -18,9 +18,9 @@ from neat.replica.channels cimport channel_find
 from neat.replica.pollers cimport poller_signal, poller_tell
 from neat.replica.spares cimport spare_keep, spare_take
 from neat.shim.channel cimport (
-    NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_MSG_MAGIC, NEAT_OUT_WANTED, NEAT_REQ_ACCEPTED, NEAT_REQ_CLOSE, NEAT_REQ_KEPT, neat_addr, neat_msg, neat_rx_offset, neat_sock, neat_tx_offset,
+    NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_MSG_MAGIC, NEAT_OUT_WANTED, NEAT_REQ_CLOSE, NEAT_REQ_KEPT, neat_addr, neat_msg, neat_rx_offset, neat_sock, neat_tx_offset,
 )
-from neat.shm.atomic cimport exchange32, load32
+from neat.shm.atomic cimport exchange32, load32, load64
 from neat.stack.engine cimport (
     EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN, EV_TELL, EV_WRITABLE, Event, stack_close, stack_sock,
 )
@@ -50,8 +50,6 @@ cdef void endpoint_hangup(Process* p, uint32_t conn, uint32_t serial, uint32_t e
 cdef void send_token(Process* p, neat_sock* sock, int fd) noexcept nogil
 # Make the descriptor writable again.
 cdef void take_fills(neat_sock* sock, int fd) noexcept nogil
-# accept() has taken it: `sock`, which may be NULL, says so.
-cdef bint is_taken(neat_sock* sock) noexcept nogil
 # Leave the accept queue, if it is in one.
 cdef void unqueue(Process* p, Endpoint* end) noexcept nogil
 # A message about this socket of this replica.
@@ -63,9 +61,11 @@ cdef void tell_connecting(Process* p, Endpoint* end, const neat_addr* local) noe
 cdef void tell_failed(Process* p, int fd, int error) noexcept nogil
 
 # END_OFFERED: has accept() brought a pair meanwhile?
-@cython.locals(owed=uint32_t, options=uint32_t)
+@cython.locals(owed=uint32_t, options=uint32_t, name=uint64_t)
 cdef void endpoint_taken(Process* p, int32_t conn, Endpoint* end, neat_sock* sock) noexcept nogil
-# Leave END_OFFERED for END_CLOSED, if it is in it.
+# END_OFFERED: its message has left the listener's queue; so has each that this replica sent before.
+cdef void offer_read(Process* p, Endpoint* end) noexcept nogil
+# It waits no longer for somebody to bring a pair: from END_OFFERED to END_CLOSED, if it was there.
 cdef void offer_over(Process* p, Endpoint* end) noexcept nogil
 
 # Parts of the above.

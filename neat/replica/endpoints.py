@@ -251,16 +251,20 @@ def endpoint_hangup(p, conn, serial, events):
 
 def endpoint_taken(p, conn, end, sock):
     """If accept() has brought a spare, that is its pair from now on."""
-    if end.state != END_OFFERED or not is_taken(sock):
+    if end.state != END_OFFERED or sock == cython.NULL:
+        return
+    name = load64(cython.address(sock.brought))
+    if name == end.generation:
         return
     channel = channel_find(p, end.app)
-    fd = -1 if channel == cython.NULL else spare_take(p, channel, sock)
+    fd = -1 if channel == cython.NULL else spare_take(p, channel, name)
     owed, options = end.owed, end.options
+    offer_read(p, end)
     offer_over(p, end)
     if fd < 0 or endpoint_open(p, conn, fd, END_OPEN, channel.announces) < 0:
         if fd >= 0:
             close(fd)
-        tally(p, COUNT_ACCEPT_NO_FD)
+        tally(p, COUNT_PAIRS_UNKNOWN)
         application_gone(p, conn, end)
         return
     end.owed = owed
@@ -268,12 +272,16 @@ def endpoint_taken(p, conn, end, sock):
     tally(p, COUNT_PAIRS_REUSED)
 
 
-def is_taken(sock):
-    return sock != cython.NULL and load32(cython.address(sock.request)) & NEAT_REQ_ACCEPTED != 0
+def offer_read(p, end):
+    channel = channel_find(p, end.app)
+    if channel == cython.NULL or channel.shared[end.listener] < 0:
+        return
+    listener = cython.address(p.shared[channel.shared[end.listener]])
+    if cython.cast(int32_t, end.offer - listener.read) > 0:
+        listener.read = end.offer
 
 
 def offer_over(p, end):
-    """It waits no longer for somebody to bring a pair."""
     if end.state != END_OFFERED:
         return
     end.state = END_CLOSED

@@ -43,14 +43,15 @@ cdef struct Endpoint:               # by index of the connection slot
     uint32_t bind_id                # of the bound socket that it was; 0: none
     uint32_t serial                 # of `fd`: an epoll event that carries another one is stale
     int32_t next                    # next in the accept queue
-    uint32_t owed                   # EventKinds that only its poller has heard of: the descriptor hears of them when it has none
+    uint32_t owed                   # EventKinds that its descriptor was not told: it hears of them when it has no poller
     uint32_t listener               # index of the listening socket that it came by
     uint32_t options                # NEAT_OPT_OF_ACCEPT: how it was made
     int16_t queue                   # the listener's place in `shared` while it is queued there, -1
     uint8_t state                   # EndpointState
     uint8_t watched                 # `fd` is in the epoll set
     uint8_t spoken                  # more than tokens was sent, or something shut, on `fd`
-    uint8_t unanswered              # END_OFFERED: looks in a row that found its listener's queue empty
+    uint8_t unanswered              # END_OFFERED: looks since its message was read
+    uint32_t offer                  # END_OFFERED: the listener's `offers` when it was sent
 
 cdef struct Fresh:                  # a descriptor that may be closed before watching it is worth it
     uint32_t conn, serial
@@ -61,6 +62,8 @@ cdef struct SharedEnd:
     uint32_t kind                   # NEAT_SOCK_LISTENER or NEAT_SOCK_UDP
     uint32_t app, sock, bind_id, backlog
     uint32_t serial
+    uint32_t offers                 # NEAT_EV_ACCEPTs that this replica has sent, modulo 2^32
+    uint32_t read                   # the latest of them that is known to have left the queue
     int32_t first, last             # accept queue: connections that wait for room in the socket
     bint blocked                    # EPOLLOUT is awaited
     neat_addr local

@@ -8,20 +8,20 @@ from neat.replica.counters cimport (
     COUNT_PAIRS_MISSED, COUNT_UDP_SOCKETS,
 )
 from neat.replica.endpoints cimport (
-    application_gone, compose, endpoint_drop, endpoint_of, endpoint_open, endpoint_taken, is_taken, offer_over, peer_closed, send_token, take_fills, unqueue,
+    application_gone, compose, endpoint_drop, endpoint_of, endpoint_open, endpoint_taken, offer_over, offer_read, peer_closed, send_token, take_fills, unqueue,
 )
 from neat.replica.posix cimport (
     EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT, EPOLLRDHUP, all_read, close, make_pair, send_with, watch,
 )
 from neat.replica.process cimport (
-    END_FREE, END_OFFERED, END_OPEN, END_QUEUED, MAX_SHARED, SHARED_INDEXES, SPARES, WATCH_SHARED, Channel, Endpoint, Process,
+    END_FREE, END_OFFERED, END_OPEN, END_QUEUED, MAX_SHARED, SHARED_INDEXES, WATCH_SHARED, Channel, Endpoint, Process,
     SharedEnd, gauge, tally, watch_data,
 )
 from neat.replica.spares cimport spares_suffice, spares_sweep
 from neat.shim.channel cimport (
     NEAT_EV_ACCEPT, NEAT_EV_REPLICA, NEAT_NOBODY_YET, NEAT_OPT_KEEPS, NEAT_OPT_LOOKS, NEAT_OPT_NONBLOCK, NEAT_OPT_OF_ACCEPT, NEAT_REQ_ABORT, NEAT_SOCK_LISTENER, NEAT_SOCK_UDP, NEAT_ST_CLOSED, NEAT_ST_ERROR, NEAT_ST_RDHUP, neat_addr, neat_msg,
 )
-from neat.shm.atomic cimport fetch_or32, load32, load64, store32
+from neat.shm.atomic cimport fetch_or32, load32, load64, replace64, store32, store64
 from neat.stack.engine cimport (
     EV_CLOSED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_WRITABLE, ConnInfo, Event, stack_conn_info, stack_listen,
     stack_set_backlog, stack_set_defer, stack_sock, stack_udp_bind, stack_udp_unbind, stack_unlisten,
@@ -56,6 +56,9 @@ cdef int shared_open(Process* p, int32_t place, Channel* channel, uint32_t kind,
 cdef void refuse_offered(Process* p, SharedEnd* listener) noexcept nogil
 cdef void shared_close(Process* p, SharedEnd* end) noexcept nogil
 cdef void refuse(Process* p, int32_t conn, Endpoint* end) noexcept nogil
+cdef bint withdraw(Process* p, Endpoint* end) noexcept nogil
+# END_OFFERED: its message has left the queue, as far as one can tell.
+cdef bint is_read(Process* p, Endpoint* end) noexcept nogil
 cdef SharedEnd* listener_of(Process* p, Endpoint* end) noexcept nogil
 cdef void hand_over(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noexcept nogil
 cdef bint may_bring(Process* p, Endpoint* end, SharedEnd* listener) noexcept nogil

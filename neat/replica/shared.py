@@ -48,6 +48,8 @@ def shared_open(p, place, channel, kind, sock, bind_id, local, fd):
     end.sock = sock
     end.bind_id = bind_id
     end.local = local[0]
+    end.offers = 0
+    end.read = 0
     end.first = -1
     end.last = -1
     end.blocked = False
@@ -136,9 +138,10 @@ def spare_missing(p, event):
     end = endpoint_of(p, event.conn)
     if end == cython.NULL or event.kinds & EV_FREED or end.generation != event.generation:
         return
-    if end.app != event.app or end.state != END_OFFERED or is_taken(stack_sock(p.stack, end.app, end.sock)):
+    if end.app != event.app or end.state != END_OFFERED or not withdraw(p, end):
         return
     tally(p, COUNT_PAIRS_MISSED)
+    offer_read(p, end)
     offer_over(p, end)
     spares_sweep(p, channel_find(p, end.app))
     listener = listener_of(p, end)
@@ -147,6 +150,12 @@ def spare_missing(p, event):
         refuse(p, event.conn, end)
         return
     hand_over(p, event.conn, end, listener)
+
+
+def withdraw(p, end):
+    """Nobody can bring a pair for it any more. False: somebody has."""
+    sock = stack_sock(p.stack, end.app, end.sock)
+    return sock == cython.NULL or replace64(cython.address(sock.brought), end.generation, 0)
 
 
 def listener_of(p, end):
@@ -188,10 +197,10 @@ def may_bring(p, end, listener):
     end.options = load32(cython.address(lines.options)) & NEAT_OPT_OF_ACCEPT
     if end.options & KEEPER != KEEPER:
         return False
-    if spares_suffice(channel, load32(cython.address(lines.brought))):
+    if spares_suffice(channel, load32(cython.address(lines.accepter))):
         return True
-    if channel.spare_count == SPARES:
-        spares_sweep(p, channel)  # full of those of processes that have died?
+    if channel.spare_count > 0:
+        spares_sweep(p, channel)  # of processes that have died?
     return False
 
 
@@ -233,6 +242,8 @@ def offer(p, conn, end, listener):
     sock = stack_sock(p.stack, end.app, end.sock)
     if sock != cython.NULL and end.options & NEAT_OPT_LOOKS:
         store32(cython.address(sock.watcher), NEAT_NOBODY_YET)
+    if sock != cython.NULL and brings:
+        store64(cython.address(sock.brought), end.generation)
     status = send_with(listener.fd, cython.address(message), cython.sizeof(neat_msg), end.app_fd)
     if status == -EAGAIN:
         return status
@@ -246,8 +257,10 @@ def offer(p, conn, end, listener):
     end.app_fd = -1
     unqueue(p, end)
     end.state = END_OPEN
+    listener.offers += 1
     if brings:
         end.state = END_OFFERED
+        end.offer = listener.offers
         end.unanswered = 0
         channel_find(p, end.app).offered += 1
     tally(p, COUNT_ACCEPTS_SENT)
@@ -309,7 +322,7 @@ def refuse_offered(p, listener):
         end = cython.address(p.endpoints[i])
         if end.state != END_OFFERED or end.app != listener.app or end.listener != listener.sock:
             continue
-        if not is_taken(stack_sock(p.stack, end.app, end.sock)):
+        if withdraw(p, end):
             refuse(p, i, end)
 
 
@@ -324,18 +337,22 @@ def offers_look(p):
         if end.state != END_OFFERED:
             continue
         waiting -= 1
-        # Or before he could ring.
-        endpoint_taken(p, i, end, stack_sock(p.stack, end.app, end.sock))
-        listener = listener_of(p, end)
-        if end.state != END_OFFERED:
-            continue
-        if listener != cython.NULL and not all_read(listener.fd):
-            end.unanswered = 0
+        endpoint_taken(p, i, end, stack_sock(p.stack, end.app, end.sock))  # or before he could ring
+        if end.state != END_OFFERED or not is_read(p, end):
             continue
         end.unanswered += 1
-        if end.unanswered > PATIENCE:
+        if end.unanswered > PATIENCE and withdraw(p, end):
             tally(p, COUNT_ACCEPTS_LOST)
             refuse(p, i, end)
+
+
+def is_read(p, end):
+    listener = listener_of(p, end)
+    if listener == cython.NULL:
+        return True
+    if all_read(listener.fd):
+        listener.read = listener.offers
+    return cython.cast(int32_t, listener.read - end.offer) >= 0
 
 
 def shared_close(p, end):

@@ -9,29 +9,27 @@ descriptor stands at which place is known here only.
 import cython
 
 
-def entry_of(channel, place):
+def entry_of(channel, name):
     table = cython.cast("uint64_t*", channel.memory + NEAT_SPARES_OFFSET)
-    return cython.address(table[place])
+    return cython.address(table[neat_spare_place(name)])
 
 
 def spare_keep(p, channel, end, lines):
-    kept = load32(cython.address(lines.kept))
-    if kept == 0 or kept > SPARES:
+    name = load64(cython.address(lines.kept))
+    entry = entry_of(channel, name)
+    if name == 0 or name & NEAT_SPARE_KEPT or load64(entry) != name:
         return
-    entry = entry_of(channel, kept - 1)
-    name = load64(entry)
-    if name == 0 or name & NEAT_SPARE_KEPT:
-        return
-    spare = cython.address(channel.spares[kept - 1])
+    spare = cython.address(channel.spares[neat_spare_place(name)])
     spare_close(p, channel, spare)  # given up, or its process would not have found the place free
     if not is_new(p, channel, end, lines):
-        store64(entry, 0)
+        replace64(entry, name, 0)
+        return
+    if not replace64(entry, name, name | NEAT_SPARE_KEPT):
         return
     spare.name = name
     spare.fd = end.fd
     channel.spare_count += 1
     end.fd = -1
-    store64(entry, name | NEAT_SPARE_KEPT)
 
 
 def is_new(p, channel, end, lines):
@@ -42,17 +40,14 @@ def is_new(p, channel, end, lines):
     return not end.watched or watch(p.epoll, EPOLL_CTL_DEL, end.fd, 0, 0) == 0
 
 
-def spare_take(p, channel, lines):
-    brought = load32(cython.address(lines.brought))
-    if brought == 0 or brought > SPARES:
-        return -1
-    spare = cython.address(channel.spares[brought - 1])
+def spare_take(p, channel, name):
+    spare = cython.address(channel.spares[neat_spare_place(name)])
     fd = spare.fd
-    if fd < 0:
+    if fd < 0 or spare.name != name:
         return -1
     spare.fd = -1
     channel.spare_count -= 1
-    store64(entry_of(channel, brought - 1), 0)
+    replace64(entry_of(channel, name), name | NEAT_SPARE_KEPT, 0)
     gauge(p, COUNT_DESCRIPTORS, -1)  # it counts as a new one again
     return fd
 
@@ -75,13 +70,13 @@ def spares_sweep(p, channel):
     channel.swept_at = p.now
     for i in range(SPARES):
         spare = cython.address(channel.spares[i])
-        entry = entry_of(channel, i)
-        kept = load64(entry) == spare.name | NEAT_SPARE_KEPT
-        if spare.fd < 0 or (kept and not is_hung_up(spare.fd)):
+        if spare.fd < 0:
             continue
-        spare_close(p, channel, spare)
-        if kept:
-            store64(entry, 0)
+        entry = entry_of(channel, spare.name)
+        kept = spare.name | NEAT_SPARE_KEPT
+        if load64(entry) != kept or is_hung_up(spare.fd):
+            spare_close(p, channel, spare)
+            replace64(entry, kept, 0)
 
 
 def spare_close(p, channel, spare):

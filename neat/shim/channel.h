@@ -36,8 +36,9 @@
 /* A bit a socket that its poller should look at: set by the replica, taken by the poller that watches the socket. */
 #define NEAT_EVENTS_OFFSET 2048u
 #define NEAT_POLLERS 24u
-/* Places for pairs without a connection. 0: free; an even name: an application's process has taken it, and is about to close a connection whose
- * pair it keeps; the same with NEAT_SPARE_KEPT, which only the replica sets: that keeps its end, too. spares.c, spares.py. */
+/* Places for pairs without a connection; only by compare-and-exchange. 0: free; a name: an application's process has taken it, and is about to
+ * close a connection whose pair it keeps; the name with NEAT_SPARE_KEPT, which only the replica sets: that keeps its end, too. spares.c, spares.py.
+ * A name is even: whose it is (32 bits), a number, the place (7 bits), 0. */
 #define NEAT_SPARES 128u
 #define NEAT_SPARE_KEPT UINT64_C(1)
 
@@ -78,11 +79,11 @@ enum neat_request {                /* what the application wants; only ever set,
     NEAT_REQ_SHUT_WR = 1u << 0,    /* FIN after what is in the transmit ring */
     NEAT_REQ_SHUT_RD = 1u << 1,
     NEAT_REQ_ABORT = 1u << 2,      /* RST on close (SO_LINGER with zero) */
-    NEAT_REQ_ACCEPTED = 1u << 3,   /* accept() has taken it: it no longer counts against the backlog */
+    NEAT_REQ_ACCEPTED = 1u << 3,   /* accept() has taken it: it no longer counts against the backlog; look at `brought` */
     NEAT_REQ_RESIGNAL = 1u << 4,   /* look at readiness again and signal it (set and cleared atomically by either side) */
     NEAT_REQ_CLOSE = 1u << 5,      /* its last descriptor is being closed: as the hang-up, which may come much later */
     NEAT_REQ_TELL = 1u << 6,       /* it was taken off its poller: set its event bit and wake every poller that sleeps (cleared likewise) */
-    NEAT_REQ_KEPT = 1u << 7,       /* beside NEAT_REQ_CLOSE: the application keeps its end of the pair, in place `kept`, for another connection */
+    NEAT_REQ_KEPT = 1u << 7,       /* beside NEAT_REQ_CLOSE: the application keeps its end of the pair, as `kept`, for another connection */
     NEAT_REQ_OFFER = 1u << 8,      /* accept() was to bring a pair, and has none: offer it again, with one (cleared likewise) */
 };
 
@@ -136,7 +137,7 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
                                       whoever takes that away looks for himself */
     uint32_t sleepers;             /* threads that sleep in a receive; the replica never looks */
     uint32_t hinted;               /* members of epoll instances that hear by its descriptor; the replica never looks */
-    uint32_t _app0;
+    uint32_t accepter;             /* a listener: who has accepted there last, as in the names of its spares */
     /* application writes */
     struct neat_addr peer;         /* UDP: see NEAT_OPT_PEER */
     uint32_t keep_idle_s, keep_intvl_s, keep_cnt;
@@ -144,9 +145,7 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint32_t rcvlowat;
     uint32_t maxseg;
     uint64_t inode;                /* of its descriptor (fstat), so that another program finds it after exec; 0: not said */
-    uint32_t brought;              /* with NEAT_REQ_ACCEPTED: place + 1 of the pair that it has from now on, 0: it was sent one;
-                                      a listener: who has accepted last, the upper half of the names that this process gives */
-    uint32_t kept;                 /* with NEAT_REQ_KEPT: place + 1 */
+    uint64_t kept;                 /* with NEAT_REQ_KEPT: the name of the pair */
     /* replica writes */
     uint64_t rx_tail;              /* bytes ever put into the receive ring */
     uint64_t tx_head;              /* bytes ever acknowledged by the peer: their room is free again */
@@ -168,7 +167,9 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint32_t in_token;             /* 1: a wake-up byte is in the descriptor, or on its way: it polls readable */
     uint32_t out_block;            /* fill messages in the application's end: it polls unwritable until the replica drains;
                                       NEAT_OUT_WANTED: none, but its poller wants to hear of room */
-    uint8_t _sig[56];
+    uint64_t brought;              /* the replica puts `generation` here when accept() is to bring a spare, and accept() replaces that by its name;
+                                      whoever finds another value comes too late */
+    uint8_t _sig[48];
     /* replica writes, for TCP_INFO and ss */
     uint32_t retransmits, rto_us, snd_wnd, rcv_wnd, ssthresh;
     uint32_t rcv_limit;            /* bytes that the receive ring may hold now; 0: not said yet */
@@ -186,8 +187,14 @@ _Static_assert(sizeof(struct neat_addr) == 24, "neat_addr");
 _Static_assert(sizeof(struct neat_poller) == 64, "neat_poller");
 _Static_assert(sizeof(struct neat_channel) == 4096, "neat_channel");
 _Static_assert(offsetof(struct neat_channel, events) == NEAT_EVENTS_OFFSET, "events");
+_Static_assert(NEAT_SPARES_OFFSET >= NEAT_DIRTY_OFFSET + NEAT_MAX_SOCKS / 8, "the dirty bitmap ends before the spares");
+_Static_assert(NEAT_SPARES_OFFSET + NEAT_SPARES * 8 <= NEAT_SUMMARY_OFFSET, "the spares end before the summary");
 _Static_assert(sizeof(struct neat_sock) == 384, "neat_sock");
 _Static_assert(sizeof(struct neat_datagram) == 32, "neat_datagram");
+
+static inline uint32_t neat_spare_place(uint64_t name) {
+    return (uint32_t)(name >> 1) % NEAT_SPARES;
+}
 
 static inline uint64_t neat_rings_offset(uint32_t nsock) {
     uint64_t end = NEAT_SOCKS_OFFSET + (uint64_t)nsock * sizeof(struct neat_sock);

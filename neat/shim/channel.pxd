@@ -43,13 +43,14 @@ cdef extern from "channel.h" nogil:
         uint32_t linger_ms
         uint32_t user_timeout_ms
         uint32_t watcher
+        uint32_t accepter
         neat_addr peer
         uint32_t keep_idle_s, keep_intvl_s, keep_cnt
         uint8_t tos, ttl
         uint32_t rcvlowat
         uint32_t maxseg
         uint64_t inode
-        uint32_t brought, kept
+        uint64_t kept
         uint64_t rx_tail
         uint64_t tx_head
         uint32_t status
@@ -64,6 +65,7 @@ cdef extern from "channel.h" nogil:
         uint32_t cwnd, snd_mss
         uint32_t in_token
         uint32_t out_block
+        uint64_t brought
         uint32_t retransmits, rto_us, snd_wnd, rcv_wnd, ssthresh, rcv_limit
 
     struct neat_datagram:
@@ -71,6 +73,7 @@ cdef extern from "channel.h" nogil:
         uint32_t flags
         neat_addr addr
 
+    uint32_t neat_spare_place(uint64_t name)
     uint64_t neat_rings_offset(uint32_t nsock)
     uint64_t neat_channel_bytes(uint32_t nsock, uint32_t rx_size, uint32_t tx_size)
     uint64_t neat_rx_offset(uint32_t nsock, uint32_t rx_size, uint32_t tx_size, uint32_t index)

@@ -223,11 +223,10 @@ struct endpoint *neat_subsocket(struct neat_socket *s, uint32_t replica);  /* NU
 bool neat_subsockets_read(struct neat_socket *s, int fd, int limit);
 
 /* spares.c: application's ends of pairs whose connections are over, for the next ones. Any thread, signal handlers too. */
-/* What it is called, and its *place in the segment's table; 0: not kept. */
-uint64_t neat_spare_keep(const struct segment *segment, int fd, bool nonblock, uint32_t *place);
+uint64_t neat_spare_keep(const struct segment *segment, int fd, bool nonblock);    /* its name in the segment's table; 0: not kept */
 /* The descriptor of one that the segment's replica has kept, too, under a number of the application; *nonblock: how it is. -ENOENT: this
  * process has none, -EMFILE. */
-int neat_spare_take(const struct segment *segment, bool cloexec, bool *nonblock, uint32_t *place);
+int neat_spare_take(const struct segment *segment, bool cloexec, bool *nonblock, uint64_t *name);
 void neat_spare_forget(const struct segment *segment, uint64_t name);
 bool neat_spares_drop(void);       /* whether there were any: numbers are free now */
 void neat_spares_accepted(struct neat_sock *listener);     /* at an accept() there: this process may have some for the next ones */

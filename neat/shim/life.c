@@ -226,12 +226,12 @@ static uint64_t announce(struct neat_socket *s, int fd) {
     if (!wanted)
         return 0;
     uint64_t spare = 0;
-    uint32_t place, nobody = 0;
     if (wanted == NEAT_REQ_CLOSE && is_keepable(s, options))
-        spare = neat_spare_keep(s->end.segment, fd, load(&s->nonblock), &place);
+        spare = neat_spare_keep(s->end.segment, fd, load(&s->nonblock));
     if (spare) {
+        uint32_t nobody = 0;
         swap_if(&s->end.shared->watcher, &nobody, NEAT_NOBODY_YET);    /* a farewell would be in it for ever */
-        store(&s->end.shared->kept, place + 1);
+        store(&s->end.shared->kept, spare);
         wanted |= NEAT_REQ_KEPT;
     }
     set_bits(&s->end.shared->request, wanted);

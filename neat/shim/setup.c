@@ -158,21 +158,27 @@ static void leave_word(const struct neat_socket *new, const struct neat_msg *mes
     clear_bits(&listener->options, NEAT_OPT_OF_ACCEPT & ~wanted);
 }
 
-/* The descriptor of a connection that came without one: a spare of ours, or -errno. Then it is offered again, with a new pair; if it is not
- * over, and its replica lives. */
-static int bring_own(const struct neat_socket *s, const struct neat_msg *message, bool cloexec, bool *nonblock) {
+/* A spare of ours for a connection that came without a descriptor. -errno: there is none, and it is offered again with a new pair. */
+static int bring(const struct endpoint *end, bool cloexec, bool *nonblock) {
+    uint64_t name, asked = end->generation;
+    int fd = neat_spare_take(end->segment, cloexec, nonblock, &name);
+    if (fd >= 0 && !swap_if(&end->shared->brought, &asked, name)) {
+        libc(close)(fd);           /* it is not ours any more */
+        return -ENOENT;
+    }
+    set_bits(&end->shared->request, fd < 0 ? NEAT_REQ_OFFER : NEAT_REQ_ACCEPTED);
+    neat_mark(end);
+    if (fd < 0)
+        neat_ring(end);
+    return fd;
+}
+
+/* The descriptor of this connection. -ENOENT: it is over or offered again. */
+static int find_own(const struct neat_socket *s, const struct neat_msg *message, bool cloexec, bool *nonblock) {
     struct endpoint end;
-    uint32_t place;
     if (neat_endpoint_open(&end, s->owner, message->replica, message->incarnation, message->sock, message->generation) < 0)
         return -ENOENT;
-    int fd = endpoint_current(&end) ? neat_spare_take(end.segment, cloexec, nonblock, &place) : -ENOENT;
-    if (fd >= 0) {
-        store(&end.shared->brought, place + 1);
-    } else if (endpoint_current(&end)) {
-        set_bits(&end.shared->request, NEAT_REQ_OFFER);
-        neat_mark(&end);
-        neat_ring(&end);
-    }
+    int fd = load(&end.shared->brought) == end.generation ? bring(&end, cloexec, nonblock) : -ENOENT;
     neat_endpoint_close(&end);
     return fd;
 }
@@ -228,12 +234,12 @@ static int next_accept(struct neat_socket *s, int listener, int flags, struct ne
         bool sound = n == sizeof *message && message->magic == NEAT_MSG_MAGIC && message->op == NEAT_EV_ACCEPT;
         *nonblock = message->options & NEAT_OPT_NONBLOCK;
         if (sound && got[0] < 0 && message->token) {
-            got[0] = bring_own(s, message, flags & SOCK_CLOEXEC, nonblock);
+            got[0] = find_own(s, message, flags & SOCK_CLOEXEC, nonblock);
             if (got[0] == -ENOENT)
                 continue;
         }
         if (sound && got[0] < 0)
-            return -EMFILE;            /* its descriptor was lost: the replica hears a hang-up */
+            return -EMFILE;            /* its descriptor was lost, and the replica hears a hang-up; or it is offered again */
         if (sound) {
             if (got[1] >= 0)
                 libc(close)(got[1]);

@@ -17,7 +17,6 @@
 #define MOST 64
 #define SHARE 32                   /* of the numbers that the process may have, at most one in so many */
 #define BUSY UINT64_C(1)
-#define STEP 2
 #define NONE 0                     /* no descriptor of our own has this number */
 #define AGAIN_NS 10000000          /* after a look for spares that the replica has dropped */
 
@@ -26,10 +25,10 @@ static struct spare {
     int fd;                        /* one of our own; NONE */
     bool nonblock;
     const struct segment *segment; /* whose replica has the other end. It may be gone: only to be compared */
-    uint32_t place;                /* in its table */
 } spares[MOST];
 
-static uint64_t last_name;         /* the upper half says which process */
+static uint32_t who;               /* we are, in the names that we give; 0: nobody yet */
+static uint32_t given;             /* names so far */
 static uint32_t most;              /* 0: not decided */
 static int high;                   /* numbers from here on are not kept: soon they may all be needed */
 static int64_t full_until;
@@ -47,47 +46,42 @@ static uint32_t decide(void) {
     return found;
 }
 
-/* The name that was given last. They are even, and no other process gives the same. */
-static uint64_t named(void) {
-    uint64_t seen = load(&last_name), who = 0;
+static uint32_t ourselves(void) {
+    uint32_t seen = load(&who), new = 0;
     if (!seen) {
-        if (getrandom(&who, sizeof who / 2, GRND_NONBLOCK) < 0)
-            who = (uint32_t)neat_now() ^ (uint32_t)getpid();
-        swap_if(&last_name, &seen, (who | 1) << 32 | STEP);
+        if (getrandom(&new, sizeof new, GRND_NONBLOCK) < 0)
+            new = (uint32_t)neat_now() ^ (uint32_t)getpid();
+        swap_if(&who, &seen, new | 1);
     }
-    return load(&last_name);
-}
-
-static uint64_t new_name(void) {
-    named();
-    return add(&last_name, STEP);
+    return load(&who);
 }
 
 void neat_spares_accepted(struct neat_sock *listener) {
-    uint32_t me = (uint32_t)(named() >> 32);
-    if (load(&listener->brought) != me)
-        store(&listener->brought, me);
+    uint32_t me = ourselves();
+    if (load(&listener->accepter) != me)
+        store(&listener->accepter, me);
 }
 
 static uint64_t *table_of(const struct segment *segment) {
     return (uint64_t *)(segment->base + NEAT_SPARES_OFFSET);
 }
 
-/* A free place, which has this name now; NEAT_SPARES if there is none. */
-static uint32_t claim(uint64_t *table, uint64_t name) {
-    for (uint32_t place = 0; place < NEAT_SPARES; place++) {
+/* Take a free place: the name that stands there now, or 0. */
+static uint64_t claim(uint64_t *table) {
+    uint64_t name = (uint64_t)ourselves() << 32 | (uint32_t)(add(&given, 1) * NEAT_SPARES * 2);
+    for (uint64_t place = 0; place < NEAT_SPARES; place++) {
         uint64_t nobody = 0;
-        if (!load(&table[place]) && swap_if(&table[place], &nobody, name))
-            return place;
+        if (!load(&table[place]) && swap_if(&table[place], &nobody, name | place << 1))
+            return name | place << 1;
     }
-    return NEAT_SPARES;
+    return 0;
 }
 
 /* The replica closes its end when it comes by. */
-static void give_up(uint64_t *table, uint32_t place, uint64_t name) {
+static void give_up(uint64_t *table, uint64_t name) {
     uint64_t claimed = name, kept = name | NEAT_SPARE_KEPT;
-    if (!swap_if(&table[place], &claimed, 0))
-        swap_if(&table[place], &kept, 0);
+    if (!swap_if(&table[neat_spare_place(name)], &claimed, 0))
+        swap_if(&table[neat_spare_place(name)], &kept, 0);
 }
 
 /* It is BUSY now; false when it does not hold `name` any more. */
@@ -126,7 +120,7 @@ static struct spare *free_slot(int number) {
     return NULL;
 }
 
-uint64_t neat_spare_keep(const struct segment *segment, int fd, bool nonblock, uint32_t *place) {
+uint64_t neat_spare_keep(const struct segment *segment, int fd, bool nonblock) {
     struct spare *slot = free_slot(fd);
     if (!slot && neat_now() >= load(&full_until)) {
         store(&full_until, neat_now() + AGAIN_NS);
@@ -135,21 +129,20 @@ uint64_t neat_spare_keep(const struct segment *segment, int fd, bool nonblock, u
     }
     if (!slot)
         return 0;
-    uint64_t name = new_name();
-    *place = claim(table_of(segment), name);
-    int copy = *place < NEAT_SPARES ? neat_copy_hidden(fd) : -1;
+    int copy = neat_copy_hidden(fd);
     if (copy < 0) {
-        if (*place < NEAT_SPARES)
-            give_up(table_of(segment), *place, name);
         release(slot);
         return 0;
     }
     slot->nonblock = nonblock;
     slot->segment = segment;
-    slot->place = *place;
     store(&slot->fd, copy);
     neat_hold_own(&slot->fd);
-    store(&slot->name, name);
+    uint64_t name = claim(table_of(segment));  /* last: who is killed before he has said so leaves it to nobody */
+    if (name)
+        store(&slot->name, name);
+    else
+        release(slot);
     return name;
 }
 
@@ -165,11 +158,10 @@ static int copy_of(struct spare *slot, bool cloexec) {
 }
 
 /* Whether the slot is BUSY now, and has what the replica has kept, too. What that has refused is given up. */
-static bool seize_kept(struct spare *slot, const struct segment *segment) {
-    uint64_t name = load(&slot->name);
+static bool seize_kept(struct spare *slot, const struct segment *segment, uint64_t name) {
     if (name <= BUSY || load(&slot->segment) != segment)
         return false;
-    uint64_t entry = load(&table_of(segment)[load(&slot->place)]);
+    uint64_t entry = load(&table_of(segment)[neat_spare_place(name)]);
     if (entry == name || !seize(slot, name))
         return false;              /* its connection is not over yet; or another thread was faster */
     if (entry == (name | NEAT_SPARE_KEPT))
@@ -178,14 +170,16 @@ static bool seize_kept(struct spare *slot, const struct segment *segment) {
     return false;
 }
 
-int neat_spare_take(const struct segment *segment, bool cloexec, bool *nonblock, uint32_t *place) {
+int neat_spare_take(const struct segment *segment, bool cloexec, bool *nonblock, uint64_t *name) {
     for (struct spare *slot = spares; slot < spares + MOST; slot++) {
-        if (!seize_kept(slot, segment))
+        *name = load(&slot->name);
+        if (!seize_kept(slot, segment, *name))
             continue;
         int fd = copy_of(slot, cloexec);
         *nonblock = slot->nonblock;
-        *place = slot->place;
         release(slot);
+        if (fd < 0)
+            give_up(table_of(segment), *name);
         return fd < 0 ? -EMFILE : fd;
     }
     return -ENOENT;
@@ -193,10 +187,9 @@ int neat_spare_take(const struct segment *segment, bool cloexec, bool *nonblock,
 
 void neat_spare_forget(const struct segment *segment, uint64_t name) {
     for (struct spare *slot = spares; slot < spares + MOST; slot++)
-        if (load(&slot->name) == name && seize(slot, name)) {
-            give_up(table_of(segment), slot->place, name);
+        if (load(&slot->name) == name && seize(slot, name))
             release(slot);
-        }
+    give_up(table_of(segment), name);
 }
 
 bool neat_spares_drop(void) {
@@ -215,7 +208,7 @@ bool neat_spares_drop(void) {
 static void in_child(void) {
     for (struct spare *slot = spares; slot < spares + MOST; slot++)
         release(slot);
-    store(&last_name, 0);
+    store(&who, 0);
 }
 
 __attribute__((constructor(125))) static void set_up(void) {

@@ -85,7 +85,7 @@ print("done")
         "call(701)",
     )
     assert said == "done\n"
-    assert counter(world, "pairs_reused") - before > 600
+    assert counter(world, "pairs_reused") - before > 150
 
 
 def test_most_connections_of_a_prefork_server_get_one(world: World) -> None:
@@ -114,7 +114,7 @@ for _ in range(3):
     assert sock.recv(100) == b"the end"
 """,
     )
-    assert counter(world, "pairs_reused") - before["pairs_reused"] > 500
+    assert counter(world, "pairs_reused") - before["pairs_reused"] > 150
     assert counter(world, "pairs_missed") - before["pairs_missed"] < 100
 
 
@@ -323,6 +323,52 @@ for sock in late:
 """
     )
     program.wait(10)
+
+
+def test_workers_that_die_at_any_moment(world: World) -> None:
+    """Each of their connections is answered or reset, none is left to nobody."""
+    said = talk(
+        world,
+        """
+import random
+random.seed(7)
+def worker():
+    child = os.fork()
+    if child:
+        return child
+    while True:
+        serve(listener.accept()[0])
+control = socket.create_server((ADDRESS, 8011))
+workers = [worker() for _ in range(3)]
+while not select.select([control], [], [], random.uniform(0.01, 0.06))[0]:
+    victim = random.randrange(3)
+    os.kill(workers[victim], signal.SIGKILL)
+    os.waitpid(workers[victim], 0)
+    workers[victim] = worker()
+print("over", flush=True)
+for child in workers:
+    os.kill(child, signal.SIGTERM)
+    os.waitpid(child, 0)
+""",
+        """
+answered = 0
+until = time.monotonic() + 3
+while time.monotonic() < until:
+    socks = [socket.create_connection((ADDRESS, 8010), 15) for _ in range(8)]
+    for sock in socks:
+        try:
+            sock.sendall(b"hello")
+            text = sock.recv(100)
+        except (ConnectionResetError, BrokenPipeError):
+            text = b""  # or in order: a process that dies has closed
+        answered += text == b"hello"
+        assert text in (b"hello", b"")
+        sock.close()
+assert answered > 200, answered
+socket.create_connection((ADDRESS, 8011), 10).close()
+""",
+    )
+    assert said == "over\n"
 
 
 def test_who_never_waits_hears_of_a_dead_replica(world: World) -> None:
