@@ -38,7 +38,7 @@ cdef int endpoint_open(Process* p, int32_t conn, int fd, uint8_t state, bint lat
 cdef void endpoints_settle(Process* p) noexcept nogil
 cdef uint64_t endpoints_deadline(Process* p) noexcept nogil
 cdef void endpoint_drop(Process* p, Endpoint* end) noexcept nogil
-# What the engine has to say about a connection that has a descriptor (accepts are listeners.py's).
+# What the engine has to say about a connection that was handed over, or is about to be (shared.py).
 @cython.locals(over="bint")
 cdef void endpoint_event(Process* p, Event* event) noexcept nogil
 # Pass it on to the poller that watches, or to the descriptor.

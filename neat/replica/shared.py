@@ -3,7 +3,7 @@
 accept().
 
 The queue of a listener's unix socket is the accept queue. When it is full, connections wait here, first
-come first served; only the first of them has its pair already.
+come first served; most of them get a pair only when it is their turn.
 """
 
 import cython

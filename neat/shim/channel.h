@@ -163,7 +163,7 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     struct neat_addr local, remote;
     uint32_t rtt_us, rttvar_us;    /* for TCP_INFO */
     uint32_t cwnd, snd_mss;        /* bytes */
-    /* both, only with atomic exchange */
+    /* both, atomically */
     uint32_t in_token;             /* 1: a wake-up byte is in the descriptor, or on its way: it polls readable */
     uint32_t out_block;            /* fill messages in the application's end: it polls unwritable until the replica drains;
                                       NEAT_OUT_WANTED: none, but its poller wants to hear of room */

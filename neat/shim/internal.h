@@ -223,11 +223,14 @@ struct endpoint *neat_subsocket(struct neat_socket *s, uint32_t replica);  /* NU
 bool neat_subsockets_read(struct neat_socket *s, int fd, int limit);
 
 /* spares.c: application's ends of pairs whose connections are over, for the next ones. Any thread, signal handlers too. */
-uint64_t neat_spare_keep(const struct segment *segment, int fd, bool nonblock);    /* its name in the segment's table; 0: not kept */
+struct spare;
+/* A copy of this end, and its *name in the segment's table; nobody takes it until it is settled whether it stays. NULL: not kept. */
+struct spare *neat_spare_keep(const struct segment *segment, int fd, bool nonblock, uint64_t *name);
+void neat_spare_settle(struct spare *spare, const struct segment *segment, bool stays);
 /* The descriptor of one that the segment's replica has kept, too, under a number of the application; *nonblock: how it is. -ENOENT: this
  * process has none, -EMFILE. */
 int neat_spare_take(const struct segment *segment, bool cloexec, bool *nonblock, uint64_t *name);
-void neat_spare_forget(const struct segment *segment, uint64_t name);
+void neat_spare_give_up(const struct segment *segment, uint64_t name);     /* its place; the replica closes its end when it comes by */
 bool neat_spares_drop(void);       /* whether there were any: numbers are free now */
 void neat_spares_accepted(struct neat_sock *listener);     /* at an accept() there: this process may have some for the next ones */
 void neat_spares_limit_changed(void);

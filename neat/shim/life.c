@@ -211,12 +211,12 @@ static bool is_keepable(const struct neat_socket *s, uint32_t options) {
            (load(&shared->watcher) || !(load(&shared->status) & farewell));
 }
 
-/* The last descriptor goes: tell the replica what its hang-up cannot tell, or will tell later. Returns what its end of the pair is called from
- * now on; 0: it goes, too. */
-static uint64_t announce(struct neat_socket *s, int fd) {
+/* The last descriptor goes: tell the replica what its hang-up cannot tell, or will tell later. Returns the copy of its end of the pair that is
+ * kept, if it may `keep` one; NULL: none. */
+static struct spare *announce(struct neat_socket *s, int fd, bool keep) {
     uint32_t options = load(&s->settings.options), wanted = 0;
     if (DESCRIPTORS(load(&s->refs)) != 1 || load(&s->stage) != STAGE_CONNECTED || !endpoint_current(&s->end))
-        return 0;
+        return NULL;
     if ((options & NEAT_OPT_LINGER) && !s->settings.linger_ms)
         wanted |= NEAT_REQ_ABORT;
     if (is_ending(s))
@@ -224,14 +224,15 @@ static uint64_t announce(struct neat_socket *s, int fd) {
     else if (load(&s->ending))
         neat_unwatch(s, fd);       /* a fork came in between: what its poller was not told goes to the copies */
     if (!wanted)
-        return 0;
-    uint64_t spare = 0;
-    if (wanted == NEAT_REQ_CLOSE && is_keepable(s, options))
-        spare = neat_spare_keep(s->end.segment, fd, load(&s->nonblock));
+        return NULL;
+    struct spare *spare = NULL;
+    uint64_t name;
+    if (keep && wanted == NEAT_REQ_CLOSE && is_keepable(s, options))
+        spare = neat_spare_keep(s->end.segment, fd, load(&s->nonblock), &name);
     if (spare) {
         uint32_t nobody = 0;
         swap_if(&s->end.shared->watcher, &nobody, NEAT_NOBODY_YET);    /* a farewell would be in it for ever */
-        store(&s->end.shared->kept, spare);
+        store(&s->end.shared->kept, name);
         wanted |= NEAT_REQ_KEPT;
     }
     set_bits(&s->end.shared->request, wanted);
@@ -241,15 +242,15 @@ static uint64_t announce(struct neat_socket *s, int fd) {
     return spare;
 }
 
-static uint64_t leave(struct neat_socket *s, int fd) {
-    uint64_t spare = announce(s, fd);
+static struct spare *leave(struct neat_socket *s, int fd, bool keep) {
+    struct spare *spare = announce(s, fd, keep);
     if (CALLS(load(&s->refs)))
         park(s, fd);
     return spare;
 }
 
 void neat_leave(struct neat_socket *s, int fd) {
-    leave(s, fd);
+    leave(s, fd, false);
 }
 
 /* Whether close() has to wait (SO_LINGER with a time). Not if another process may have a copy, or a thread is inside a call: then this
@@ -261,11 +262,14 @@ static bool lingers(struct neat_socket *s) {
 }
 
 int neat_close(struct neat_socket *s, int fd) {
-    uint64_t spare = leave(s, fd);
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);   /* what is kept is to be settled */
+    struct spare *spare = leave(s, fd, true);
     bool wait = lingers(s);
     int status = libc(close)(fd) < 0 ? -errno : 0;
-    if (spare && !neat_flags_known(s))
-        neat_spare_forget(s->end.segment, spare);  /* another thread's fork came in between: the child has a copy */
+    if (spare)
+        neat_spare_settle(spare, s->end.segment, neat_flags_known(s));     /* else another thread has forked: the child has a copy */
+    pthread_setcancelstate(cancel, NULL);
     if (wait)
         neat_linger(s);
     put(s, DESCRIPTOR);
@@ -277,12 +281,15 @@ static void before_fork(void) {
     neat_flags_shared();
 }
 
+/* What another thread has accepted between that and the fork is in the child, too. */
 static void in_parent(void) {
+    neat_flags_shared();
     pthread_mutex_unlock(&pool_lock);
 }
 
 /* Other threads are not there any more: neither are their calls, nor what they had locked. */
 static void in_child(void) {
+    neat_flags_shared();
     pthread_mutex_init(&pool_lock, NULL);
     for (struct neat_socket *s = ever; s; s = s->next_ever) {
         bool dead = load(&s->refs) & DEAD;

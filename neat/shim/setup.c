@@ -164,6 +164,7 @@ static int bring(const struct endpoint *end, bool cloexec, bool *nonblock) {
     int fd = neat_spare_take(end->segment, cloexec, nonblock, &name);
     if (fd >= 0 && !swap_if(&end->shared->brought, &asked, name)) {
         libc(close)(fd);           /* it is not ours any more */
+        neat_spare_give_up(end->segment, name);
         return -ENOENT;
     }
     set_bits(&end->shared->request, fd < 0 ? NEAT_REQ_OFFER : NEAT_REQ_ACCEPTED);
@@ -176,9 +177,12 @@ static int bring(const struct endpoint *end, bool cloexec, bool *nonblock) {
 /* The descriptor of this connection. -ENOENT: it is over or offered again. */
 static int find_own(const struct neat_socket *s, const struct neat_msg *message, bool cloexec, bool *nonblock) {
     struct endpoint end;
+    int cancel;
     if (neat_endpoint_open(&end, s->owner, message->replica, message->incarnation, message->sock, message->generation) < 0)
         return -ENOENT;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);   /* close() of a hidden number is no place to end */
     int fd = load(&end.shared->brought) == end.generation ? bring(&end, cloexec, nonblock) : -ENOENT;
+    pthread_setcancelstate(cancel, NULL);
     neat_endpoint_close(&end);
     return fd;
 }

@@ -6,7 +6,8 @@
  * descriptor then lets the process that takes it bring any of its own spares that are marked. Which one is its choice, so it does not
  * matter which of several processes takes which connection; one that has none of this segment asks for a new pair: NEAT_REQ_OFFER.
  *
- * A slot is BUSY while somebody takes or fills it: no lock, as close() may come from a signal handler.
+ * A slot is BUSY while somebody takes or fills it: no lock, as close() may come from a signal handler. It stays BUSY until the number under
+ * which the application had that end is closed, and nobody has forked meanwhile.
  */
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -22,6 +23,7 @@
 
 static struct spare {
     uint64_t name;                 /* 0: free; BUSY; the rest stays as it is while there is a name */
+    uint64_t claimed;              /* what it will be called */
     int fd;                        /* one of our own; NONE */
     bool nonblock;
     const struct segment *segment; /* whose replica has the other end. It may be gone: only to be compared */
@@ -77,11 +79,17 @@ static uint64_t claim(uint64_t *table) {
     return 0;
 }
 
-/* The replica closes its end when it comes by. */
-static void give_up(uint64_t *table, uint64_t name) {
-    uint64_t claimed = name, kept = name | NEAT_SPARE_KEPT;
-    if (!swap_if(&table[neat_spare_place(name)], &claimed, 0))
-        swap_if(&table[neat_spare_place(name)], &kept, 0);
+static bool has_room(const uint64_t *table) {
+    for (uint32_t place = 0; place < NEAT_SPARES; place++)
+        if (!load(&table[place]))
+            return true;
+    return false;
+}
+
+void neat_spare_give_up(const struct segment *segment, uint64_t name) {
+    uint64_t *entry = &table_of(segment)[neat_spare_place(name)], claimed = name, kept = name | NEAT_SPARE_KEPT;
+    if (!swap_if(entry, &claimed, 0))
+        swap_if(entry, &kept, 0);
 }
 
 /* It is BUSY now; false when it does not hold `name` any more. */
@@ -96,7 +104,7 @@ static void release(struct spare *slot) {
     store(&slot->name, 0);
 }
 
-/* Of those whose other end is closed nobody will ask. */
+/* Those whose other end is closed are of no use. */
 static void sweep(void) {
     for (struct spare *slot = spares; slot < spares + MOST; slot++) {
         uint64_t name = load(&slot->name);
@@ -120,30 +128,35 @@ static struct spare *free_slot(int number) {
     return NULL;
 }
 
-uint64_t neat_spare_keep(const struct segment *segment, int fd, bool nonblock) {
+struct spare *neat_spare_keep(const struct segment *segment, int fd, bool nonblock, uint64_t *name) {
     struct spare *slot = free_slot(fd);
     if (!slot && neat_now() >= load(&full_until)) {
         store(&full_until, neat_now() + AGAIN_NS);
         sweep();
         slot = free_slot(fd);
     }
-    if (!slot)
-        return 0;
-    int copy = neat_copy_hidden(fd);
-    if (copy < 0) {
-        release(slot);
-        return 0;
+    int copy = slot && has_room(table_of(segment)) ? neat_copy_hidden(fd) : -1;
+    if (copy >= 0) {
+        slot->nonblock = nonblock;
+        slot->segment = segment;
+        store(&slot->fd, copy);
+        neat_hold_own(&slot->fd);
+        *name = slot->claimed = claim(table_of(segment));  /* last: a place whose process is killed before it says KEPT is lost */
+        if (*name)
+            return slot;
     }
-    slot->nonblock = nonblock;
-    slot->segment = segment;
-    store(&slot->fd, copy);
-    neat_hold_own(&slot->fd);
-    uint64_t name = claim(table_of(segment));  /* last: who is killed before he has said so leaves it to nobody */
-    if (name)
-        store(&slot->name, name);
-    else
+    if (slot)
         release(slot);
-    return name;
+    return NULL;
+}
+
+void neat_spare_settle(struct spare *slot, const struct segment *segment, bool stays) {
+    if (stays) {
+        store(&slot->name, slot->claimed);
+        return;
+    }
+    neat_spare_give_up(segment, slot->claimed);
+    release(slot);
 }
 
 /* Under a number of the application. The hidden one may be moved out of a dup2()'s way meanwhile (neat_move_own), before that replaces it. */
@@ -179,17 +192,10 @@ int neat_spare_take(const struct segment *segment, bool cloexec, bool *nonblock,
         *nonblock = slot->nonblock;
         release(slot);
         if (fd < 0)
-            give_up(table_of(segment), *name);
+            neat_spare_give_up(segment, *name);
         return fd < 0 ? -EMFILE : fd;
     }
     return -ENOENT;
-}
-
-void neat_spare_forget(const struct segment *segment, uint64_t name) {
-    for (struct spare *slot = spares; slot < spares + MOST; slot++)
-        if (load(&slot->name) == name && seize(slot, name))
-            release(slot);
-    give_up(table_of(segment), name);
 }
 
 bool neat_spares_drop(void) {

@@ -194,6 +194,34 @@ assert sock.recv(100) == b""
     )
 
 
+def test_another_thread_forks_all_the_time(world: World) -> None:
+    """Children have copies of whatever is open when they are born; none gets the next connection's."""
+    talk(
+        world,
+        """
+import threading
+over = threading.Event()
+def serve_all():
+    serve_many(1600)
+    over.set()
+thread = threading.Thread(target=serve_all)
+thread.start()
+children = []
+while not over.is_set():
+    child = os.fork()
+    if child == 0:
+        time.sleep(0.01)
+        os._exit(0)
+    children.append(child)
+    time.sleep(0.002)
+for child in children:
+    assert os.waitpid(child, 0)[1] == 0
+thread.join()
+""",
+        "call(1600, 8)",
+    )
+
+
 def waiting(count: int) -> str:
     """A caller with so many connections that are served only after all of them are there."""
     return f"call({count}, {count})"
