@@ -1,12 +1,16 @@
 """Fixtures for every room. Tests marked `netns` are skipped where network namespaces can't be made."""
 
+import fcntl
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support import Stack, running_stack
+from tests.support import Once, Stack, running_stack
+
+pytest_plugins = ["tests.flaky"]
 
 
 def pytest_configure() -> None:
@@ -30,3 +34,23 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     indirect=True)`."""
     with running_stack(**getattr(request, "param", {})) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(NAME, build)`: a directory that `build(directory)` has filled, once for all workers of a run."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def build_once(name: str, build: Callable[[Path], object]) -> Path:
+        made, unfinished = base / name, base / f"{name}.unfinished"
+        with open(base / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                unfinished.mkdir()
+                build(unfinished)
+                unfinished.rename(made)
+        return made
+
+    return build_once

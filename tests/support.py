@@ -17,8 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from neat import rundir
+import click
 
+from neat import rundir
+from neat.cli.client import request
+
+Once = Callable[[str, Callable[[Path], object]], Path]  # the fixture of that name
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -45,8 +49,19 @@ class Stack:
             )
         return done
 
+    def ask(self, **message: Any) -> dict[str, Any]:
+        """The supervisor's answer, without a process for the command."""
+        return request(self.name, message, directory=self.run_dir)
+
     def status(self) -> dict[str, Any]:
-        return json.loads(self.neat("status", "-j").stdout)
+        """What `neat status -j` prints."""
+        return self.ask(op="status")["status"]
+
+    def sockets(self) -> list[dict[str, Any]]:
+        """The rows of `neat ss -a -j`, in no order."""
+        reply = self.ask(op="ss")
+        assert not reply["missing"], reply["missing"]
+        return reply["rows"]
 
     def component(self, name: str) -> dict[str, Any]:
         return next(c for c in self.status()["components"] if c["name"] == name)
@@ -59,8 +74,8 @@ class Stack:
         return rundir.guardian(self.run_dir)
 
     def peer_command(self, *program: str) -> list[str]:
-        """The argument list that runs a program at the other end of the wire; needs `env`."""
-        return [sys.executable, "-m", "neat", "peer", "--name", self.name, "--", *program]
+        """The argument list that runs a program at the other end of the wire, as `neat peer` does."""
+        return ["nsenter", f"--net=/proc/{self.guardian}/ns/net", *program]
 
     def peer(
         self, *program: str, check: bool = True, timeout: float = 60, **options: Any
@@ -91,8 +106,10 @@ class Stack:
 
     def status_or_none(self) -> dict[str, Any] | None:
         """None while the supervisor is being replaced."""
-        done = self.neat("status", "-j", check=False)
-        return json.loads(done.stdout) if done.returncode == 0 else None
+        try:
+            return self.status()
+        except click.ClickException:
+            return None
 
     def log(self) -> str:
         try:
@@ -140,6 +157,41 @@ def running_stack(
     finally:
         end_stack(stack, guardian)
         shutil.rmtree(base, ignore_errors=True)
+
+
+class LentStack:
+    """One stack for one test after another, for as long as each of them leaves it as it was."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+        self.stack: Stack | None = None
+        self.ends = contextlib.ExitStack()
+        self.components: dict[str, int] = {}
+
+    def lend(self) -> Stack:
+        if self.stack is None or not self.is_as_it_was(self.stack):
+            self.end()
+            self.stack = self.ends.enter_context(running_stack(**self.settings))
+            self.components = self.stack.pids()
+        return self.stack
+
+    def end(self) -> None:
+        self.stack = None
+        self.ends.close()
+
+    def is_as_it_was(self, stack: Stack) -> bool:
+        """The same components, and nothing left of the programs that it had, as soon as it knows."""
+
+        def is_idle() -> bool:
+            if stack.pids() != self.components:
+                raise LookupError
+            used = [row for row in stack.sockets() if row["state"] != "TIME-WAIT"]
+            return not used and not stack.status()["applications"]
+
+        try:
+            return wait_for(is_idle, 10, "an idle stack")
+        except (LookupError, AssertionError, click.ClickException):
+            return False
 
 
 def end_stack(stack: Stack, guardian: int | None) -> None:

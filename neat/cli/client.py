@@ -39,19 +39,23 @@ def directory_of(name: str) -> Path:
     return rundir.path(name)
 
 
-def guardian_of(name: str) -> int:
+def guardian_of(name: str, directory: Path | None = None) -> int:
     """The pid of the stack's guardian."""
-    pid = rundir.guardian(directory_of(name))
+    directory = directory or directory_of(name)
+    pid = rundir.guardian(directory)
     if pid is None:
-        raise NotRunning(f"no stack called {name!r} is up (looked in {directory_of(name)})")
+        raise NotRunning(f"no stack called {name!r} is up (looked in {directory})")
     return pid
 
 
-def request(name: str, message: dict[str, Any], timeout_s: float = PATIENCE_S) -> dict[str, Any]:
+def request(
+    name: str, message: dict[str, Any], timeout_s: float = PATIENCE_S, directory: Path | None = None
+) -> dict[str, Any]:
     """The supervisor's reply to one request. While the supervisor is being replaced, its successor
-    answers."""
-    guardian_of(name)
-    path = directory_of(name) / rundir.CONTROL_SOCKET
+    answers. `directory`: the stack's, where it is not the one that its name leads to."""
+    directory = directory or directory_of(name)
+    guardian_of(name, directory)
+    path = directory / rundir.CONTROL_SOCKET
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(timeout_s)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -46,7 +45,7 @@ class Served:
 
     def sockets(self, port: int = 80) -> list[dict[str, Any]]:
         """The rows of `neat ss -a` for a local port."""
-        rows = json.loads(self.stack.neat("ss", "-a", "-j").stdout)["sockets"]
+        rows = self.stack.sockets()
         return [row for row in rows if row["local"].endswith(f":{port}")]
 
     def owners(self, ports: set[int]) -> dict[int, set[int]]:

@@ -1,6 +1,5 @@
 """Listening sockets that share a port or wait for data, and ports that are bound and connected from."""
 
-import json
 import subprocess
 
 import pytest
@@ -105,7 +104,7 @@ def test_reuseport_over_processes(python_on_stack):
 
 
 def listeners(stack, port):
-    rows = json.loads(stack.neat("ss", "-a", "-j").stdout)["sockets"]
+    rows = stack.sockets()
     return [row for row in rows if row["local"].endswith(f":{port}") and row["state"] == "LISTEN"]
 
 

@@ -1,6 +1,5 @@
 """A program that dies, however it dies, leaves nothing on the stack."""
 
-import json
 import os
 import signal
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.posix import worlds
-from tests.support import Stack, running_stack, wait_for
+from tests.support import Once, Stack, running_stack, wait_for
 
 pytestmark = pytest.mark.netns
 
@@ -23,8 +22,8 @@ def stack() -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.build(tmp_path_factory.mktemp("programs"), only=("process",)) / "process"
+def program(once: Once) -> Path:
+    return once("scenarios", worlds.build) / "process"
 
 
 @pytest.mark.parametrize("death", DEATHS, ids=lambda number: number.name)
@@ -32,7 +31,7 @@ def test_nothing_is_left_of_a_program_that_a_signal_ended(
     death: signal.Signals, stack: Stack, program: Path
 ) -> None:
     def open_sockets() -> list[dict[str, object]]:
-        rows = json.loads(stack.neat("ss", "-a", "-j").stdout)["sockets"]
+        rows = stack.sockets()
         return [row for row in rows if row["state"] != "TIME-WAIT"]
 
     with worlds.neat(stack) as world:

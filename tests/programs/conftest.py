@@ -12,7 +12,6 @@ A program that is not installed skips its test. `serve` waits until a peer gets 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -26,7 +25,7 @@ from typing import Any
 import pytest
 
 from tests.programs.sites import lighttpd_config, nginx_config  # noqa: F401 - fixtures
-from tests.support import Stack, wait_for
+from tests.support import LentStack, Stack, wait_for
 
 ADDRESS = "10.77.0.2"  # of the stack
 PEER = "10.77.0.1"  # the kernel's end of the wire
@@ -34,6 +33,19 @@ START_S = 20
 END_S = 10
 SBIN = "/usr/sbin:/sbin"
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5).close()"
+
+
+@pytest.fixture(scope="session")
+def lent_stack() -> Iterator[LentStack]:
+    lent = LentStack()
+    yield lent
+    lent.end()
+
+
+@pytest.fixture
+def stack(lent_stack: LentStack) -> Stack:
+    """A stack that is as if it had just come up; the test may kill what it likes."""
+    return lent_stack.lend()
 
 
 def program(name: str) -> str:
@@ -90,7 +102,7 @@ def fetch(stack: Stack, url: str, *options: str) -> bytes:
 
 def sockets(stack: Stack, port: int) -> list[dict[str, Any]]:
     """The rows of `neat ss -a` for a local port."""
-    rows = json.loads(stack.neat("ss", "-a", "-j").stdout)["sockets"]
+    rows = stack.sockets()
     return [row for row in rows if row["local"].endswith(f":{port}")]
 
 
