@@ -11,7 +11,7 @@ import pytest
 
 from tests.posix import worlds
 from tests.posix.differences import DIFFERENCES
-from tests.support import running_stack
+from tests.support import Once, running_stack
 
 pytestmark = pytest.mark.netns
 
@@ -21,13 +21,16 @@ Both = tuple[worlds.World, worlds.World]
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.build(tmp_path_factory.mktemp("plain"))
+def programs(once: Once) -> Path:
+    return once("scenarios", worlds.build)
 
 
 @pytest.fixture(scope="module")
-def fortified(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.build(tmp_path_factory.mktemp("fortified"), "-O2", "-D_FORTIFY_SOURCE=2", only=FORTIFIED)
+def fortified(once: Once) -> Path:
+    def build(where: Path) -> None:
+        worlds.build(where, "-O2", "-D_FORTIFY_SOURCE=2", only=FORTIFIED)
+
+    return once("fortified", build)
 
 
 @pytest.fixture(scope="module")

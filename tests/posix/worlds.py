@@ -20,7 +20,7 @@ from tests.support import ROOT, Stack
 HERE = Path(__file__).parent
 SCENARIOS = HERE / "scenarios"
 LIBRARY = ROOT / "neat/shim/libneat.so"
-PATIENCE_S = 30
+PATIENCE_S = 60
 # Scenarios make calls that no compiler approves of.
 MEANT = ("-Wno-stringop-overflow", "-Wno-stringop-overread", "-Wno-nonnull", "-Wno-unused-result")
 HOLD = "ip link set lo up; echo ready; exec cat"

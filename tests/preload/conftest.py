@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, Stack, running_stack
+from tests.support import ROOT, Once, Stack, running_stack
 
 ADDRESS = "10.77.0.2"
 PEER = ("10.77.0.1", 7000)
@@ -133,17 +133,17 @@ def world() -> Iterator[World]:
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+def compiled(once: Once) -> Callable[[str], str]:
     """The program that a C file in this directory is."""
 
-    def build(name: str) -> str:
-        target = tmp_path_factory.getbasetemp() / Path(name).stem
-        if not target.exists():
+    def program(name: str) -> str:
+        def build(where: Path) -> None:
             flags = ["-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-O2", "-pthread"]
-            subprocess.run(["gcc", *flags, HERE / name, "-o", target], check=True)
-        return str(target)
+            subprocess.run(["gcc", *flags, HERE / name, "-o", where / "program"], check=True)
 
-    return build
+        return str(once(Path(name).stem, build) / "program")
+
+    return program
 
 
 KERNEL = """

@@ -17,7 +17,7 @@ import pytest
 
 from neat.shim.messages import SOCK_BYTES, SOCKS_OFFSET
 from tests.posix import worlds
-from tests.support import ROOT, Stack, running_stack, wait_for
+from tests.support import ROOT, Once, Stack, running_stack, wait_for
 
 pytestmark = pytest.mark.netns
 
@@ -117,16 +117,14 @@ SCRIBBLED_SOCKS = 400
 LOCKS = (20, 24, 28)  # in a socket object: where eight bytes would touch tx_lock or rx_lock
 
 
-def build(target: Path) -> Path:
+def build(target: Path) -> None:
     gcc = ["gcc", *FLAGS]
     plain = [target / (Path(name).stem + ".o") for name in PLAIN]
     for name, made in zip(PLAIN, plain, strict=True):
         subprocess.run([*gcc, "-c", "-o", made, SHIM / name], check=True)
     sources = [p for p in sorted(SHIM.rglob("*.c")) if str(p.relative_to(SHIM)) not in PLAIN]
-    library = target / "libneat.so"
-    linking = ["-shared", "-o", library, *sources, *plain, "-lpthread", "-ldl"]
-    subprocess.run([*gcc, *SANITIZERS, "-fno-sanitize-recover=all", *linking], check=True, timeout=100)
-    return library
+    linking = ["-shared", "-o", target / "libneat.so", *sources, *plain, "-lpthread", "-ldl"]
+    subprocess.run([*gcc, *SANITIZERS, "-fno-sanitize-recover=all", *linking], check=True)
 
 
 class Sanitized:
@@ -159,20 +157,18 @@ class Sanitized:
 
 
 @pytest.fixture(scope="module")
-def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sanitized]:
-    where = tmp_path_factory.mktemp("sanitized")
-    reports = where / "reports"
-    reports.mkdir()
+def sanitized(once: Once, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sanitized]:
+    reports = tmp_path_factory.mktemp("reports")
     reports.chmod(0o777)
-    library = build(where)
+    library = once("sanitized", build) / "libneat.so"
     with contextlib.ExitStack() as still_open:
         stack = still_open.enter_context(running_stack(replicas=2))
         yield Sanitized(stack, still_open.enter_context(worlds.neat(stack)), library, reports)
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.build(tmp_path_factory.mktemp("scenarios"))
+def programs(once: Once) -> Path:
+    return once("scenarios", worlds.build)
 
 
 @pytest.mark.parametrize("family", worlds.families())

@@ -11,17 +11,21 @@ SHIM = Path(__file__).parents[2] / "neat" / "shim"
 FLAGS = ["-g", "-O1", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-fno-omit-frame-pointer"]
 SANITIZERS = "-fsanitize=address,undefined"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
-def exercise(tmp_path_factory):
+def exercise(once):
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler")
-    program = tmp_path_factory.mktemp("sanitized") / "exercise"
     sources = [Path(__file__).with_name("exercise.c"), *sorted(SHIM.glob("*.c"))]
-    build = [compiler, *FLAGS, SANITIZERS, "-fno-sanitize-recover=all", "-o", program, *sources, "-lpthread"]
-    subprocess.run(build, check=True, timeout=100)
-    return program
+
+    def build(where):
+        flags = [*FLAGS, SANITIZERS, "-fno-sanitize-recover=all", "-lpthread"]
+        subprocess.run([compiler, *sources, *flags, "-o", where / "program"], check=True)
+
+    return once("exercise", build) / "program"
 
 
 @pytest.mark.parametrize(
