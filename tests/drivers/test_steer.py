@@ -123,6 +123,7 @@ def test_outgoing_connection(net):
     assert net.driver.find(flow(port)) == (3, LIVE)
 
 
+@pytest.mark.slow
 def test_syn_flood_spares_live_flows(net):
     live = [port for port in range(2000, 2100) if net.driver.add(flow(port), 1)]
     for port in range(10_000, 13_000):

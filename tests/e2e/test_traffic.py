@@ -55,6 +55,7 @@ with socket.create_server((sys.argv[1], 900)) as listener:
 """
 
 
+@pytest.mark.quick
 def test_curl_gets_what_is_served(shared):
     """Every file of the site, over one connection."""
     paths = sorted(shared.hashes)
@@ -74,6 +75,7 @@ def test_curl_head_and_range(shared, method):
         assert found == (shared.root / "big.bin").read_bytes()[1000000:3000001]
 
 
+@pytest.mark.quick
 def test_ping(shared):
     text = shared.stack.peer("ping", "-c", "5", "-i", "0.05", "-s", "1200", "-W", "2", ADDRESS).stdout
     assert "5 received" in text
@@ -91,6 +93,7 @@ def test_httperf(shared):
     assert "Errors: total 0 " in text
 
 
+@pytest.mark.quick
 def test_500_connections_spread_over_the_replicas(shared):
     with shared.client("hold", "--count=500", path="/files/10000.bin") as held:
         owners = shared.owners(set(held.first["ports"]))
@@ -112,12 +115,14 @@ def test_short_connections_leave_nothing(shared):
     wait_for(lambda: not open_connections(), 20, "the end of all connections")
 
 
+@pytest.mark.quick
 def test_udp_echo(shared, python_on_stack):
     """Each datagram from another port, so that every replica has some."""
     python_on_stack(shared.stack, UDP_ECHO)
     shared.stack.peer(sys.executable, "-c", UDP_CLIENT, ADDRESS)
 
 
+@pytest.mark.quick
 def test_connecting_out(shared, python_on_stack):
     """A program on the stack as the client of one on the kernel's side."""
     options = {"stdout": -1, "text": True}

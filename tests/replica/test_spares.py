@@ -462,6 +462,7 @@ def test_with_the_listener_go_those_that_nobody_has_taken(world, server):
     assert heard(server, taken, kept[0][2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("busy", [False, True])
 def test_who_dies_between_the_message_and_his_word_resets_it(world, server, busy):
     """After some seconds, as nobody can know; also while there is always another message in the queue."""

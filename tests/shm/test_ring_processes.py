@@ -110,6 +110,7 @@ def test_no_wake_up_is_lost(ring_fd):
     assert sleeps > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [8, 2000])
 def test_no_wake_up_is_lost_between_compiled_loops(ring_fd, length):
     """As fast as it goes: 200,000 records meet the consumer at every step of its way to sleep."""

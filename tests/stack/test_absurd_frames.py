@@ -113,6 +113,7 @@ def test_every_length_field(name):
     serves(conn.host)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", ["S", "A", "SA"])
 def test_tcp_options_of_every_kind_and_length(flags):
     conn = serving()
