@@ -2,8 +2,8 @@
 
 A module is compiled when it has a sibling ``.pxd`` (or is a ``.pyx``); each becomes one extension of its own.
 ``NEAT_WERROR=1`` turns every C and Cython warning into an error, ``NEAT_ASAN=1`` builds the C library with
-AddressSanitizer, ``NEAT_KEEP_GOING=1`` (for development) builds what it can and reports the rest,
-``NEAT_ONLY="neat.stack. neat.wire."`` builds only modules that start so.
+AddressSanitizer, ``NEAT_CFLAGS`` has flags that come last, ``NEAT_KEEP_GOING=1`` (for development) builds
+what it can and reports the rest, ``NEAT_ONLY="neat.stack. neat.wire."`` builds only modules that start so.
 """
 
 import os
@@ -20,6 +20,7 @@ SHIM = Path("neat/shim")
 WERROR = os.environ.get("NEAT_WERROR") == "1"
 KEEP_GOING = os.environ.get("NEAT_KEEP_GOING") == "1"
 ASAN = os.environ.get("NEAT_ASAN") == "1"
+MORE_C_FLAGS = os.environ.get("NEAT_CFLAGS", "").split()
 ONLY = tuple(os.environ.get("NEAT_ONLY", "").split())
 
 # -g1: functions and lines, for perf and backtraces. The rest of -g takes a quarter of the compiler's time.
@@ -46,7 +47,7 @@ OFF_THE_PATH = {
 }
 # AddressSanitizer calls setrlimit() while it sets itself up: what that runs through cannot be instrumented.
 SHIM_PLAIN = {str(SHIM / "preload/limits.c"), str(SHIM / "real.c")}
-SHIM_C_FLAGS = [*C_FLAGS, "-Wextra", "-Werror", "-fvisibility=hidden", "-D_GNU_SOURCE", "-std=gnu11"]
+SHIM_C_FLAGS = [*C_FLAGS, "-Wextra", "-fvisibility=hidden", "-D_GNU_SOURCE", "-std=gnu11"]
 if WERROR:
     CYTHON_C_FLAGS.append("-Werror")
     Options.warning_errors = True
@@ -95,7 +96,7 @@ def modules():
                     sources,
                     include_dirs=[str(SHIM)],
                     depends=headers,
-                    extra_compile_args=[*CYTHON_C_FLAGS, "-D_GNU_SOURCE", *optimisation],
+                    extra_compile_args=[*CYTHON_C_FLAGS, "-D_GNU_SOURCE", *optimisation, *MORE_C_FLAGS],
                     optional=KEEP_GOING,
                 )
             )
@@ -117,6 +118,8 @@ class BuildWithShim(build_ext):
         if target.exists() and target.stat().st_mtime > newest and not self.force:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
+        # In a checkout always; the compiler of somebody who installs us may know more warnings than ours.
+        strict = ["-Werror"] if WERROR or self.inplace else []
         sanitize = ["-fsanitize=address", "-fno-omit-frame-pointer"] if ASAN else []
         objects = []
         for some, flags in (
@@ -127,7 +130,7 @@ class BuildWithShim(build_ext):
                 some,
                 output_dir=str(Path(self.build_temp) / ("asan" if ASAN else "shim")),
                 include_dirs=[str(SHIM)],
-                extra_postargs=[*SHIM_C_FLAGS, *flags, "-fPIC"],
+                extra_postargs=[*SHIM_C_FLAGS, *strict, *flags, "-fPIC", *MORE_C_FLAGS],
             )
         fresh = target.with_name("libneat.so.new")
         self.compiler.link_shared_object(
