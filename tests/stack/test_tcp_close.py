@@ -1,5 +1,7 @@
 """Closing in every order, half-close, abort, TIME_WAIT (RFC 9293 §3.6, §3.10; RFC 1337; RFC 6191)."""
 
+import pytest
+
 from neat.stack.tcp.state import TcpState
 
 from .harness.conn import Conn
@@ -251,10 +253,11 @@ def test_time_wait_acknowledges_the_fin_again_and_starts_anew(conn):
     assert conn.state == TcpState.FREE
 
 
-def test_time_wait_ignores_rst(conn):
-    """RFC 1337 §3: "ignore RST segments in TIME-WAIT state"."""
+@pytest.mark.parametrize("start", [1, 3, 1000])
+def test_time_wait_ignores_an_inexact_rst(conn, start):
+    """RFC 5961 §3.2; and as RFC 1337 §3 has it, without a word."""
     time_wait(conn)
-    conn.run("+0 < R. 2:2(0) ack 2")
+    conn.run(f"+0 < R. {start}:{start}(0) ack 2")
     assert conn.state == TcpState.TIME_WAIT
 
 

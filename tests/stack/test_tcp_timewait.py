@@ -5,6 +5,9 @@ import pytest
 from neat.stack.tcp.state import TcpState
 
 from .harness.conn import LISTENER_SOCK, Conn
+from .harness.frames import ACK, RST
+from .harness.host import RECORD_FLOW_DELETE
+from .harness.notation import parse
 
 OPTIONS = "mss 1460,TS val 100 ecr 0"
 
@@ -72,3 +75,47 @@ def test_syn_without_the_timestamp_is_judged_by_its_number(conn):
     time_wait(conn, OPTIONS)
     conn.run("+1 < S 1:1(0) win 65535 <mss 1460>\n+0 > . 2:2(0) ack 2")
     conn.run("+1 < S 3:3(0) win 65535 <mss 1460>\n+0 > S. 0:0(0) ack 4")
+
+
+def answer_of(conn: Conn) -> tuple[int, int]:
+    """Flags and ACK of the one segment that was sent."""
+    (sent,) = conn.host.take_sent()
+    return sent.packet.segment.flags, (sent.packet.segment.ack - conn.irs) % 2**32
+
+
+@pytest.mark.parametrize("options", ["mss 1460", OPTIONS])
+def test_a_client_whose_server_is_gone_is_refused(conn, options):
+    """It uses the port again. Its SYN draws an ACK, which it answers by an exact RST, as its SYN-SENT has to
+    (RFC 9293 §3.10.7.3): as on Linux, that ends TIME-WAIT, and the next SYN is refused."""
+    time_wait(conn, options)
+    conn.lab.unlisten(LISTENER_SOCK)
+    conn.run("""
+      +1 < S 70000:70000(0) win 65535 <mss 1460>
+      +0 > . 2:2(0) ack 2
+      +0 < R 2:2(0)
+    """)
+    assert conn.state == TcpState.FREE
+    assert [kind for kind, _ in conn.host.flows][-1] == RECORD_FLOW_DELETE
+    conn.quiet(1)
+    conn.inject(parse("+0 < S 70000:70000(0) win 65535 <mss 1460>")[0])
+    assert answer_of(conn) == (RST | ACK, 70001)
+
+
+def test_an_old_duplicate_does_not_start_time_wait_anew(conn):
+    """RFC 7323 §5.3: PAWS goes before all else, also for a FIN that is where it should be."""
+    time_wait(conn, OPTIONS)
+    conn.quiet(50)
+    conn.run("""
+      +0 < F. 1:1(0) ack 2 <nop,nop,TS val 150 ecr last>
+      +0 > . 2:2(0) ack 2
+    """)
+    assert conn.counters["TCP_PAWS"] == 1
+    conn.quiet(11)
+    assert conn.state == TcpState.FREE
+
+
+def test_a_rst_with_an_old_timestamp_counts(conn):
+    """RFC 7323 §5.2: RSTs are "acceptable regardless of their timestamp"."""
+    time_wait(conn, OPTIONS)
+    conn.run("+0 < R 2:2(0) <nop,nop,TS val 1 ecr 0>")
+    assert conn.state == TcpState.FREE

@@ -16,15 +16,12 @@ from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.synsent cimport synsent_input
 from neat.stack.tcp.text cimport check_fin, owe_ack, owe_duplicate, process_text
 from neat.stack.tcp.timewait cimport wait_enter, wait_input
-from neat.stack.tcp.types cimport NO_INDEX, SECOND, TF_RETRANSMIT, TF_SEND_SYN, TW_BIT, Tcb
+from neat.stack.tcp.types cimport NO_INDEX, PAWS_IDLE_S, SECOND, TF_RETRANSMIT, TF_SEND_SYN, TW_BIT, Tcb
 from neat.stack.tcp.window cimport rcv_wnd
 from neat.stack.types cimport Stack, count
 from neat.wire.flow cimport FlowKey
 from neat.wire.headers cimport PROTO_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, TCP_URG
 from neat.wire.seq cimport seq_gt, seq_in_window, seq_le, seq_lt
-
-cdef enum:
-    PAWS_IDLE_S = 24 * 86400        # RFC 7323 §5.5
 
 @cython.locals(seg=Segment, key=FlowKey, at=uint32_t, iss_floor=uint32_t, tcb="Tcb*")
 cdef void tcp_input(Stack* stack, Packet* packet) noexcept nogil

@@ -1,4 +1,4 @@
-"""TIME_WAIT in a compact table of its own (RFC 9293 §3.6.1, RFC 1337, RFC 6191). No slot and no socket is held.
+"""TIME_WAIT in a compact table of its own (RFC 9293 §3.6.1, RFC 6191). No slot and no socket is held.
 
 FIN_WAIT_2 of a closed descriptor waits here too. All wait for the same time, so the list by deadline is a FIFO; when the
 table is full the oldest makes room.
@@ -14,7 +14,7 @@ from neat.stack.tcp.lookup cimport lookup_insert_wait, lookup_remove, lookup_rem
 from neat.stack.tcp.respond cimport respond_rst, respond_wait_ack
 from neat.stack.tcp.segment cimport Segment
 from neat.stack.tcp.state cimport TcpState
-from neat.stack.tcp.types cimport MILLISECOND, NEVER, NO_INDEX, SECOND, Tcb, TcpPrivate, TimeWait
+from neat.stack.tcp.types cimport MILLISECOND, NEVER, NO_INDEX, PAWS_IDLE_S, SECOND, Tcb, TcpPrivate, TimeWait
 from neat.stack.types cimport Stack, count, count_add
 from neat.wire.headers cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN
 from neat.wire.seq cimport seq_gt, seq_le, seq_lt
@@ -37,5 +37,7 @@ cdef void unlink(TcpPrivate* tcp, TimeWait* wait) noexcept nogil
 cdef void remove(Stack* stack, uint32_t index, bint flow_ends) noexcept nogil
 @cython.locals(index=uint32_t, tcp="TcpPrivate*")
 cdef uint32_t take(Stack* stack) noexcept nogil
+cdef void answer(Stack* stack, TimeWait* wait) noexcept nogil
 cdef bint is_newer(Stack* stack, TimeWait* wait, Segment* seg) noexcept nogil
+cdef bint is_old_duplicate(Stack* stack, TimeWait* wait, Segment* seg) noexcept nogil
 cdef bint is_in_window(TimeWait* wait, Segment* seg) noexcept nogil

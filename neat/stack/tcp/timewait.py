@@ -109,6 +109,16 @@ def is_newer(stack, wait, seg):
     return seq_gt(seg.seq, wait.rcv_nxt)
 
 
+def is_old_duplicate(stack, wait, seg):
+    """PAWS (RFC 7323 §5.3 R1, §5.5)."""
+    return (
+        seg.has_ts
+        and wait.timestamps
+        and seq_lt(seg.tsval, wait.ts_recent)
+        and stack.now - wait.ts_recent_at < PAWS_IDLE_S * SECOND
+    )
+
+
 def is_in_window(wait, seg):
     """Has it text that we promised to take, and do not have yet?"""
     if seq_le(seg.seq, wait.rcv_nxt):
@@ -116,14 +126,27 @@ def is_in_window(wait, seg):
     return seq_lt(seg.seq, wait.rcv_nxt + wait.rcv_wnd)
 
 
+def answer(stack, wait):
+    """An ACK for what is not acceptable, but never so many that two such ends feed each other."""
+    if stack.now >= wait.answer_after:
+        wait.answer_after = stack.now + SECOND // 2
+        respond_wait_ack(stack, wait)
+
+
 def wait_input(stack, index, packet, seg, iss_floor):
     tcp = cython.address(stack.tcp)
     wait = cython.address(tcp.waits[index])
     if seg.flags & TCP_RST:
-        # RFC 1337 §3: "ignore RST segments in TIME-WAIT state"
-        if wait.state == TcpState.FIN_WAIT_2 and seg.seq == wait.rcv_nxt:
-            remove(stack, index, True)
+        # Deviates from RFC 1337 §3 ("ignore RST segments in TIME-WAIT state"), as Linux does (tcp_rfc1337 =
+        # 0): one at RCV.NXT (RFC 5961 §3.2) answers our ACK of a SYN that would open the connection anew. If
+        # it were ignored, that SYN would never be answered by anything else.
         count(stack, Counter.TCP_RST_IN)
+        if seg.seq == wait.rcv_nxt:
+            remove(stack, index, True)
+        return False
+    if is_old_duplicate(stack, wait, seg):
+        count(stack, Counter.TCP_PAWS)
+        answer(stack, wait)
         return False
     if wait.state == TcpState.TIME_WAIT and is_newer(stack, wait, seg):
         count(stack, Counter.TCP_TIME_WAIT_REUSED)
@@ -147,13 +170,12 @@ def wait_input(stack, index, packet, seg, iss_floor):
         # RFC 9293 §3.10.7.4: "Acknowledge it, and restart the 2 MSL timeout."
         if seg.has_ts and wait.timestamps:
             wait.ts_recent = seg.tsval
+            wait.ts_recent_at = stack.now
         unlink(tcp, wait)
         append(stack, index)
         respond_wait_ack(stack, wait)
-    elif (seg.len or seg.seq != wait.rcv_nxt) and stack.now >= wait.answer_after:
-        # Not acceptable: an ACK, but never so many that two such ends feed each other.
-        wait.answer_after = stack.now + SECOND // 2
-        respond_wait_ack(stack, wait)
+    elif seg.len or seg.seq != wait.rcv_nxt:
+        answer(stack, wait)
     return False
 
 

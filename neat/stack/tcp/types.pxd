@@ -11,6 +11,7 @@ from neat.wire.flow cimport FlowKey
 cdef enum:
     OOO_MAX = 16                    # intervals of out-of-order data kept for a connection
     NO_INDEX = 0xFFFFFFFF
+    PAWS_IDLE_S = 24 * 86400        # RFC 7323 §5.5
     TW_BIT = 0x80000000             # in hash chains: the index is one of a TimeWait
 
 cdef extern from *:
