@@ -15,10 +15,10 @@ from neat.stack.tcp.keepalive cimport keepalive_is_late, keepalive_start
 from neat.stack.tcp.output cimport output_want
 from neat.stack.tcp.plan cimport has_unsent, pending
 from neat.stack.tcp.respond cimport respond_abort
-from neat.stack.tcp.state cimport TcpState, can_receive
+from neat.stack.tcp.state cimport TcpState, can_receive, can_transmit
 from neat.stack.tcp.text cimport owe_ack
 from neat.stack.tcp.timewait cimport wait_enter
-from neat.stack.tcp.types cimport Tcb
+from neat.stack.tcp.types cimport TF_ABORT, TF_WAITS_NEIGHBOUR, Tcb
 from neat.stack.tcp.window cimport window_worth_update
 from neat.stack.types cimport Stack, count
 
@@ -28,6 +28,8 @@ cdef void tcp_command(Stack* stack, Tcb* tcb) noexcept nogil
 # The last descriptor is closed, as with close() on Linux.
 @cython.locals(slot="ConnSlot*", state=uint32_t)
 cdef void tcp_close(Stack* stack, Tcb* tcb) noexcept nogil
+# Reset it and free it, after what may be sent.
+cdef void tcp_abort(Stack* stack, Tcb* tcb) noexcept nogil
 # Reset it and free it, without a word to the application (whose channel may be gone).
 cdef void tcp_drop(Stack* stack, Tcb* tcb) noexcept nogil
 

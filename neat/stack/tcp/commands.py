@@ -96,13 +96,24 @@ def tcp_close(stack, tcb):
     if slot.rx_tail > tcb.rx_head or load32(cython.address(tcb.sock.request)) & NEAT_REQ_ABORT:
         # RFC 9293 §3.6: "If such a host issues a CLOSE call while received data is still pending in TCP,
         # [...] send a RST"
-        tcp_drop(stack, tcb)
+        tcp_abort(stack, tcb)
         return
     slot.flags |= SLOT_ORPHAN
     if state == TcpState.FIN_WAIT_2:
         wait_enter(stack, tcb, TcpState.FIN_WAIT_2, tcb.ack_owed != 0 or tcb.unacked != 0)
         return
     finish_sending(stack, tcb)
+
+
+def tcp_abort(stack, tcb):
+    """Linux sends in send() what may leave then, so what was written before is ahead of the reset, as far as
+    windows and Nagle allow. Here it may not have been looked at yet."""
+    if not has_unsent(tcb) or not can_transmit(tcb.slot.state) or tcb.flags & TF_WAITS_NEIGHBOUR:
+        tcp_drop(stack, tcb)
+        return
+    tcb.slot.flags |= SLOT_ORPHAN
+    tcb.flags |= TF_ABORT
+    output_want(stack, tcb)
 
 
 def tcp_drop(stack, tcb):

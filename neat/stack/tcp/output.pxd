@@ -16,7 +16,7 @@ from neat.stack.tcp.respond cimport empty_seq, timestamp_now
 from neat.stack.tcp.segment cimport NO_WSCALE, Outgoing, outgoing_bytes, segment_finish, segment_write
 from neat.stack.tcp.state cimport TcpState, can_transmit
 from neat.stack.tcp.types cimport (
-    MICROSECOND, MILLISECOND, NO_INDEX, TF_FIN_SENT, TF_FORCE, TF_KEEPALIVE, TF_PROBE, TF_QUEUED, TF_RETRANSMIT, TF_SEND_SYN, TF_TIMING,
+    MICROSECOND, MILLISECOND, NO_INDEX, TF_ABORT, TF_FIN_SENT, TF_FORCE, TF_KEEPALIVE, TF_PROBE, TF_QUEUED, TF_RETRANSMIT, TF_SEND_SYN, TF_TIMING,
     TF_WAITS_NEIGHBOUR, TIMER_DELACK, TIMER_PERSIST, TIMER_RETRANSMIT, Tcb, TcpPrivate,
 )
 from neat.stack.tcp.window cimport window_advertise, window_publish
@@ -41,6 +41,8 @@ cdef void tcp_neighbour_ready(Stack* stack, const uint8_t* address, bint reachab
 cdef uint32_t cut(TcpPrivate* tcp, uint32_t* first, uint32_t index) noexcept nogil
 @cython.locals(plan="Plan")
 cdef uint32_t send_next(Stack* stack, Tcb* tcb, uint8_t* buffer) noexcept nogil
+@cython.locals(plan="Plan", length=uint32_t)
+cdef uint32_t send_last(Stack* stack, Tcb* tcb, uint8_t* buffer) noexcept nogil
 @cython.locals(wait=uint64_t)
 cdef void start_persist(Stack* stack, Tcb* tcb) noexcept nogil
 @cython.locals(slot="ConnSlot*")

@@ -2,6 +2,7 @@
 
 import cython
 from cython.cimports.libc.errno import EAGAIN
+from cython.cimports.neat.stack.tcp.commands import tcp_drop
 from cython.cimports.neat.stack.tcp.connection import conn_over
 
 
@@ -54,7 +55,7 @@ def tcp_poll(stack, buffer):
         stack.state.suspect.conn = tcb.index
         length = send_next(stack, tcb, buffer)
         if length:
-            if tcb.ack_owed or has_unsent(tcb) or tcb.flags & (TF_RETRANSMIT | TF_SEND_SYN):
+            if tcb.ack_owed or has_unsent(tcb) or tcb.flags & (TF_RETRANSMIT | TF_SEND_SYN | TF_ABORT):
                 output_want(stack, tcb)
             return length
     return 0
@@ -75,6 +76,8 @@ def tcp_neighbour_ready(stack, address, reachable):
 def send_next(stack, tcb, buffer):
     """One frame of this connection, 0 when it has nothing to send now."""
     state = tcb.slot.state
+    if tcb.flags & TF_ABORT:
+        return send_last(stack, tcb, buffer)
     if tcb.flags & TF_SEND_SYN:
         return send_syn(stack, tcb, buffer)
     if can_transmit(state):
@@ -92,6 +95,16 @@ def send_next(stack, tcb, buffer):
         # Not at snd_nxt, which may have gone back: below, a peer that has more would not even read the ACK.
         return send_empty(stack, tcb, buffer, empty_seq(tcb))
     return 0
+
+
+def send_last(stack, tcb, buffer):
+    """TF_ABORT: text while some may leave, then the reset, by way of the replies. Nothing is waited for."""
+    length = 0
+    if can_transmit(tcb.slot.state) and plan_next(stack, tcb, cython.address(plan)):
+        length = send_text(stack, tcb, buffer, cython.address(plan))
+    if length == 0:
+        tcp_drop(stack, tcb)
+    return length
 
 
 def start_persist(stack, tcb):

@@ -49,6 +49,7 @@ cdef enum TcbFlag:
     TF_HASHED = 4096
     TF_KNOWN = 8192                 # the process was told of it: EV_FREED is due at its end
     TF_DEFERRED = 16384             # TCP_DEFER_ACCEPT: the handshake is done, text is awaited
+    TF_ABORT = 32768                # closed by a reset, which leaves after the text that may leave now
 
 cdef struct Interval:               # sequence numbers, start <= x < end
     uint32_t start, end

@@ -102,6 +102,28 @@ SCENARIO(linger_zero_resets) {
     say("peer: %s", peer_text);
 }
 
+SCENARIO(linger_zero_sends_what_is_written) {
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+    for (int i = 0; i < 5; i++) {
+        int fd = connected();
+        STEP(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger));
+        STEP(write(fd, "abcdefghij", 10));
+        STEP(close(fd));
+        say("peer: %ld", peer("drain p"));
+        say("peer: %s", peer_text);
+    }
+}
+
+SCENARIO(close_with_unread_data_sends_what_is_written) {
+    int fd = connected();
+    peer("send p unread");
+    SETTLED(fd, POLLIN, POLLIN);
+    STEP(write(fd, "abcdefghij", 10));
+    STEP(close(fd));
+    say("peer: %ld", peer("drain p"));
+    say("peer: %s", peer_text);
+}
+
 SCENARIO(exit_sends_what_is_written) {
     static char data[100000];
     int fd = connected();
