@@ -375,3 +375,48 @@ def test_freed_says_how_much_memory_was_touched(conn):
     conn.host.take_sent()
     (event,) = conn.host.take_events()
     assert (event.kinds, event.touched) == (EV_FREED, 1000)
+
+
+def touched_of(conn) -> int:
+    """What EV_FREED says of a connection that its application closes now."""
+    conn.host.take_events()
+    conn.close(abort=True)
+    conn.host.take_sent()
+    (event,) = conn.host.take_events()
+    assert event.kinds == EV_FREED
+    return event.touched
+
+
+def test_text_that_the_peer_never_took_was_touched(conn):
+    """A peer with a closed window that resets the connection: what was queued for it is memory, too."""
+    conn.established(win=0)
+    conn.send(50_000)
+    conn.run("+0 < R 1:1(0)")
+    assert conn.state == TcpState.CLOSED
+    assert touched_of(conn) == 50_000
+
+
+def test_text_that_the_engine_never_looked_at_was_touched(conn):
+    conn.established(win=0)
+    conn.run("+0 < R 1:1(0)")
+    conn.lab.send(conn.sock, bytes(40_000))
+    assert touched_of(conn) == 40_000
+
+
+def test_text_out_of_order_was_touched(conn):
+    conn.established()
+    conn.run("""
+      +0 < . 20001:21001(1000) ack 1
+      +0 > . 1:1(0) ack 1
+      +0 < . 10001:11001(1000) ack 1
+      +0 > . 1:1(0) ack 1
+    """)
+    assert touched_of(conn) == 21_000
+
+
+def test_nonsense_about_what_was_written_is_at_most_the_ring(conn):
+    conn.established()
+    conn.lab.poke(conn.sock, "tx_tail", 2**63)
+    conn.settle()
+    conn.host.take_sent()
+    assert touched_of(conn) == 1 << 16

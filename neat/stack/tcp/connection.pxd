@@ -3,11 +3,11 @@
 Order of the writes: a slot's `state` last at birth and first at death, so a successor never sees half a connection.
 """
 cimport cython
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from neat.shim.channel cimport (
     NEAT_SOCK_TCP, NEAT_ST_CLOSED, NEAT_ST_ERROR, NEAT_ST_RDHUP, NEAT_ST_WRCLOSED, neat_addr, neat_sock,
 )
-from neat.shm.atomic cimport store32
+from neat.shm.atomic cimport load64, store32
 from neat.shm.ring cimport RECORD_FLOW_DELETE
 from neat.stack.channels cimport NO_SOCK, sock_birth, sock_death, sock_release, sock_rx_ring, sock_tx_ring
 from neat.stack.config cimport EV_CLOSED, EV_FREED, EV_RESET, EV_TAKEN
@@ -44,9 +44,10 @@ cdef void conn_leave_backlog(Stack* stack, Tcb* tcb) noexcept nogil
 # an orphan is freed at once. keep_flow: a TimeWait stands in for it.
 cdef void conn_over(Stack* stack, Tcb* tcb, int32_t error, bint keep_flow) noexcept nogil
 # Free slot and sock. The indexes are reused only after the process was told (EV_FREED), if it ever knew of them.
-@cython.locals(slot="ConnSlot*", channel="Channel*")
+@cython.locals(slot="ConnSlot*", channel="Channel*", sent=uint64_t)
 cdef void conn_free(Stack* stack, Tcb* tcb) noexcept nogil
 cdef void conn_release(Stack* stack, Tcb* tcb) noexcept nogil
+cdef uint64_t received(Tcb* tcb) noexcept nogil
 # Copy what TCP_INFO shows into the socket object.
 @cython.locals(sock="neat_sock*")
 cdef void conn_publish(Tcb* tcb) noexcept nogil

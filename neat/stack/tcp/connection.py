@@ -141,6 +141,13 @@ def conn_over(stack, tcb, error, keep_flow):
         conn_event(stack, tcb, EV_CLOSED)
 
 
+def received(tcb):
+    """How much of the receive ring was ever written to: beyond rx_tail there may be text out of order."""
+    if tcb.ooo_count == 0:
+        return tcb.slot.rx_tail
+    return tcb.slot.rx_tail + (tcb.ooo[tcb.ooo_count - 1].end - tcb.rcv_nxt)
+
+
 def conn_free(stack, tcb):
     slot = tcb.slot
     store32(cython.address(slot.state), TcpState.FREE)
@@ -151,14 +158,17 @@ def conn_free(stack, tcb):
     timers_stop(cython.address(stack.tcp), tcb)
     output_forget(stack, tcb)
     channel = cython.cast(cython.pointer(Channel), tcb.channel)
+    sent = slot.tx_head
     if channel != cython.NULL:
+        # What the application had queued, too; whatever it says, no more than the ring is given back.
+        sent = max(sent, load64(cython.address(tcb.sock.tx_tail)))
         tcb.sock.tcp_state = TcpState.CLOSED
         sock_death(channel, slot.sock)
         tcb.sock = cython.NULL
     count_add(stack, Counter.TCP_CONNECTIONS, -1)
     if tcb.flags & TF_KNOWN:
         tcb.event.event.touched = cython.cast(
-            uint32_t, min(max(slot.rx_tail, slot.tx_head), max(tcb.rx_size, tcb.tx_size))
+            uint32_t, min(max(received(tcb), sent), max(tcb.rx_size, tcb.tx_size))
         )
         event_raise(cython.address(stack.events), cython.address(tcb.event), EV_FREED)
     else:
