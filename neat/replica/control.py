@@ -122,7 +122,7 @@ class Control:
         elif message.op == Op.CONNECT_VIA:
             local, remote = message.local.pack(), message.remote.pack()
             if self.core.connect(
-                message.app, message.bind_id, local, remote, message.options, message.u[0], fds[0]
+                message.app, message.bind_id, local, remote, message.options, message.u[:4], fds[0]
             ):
                 fds.pop(0)
             elif message.bind_id:

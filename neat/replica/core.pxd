@@ -23,7 +23,7 @@ from neat.shm.board cimport BoardPage
 from neat.shm.doorbell cimport doorbell_ring
 from neat.shm.ring cimport ring_attach_consumer, ring_attach_producer, ring_discard
 from neat.stack.engine cimport (
-    ConnInfo, Stack, StackConfig, stack_close, stack_conn_info, stack_connect, stack_create, stack_destroy, stack_sock,
+    ConnectWishes, ConnInfo, Stack, StackConfig, stack_close, stack_conn_info, stack_connect, stack_create, stack_destroy, stack_sock,
     stack_use_counters,
 )
 

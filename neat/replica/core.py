@@ -198,12 +198,12 @@ class Core:
         app=uint32_t,
         bind_id=uint32_t,
         options=uint32_t,
-        fills=uint32_t,
         fd=cython.int,
         info=ConnInfo,
+        wishes=ConnectWishes,
     )
-    def connect(self, app, bind_id, local_address, remote_address, options, fills, fd):
-        """Open a connection whose stack's end is `fd`, with so many fill messages in it.
+    def connect(self, app, bind_id, local_address, remote_address, options, settings, fd):
+        """Open a connection whose stack's end is `fd`. `settings`: u[0..3] of NEAT_OP_CONNECT.
 
         True when fd was taken over; otherwise the application has been told.
         """
@@ -211,7 +211,11 @@ class Core:
         read_address(local_address, cython.address(local))
         read_address(remote_address, cython.address(remote))
         p.now = monotonic_ns()
-        conn = stack_connect(p.stack, app, cython.address(local), cython.address(remote), options, p.now)
+        fills, wishes.maxseg, wishes.rcvbuf, tos_ttl = settings
+        wishes.options, wishes.tos, wishes.ttl = options, tos_ttl & 0xFF, tos_ttl >> 8 & 0xFF
+        conn = stack_connect(
+            p.stack, app, cython.address(local), cython.address(remote), cython.address(wishes), p.now
+        )
         if conn < 0:
             tally(p, COUNT_CONNECTS_FAILED)
             tell_failed(p, fd, -conn)

@@ -141,7 +141,9 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     /* application writes */
     struct neat_addr peer;         /* UDP: see NEAT_OPT_PEER */
     uint32_t keep_idle_s, keep_intvl_s, keep_cnt;
-    uint8_t tos, ttl, _app1[2];
+    uint8_t tos, ttl;
+    uint8_t syn_retries;           /* TCP_SYNCNT; 0: the stack's setting */
+    uint8_t _app1;
     uint32_t rcvlowat;
     uint32_t maxseg;
     uint64_t inode;                /* of its descriptor (fstat), so that another program finds it after exec; 0: not said */
@@ -169,7 +171,9 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
                                       NEAT_OUT_WANTED: none, but its poller wants to hear of room */
     uint64_t brought;              /* the replica puts `generation` here when accept() is to bring a spare, and accept() replaces that by its name;
                                       whoever finds another value comes too late */
-    uint8_t _sig[48];
+    uint64_t push_tail;            /* application: tx_tail when it set TCP_NODELAY last; NEAT_OPT_CORK does not hold
+                                      back what is before that */
+    uint8_t _sig[40];
     /* replica writes, for TCP_INFO and ss */
     uint32_t retransmits, rto_us, snd_wnd, rcv_wnd, ssthresh;
     uint32_t rcv_limit;            /* bytes that the receive ring may hold now; 0: not said yet */

@@ -46,7 +46,7 @@ cdef extern from "channel.h" nogil:
         uint32_t accepter
         neat_addr peer
         uint32_t keep_idle_s, keep_intvl_s, keep_cnt
-        uint8_t tos, ttl
+        uint8_t tos, ttl, syn_retries
         uint32_t rcvlowat
         uint32_t maxseg
         uint64_t inode
@@ -65,7 +65,7 @@ cdef extern from "channel.h" nogil:
         uint32_t cwnd, snd_mss
         uint32_t in_token
         uint32_t out_block
-        uint64_t brought
+        uint64_t brought, push_tail
         uint32_t retransmits, rto_us, snd_wnd, rcv_wnd, ssthresh, rcv_limit
 
     struct neat_datagram:

@@ -108,6 +108,9 @@ static int ask(struct neat_socket *s, int fd, uint32_t *last) {
         message.replica = *last;
         message.options = s->settings.options;
         message.u[0] = fills;
+        message.u[1] = s->settings.maxseg;
+        message.u[2] = neat_receive_limit(&s->settings);
+        message.u[3] = s->settings.tos | (uint32_t)s->settings.ttl << 8;
         status = -ENETDOWN;
         if (*last < MAX_REPLICAS)
             status = neat_request(&message, &s->stack_end, s->bind_id ? 0 : 1, NULL);

@@ -25,7 +25,8 @@ enum neat_op {
                                sock (index below NEAT_SHARED_SOCKS, the same in every replica) and replica (bitmap) */
     NEAT_OP_LISTEN = 5,     /* bind_id, backlog, u[0]: TCP_DEFER_ACCEPT in seconds -> sock (index), when every active replica has its subsocket */
     NEAT_OP_CONNECT = 6,    /* replica, bind_id or 0, remote, options, u[0]: fill messages in the stack's end (the replica
-                               makes it out_block of the new socket), fd: the stack's end (only if bind_id is 0)
+                               makes it out_block of the new socket), what the SYN shows of other settings: u[1]: maxseg, u[2]: rcvbuf,
+                               u[3]: tos, ttl << 8; fd: the stack's end (only if bind_id is 0)
                                -> error; then the replica says NEAT_EV_CONNECTING on the descriptor */
     NEAT_OP_PREFER = 7,     /* -> replica: bitmap of the slots that are active now */
     NEAT_OP_POLLER = 8,     /* replica, incarnation, u[0]: poller (an index into neat_channel.pollers) -> fd: the read end of a pipe, its bell,
@@ -43,7 +44,7 @@ enum neat_op {
                                    For a known bind_id: the backlog changed. u[0]: TCP_DEFER_ACCEPT in seconds */
     NEAT_OP_ADD_UDP = 34,   /* app, sock, bind_id, local, flags; fd: the stack's end; answered */
     NEAT_OP_CONNECT_VIA = 35,   /* app, bind_id, local (port 0: the replica's choice), remote, options,
-                               u[0] as in NEAT_OP_CONNECT; fd */
+                               u[0..3] as in NEAT_OP_CONNECT; fd */
     NEAT_OP_APP_GONE = 36,  /* the application's last process is gone: the channel goes when its last socket does */
     NEAT_OP_ADD_POLLER = 38,    /* app, incarnation, u[0] as in NEAT_OP_POLLER; fd: the write end, non-blocking */
     NEAT_OP_WELCOME = 37,   /* end of what a replica must know before it may get packets; seq as in its hello */

@@ -79,6 +79,7 @@ struct settings {
     uint32_t rcvbuf, sndbuf, linger_ms, user_timeout_ms;
     uint32_t keep_idle_s, keep_intvl_s, keep_cnt, maxseg;
     uint8_t tos, ttl;
+    uint32_t syn_retries;          /* TCP_SYNCNT; 0: what is usual */
     bool reuse_address, reuse_port;
     bool no_port;                  /* IP_BIND_ADDRESS_NO_PORT */
     bool quickack_off;             /* TCP_QUICKACK was set to 0 */
@@ -290,6 +291,7 @@ bool neat_spin(const struct endpoint *end);    /* a little while, for something 
 /* options.c */
 void neat_options_apply(struct neat_socket *s, const struct endpoint *end);
 void neat_options_read(struct neat_socket *s, const struct neat_sock *shared);
+uint32_t neat_receive_limit(const struct settings *settings);
 /* setsockopt, except that nothing is counted: NEAT_UNSUPPORTED when Linux does it and NEaT does not. */
 #define NEAT_UNSUPPORTED (-4095)
 int neat_set_option(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length);

@@ -15,12 +15,18 @@
 #define MOST_RTO_S 120
 #define MOST_SYNACKS 255
 
+/* Bytes that may wait to be read; 0: as many as the ring holds. */
+uint32_t neat_receive_limit(const struct settings *settings) {
+    uint32_t clamp = settings->window_clamp;
+    return clamp && (!settings->rcvbuf || clamp < settings->rcvbuf) ? clamp : settings->rcvbuf;
+}
+
 /* Write what was set into one socket object. */
 static void write_lines(const struct neat_socket *s, const struct endpoint *end) {
     struct neat_sock *shared = end->shared;
     const struct settings *settings = &s->settings;
-    uint32_t clamp = settings->window_clamp, size = end->segment->rx_size;
-    shared->rcvbuf = clamp && (!settings->rcvbuf || clamp < settings->rcvbuf) ? clamp : settings->rcvbuf;
+    uint32_t size = end->segment->rx_size;
+    shared->rcvbuf = neat_receive_limit(settings);
     shared->sndbuf = settings->sndbuf;
     shared->linger_ms = settings->linger_ms;
     shared->user_timeout_ms = settings->user_timeout_ms;
@@ -33,6 +39,7 @@ static void write_lines(const struct neat_socket *s, const struct endpoint *end)
     shared->rcvlowat = settings->rcvlowat < size ? settings->rcvlowat : size;
     shared->tos = settings->tos;
     shared->ttl = settings->ttl;
+    shared->syn_retries = (uint8_t)settings->syn_retries;
     if (settings->options & NEAT_OPT_PEER)
         shared->peer = s->remote;
     store(&shared->options, settings->options | (load(&shared->options) & NEAT_OPT_OF_ACCEPT));
@@ -54,6 +61,7 @@ void neat_options_read(struct neat_socket *s, const struct neat_sock *shared) {
     settings->rcvlowat = shared->rcvlowat;
     settings->tos = shared->tos;
     settings->ttl = shared->ttl;
+    settings->syn_retries = shared->syn_retries;
 }
 
 /* To one endpoint; NULL: to all that the socket has, and tell their replicas. */
@@ -303,6 +311,13 @@ static bool get_number(int level, int name, const void *value, socklen_t length,
     return true;
 }
 
+/* tcp(7), TCP_NODELAY: "setting this option forces an explicit flush of pending output, even if TCP_CORK is
+ * currently set". */
+static void push_corked(struct neat_socket *s) {
+    if (s->type == SOCK_STREAM && endpoint_current(&s->end))
+        store(&s->end.shared->push_tail, load(&s->end.shared->tx_tail));
+}
+
 int neat_set_option(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length) {
     int number, status;
     uint32_t row;
@@ -331,6 +346,8 @@ int neat_set_option(struct neat_socket *s, int fd, int level, int name, const vo
         status = set_tcp_level(s, name, number);
     else
         status = level == IPPROTO_UDP ? NEAT_UNSUPPORTED : set_ip_level(s, level, name, number, length);
+    if (status == 0 && level == IPPROTO_TCP && name == TCP_NODELAY && number)
+        push_corked(s);
     if (status == 0)
         neat_options_apply(s, NULL);
     if (status == 0 && load(&s->stage) == STAGE_LISTENING)

@@ -22,6 +22,11 @@ cdef struct StackConfig:
     uint32_t syn_retries, data_retries
     uint8_t secret[32]                  # key of ISNs (RFC 6528), timestamps offset, hash seeds: the same for all replicas of a stack
 
+cdef struct ConnectWishes:              # what an application had set before connect(), as far as the SYN shows it; fields of neat_sock
+    uint32_t options
+    uint32_t maxseg, rcvbuf
+    uint8_t tos, ttl
+
 cdef enum Offload:
     OFFLOAD_CSUM = 1                    # we may leave a partial checksum to the device, and need not verify what it verified
     OFFLOAD_TSO4 = 2                    # we may hand it TCP/IPv4 segments up to 64 KiB

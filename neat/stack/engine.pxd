@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from neat.shim.channel cimport neat_addr, neat_sock
 
 from neat.stack.config cimport (        # laid out there
-    StackConfig, Event, Offload, OFFLOAD_CSUM, OFFLOAD_TSO4,
+    ConnectWishes, StackConfig, Event, Offload, OFFLOAD_CSUM, OFFLOAD_TSO4,
     EventKind, EV_ACCEPT, EV_CONNECTED, EV_READABLE, EV_WRITABLE, EV_RDHUP, EV_CLOSED, EV_RESET, EV_FREED, EV_TELL, EV_OFFER, EV_TAKEN,
 )
 from neat.stack.state cimport Suspect
@@ -50,7 +50,8 @@ cdef int stack_set_backlog(Stack* stack, uint32_t app, uint32_t sock, uint32_t b
 cdef int stack_set_defer(Stack* stack, uint32_t app, uint32_t sock, uint32_t seconds) noexcept nogil
 cdef int stack_unlisten(Stack* stack, uint32_t app, uint32_t sock, uint64_t now) noexcept nogil   # resets what waits to be accepted
 # Active open. local.port 0: the replica's choice. Returns the connection's index; its sock index and generation are in stack_conn_info.
-cdef int stack_connect(Stack* stack, uint32_t app, const neat_addr* local, const neat_addr* remote, uint32_t options, uint64_t now) noexcept nogil
+cdef int stack_connect(Stack* stack, uint32_t app, const neat_addr* local, const neat_addr* remote,
+                       const ConnectWishes* wishes, uint64_t now) noexcept nogil
 cdef int stack_udp_bind(Stack* stack, uint32_t app, uint32_t sock, const neat_addr* local, uint32_t flags) noexcept nogil
 cdef int stack_udp_unbind(Stack* stack, uint32_t app, uint32_t sock) noexcept nogil
 # The last descriptor of a connection is closed: as close() does on Linux (FIN; RST if unread data or NEAT_REQ_ABORT).

@@ -264,9 +264,9 @@ def stack_unlisten(stack, app, sock, now):
     return listen_close(stack, app, sock)
 
 
-def stack_connect(stack, app, local, remote, options, now):
+def stack_connect(stack, app, local, remote, wishes, now):
     stack.now = now
-    return connect_open(stack, app, local, remote, options)
+    return connect_open(stack, app, local, remote, wishes)
 
 
 def stack_udp_bind(stack, app, sock, local, flags):

@@ -18,7 +18,7 @@ from neat.shim.channel cimport (
 from neat.shm.atomic cimport exchange32, fetch_or32, fetch_or64, load64, store64
 from neat.shm.ring cimport MAX_RECORD
 from neat.stack.engine cimport (
-    ConnInfo, Event, Stack, StackConfig, stack_channel_attach, stack_channel_detach, stack_channel_pending,
+    ConnectWishes, ConnInfo, Event, Stack, StackConfig, stack_channel_attach, stack_channel_detach, stack_channel_pending,
     stack_channel_users, stack_close, stack_conn_info, stack_connect, stack_counters, stack_create, stack_destroy,
     stack_expire, stack_frame_arrives, stack_listen, stack_next_deadline, stack_own_frame_arrives, stack_poll_event,
     stack_poll_transmit,
@@ -61,6 +61,7 @@ SOCK_FIELDS = {
         ("keep_cnt", <uintptr_t>&_layout.keep_cnt - <uintptr_t>&_layout, 4),
         ("tos", <uintptr_t>&_layout.tos - <uintptr_t>&_layout, 1),
         ("ttl", <uintptr_t>&_layout.ttl - <uintptr_t>&_layout, 1),
+        ("syn_retries", <uintptr_t>&_layout.syn_retries - <uintptr_t>&_layout, 1),
         ("maxseg", <uintptr_t>&_layout.maxseg - <uintptr_t>&_layout, 4),
         ("rx_tail", <uintptr_t>&_layout.rx_tail - <uintptr_t>&_layout, 8),
         ("tx_head", <uintptr_t>&_layout.tx_head - <uintptr_t>&_layout, 8),
@@ -73,6 +74,7 @@ SOCK_FIELDS = {
         ("drops", <uintptr_t>&_layout.drops - <uintptr_t>&_layout, 4),
         ("in_token", <uintptr_t>&_layout.in_token - <uintptr_t>&_layout, 4),
         ("out_block", <uintptr_t>&_layout.out_block - <uintptr_t>&_layout, 4),
+        ("push_tail", <uintptr_t>&_layout.push_tail - <uintptr_t>&_layout, 8),
         ("rcv_wnd", <uintptr_t>&_layout.rcv_wnd - <uintptr_t>&_layout, 4),
     )
 }
@@ -263,10 +265,11 @@ cdef class Lab:
     def unlisten(self, uint32_t sock):
         _check(stack_unlisten(self.stack, APP, sock, self.now))
 
-    def connect(self, str address, uint16_t port, *, uint16_t local_port=0, uint32_t options=0):
-        """Active open; returns the connection's index."""
+    def connect(self, str address, uint16_t port, *, uint16_t local_port=0, **wishes):
+        """Active open, with fields of ConnectWishes; returns the connection's index."""
         cdef neat_addr local = _address("0.0.0.0", local_port), remote = _address(address, port)
-        return _check(stack_connect(self.stack, APP, &local, &remote, options, self.now))
+        cdef ConnectWishes wanted = {"options": 0, "maxseg": 0, "rcvbuf": 0, "tos": 0, "ttl": 0} | wishes
+        return _check(stack_connect(self.stack, APP, &local, &remote, &wanted, self.now))
 
     def udp_bind(self, uint32_t sock, uint16_t port, *, str address="0.0.0.0", uint32_t flags=0):
         cdef neat_addr local = _address(address, port)

@@ -309,7 +309,7 @@ class Calls:
             local=local,
             remote=message.remote,
             options=message.options,
-            u=message.u[:1],
+            u=message.u[:4],
         )
         if not replica.send(order, entry.fd if entry is not None else fds[0]):
             raise Refused(errno.ENETDOWN)

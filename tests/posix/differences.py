@@ -34,13 +34,6 @@ DIFFERENCES: dict[str, Difference] = {
             '+ setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "nonesuch", 8): -1 ENOPROTOOPT',
         ),
     ),
-    "option/what_a_connection_says": Difference(
-        "segments",
-        (
-            "- TCP_MAXSEG: 1448 (4)",
-            "+ TCP_MAXSEG: 1460 (4)",
-        ),
-    ),
     "process/socket_made_before_fork_connected_after": Difference(
         "own",
         (

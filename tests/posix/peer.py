@@ -125,6 +125,9 @@ class Scenario:
         self.sockets[name].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
         return self.do_close(name)
 
+    def do_maxseg(self, name: str) -> int:
+        return self.sockets[name].getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+
     def do_rcvbuf(self, name: str, length: str) -> int:
         self.sockets[name].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, int(length))
         return 0

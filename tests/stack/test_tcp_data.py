@@ -141,6 +141,69 @@ def test_cork_ends_after_200_ms(conn):
     conn.run("+.2 > P. 1:101(100) ack 1")
 
 
+def set_nodelay(conn) -> None:
+    """setsockopt(TCP_NODELAY): what is in the ring now is to be sent now."""
+    conn.lab.poke(conn.sock, "push_tail", len(conn.written))
+    conn.lab.poke(conn.sock, "options", conn.lab.peek(conn.sock, "options") | OPT_NODELAY)
+    conn.settle()
+
+
+def test_nodelay_flushes_a_cork_once(conn):
+    """tcp(7): "setting this option forces an explicit flush of pending output, even if TCP_CORK is currently
+    set"; what comes after that is held back again (Linux's TCP_NAGLE_PUSH)."""
+    conn.established()
+    conn.set_options(OPT_CORK)
+    conn.send(100)
+    conn.quiet(0.1)
+    set_nodelay(conn)
+    conn.run("+0 > P. 1:101(100) ack 1\n+0 < . 1:1(0) ack 101")
+    conn.send(50)
+    conn.quiet(0.1)
+    set_nodelay(conn)
+    conn.run("+0 > P. 101:151(50) ack 1\n+0 < . 1:1(0) ack 151")
+    conn.send(25)
+    conn.run("+.2 > P. 151:176(25) ack 1")
+
+
+def test_nodelay_flushes_no_more_than_what_was_there(conn):
+    """The engine sees it together with what was written after it."""
+    conn.established()
+    conn.set_options(OPT_CORK)
+    conn.written += pattern(0, 1600)
+    conn.lab.send(conn.sock, conn.written)
+    conn.lab.poke(conn.sock, "push_tail", 1500)
+    conn.settle()
+    conn.run("""
+      +0  > . 1:1461(1460) ack 1
+      +0  > P. 1461:1501(40) ack 1
+      +0  < . 1:1(0) ack 1501
+      +.2 > P. 1501:1601(100) ack 1
+    """)
+
+
+def test_nodelay_flushes_what_a_window_held_when_it_opens(conn):
+    conn.established(win=50)
+    conn.set_options(OPT_CORK)
+    conn.send(100)
+    set_nodelay(conn)
+    conn.run("""
+      +0 > . 1:51(50) ack 1
+      +0 < . 1:1(0) ack 51 win 1000
+      +0 > P. 51:101(50) ack 1
+    """)
+
+
+@pytest.mark.parametrize("place", [2**64 - 1, 5000, 0])
+def test_a_flush_of_nonsense(conn, place):
+    """More than there is: what there is."""
+    conn.established()
+    conn.set_options(OPT_CORK)
+    conn.lab.poke(conn.sock, "push_tail", place)
+    conn.settle()
+    conn.send(100)
+    conn.run(f"+{0 if place else 0.2} > P. 1:101(100) ack 1")
+
+
 def test_fin_pushes_what_nagle_holds(conn):
     conn.established()
     conn.send(10)

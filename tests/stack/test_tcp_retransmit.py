@@ -99,20 +99,6 @@ def test_gives_up(make_conn):
     assert conn.state == TcpState.CLOSED
 
 
-def test_user_timeout(conn):
-    """RFC 9293 §3.8.3, RFC 5482: the application's own patience."""
-    conn.established()
-    conn.lab.poke(conn.sock, "user_timeout_ms", 1000)
-    conn.send(100)
-    conn.run("""
-      +0   > P. 1:101(100) ack 1
-      +.2  > P. 1:101(100) ack 1
-      +.4  > P. 1:101(100) ack 1
-      +.8  > R. 101:101(0) ack 1
-    """)
-    assert conn.counters["TCP_USER_TIMEOUT"] == 1
-
-
 def sending(conn, segments=10):
     """Ten segments in flight."""
     conn.established()

@@ -44,9 +44,10 @@ def check_ack(stack, tcb, packet, seg):
     if seq_ge(seg.ack, tcb.snd_una):
         if tcb.slot.snd_wnd == 0 and not tcb.slot.flags & SLOT_ORPHAN:
             # A peer that answers probes may keep its window closed for as long as it likes (RFC 9293
-            # §3.8.6.1). Not that of an orphan, as on Linux: who could tell it to give up?
+            # §3.8.6.1). Not that of an orphan, as on Linux: who could tell it to give up? And not for longer
+            # than TCP_USER_TIMEOUT: tcp(7), "or buffered data may remain untransmitted (due to zero window
+            # size)".
             tcb.retries = 0
-            tcb.stalled_since = 0
         update_window(stack, tcb, seg)
     if tcb.slot.flags & SLOT_FIN_ACKED:
         return fin_acknowledged(stack, tcb)
@@ -113,6 +114,7 @@ def update_window(stack, tcb, seg):
     if slot.snd_wnd == 0:
         # It opens: what a probe sent may have been dropped, so sending goes on at snd_una.
         timer_clear(tcb, TIMER_PERSIST)
+        tcb.stalled_since = 0
         tcb.flags &= ~TF_PROBE
         rto_restore(stack, tcb)
         if tcb.flags & TF_BACKED_OFF:

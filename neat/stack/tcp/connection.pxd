@@ -18,6 +18,7 @@ from neat.stack.state cimport (
 )
 from neat.stack.tcp.deadlines cimport timers_reset, timers_stop
 from neat.stack.tcp.lookup cimport lookup_insert, lookup_remove
+from neat.stack.tcp.plan cimport effective_mss
 from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.types cimport NO_INDEX, TF_HASHED, TF_KNOWN, Tcb
 from neat.stack.types cimport Channel, FlowQueue, FlowRecord, Stack, count, count_add

@@ -191,7 +191,7 @@ def conn_publish(tcb):
     sock.rtt_us = tcb.srtt_us
     sock.rttvar_us = tcb.rttvar_us
     sock.cwnd = tcb.cwnd
-    sock.snd_mss = tcb.slot.snd_mss
+    sock.snd_mss = effective_mss(tcb)  # without options, as Linux says it
     sock.retransmits = tcb.retransmits
     sock.rto_us = tcb.rto_us
     sock.snd_wnd = tcb.slot.snd_wnd

@@ -52,6 +52,10 @@ def plan_next(stack, tcb, plan):
         return False
     fin = fin_waits(tcb)
     unsent = pending(tcb) - in_flight
+    pushed = pushed_text(tcb, in_flight)
+    if pushed:
+        # As on Linux: setting TCP_NODELAY "overrides even TCP_CORK for currently queued segments".
+        unsent = pushed
     wnd = tcb.slot.snd_wnd
     room = min(wnd, send_allowance(tcb))
     room = room - in_flight if room > in_flight else 0
@@ -60,7 +64,7 @@ def plan_next(stack, tcb, plan):
     plan.is_new = True
     if plan.length > mss:
         tail = plan.length % mss
-        if tail and (plan.length < unsent or not may_send_small(tcb)):
+        if tail and (plan.length < unsent or not (pushed or may_send_small(tcb))):
             plan.length -= tail
     elif plan.length < mss:
         if plan.length < unsent:
@@ -73,7 +77,7 @@ def plan_next(stack, tcb, plan):
             if wnd <= in_flight:
                 plan.blocked = in_flight == 0
                 return False
-        elif not may_send_small(tcb):
+        elif not pushed and not may_send_small(tcb):
             plan.blocked = in_flight == 0
             return False
     plan.fin = fin and plan.length == unsent and wnd > in_flight + plan.length

@@ -5,6 +5,7 @@ from libc.string cimport memcpy, memset
 from neat.shim.channel cimport NEAT_ST_CONNECTING, neat_addr
 from neat.shm.ring cimport RECORD_FLOW_ADD
 from neat.stack.channels cimport channel_of
+from neat.stack.config cimport ConnectWishes
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
 from neat.stack.state cimport ConnSlot
@@ -28,7 +29,8 @@ from neat.wire.seq cimport seq_gt, seq_le
 
 # Index of the connection, or a negative errno.
 @cython.locals(key=FlowKey, channel="Channel*", tcb="Tcb*")
-cdef int32_t connect_open(Stack* stack, uint32_t app, const neat_addr* local, const neat_addr* remote, uint32_t options) noexcept nogil
+cdef int32_t connect_open(Stack* stack, uint32_t app, const neat_addr* local, const neat_addr* remote,
+                          const ConnectWishes* wishes) noexcept nogil
 # First ACK, second RST, fourth SYN. False: the connection is gone.
 @cython.locals(slot="ConnSlot*", acceptable=cython.bint)
 cdef bint synsent_input(Stack* stack, Tcb* tcb, Packet* packet, Segment* seg) noexcept nogil

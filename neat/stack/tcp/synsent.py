@@ -32,7 +32,7 @@ def choose_port(stack, key):
     return -EADDRNOTAVAIL
 
 
-def connect_open(stack, app, local, remote, options):
+def connect_open(stack, app, local, remote, wishes):
     if remote.family != FAMILY_IPV4 or local.family not in (0, FAMILY_IPV4):
         return -EAFNOSUPPORT
     if remote.port == 0:
@@ -62,10 +62,14 @@ def connect_open(stack, app, local, remote, options):
     if conn_take_sock(stack, tcb, channel) < 0:
         conn_free(stack, tcb)
         return -ENOBUFS
-    tcb.sock.options = options
+    tcb.sock.options = wishes.options
+    tcb.sock.rcvbuf = wishes.rcvbuf
+    tcb.sock.maxseg = wishes.maxseg
+    tcb.sock.tos = wishes.tos
+    tcb.sock.ttl = wishes.ttl
     tcb.flags |= TF_KNOWN | TF_SEND_SYN
     tcb.rto_us = INITIAL_RTO_US
-    handshake_offer(stack, tcb, channel.rx_size, 0, 0)
+    handshake_offer(stack, tcb, channel.rx_size, wishes.rcvbuf, wishes.maxseg)
     conn_set_state(tcb, TcpState.SYN_SENT)
     conn_status(tcb, NEAT_ST_CONNECTING)
     count(stack, Counter.TCP_ACTIVE_OPENS)

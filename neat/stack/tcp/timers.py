@@ -40,21 +40,67 @@ def give_up(stack, tcb):
     conn_over(stack, tcb, ETIMEDOUT, False)
 
 
-def has_patience(stack, tcb):
+def user_timeout(tcb):
+    if tcb.sock == cython.NULL:
+        return 0
+    return peek32(cython.address(tcb.sock.user_timeout_ms)) * MILLISECOND
+
+
+def try_again(stack, tcb, timer):
+    """As Linux does it (tcp_clamp_rto_to_user_timeout): the last wait is cut short, so that the user timeout
+    ends when it should."""
+    wait = tcb.rto_us * MICROSECOND
+    limit = user_timeout(tcb)
+    if limit:
+        spent = stack.now - tcb.stalled_since
+        wait = min(wait, limit - spent if limit > spent + MILLISECOND else MILLISECOND)
+    timer_set(cython.address(stack.tcp), tcb, timer, stack.now + wait)
+
+
+def is_too_long(stack, tcb, first):
+    """tcp(7), TCP_USER_TIMEOUT. As on Linux it counts from `first`, the first retransmission or probe or the
+    SYN, and is not over before there was one retransmission or probe."""
     if tcb.stalled_since == 0:
-        tcb.stalled_since = tcb.sent_at
-    limit = 0
-    if tcb.sock != cython.NULL:
-        limit = peek32(cython.address(tcb.sock.user_timeout_ms)) * MILLISECOND
-    if limit and stack.now - tcb.stalled_since >= limit:
-        count(stack, Counter.TCP_USER_TIMEOUT)
+        tcb.stalled_since = first
+        return False
+    limit = user_timeout(tcb)
+    if limit == 0 or stack.now - tcb.stalled_since < limit:
+        return False
+    count(stack, Counter.TCP_USER_TIMEOUT)
+    return True
+
+
+def has_patience(stack, tcb):
+    if is_too_long(stack, tcb, stack.now):
         return False
     most = stack.config.data_retries
     if tcb.slot.flags & SLOT_ORPHAN:
         most = min(most, cython.cast(uint32_t, ORPHAN_RETRIES))
-    if limit == 0 and tcb.retries > most:
+    if tcb.retries > most and user_timeout(tcb) == 0:
         count(stack, Counter.TCP_TIMED_OUT)
         return False
+    return True
+
+
+def syn_retries(stack, tcb):
+    """TCP_SYNCNT; a listener's is that of its SYN-ACKs (Linux)."""
+    n = 0
+    if tcb.sock != cython.NULL:
+        n = tcb.sock.syn_retries
+    elif tcb.slot.flags & SLOT_PASSIVE:
+        channel = cython.cast(cython.pointer(Channel), stack.tcp.listeners[tcb.slot.listener].channel)
+        n = channel.socks[stack.listeners[tcb.slot.listener].sock].syn_retries
+    return n if 0 < n <= MOST_SYN_RETRIES else stack.config.syn_retries
+
+
+def handshake_fires(stack, tcb):
+    if tcb.retries > syn_retries(stack, tcb) or is_too_long(stack, tcb, tcb.slot.opened_at):
+        count(stack, Counter.TCP_SYN_TIMEOUT)
+        conn_over(stack, tcb, ETIMEDOUT, False)
+        return False
+    count(stack, Counter.TCP_RETRANSMITS)
+    tcb.retransmits += 1
+    tcb.flags |= TF_SEND_SYN
     return True
 
 
@@ -66,13 +112,8 @@ def retransmit_fires(stack, tcb):
     count(stack, Counter.TCP_TIMEOUTS)
     rto_back_off(stack, tcb)
     if slot.state == TcpState.SYN_SENT or slot.state == TcpState.SYN_RCVD:
-        if tcb.retries > stack.config.syn_retries:
-            count(stack, Counter.TCP_SYN_TIMEOUT)
-            conn_over(stack, tcb, ETIMEDOUT, False)
+        if not handshake_fires(stack, tcb):
             return False
-        count(stack, Counter.TCP_RETRANSMITS)
-        tcb.retransmits += 1
-        tcb.flags |= TF_SEND_SYN
     else:
         if not has_patience(stack, tcb):
             give_up(stack, tcb)
@@ -80,7 +121,7 @@ def retransmit_fires(stack, tcb):
         congestion_timeout(stack, tcb)
         tcb.snd_nxt = tcb.snd_una
         tcb.flags |= TF_RETRANSMIT
-    timer_set(cython.address(stack.tcp), tcb, TIMER_RETRANSMIT, stack.now + tcb.rto_us * MICROSECOND)
+    try_again(stack, tcb, TIMER_RETRANSMIT)
     return True
 
 
@@ -97,13 +138,13 @@ def persist_fires(stack, tcb):
         return False
     rto_back_off(stack, tcb)
     tcb.flags |= TF_PROBE
-    timer_set(cython.address(stack.tcp), tcb, TIMER_PERSIST, stack.now + tcb.rto_us * MICROSECOND)
+    try_again(stack, tcb, TIMER_PERSIST)
     return True
 
 
 def is_gone(stack, tcb):
     """tcp(7), TCP_USER_TIMEOUT: with keepalive it "will override keepalive to determine when to close"."""
-    limit = peek32(cython.address(tcb.sock.user_timeout_ms)) * MILLISECOND
+    limit = user_timeout(tcb)
     if limit:
         return tcb.keep_probes > 0 and stack.now - tcb.heard_at >= limit
     return tcb.keep_probes >= keep_probes(tcb)

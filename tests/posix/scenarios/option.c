@@ -84,6 +84,10 @@ static void setting(int fd) {
     SET(fd, IPPROTO_TCP, TCP_KEEPCNT, 128);
     SET(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 5000);
     SET(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, -1);
+    SET(fd, IPPROTO_TCP, TCP_SYNCNT, 3);
+    SET(fd, IPPROTO_TCP, TCP_SYNCNT, 0);
+    SET(fd, IPPROTO_TCP, TCP_SYNCNT, 128);
+    SET(fd, IPPROTO_TCP, TCP_SYNCNT, 127);
     SET(fd, 12345, 1, 1);
     SET(fd, SOL_SOCKET, 12345, 1);
     SET(fd, IPPROTO_TCP, 12345, 1);
@@ -112,7 +116,9 @@ SCENARIO(kept_from_before_connect) {
     SET(fd, IPPROTO_TCP, TCP_KEEPIDLE, 99);
     SET(fd, IPPROTO_IP, IP_TOS, 0x10);
     SET(fd, SOL_SOCKET, SO_RCVBUF, 50000);
+    SET(fd, IPPROTO_TCP, TCP_SYNCNT, 4);
     STEP(connect(fd, IN(to)));
+    GET(fd, IPPROTO_TCP, TCP_SYNCNT);
     GET(fd, IPPROTO_TCP, TCP_NODELAY);
     GET(fd, SOL_SOCKET, SO_KEEPALIVE);
     GET(fd, IPPROTO_TCP, TCP_KEEPIDLE);
@@ -228,6 +234,33 @@ SCENARIO(info) {
     fd = listener(5);
     STEP(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length));
     say("state %d", info.tcpi_state);
+}
+
+SCENARIO(segments_are_as_short_as_was_wished) {
+    static const int wishes[] = {1000, 536, 88, 32767};
+    struct sockaddr_in to = peer_address(peer("listen l"));
+    for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++) {
+        int fd = tcp();
+        SET(fd, IPPROTO_TCP, TCP_MAXSEG, wishes[i]);
+        STEP(connect(fd, IN(to)));
+        GET(fd, IPPROTO_TCP, TCP_MAXSEG);
+        peer("accept p l");
+        say("the peer's: %ld", peer("maxseg p"));
+    }
+}
+
+SCENARIO(nodelay_ends_a_cork_once) {
+    int fd = connected(), on = 1;
+    STEP(setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on));
+    STEP(write(fd, "one", 3));
+    STEP(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+    GET(fd, IPPROTO_TCP, TCP_CORK);
+    peer("recv p 3");
+    say("peer: %s", peer_text);
+    STEP(write(fd, "two", 3));
+    STEP(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+    peer("recv p 3");
+    say("peer: %s", peer_text);
 }
 
 SCENARIO(cork_holds_back) {
