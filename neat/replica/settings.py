@@ -4,12 +4,8 @@
 import cython
 from cython.cimports.libc.string import memset
 
+from neat import ports
 from neat.shm.segment import page_align
-
-# Ports for connect() without bind. A replica's are those with p % REPLICA_SLOTS == slot, however many
-# replicas there are: a port never changes its class. bind() to port 0 takes from 61000 on.
-EPHEMERAL = (32768, 60999)
-REPLICA_SLOTS = 16
 
 
 def fill_config(out, config, slot, secret):
@@ -31,9 +27,8 @@ def fill_config(out, config, slot, secret):
         out.secret[i] = key[i]
     out.prefix = config.interface.network.prefixlen
     out.mtu = config.mtu
-    out.replica = slot
-    out.replicas = REPLICA_SLOTS
-    out.port_low, out.port_high = EPHEMERAL
+    out.replica, out.replicas = ports.share(slot, range(config.replicas))
+    out.port_low, out.port_high = ports.CONNECT.start, ports.CONNECT.stop - 1
     out.max_connections = config.max_connections
     out.max_listeners = config.max_listeners
     out.max_udp = config.max_udp

@@ -8,9 +8,9 @@ cdef struct StackConfig:
     uint8_t _pad
     uint8_t gateway[4]                  # zero: none
     uint16_t mtu                        # of the link, without Ethernet header
-    uint16_t replica                    # this replica's slot ...
-    uint16_t replicas                   # ... of how many port classes: ephemeral ports p with p % replicas == replica are ours
-    uint16_t port_low, port_high        # ephemeral range, inclusive
+    uint16_t replica                    # this replica's rank among ...
+    uint16_t replicas                   # ... so many that share the ports: those with p % replicas == replica are ours
+    uint16_t port_low, port_high        # connect() without bind chooses from these, inclusive
     uint32_t max_connections            # slots in the state segment
     uint32_t max_listeners
     uint32_t max_udp

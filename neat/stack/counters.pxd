@@ -109,7 +109,7 @@ cpdef enum Counter:
     TCP_FIN_WAIT_TIMEOUT
     TCP_TIME_WAITS
     TCP_TIME_WAIT_RECYCLED          # the oldest made room
-    TCP_TIME_WAIT_REUSED            # by a new SYN (RFC 6191)
+    TCP_TIME_WAIT_REUSED            # by a new SYN, of either side (RFC 6191)
     TCP_ICMP_SOFT
     TCP_ICMP_HARD
     TCP_ICMP_IGNORED                # does not quote a sequence number in flight

@@ -39,6 +39,7 @@ from cython.cimports.neat.stack.tcp.commands import tcp_close, tcp_command
 from cython.cimports.neat.stack.tcp.connection import conn_release
 from cython.cimports.neat.stack.tcp.listen import listen_backlog, listen_close, listen_defer, listen_open
 from cython.cimports.neat.stack.tcp.output import tcp_poll
+from cython.cimports.neat.stack.tcp.ports import ports_share
 from cython.cimports.neat.stack.tcp.state import TcpState
 from cython.cimports.neat.stack.tcp.synsent import connect_open
 from cython.cimports.neat.stack.tcp.tables import tcp_create, tcp_destroy, tcp_detach
@@ -68,7 +69,7 @@ def stack_create(config, state, state_bytes, now):
         or config.max_connections == 0
         or config.max_connections > 1 << 20
         or config.mtu < 576
-        or config.replicas == 0
+        or config.replica >= config.replicas
         or config.port_low == 0
         or config.port_high < config.port_low
         or state_attach(header, state_bytes, config) < 0
@@ -267,6 +268,10 @@ def stack_unlisten(stack, app, sock, now):
 def stack_connect(stack, app, local, remote, wishes, now):
     stack.now = now
     return connect_open(stack, app, local, remote, wishes)
+
+
+def stack_share_ports(stack, rank, replicas):
+    return ports_share(stack, rank, replicas)
 
 
 def stack_udp_bind(stack, app, sock, local, flags):

@@ -22,7 +22,8 @@ from neat.stack.engine cimport (
     stack_channel_users, stack_close, stack_conn_info, stack_connect, stack_counters, stack_create, stack_destroy,
     stack_expire, stack_frame_arrives, stack_listen, stack_next_deadline, stack_own_frame_arrives, stack_poll_event,
     stack_poll_transmit,
-    stack_scan_channel, stack_set_backlog, stack_set_defer, stack_state_bytes, stack_udp_bind, stack_udp_unbind, stack_unlisten,
+    stack_scan_channel, stack_set_backlog, stack_set_defer, stack_share_ports, stack_state_bytes,
+    stack_udp_bind, stack_udp_unbind, stack_unlisten,
     stack_waiting_info,
 )
 from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
@@ -270,6 +271,10 @@ cdef class Lab:
         cdef neat_addr local = _address("0.0.0.0", local_port), remote = _address(address, port)
         cdef ConnectWishes wanted = {"options": 0, "maxseg": 0, "rcvbuf": 0, "tos": 0, "ttl": 0} | wishes
         return _check(stack_connect(self.stack, APP, &local, &remote, &wanted, self.now))
+
+    def share_ports(self, uint32_t rank, uint32_t replicas):
+        """There are so many replicas now."""
+        _check(stack_share_ports(self.stack, rank, replicas))
 
     def udp_bind(self, uint32_t sock, uint16_t port, *, str address="0.0.0.0", uint32_t flags=0):
         cdef neat_addr local = _address(address, port)

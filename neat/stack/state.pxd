@@ -46,9 +46,7 @@ cdef struct StateHeader:            # 4096 bytes
     uint32_t max_connections, max_listeners, max_udp, max_neighbours
     uint64_t connections, listeners, udp, neighbours    # offsets
     uint64_t frames                 # records processed since birth
-    uint32_t next_port              # port allocator: where the next search starts
-    uint8_t _pad[4]
-    uint8_t _reserved0[168]
+    uint8_t _reserved0[176]
     Suspect suspect                 # at 256
     uint8_t _reserved1[3712]
 

@@ -1,14 +1,13 @@
 """The port table: who may bind what, by Linux's rules. Pure bookkeeping, no descriptors.
 
-Ports of connect() without bind are the replicas' own (32768-60999, neat/replica/settings); bind() to port 0
-takes from EPHEMERAL, so the two never meet.
+Which ports are chosen for whom, and which replica connects from a port: neat/ports.py.
 """
 
 import errno
 import random
 from dataclasses import dataclass, field
 
-EPHEMERAL = range(61000, 65536)
+from neat.ports import BIND
 
 
 @dataclass(eq=False, slots=True)
@@ -76,9 +75,9 @@ class PortTable:
         return self.bindings.get((binding.protocol, binding.port), [])
 
     def _free_port(self, protocol: int) -> int:
-        start = random.randrange(len(EPHEMERAL))
-        for step in range(len(EPHEMERAL)):
-            port = EPHEMERAL[(start + step) % len(EPHEMERAL)]
+        start = random.randrange(len(BIND))
+        for step in range(len(BIND)):
+            port = BIND[(start + step) % len(BIND)]
             if (protocol, port) not in self.bindings:
                 return port
         return 0

@@ -4,7 +4,8 @@ import errno
 
 import pytest
 
-from neat.syscalls.ports import EPHEMERAL, Binding, PortTable
+from neat.ports import BIND
+from neat.syscalls.ports import Binding, PortTable
 
 A, B = b"\x0a" * 16, b"\x0b" * 16
 
@@ -54,13 +55,13 @@ def test_reuseport_listeners_share():
 def test_port_zero_takes_a_free_one_until_there_is_none():
     table = PortTable()
     ports = set()
-    for _ in EPHEMERAL:
+    for _ in BIND:
         binding = tcp(0)
         assert table.bind(binding) == 0
         ports.add(binding.port)
-    assert ports == set(EPHEMERAL)
+    assert ports == set(BIND)
     assert table.bind(tcp(0)) == errno.EADDRINUSE
-    binding.port = EPHEMERAL[7]
-    table.release(next(iter(table.bindings[6, EPHEMERAL[7]])))
+    binding.port = BIND[7]
+    table.release(next(iter(table.bindings[6, BIND[7]])))
     late = tcp(0)
-    assert (table.bind(late), late.port) == (0, EPHEMERAL[7])
+    assert (table.bind(late), late.port) == (0, BIND[7])

@@ -43,6 +43,10 @@ def isn_create(stack):
         memcpy(cython.address(stack.tcp.ts_key[i]), cython.address(stack.config.secret[8 * i + 8]), 8)
         memcpy(cython.address(stack.tcp.port_key[i]), cython.address(stack.config.secret[8 * i + 16]), 8)
     stack.tcp.hash_seed = cython.cast(uint32_t, stack.tcp.port_key[0] ^ (stack.tcp.ts_key[1] >> 32))
+    # A successor does not choose the same ports in the same order: peers may still know the last connections.
+    birth = stack.now + stack.config.replica
+    birth = siphash(stack.tcp.port_key, cython.cast(cython.pointer(uint8_t), cython.address(birth)), 8)
+    stack.tcp.port_key[0] ^= birth
 
 
 def isn(stack, key):
@@ -57,8 +61,8 @@ def timestamp_offset(stack, key):
     return cython.cast(uint32_t, siphash(stack.tcp.ts_key, data, cython.sizeof(FlowKey)))
 
 
-def port_offset(stack, key):
+def port_hash(stack, key):
     peer = key[0]
     peer.local_port = 0
     data = cython.cast(cython.pointer(uint8_t), cython.address(peer))
-    return cython.cast(uint32_t, siphash(stack.tcp.port_key, data, cython.sizeof(FlowKey)))
+    return siphash(stack.tcp.port_key, data, cython.sizeof(FlowKey))

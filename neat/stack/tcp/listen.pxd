@@ -14,7 +14,7 @@ from neat.stack.state cimport SLOT_ACCEPTED, SLOT_PASSIVE, ConnSlot, ListenerSlo
 from neat.stack.tcp.connection cimport conn_birth, conn_free, conn_set_state, conn_take_sock, conn_taken
 from neat.stack.tcp.deadlines cimport timer_set
 from neat.stack.tcp.handshake cimport handshake_offer, handshake_settle
-from neat.stack.tcp.isn cimport isn
+from neat.stack.tcp.isn cimport isn, isn_beyond
 from neat.stack.tcp.output cimport output_want
 from neat.stack.tcp.respond cimport respond_abort, respond_rst
 from neat.stack.tcp.rtt cimport INITIAL_RTO_US
@@ -24,7 +24,6 @@ from neat.stack.tcp.types cimport LISTENER_BUCKETS, NO_INDEX, SECOND, TF_DEFERRE
 from neat.stack.types cimport Channel, Stack, count
 from neat.wire.flow cimport FlowKey, flow_hash
 from neat.wire.headers cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN
-from neat.wire.seq cimport seq_le
 
 cdef enum:
     DEFER_MOST_S = 0xFFFF

@@ -223,10 +223,8 @@ def open_passive(stack, index, seg, key, iss_floor):
     channel = cython.cast(cython.pointer(Channel), listener.channel)
     sock = cython.address(channel.socks[slot.sock])
     iss = isn(stack, key)
-    if iss_floor != cython.NULL and seq_le(iss, iss_floor[0]):
-        # RFC 9293 §3.6.1: "its ISN for the new connection to be larger than the largest sequence number it
-        # used"
-        iss = iss_floor[0] + 64000
+    if iss_floor != cython.NULL:
+        iss = isn_beyond(iss, iss_floor[0])
     tcb = conn_birth(stack, key, iss)
     if tcb == cython.NULL:
         return

@@ -10,26 +10,8 @@ from cython.cimports.libc.errno import (
     ENOBUFS,
     ESRCH,
 )
-from cython.cimports.libc.stdint import int32_t, uint16_t
+from cython.cimports.libc.stdint import int32_t
 from cython.cimports.libc.string import memcmp
-
-
-def choose_port(stack, key):
-    """Ports p with p % replicas == replica are ours: no two replicas can take the same one."""
-    step = max(stack.config.replicas, 1)
-    first = stack.config.port_low + (step + stack.config.replica - stack.config.port_low % step) % step
-    if first > stack.config.port_high:
-        return -EADDRNOTAVAIL
-    n = (stack.config.port_high - first) // step + 1
-    start = port_offset(stack, key) + stack.state.next_port
-    for i in range(n):
-        port = first + (start + i) % n * step
-        key.local_port = cython.cast(uint16_t, port)
-        if lookup(cython.address(stack.tcp), key) == NO_INDEX and not port_listens(stack, key.local_port):
-            stack.state.next_port += i + 1
-            return 0
-    count(stack, Counter.TCP_NO_PORT)
-    return -EADDRNOTAVAIL
 
 
 def connect_open(stack, app, local, remote, wishes):
@@ -52,16 +34,22 @@ def connect_open(stack, app, local, remote, wishes):
     key.remote_port = remote.port
     key.local_port = local.port
     if local.port == 0:
-        if choose_port(stack, cython.address(key)) < 0:
+        if port_choose(stack, cython.address(key)) < 0:
             return -EADDRNOTAVAIL
-    elif lookup(cython.address(stack.tcp), cython.address(key)) != NO_INDEX:
+    elif not port_is_free(stack, cython.address(key)):
         return -EADDRNOTAVAIL  # as on Linux
-    tcb = conn_birth(stack, cython.address(key), isn(stack, cython.address(key)))
+    before = lookup(cython.address(stack.tcp), cython.address(key))
+    iss = isn(stack, cython.address(key))
+    if before != NO_INDEX:
+        iss = isn_beyond(iss, stack.tcp.waits[before & ~TW_BIT].snd_nxt)
+    tcb = conn_birth(stack, cython.address(key), iss)
     if tcb == cython.NULL:
         return -ENOBUFS
     if conn_take_sock(stack, tcb, channel) < 0:
         conn_free(stack, tcb)
         return -ENOBUFS
+    if before != NO_INDEX:
+        wait_replace(stack, before & ~TW_BIT)
     tcb.sock.options = wishes.options
     tcb.sock.rcvbuf = wishes.rcvbuf
     tcb.sock.maxseg = wishes.maxseg

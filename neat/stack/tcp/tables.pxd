@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t
 from neat.stack.tcp.commands cimport tcp_drop
 from neat.stack.tcp.isn cimport isn_create
 from neat.stack.tcp.listen cimport listen_create, listen_detach
+from neat.stack.tcp.ports cimport ports_create
 from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.timewait cimport wait_create
 from neat.stack.tcp.types cimport NO_INDEX, Tcb, TcpPrivate

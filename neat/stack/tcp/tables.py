@@ -17,7 +17,7 @@ def tcp_create(stack):
     tcp.heap = cython.cast(cython.pointer(uint32_t), calloc(stack.config.max_connections, 4))
     if tcp.tcbs == cython.NULL or tcp.buckets == cython.NULL or tcp.heap == cython.NULL:
         return -ENOMEM
-    if listen_create(stack) < 0 or wait_create(stack) < 0:
+    if listen_create(stack) < 0 or wait_create(stack) < 0 or ports_create(stack) < 0:
         return -ENOMEM
     memset(tcp.buckets, 0xFF, buckets * 4)  # NO_INDEX
     tcp.bucket_mask = buckets - 1
@@ -40,6 +40,7 @@ def tcp_destroy(stack):
     free(stack.tcp.heap)
     free(stack.tcp.listeners)
     free(stack.tcp.waits)
+    free(stack.tcp.port_counters)
 
 
 def tcp_detach(stack, channel):

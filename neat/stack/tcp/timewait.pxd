@@ -19,6 +19,9 @@ from neat.stack.types cimport Stack, count, count_add
 from neat.wire.headers cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN
 from neat.wire.seq cimport seq_gt, seq_le, seq_lt
 
+cdef enum:
+    GIVES_WAY_AFTER_MS = 1000       # Linux's tcp_tw_reuse_delay
+
 cdef int wait_create(Stack* stack) noexcept nogil
 # The connection goes on in the table, in TIME_WAIT or FIN_WAIT_2, and is over for everyone else. ack: answer its FIN.
 @cython.locals(tcp="TcpPrivate*", wait="TimeWait*", slot="ConnSlot*", index=uint32_t)
@@ -26,6 +29,11 @@ cdef void wait_enter(Stack* stack, Tcb* tcb, uint32_t state, bint ack) noexcept 
 # A segment for it. True: it was a new SYN, the entry is gone, go on as in LISTEN with an ISS beyond *iss_floor.
 @cython.locals(tcp="TcpPrivate*", wait="TimeWait*")
 cdef bint wait_input(Stack* stack, uint32_t index, Packet* packet, Segment* seg, uint32_t* iss_floor) noexcept nogil
+# May a connection that we open ourselves take the place of this one?
+@cython.locals(wait="TimeWait*", since=uint64_t)
+cdef bint wait_gives_way(Stack* stack, uint32_t index) noexcept nogil
+# It does: the entry is gone. The driver goes on knowing whose flow it is.
+cdef void wait_replace(Stack* stack, uint32_t index) noexcept nogil
 @cython.locals(tcp="TcpPrivate*", index=uint32_t)
 cdef void wait_expire(Stack* stack) noexcept nogil
 cdef uint64_t wait_next_deadline(Stack* stack) noexcept nogil

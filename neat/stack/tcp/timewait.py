@@ -149,9 +149,8 @@ def wait_input(stack, index, packet, seg, iss_floor):
         answer(stack, wait)
         return False
     if wait.state == TcpState.TIME_WAIT and is_newer(stack, wait, seg):
-        count(stack, Counter.TCP_TIME_WAIT_REUSED)
         iss_floor[0] = wait.snd_nxt
-        remove(stack, index, False)
+        wait_replace(stack, index)
         return True
     if not seg.flags & (TCP_ACK | TCP_SYN):
         count(stack, Counter.TCP_NO_ACK)
@@ -177,6 +176,22 @@ def wait_input(stack, index, packet, seg, iss_floor):
     elif seg.len or seg.seq != wait.rcv_nxt:
         answer(stack, wait)
     return False
+
+
+def wait_gives_way(stack, index):
+    """RFC 6191 §2 for our own SYN, as Linux's tcp_tw_reuse has it: its timestamp is later than all that we
+    sent before, so the peer takes it for new; what is left of the old connection on the wire, PAWS
+    rejects."""
+    wait = cython.address(stack.tcp.waits[index])
+    if wait.state != TcpState.TIME_WAIT or not wait.timestamps:
+        return False
+    since = wait.deadline - stack.config.time_wait_ms * MILLISECOND
+    return stack.now - since >= GIVES_WAY_AFTER_MS * MILLISECOND
+
+
+def wait_replace(stack, index):
+    count(stack, Counter.TCP_TIME_WAIT_REUSED)
+    remove(stack, index, False)
 
 
 def wait_expire(stack):

@@ -13,6 +13,7 @@ cdef enum:
     NO_INDEX = 0xFFFFFFFF
     PAWS_IDLE_S = 24 * 86400        # RFC 7323 §5.5
     TW_BIT = 0x80000000             # in hash chains: the index is one of a TimeWait
+    PORT_COUNTERS = 1 << 16         # RFC 6056 §3.3.4: the table of counters, a power of two
 
 cdef extern from *:
     """
@@ -151,3 +152,4 @@ cdef struct TcpPrivate:
     uint64_t isn_key[2]
     uint64_t ts_key[2]
     uint64_t port_key[2]
+    uint32_t* port_counters         # [PORT_COUNTERS]: mostly untouched

@@ -274,3 +274,16 @@ SCENARIO(fresh_socket_is_not_connected) {
     STEP(send(fd, data, 1, MSG_NOSIGNAL));
     POLL(fd, POLLIN | POLLOUT | POLLRDHUP, 0);
 }
+
+/* More than a replica's ports were when each had a sixteenth of the range. */
+SCENARIO(many_to_one_destination) {
+    struct sockaddr_in to = peer_address(peer("listen l 4096"));
+    int made = 0, error = 0;
+    for (int i = 0; i < 4000 && !error; i++) {
+        int fd = tcp();
+        error = connect(fd, IN(to)) < 0 ? errno : 0;
+        made += !error;
+        close(fd);
+    }
+    say("%d connections, then %s", made, error ? errno_name(error) : "no more");
+}
