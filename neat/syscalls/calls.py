@@ -9,6 +9,7 @@ import errno
 import os
 from collections.abc import Callable
 
+from neat import ports
 from neat.config import Config
 from neat.shim.messages import PROTO_TCP, PROTO_UDP, REPLY, Address, BindFlag, Message, Op
 from neat.syscalls import wire
@@ -287,12 +288,12 @@ class Calls:
 
     def connect(self, session: Session, message: Message, fds: list[int]) -> None:
         app = self._app(session)
-        replica = self.registry.replicas.get(message.replica)
+        entry = self._own_bind(session, message) if message.bind_id else None
+        replica = self._connecting(message, entry)
         if replica is None or not replica.active:
             raise Refused(errno.ENETDOWN)
         if message.remote.family != 4:
             raise Refused(errno.EAFNOSUPPORT)
-        entry = self._own_bind(session, message) if message.bind_id else None
         if entry is not None and (entry.udp or entry.in_replicas):
             raise Refused(errno.EISCONN)
         if entry is None and (not fds or not wire.is_stack_end(fds[0])):
@@ -320,6 +321,15 @@ class Calls:
         wire.send(session.sock, message.reply(replica=replica.slot))
 
     # --- parts
+
+    def _connecting(self, message: Message, entry: Bind | None) -> Replica | None:
+        """The replica that opens the connection: the application's choice, or, if the socket was bound, the
+        one that its port belongs to. If that is down, what it knew of the port is gone: any other."""
+        if entry is not None:
+            owner = self.registry.replicas.get(ports.owner(entry.local.port, range(self.config.replicas)))
+            if owner is not None and owner.active:
+                return owner
+        return self.registry.replicas.get(message.replica)
 
     def _app(self, session: Session) -> App:
         assert session.app is not None

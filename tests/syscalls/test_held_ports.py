@@ -27,6 +27,32 @@ def connected(world):
     return client, bound.bind_id
 
 
+@pytest.mark.parametrize("port", [4000, 4001])
+def test_the_replica_that_the_port_belongs_to_connects(world, port):
+    """Whatever the application says: that one alone knows what else is open from this port."""
+    world.bring_up(0, 1)
+    client = world.client()
+    client.hello()
+    for asked in (0, 1):
+        bound, _ours = client.bind(port, flags=BindFlag.REUSEADDR)
+        remote = Address.ipv4("10.77.0.1", 80)
+        reply, _ = client.ask(Message(Op.CONNECT, replica=asked, bind_id=bound.bind_id, remote=remote))
+        assert (reply.error, reply.replica) == (0, port % 2)
+        message, fds = world.replicas[port % 2].take(Op.CONNECT_VIA, answer=False)
+        assert message.bind_id == bound.bind_id
+        os.close(fds[0])
+
+
+def test_another_connects_while_that_one_is_down(world):
+    world.bring_up(0)
+    client = world.client()
+    client.hello()
+    bound, _ours = client.bind(4001)
+    remote = Address.ipv4("10.77.0.1", 80)
+    reply, _ = client.ask(Message(Op.CONNECT, replica=0, bind_id=bound.bind_id, remote=remote))
+    assert (reply.error, reply.replica) == (0, 0)
+
+
 def says_over(replica, bind_id, incarnation=1):
     replica.sock.send(Message(Op.PORT_FREE, bind_id=bind_id, incarnation=incarnation).pack())
 
