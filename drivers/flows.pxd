@@ -8,7 +8,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from neat.shm.atomic cimport fence, load32, store32
 from neat.shm.board cimport BoardPage, board_count
 from neat.shm.counters cimport DRV_FLOW_TABLE_FULL, DRV_FLOWS_EVICTED, DRV_FLOWS_INVALID, DRV_FLOWS_LEARNT
-from neat.shm.steering cimport FLOW_FREE, FLOW_LIVE, FLOW_NEW, MAX_REPLICAS, FlowEntry, SteeringHeader
+from neat.shm.steering cimport FLOW_FREE, FLOW_LIVE, MAX_REPLICAS, FlowEntry, SteeringHeader
 from neat.wire.flow cimport FAMILY_IPV4, FAMILY_IPV6, FlowKey, flow_equal, flow_hash
 
 cdef enum:
@@ -33,12 +33,12 @@ cdef int flows_attach(FlowTable* table, SteeringHeader* header, FlowEntry* entri
 cdef void flows_check(FlowTable* table) noexcept nogil
 # The entry of a key, NULL when there is none.
 cdef FlowEntry* flow_find(FlowTable* table, const FlowKey* key) noexcept nogil
-# A new entry for a key that flow_find did not find. When its window is full, the oldest NEW flow makes room, then the oldest idle
-# one: a replica's FLOW_DELETE may have been lost. NULL (counted) when there is nothing but live flows.
+# A new entry for a key that flow_find did not find. When its window is full, the oldest FADING or NEW flow makes room, then the
+# oldest idle one: a replica's FLOW_DELETE may have been lost. NULL (counted) when there is nothing but live flows.
 cdef FlowEntry* flow_learn(FlowTable* table, const FlowKey* key, uint32_t replica, uint32_t state) noexcept nogil
 cdef void flow_forget(FlowTable* table, FlowEntry* entry) noexcept nogil
 
-# Which of two entries is rather given up: NEW before LIVE, then the one that was not seen for longer. NULL: none.
+# Which of two entries is rather given up: by its state, then the one that was not seen for longer. NULL: none.
 cdef FlowEntry* weaker(FlowEntry* a, FlowEntry* b) noexcept nogil
 cdef bint is_void(FlowTable* table, const FlowEntry* entry) noexcept nogil
 cdef bint is_sound(FlowTable* table, uint32_t index) noexcept nogil

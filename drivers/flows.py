@@ -82,7 +82,7 @@ def weaker(a, b):
     if a == cython.NULL:
         return b
     if a.state != b.state:
-        return a if a.state == FLOW_NEW else b
+        return a if a.state < b.state else b
     return a if a.seen <= b.seen else b
 
 
@@ -100,7 +100,7 @@ def flow_learn(table, key, replica, state):
             break
         oldest = weaker(oldest, entry)
     if room == cython.NULL:
-        if oldest.state != FLOW_NEW and table.now - oldest.seen < FLOW_IDLE:
+        if oldest.state == FLOW_LIVE and table.now - oldest.seen < FLOW_IDLE:
             board_count(table.page, DRV_FLOW_TABLE_FULL, 1)
             return cython.NULL
         board_count(table.page, DRV_FLOWS_EVICTED, 1)

@@ -144,6 +144,11 @@ cdef class Steering:
         fill_key(&flow, key)
         return steer.steer_add(self.steering, &flow, replica) == 0
 
+    def fade(self, key, uint32_t replica):
+        cdef FlowKey flow
+        fill_key(&flow, key)
+        return steer.steer_fade(self.steering, &flow, replica) == 0
+
     def delete(self, key, uint32_t replica):
         cdef FlowKey flow
         fill_key(&flow, key)

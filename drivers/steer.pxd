@@ -16,7 +16,7 @@ from neat.shm.counters cimport (
     DRV_FRAGMENTS_UNMATCHED, DRV_STEER_BROADCAST, DRV_STEER_FLOW, DRV_STEER_INDIRECTION,
 )
 from neat.shm.steering cimport (
-    FLOW_LIVE, FLOW_NEW, INDIRECTION_ENTRIES, MAX_REPLICAS, SLOT_ACTIVE, SLOT_RECOVERING, SLOT_TERMINATING, FlowEntry, SteeringHeader,
+    FLOW_FADING, FLOW_LIVE, FLOW_NEW, INDIRECTION_ENTRIES, MAX_REPLICAS, SLOT_ACTIVE, SLOT_RECOVERING, SLOT_TERMINATING, FlowEntry, SteeringHeader,
 )
 from neat.wire.flow cimport FlowKey
 from neat.wire.headers cimport PROTO_TCP, PROTO_UDP, TCP_ACK, TCP_RST, TCP_SYN
@@ -42,6 +42,7 @@ cdef int steer_arrival(Steering* steering, const Packet* packet) noexcept nogil
 cdef void steer_departure(Steering* steering, const Packet* packet, uint32_t replica) noexcept nogil
 # What a replica says about a flow. 0, or -1 when the key is no key, or the flow is another replica's.
 cdef int steer_add(Steering* steering, const FlowKey* key, uint32_t replica) noexcept nogil
+cdef int steer_fade(Steering* steering, const FlowKey* key, uint32_t replica) noexcept nogil
 cdef int steer_delete(Steering* steering, const FlowKey* key, uint32_t replica) noexcept nogil
 # Whether packets go to a slot now. Those of a recovering replica wait in its ring.
 cdef bint slot_open(Steering* steering, uint32_t replica) noexcept nogil

@@ -126,6 +126,8 @@ def steer_departure(steering, packet, replica):
             flow_forget(flows, entry)
         elif not flags & TCP_SYN:
             store32(cython.address(entry.state), FLOW_LIVE)
+    elif entry.state == FLOW_FADING and flags & TCP_SYN:
+        store32(cython.address(entry.state), FLOW_NEW)  # opened anew (RFC 6191)
 
 
 @cython.locals(entry="FlowEntry*")
@@ -144,6 +146,20 @@ def steer_add(steering, key, replica):
         flow_learn(flows, key, replica, FLOW_LIVE)
     else:
         store32(cython.address(entry.state), FLOW_LIVE)
+    return 0
+
+
+def steer_fade(steering, key, replica):
+    """As steer_delete, but packets for it go where they went while there is room."""
+    if not key_sound(key):
+        return -1
+    entry = flow_find(cython.address(steering.flows), key)
+    if entry == cython.NULL:
+        return 0
+    if entry.replica != replica:
+        board_count(steering.page, DRV_FLOW_FOREIGN, 1)
+        return -1
+    store32(cython.address(entry.state), FLOW_FADING)
     return 0
 
 

@@ -51,7 +51,9 @@ def transmit_port(driver, k):
 def transmit_record(driver, k, payload, length, type):
     if type == RECORD_FRAME and VNET_BYTES + ETHERNET_BYTES <= length < MAX_RECORD:
         transmit_frame(driver, k, payload, length)
-    elif type in (RECORD_FLOW_ADD, RECORD_FLOW_DELETE) and length == cython.sizeof(FlowKey):
+    elif type in (RECORD_FLOW_ADD, RECORD_FLOW_FADES, RECORD_FLOW_DELETE) and length == cython.sizeof(
+        FlowKey
+    ):
         flow_record(driver, k, payload, length, type)
     else:
         drop(driver, k, DRV_DROP_BAD_RECORD)
@@ -116,6 +118,8 @@ def flow_record(driver, k, payload, length, type):
     memcpy(cython.address(key), payload, cython.sizeof(FlowKey))
     if type == RECORD_FLOW_ADD:
         done = steer_add(cython.address(driver.steering), cython.address(key), k)
+    elif type == RECORD_FLOW_FADES:
+        done = steer_fade(cython.address(driver.steering), cython.address(key), k)
     else:
         done = steer_delete(cython.address(driver.steering), cython.address(key), k)
     if done < 0:

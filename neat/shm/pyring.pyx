@@ -7,6 +7,7 @@ from neat.shm.atomic cimport load32, load64
 MAX_RECORD = rings.MAX_RECORD
 RING_HEADER = sizeof(rings.RingHeader)
 PAD, FRAME, FLOW_ADD, FLOW_DELETE = rings.RECORD_PAD, rings.RECORD_FRAME, rings.RECORD_FLOW_ADD, rings.RECORD_FLOW_DELETE
+FLOW_FADES = rings.RECORD_FLOW_FADES
 OWN_FRAME = rings.RECORD_OWN_FRAME
 
 

@@ -23,6 +23,7 @@ cdef enum RecordType:
     RECORD_FRAME = 1                # virtio-net header (10 bytes) + Ethernet frame
     RECORD_FLOW_ADD = 2             # replica to driver: a FlowKey that this replica serves from now on
     RECORD_FLOW_DELETE = 3          # replica to driver: a FlowKey that is gone
+    RECORD_FLOW_FADES = 5           # replica to driver: a FlowKey that is in TIME-WAIT
     RECORD_OWN_FRAME = 4            # driver to replica: a frame that a replica sent to the stack's own address
 
 cdef struct RingHeader:             # 256 bytes, 64-byte aligned, zeroed at birth

@@ -38,10 +38,11 @@ cdef struct SteeringHeader:
     uint8_t indirection[INDIRECTION_ENTRIES]    # a replica slot each, NO_REPLICA when none accepts
     ReplicaSlot slots[MAX_REPLICAS]
 
-cpdef enum FlowState:
+cpdef enum FlowState:              # in the order in which they make room when a bucket is full
     FLOW_FREE = 0
-    FLOW_NEW = 1                    # learnt from a SYN; may be evicted when its bucket is full
-    FLOW_LIVE = 2                   # seen in both directions, or added by the replica
+    FLOW_FADING = 1                 # in TIME-WAIT: if another replica gets what is still to come, it answers by a RST
+    FLOW_NEW = 2                    # learnt from a SYN
+    FLOW_LIVE = 3                   # seen in both directions, or added by the replica; stays
 
 cdef struct FlowEntry:              # 64 bytes
     FlowKey key                     # 40 bytes

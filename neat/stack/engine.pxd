@@ -27,7 +27,7 @@ cdef void stack_frame_arrives(Stack* stack, uint8_t* record, uint32_t length, ui
 # One that the driver says a replica of this stack has sent: from our own address, which no packet on the wire may come from.
 cdef void stack_own_frame_arrives(Stack* stack, uint8_t* record, uint32_t length, uint64_t now) noexcept nogil
 # Fill `buffer` (at least MAX_RECORD bytes) with the next thing to send. Returns its length and sets *record_type
-# (RECORD_FRAME, RECORD_FLOW_ADD, RECORD_FLOW_DELETE); 0 when there is nothing. Stopping early is fine: what is left stays queued.
+# (RECORD_FRAME, RECORD_FLOW_ADD, RECORD_FLOW_FADES, RECORD_FLOW_DELETE); 0 when there is nothing. Stopping early is fine: what is left stays queued.
 cdef uint32_t stack_poll_transmit(Stack* stack, uint8_t* buffer, uint16_t* record_type, uint64_t now) noexcept nogil
 cdef bint stack_poll_event(Stack* stack, Event* event) noexcept nogil
 cdef void stack_expire(Stack* stack, uint64_t now) noexcept nogil

@@ -27,7 +27,7 @@ cdef struct ReplyQueue:             # tail - head <= REPLY_SLOTS
     Reply* slots
     uint32_t head, tail
 
-# FLOW_ADD and FLOW_DELETE records on their way to the driver. capacity: a power of two.
+# FLOW_ADD, FLOW_FADES and FLOW_DELETE records on their way to the driver. capacity: a power of two.
 cdef struct FlowRecord:
     FlowKey key
     uint32_t type                   # a RecordType

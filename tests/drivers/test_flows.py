@@ -12,7 +12,7 @@ from neat.shm import segment, steering
 from neat.shm.counters import DriverCounter
 
 CAPACITY = 64
-NEW, LIVE = 1, 2
+FADING, NEW, LIVE = 1, 2, 3
 TCP = 6
 SLOT_ACTIVE = 2
 
@@ -125,6 +125,32 @@ def test_full_of_live_flows_learns_no_more():
     assert driver.count(DriverCounter.DRV_FLOW_TABLE_FULL) == 1000 - len(known)
     driver.learn(key(5000), 1, NEW)
     assert all(driver.find(key(number)) == (0, LIVE) for number in known)
+
+
+def test_fading_flows_make_room_first():
+    """TIME-WAITs are many, and the least that is lost with them: live flows are learnt all the same."""
+    _supervisor, _memory, driver = table()
+    for number in range(1000):
+        driver.clock(number + 1)
+        if driver.learn(key(number), 0, LIVE):
+            assert driver.fade(key(number), 0)
+    assert driver.count(DriverCounter.DRV_FLOW_TABLE_FULL) == 0
+    known = [number for number in range(1000) if driver.find(key(number))]
+    assert all(driver.find(key(number)) == (0, FADING) for number in known)
+    for number in range(2000, 2000 + FLOW_WINDOW):
+        assert driver.learn(key(number), 1, NEW)
+    for number in range(3000, 3000 + FLOW_WINDOW):
+        assert driver.learn(key(number), 2, LIVE)
+    assert all(driver.find(key(number)) == (1, NEW) for number in range(2000, 2000 + FLOW_WINDOW))
+
+
+def test_a_replica_lets_fade_only_its_own():
+    _supervisor, _memory, driver = table()
+    driver.learn(key(1), 2, LIVE)
+    assert not driver.fade(key(1), 1)
+    assert driver.find(key(1)) == (2, LIVE)
+    assert driver.fade(key(2), 1)  # it was perhaps never learnt: that is no fault
+    assert driver.find(key(2)) is None
 
 
 def test_the_oldest_new_flow_makes_room():

@@ -10,7 +10,7 @@ from neat.shm import segment, steering
 from neat.shm.counters import DriverCounter
 
 PEER, STACK = "10.77.0.1", "10.77.0.2"
-NEW, LIVE = 1, 2
+FADING, NEW, LIVE = 1, 2, 3
 ABSENT, STARTING, ACTIVE, RECOVERING, TERMINATING = range(5)
 SLOTS = 4
 
@@ -105,6 +105,28 @@ def test_flow_is_live_when_the_stack_confirms_it(net):
     assert net.driver.find(flow(port)) == (2, NEW)
     net.depart(reply(port, "A"), 2)
     assert net.driver.find(flow(port)) == (2, LIVE)
+
+
+def test_fading_flow_is_still_its_replicas(net):
+    """What leaves in TIME-WAIT does not make it live; only a new handshake does (RFC 6191), with its ACK."""
+    port = net.port_of(2)
+    assert net.driver.add(flow(port), 1)
+    assert net.driver.fade(flow(port), 1)
+    net.depart(reply(port, "A"), 1)
+    assert net.driver.find(flow(port)) == (1, FADING)
+    assert net.arrive(tcp(port, "S")) == 1
+    net.depart(reply(port, "SA"), 1)
+    assert net.driver.find(flow(port)) == (1, NEW)
+    net.depart(reply(port, "A"), 1)
+    assert net.driver.find(flow(port)) == (1, LIVE)
+
+
+def test_another_replicas_fading_flow_is_not_taken(net):
+    port = net.port_of(2)
+    assert net.driver.add(flow(port), 1)
+    assert net.driver.fade(flow(port), 1)
+    assert not net.driver.add(flow(port), 2)
+    assert net.driver.find(flow(port)) == (1, FADING)
 
 
 def test_refused_connection_leaves_no_flow(net):

@@ -11,6 +11,7 @@ from .harness.host import (
     EV_RDHUP,
     EV_RESET,
     RECORD_FLOW_DELETE,
+    RECORD_FLOW_FADES,
 )
 
 ST_RDHUP, ST_ERROR, ST_CLOSED, ST_WRCLOSED = 2, 4, 8, 32
@@ -39,10 +40,10 @@ def test_active_close(conn):
     """)
     assert conn.state == TcpState.TIME_WAIT
     assert conn.lab.users == 1
-    assert conn.host.flows == []
+    assert [kind for kind, _ in conn.host.flows] == [RECORD_FLOW_FADES]
     conn.quiet(60.1)
     assert_nothing_left(conn)
-    assert [kind for kind, _ in conn.host.flows] == [RECORD_FLOW_DELETE]
+    assert [kind for kind, _ in conn.host.flows] == [RECORD_FLOW_FADES, RECORD_FLOW_DELETE]
 
 
 def test_passive_close(conn):

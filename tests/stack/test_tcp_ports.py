@@ -10,7 +10,7 @@ from neat.stack.tcp.state import TcpState
 
 from .harness.conn import STACK_PORT, Conn
 from .harness.frames import ACK, FIN, PEER_IP, STACK_IP, SYN, TCP, ethernet, ipv4, tcp
-from .harness.host import RECORD_FLOW_ADD, Host
+from .harness.host import RECORD_FLOW_ADD, RECORD_FLOW_FADES, Host
 
 STAMP = b"\1\1\x08\x0a" + (7).to_bytes(4, "big") + bytes(4)
 
@@ -207,7 +207,7 @@ def test_the_flow_stays_ours_when_it_is_reopened(conn):
     """The driver must not send its packets elsewhere in between."""
     reopened(conn, 2)
     kinds = [kind for kind, _ in conn.host.flows]
-    assert kinds == [RECORD_FLOW_ADD] * 2
+    assert kinds == [RECORD_FLOW_ADD, RECORD_FLOW_FADES, RECORD_FLOW_ADD]
     conn.host.take_sent()
 
 

@@ -24,7 +24,7 @@ from neat.stack.tcp.types cimport NO_INDEX, TF_HASHED, TF_KNOWN, Tcb
 from neat.stack.types cimport Channel, FlowQueue, FlowRecord, Stack, count, count_add
 from neat.wire.flow cimport FlowKey
 
-# Queue a FLOW_ADD or FLOW_DELETE for the driver. Full: dropped and counted; the driver's table ages.
+# Queue a FLOW_ADD, FLOW_FADES or FLOW_DELETE for the driver. Full: dropped and counted; the driver's table ages.
 @cython.locals(queue="FlowQueue*", record="FlowRecord*")
 cdef void flow_record(Stack* stack, const FlowKey* key, uint32_t type) noexcept nogil
 

@@ -5,7 +5,7 @@ table is full the oldest makes room.
 """
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
-from neat.shm.ring cimport RECORD_FLOW_DELETE
+from neat.shm.ring cimport RECORD_FLOW_DELETE, RECORD_FLOW_FADES
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
 from neat.stack.state cimport SLOT_TIMESTAMPS, ConnSlot

@@ -93,6 +93,8 @@ def wait_enter(stack, tcb, state, ack):
     append(stack, index)
     count_add(stack, Counter.TCP_TIME_WAITING, 1)
     count(stack, Counter.TCP_TIME_WAITS)
+    if state == TcpState.TIME_WAIT:
+        flow_record(stack, cython.address(wait.key), RECORD_FLOW_FADES)
     if ack:
         respond_wait_ack(stack, wait)
     conn_over(stack, tcb, 0, True)
@@ -165,6 +167,7 @@ def wait_input(stack, index, packet, seg, iss_floor):
         if seg.flags & TCP_FIN and seg.seq + seg.text_len == wait.rcv_nxt:
             wait.rcv_nxt += 1
             wait.state = TcpState.TIME_WAIT
+            flow_record(stack, cython.address(wait.key), RECORD_FLOW_FADES)
     if seg.flags & TCP_FIN and seg.seq + seg.len == wait.rcv_nxt:
         # RFC 9293 §3.10.7.4: "Acknowledge it, and restart the 2 MSL timeout."
         if seg.has_ts and wait.timestamps:

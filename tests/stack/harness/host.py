@@ -7,7 +7,7 @@ from neat.stack.lab import Lab
 
 from .frames import ETH_ARP, PEER_IP, PEER_MAC, VNET, Packet, arp_reply_to, read_packet
 
-RECORD_FRAME, RECORD_FLOW_ADD, RECORD_FLOW_DELETE = 1, 2, 3
+RECORD_FRAME, RECORD_FLOW_ADD, RECORD_FLOW_DELETE, RECORD_FLOW_FADES = 1, 2, 3, 5
 EV_ACCEPT, EV_CONNECTED, EV_READABLE, EV_WRITABLE, EV_RDHUP, EV_CLOSED, EV_RESET, EV_FREED = (
     1 << bit for bit in range(8)
 )
