@@ -38,6 +38,8 @@ class Binding:
 @dataclass
 class PortTable:
     bindings: dict[tuple[int, int], list[Binding]] = field(default_factory=dict)
+    order: list[int] = field(default_factory=lambda: random.sample(BIND, len(BIND)))
+    turn: int = 0  # whose it is in `order`
 
     def bind(self, binding: Binding) -> int:
         """Take the port, choosing one when it is 0. Returns 0 or EADDRINUSE."""
@@ -75,9 +77,11 @@ class PortTable:
         return self.bindings.get((binding.protocol, binding.port), [])
 
     def _free_port(self, protocol: int) -> int:
-        start = random.randrange(len(BIND))
-        for step in range(len(BIND)):
-            port = BIND[(start + step) % len(BIND)]
+        """The next one in an order that nobody can guess (RFC 6056 §3.3): a port comes again only after all
+        others, when the TIME-WAIT of the last connection from there gives way."""
+        for _ in self.order:
+            port = self.order[self.turn]
+            self.turn = (self.turn + 1) % len(self.order)
             if (protocol, port) not in self.bindings:
                 return port
         return 0
