@@ -2,12 +2,13 @@
 
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from neat.tools.bench import churn, cpu, load
 from neat.tools.bench.compare import interleaved, medians, ratio
-from neat.tools.bench.http import HttpSettings, Load, Point, measure, shares
+from neat.tools.bench.http import HttpSettings, Load, Point, measure, run_client, shares
 from neat.tools.bench.servers import SERVERS, Plan
 from neat.tools.bench.sides import linux_world
 
@@ -40,6 +41,15 @@ def test_what_wrk_says():
     assert result == load.HttpResult(323812, 2.1, 15, pytest.approx(60e-6), pytest.approx(2e-3), 1.5)
     with pytest.raises(load.LoadError, match="unable to connect"):
         load.parse_wrk("unable to connect to 10.0.0.1", 0.0)
+
+
+def test_wrk_needs_no_names_of_services(monkeypatch):
+    """Without a port in the URL it looks `http` up, which a small installation cannot tell."""
+    commands = []
+    monkeypatch.setattr(load, "run", lambda command, _seconds: commands.append(command) or (WRK, 0.0))
+    side = SimpleNamespace(address="10.77.0.2", inside=list)
+    run_client(side, Load(HttpSettings(client="wrk"), Point(1, 1, 20)))
+    assert commands[0][-1] == "http://10.77.0.2:80/20.bin"
 
 
 def test_what_httperf_says():

@@ -243,7 +243,7 @@ def run_client(side: Side, work: Load) -> load.HttpResult:
     if settings.client == "wrk":
         return load.wrk(
             side.inside,
-            f"http://{side.address}/{point.file}",
+            f"http://{side.address}:80/{point.file}",  # it would look `http` up in /etc/services
             connections=settings.connections,
             seconds=settings.duration,
             keep_alive=point.requests_per_connection != 1,
