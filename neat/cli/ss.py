@@ -50,7 +50,8 @@ def ss(
     else:
         click.echo("\n".join(lines(rows, processes)))
     if reply["missing"]:
-        raise click.ClickException(f"no answer in time from {', '.join(reply['missing'])}")
+        silent = ", ".join(reply["missing"])
+        click.echo(f"{silent}: silent, or just being replaced; its sockets are not shown", err=True)
 
 
 def add_processes(rows: list[dict[str, Any]], applications: list[dict[str, Any]]) -> None:

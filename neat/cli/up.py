@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import secrets
 import select
 import subprocess
@@ -22,6 +23,7 @@ from neat.supervisor.netns import clean as clean_netns
 READY_S = 20.0
 LOG_BYTES = 1 << 20
 LOG_TAIL_LINES = 12
+DESCRIPTORS, DESCRIPTORS_A_REPLICA = 64, 16  # that a stack needs before it has any connection
 CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21
 PROC_STATUS = Path("/proc/self/status")
 
@@ -59,6 +61,7 @@ def up(path: Path | None, settings: tuple[str, ...], detach: bool, owner: int | 
     if owner is not None and not detach:
         raise click.UsageError("--owner goes with --detach")
     check_privileges(config)
+    check_descriptors(config)
     directory = rundir.path(config.name)
     check_socket_path(directory)
     leash, holder = make_leash(detach, owner)
@@ -111,6 +114,20 @@ def check_privileges(config: Config) -> None:
         os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
         raise click.ClickException(f"/dev/net/tun cannot be opened: {error.strerror}") from None
+
+
+def check_descriptors(config: Config) -> None:
+    """The limit is raised as far as it may be: what we start inherits it."""
+    from neat.supervisor.guardian import raise_descriptor_limit
+
+    raise_descriptor_limit()
+    limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS + DESCRIPTORS_A_REPLICA * config.replicas
+    if limit < wanted:
+        raise click.ClickException(
+            f"a process may have {limit} open files (ulimit -n): {config.replicas} replicas need at least"
+            f" {wanted}, and one more for each connection"
+        )
 
 
 def check_socket_path(directory: Path) -> None:

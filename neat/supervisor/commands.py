@@ -129,23 +129,25 @@ def _ask(
     those that did not in time."""
     supervisor.ask_seq += 1
     seq = supervisor.ask_seq
-    asked: list[Component] = []
+    asked: dict[str, int] = {}
     for component in supervisor.components.values():
         running = component.kind == kind and component.phase is Phase.RUNNING
         if running and component.tell({"op": op, "seq": seq}):
-            asked.append(component)
+            asked[component.name] = component.incarnation
     rows: list[dict[str, Any]] = []
     supervisor.ask_rows[seq] = rows
-    supervisor.ask_open[seq] = waiting = {component.name for component in asked}
+    supervisor.ask_open[seq] = waiting = set(asked)
+
+    def nobody_will() -> bool:
+        """Nobody is left who was asked and may still answer."""
+        parts = [supervisor.components[name] for name in waiting]
+        return not any(p.phase is Phase.RUNNING and p.incarnation == asked[p.name] for p in parts)
+
     try:
-        yield until(_empty(waiting), seconds)
+        yield until(nobody_will, seconds)
     finally:
         del supervisor.ask_rows[seq], supervisor.ask_open[seq]
-    return rows, sorted({component.name for component in asked} - waiting), sorted(waiting)
-
-
-def _empty(names: set[str]) -> Callable[[], bool]:
-    return lambda: not names
+    return rows, sorted(set(asked) - waiting), sorted(waiting)
 
 
 def collect_rows(supervisor: Supervisor, component: Component, message: dict[str, Any]) -> None:

@@ -89,7 +89,7 @@ class Guardian:
             if self.stop_by is not None and now >= self.stop_by:
                 break
             if self.supervisor is None and self.start_at is not None and now >= self.start_at:
-                self._start_supervisor()
+                self._try_to_start()
             deadlines = [t for t in (self.start_at, self.stop_by) if t is not None]
             for key, _mask in self.selector.select(max(0.0, min(deadlines) - now) if deadlines else None):
                 key.data()
@@ -100,6 +100,14 @@ class Guardian:
         return 1 if self.failed else 0
 
     # The supervisor's life
+
+    def _try_to_start(self) -> None:
+        """Out of descriptors, memory or processes: again, later."""
+        try:
+            self._start_supervisor()
+        except OSError as error:
+            self.policy.started(time.monotonic())
+            self._not_running(f"the supervisor cannot be started: {error.strerror}")
 
     def _start_supervisor(self) -> None:
         self.incarnation += 1
@@ -143,11 +151,12 @@ class Guardian:
         assert self.supervisor is not None
         self.supervisor.returncode = status
         self.supervisor = None
-        if self.stop_by is not None:
-            return
+        if self.stop_by is None:
+            self._not_running(f"the supervisor {process.describe_exit(status)}")
+
+    def _not_running(self, words: str) -> None:
         now = time.monotonic()
         self.start_at = now + self.policy.died(now)
-        words = f"the supervisor {process.describe_exit(status)}"
         print(f"guardian: {words}", file=sys.stderr, flush=True)
         if "report" in self.boot.fds and self.incarnation >= FAILED_STARTS:
             self._give_up(f"{words}, {self.incarnation} times before the stack was ready")

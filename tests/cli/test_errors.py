@@ -100,6 +100,17 @@ def test_without_privileges_it_says_which(run, monkeypatch, tmp_path):
     assert "needs root (CAP_NET_ADMIN and CAP_SYS_ADMIN)" in result.output
 
 
+@pytest.mark.netns
+def test_too_few_descriptors():
+    """`neat up` may raise the limit, where it may: here not even root can."""
+    command = ["sh", "-c", 'ulimit -n 32; exec "$0" -m neat up --name few', sys.executable]
+    without_rights = ["setpriv", "--bounding-set=-sys_resource", *command]
+    done = subprocess.run(without_rights, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: a process may have 32 open files (ulimit -n): 3 replicas need")
+    assert done.stderr.count("\n") == 1
+
+
 def test_owner_that_is_no_process_or_without_detach(run, monkeypatch):
     monkeypatch.setattr(up, "check_privileges", lambda config: None)
     assert "--owner 999999999" in run("up", "--detach", "--owner", "999999999").output
