@@ -40,8 +40,9 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     socket_tx_bytes: SocketBytes = 1 << 20  # a power of two
     sockets_per_app: Annotated[int, Meta(ge=512, le=16384, multiple_of=64)] = 4096  # in each replica
     max_connections: Annotated[int, Meta(ge=64, le=65536)] = 8192  # in each replica
-    max_listeners: Annotated[int, Meta(ge=1, le=256)] = 256
-    max_udp: Annotated[int, Meta(ge=1, le=256)] = 256
+    max_listeners: Annotated[int, Meta(ge=1, le=4096)] = 4096  # in each replica, of all applications
+    max_udp: Annotated[int, Meta(ge=1, le=4096)] = 4096  # likewise; one application has at most 256 of both
+    app_memory: Annotated[int, Meta(ge=1 << 24, le=1 << 40)] = 1 << 32  # of one application's socket buffers
     flow_entries: Annotated[int, Meta(ge=1024, le=1 << 20)] = 1 << 16  # a power of two
     offload: bool = True
     time_wait_ms: Annotated[int, Meta(ge=0, le=240_000)] = 60_000

@@ -33,6 +33,7 @@ def channel_attach(p, app, memory, length, nsock, rx, tx, bell):
     channel.app = app
     channel.used = True
     channel.orphan = False
+    channel.full = False
     channel.announces = False
     channel.bell = bell
     channel.memory = cython.cast("uint8_t*", memory)

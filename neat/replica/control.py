@@ -17,6 +17,7 @@ from neat.boot import Boot
 from neat.replica import ss
 from neat.replica.core import Core
 from neat.shim.messages import MESSAGE_BYTES, REPLY, BadMessage, Message, Op
+from neat.shm import rights
 from neat.shm.board import BoardWriter
 
 HELLO_AGAIN_S = 0.1
@@ -24,6 +25,8 @@ BATCH = 64  # messages in one go; the rest after the next turn
 MAX_CTL = 4096
 ROWS_A_DATAGRAM = 200
 MAX_FDS = 4
+SWEEP_S = 2.0  # between looks at the ends that applications have left
+ENDS_A_TICK = 32
 
 
 class Control:
@@ -43,6 +46,8 @@ class Control:
         self.pids: dict[int, int] = {}  # app -> a process of it
         self.unbound: list[int] = []  # ports to give back
         self.rows: ss.Listing | None = None  # an answer that has not been sent to its end
+        self.ends: list[int] = []  # descriptors whose queues are to be looked at
+        self.sweep_at = 0.0
         self.tick()
 
     def stop(self, *_signal: object) -> None:
@@ -51,7 +56,7 @@ class Control:
     @property
     def busy(self) -> bool:
         """Whether `tick` has something to do soon."""
-        return self.rows is not None
+        return self.rows is not None or bool(self.ends)
 
     def tick(self) -> None:
         """Whatever is due: the hello again, the rest of a long answer."""
@@ -67,6 +72,23 @@ class Control:
         ):
             self.unbound.pop(0)
         self._send_rows()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """What nobody will ever take out of the queues of applications' sockets (neat/shm/rights.py), a few
+        at a time. A number that means another end by now does no harm."""
+        now = time.monotonic()
+        if now >= self.sweep_at:
+            self.sweep_at = now + SWEEP_S
+            for app in self.core.orphans():
+                self._look_over(app)
+        for fd in self.ends[:ENDS_A_TICK]:
+            rights.discard(fd)
+        del self.ends[:ENDS_A_TICK]
+
+    def _look_over(self, app: int) -> None:
+        known = set(self.ends)
+        self.ends += [fd for fd in self.core.stack_ends(app) if fd not in known]
 
     def _send(self, message: Message) -> bool:
         try:
@@ -107,6 +129,10 @@ class Control:
         elif message.op == Op.APP_GONE:
             self.core.app_gone(message.app)
             self.pids.pop(message.app, None)
+        elif message.op == Op.SWEEP:
+            self._look_over(message.app)
+        elif message.op == Op.FULL:
+            self.core.app_full(message.app, bool(message.u[0]))
         elif not fds:
             raise BadMessage("no descriptor")
         elif message.op == Op.ATTACH:

@@ -11,7 +11,8 @@ from neat.replica.posix cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLHUP, EPOLLIN, close, epoll_create1, monotonic_ns, watch,
 )
 from neat.replica.process cimport (
-    END_CONNECTING, END_FREE, MAX_SHARED, MAX_UNBOUND, WATCH_BELL, WATCH_CTL, WATCH_LIFELINE, WATCH_SYS, Endpoint, Process, SharedEnd,
+    END_CONNECTING, END_FREE, MAX_SHARED, MAX_UNBOUND, SPARES, WATCH_BELL, WATCH_CTL, WATCH_LIFELINE, WATCH_SYS,
+    Endpoint, Process, SharedEnd,
     tally, watch_data,
 )
 from neat.replica.pollers cimport poller_add

@@ -149,6 +149,29 @@ class Core:
     def app_gone(self, app):
         channel_orphan(self.p, app)
 
+    @cython.locals(app=uint32_t)
+    def app_full(self, app, full):
+        """Whether connections to it are reset."""
+        channel = channel_find(self.p, app)
+        if channel != cython.NULL:
+            channel.full = full
+
+    @cython.locals(app=uint32_t)
+    def stack_ends(self, app):
+        """The descriptors of its connections and of its spares."""
+        p = self.p
+        found = [p.endpoints[i].fd for i in range(p.endpoint_count) if p.endpoints[i].app == app]
+        channel = channel_find(p, app)
+        if channel != cython.NULL:
+            found += [channel.spares[i].fd for i in range(SPARES)]
+        return [fd for fd in found if fd >= 0]
+
+    def orphans(self):
+        """Applications that are gone, but for some sockets."""
+        p = self.p
+        channels = [i for i in range(p.channels_end) if p.channels[i].used and p.channels[i].orphan]
+        return [p.channels[i].app for i in channels]
+
     def _catch_up(self):
         """Hear of all hang-ups so far: the port of a new socket may be one that was just given up."""
         p = self.p

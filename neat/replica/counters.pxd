@@ -34,4 +34,5 @@ cpdef enum ReplicaCounter:
     COUNT_PAIRS_MISSED              # accept() was to bring one, and had none: offered again
     COUNT_PAIRS_UNKNOWN             # accept() has brought one that there is not: reset
     COUNT_ACCEPTS_LOST              # who took it died before it had said so: reset
+    COUNT_ACCEPT_NO_MEMORY          # its application has all the memory that it may have: reset
     REPLICA_COUNTERS

@@ -11,7 +11,7 @@ from neat.stack.engine cimport Stack
 
 cdef enum:
     MAX_CHANNELS = 256              # applications at one time
-    MAX_SHARED = 512                # listening and UDP sockets at one time
+    MAX_SHARED = 8192               # listening and UDP sockets at one time: the most of both that may be configured
     SHARED_INDEXES = 256            # NEAT_SHARED_SOCKS, as a constant that sizes an array
     POLLERS = 24                    # NEAT_POLLERS, likewise
     MAX_UNBOUND = 4096              # bound sockets whose connections are over, a power of two
@@ -76,6 +76,7 @@ cdef struct Channel:
     uint32_t app
     bint used
     bint orphan                     # its application is gone; goes when its last socket does
+    bint full                       # its application has all the memory that it may have
     bint announces                  # it said NEAT_REQ_CLOSE before it closed its last connection
     int32_t bell                    # an eventfd of its own
     uint8_t* memory

@@ -4,7 +4,8 @@ from libc.stdint cimport int16_t, int32_t, uint32_t, uint64_t
 
 from neat.replica.channels cimport channel_find, channel_reap, channels_offered
 from neat.replica.counters cimport (
-    COUNT_ACCEPT_NO_FD, COUNT_ACCEPT_NO_LISTENER, COUNT_ACCEPT_QUEUE_FULL, COUNT_ACCEPTS_LOST, COUNT_ACCEPTS_SENT, COUNT_DESCRIPTORS, COUNT_LISTENERS,
+    COUNT_ACCEPT_NO_FD, COUNT_ACCEPT_NO_LISTENER, COUNT_ACCEPT_NO_MEMORY, COUNT_ACCEPT_QUEUE_FULL, COUNT_ACCEPTS_LOST,
+    COUNT_ACCEPTS_SENT, COUNT_DESCRIPTORS, COUNT_LISTENERS,
     COUNT_PAIRS_MISSED, COUNT_UDP_SOCKETS,
 )
 from neat.replica.endpoints cimport (

@@ -7,7 +7,7 @@ come first served; most of them get a pair only when it is their turn.
 """
 
 import cython
-from cython.cimports.libc.errno import EAGAIN, EEXIST, EINVAL, ENOENT, ENOSPC
+from cython.cimports.libc.errno import EAGAIN, EEXIST, EINVAL, ENOBUFS, ENOENT
 
 KEEPER = cython.declare(uint32_t, NEAT_OPT_KEEPS | NEAT_OPT_LOOKS)
 
@@ -30,7 +30,7 @@ def shared_place(p, channel, app, sock):
     for i in range(MAX_SHARED):
         if p.shared[i].fd < 0:
             return i
-    return -ENOSPC
+    return -ENOBUFS
 
 
 def shared_open(p, place, channel, kind, sock, bind_id, local, fd):
@@ -129,6 +129,10 @@ def accept_event(p, event):
     listener = listener_of(p, end)
     if listener == cython.NULL:
         tally(p, COUNT_ACCEPT_NO_LISTENER)
+        refuse(p, event.conn, end)
+        return
+    if channel_find(p, end.app).full:
+        tally(p, COUNT_ACCEPT_NO_MEMORY)
         refuse(p, event.conn, end)
         return
     hand_over(p, event.conn, end, listener)

@@ -47,6 +47,10 @@ enum neat_op {
                                u[0..3] as in NEAT_OP_CONNECT; fd */
     NEAT_OP_APP_GONE = 36,  /* the application's last process is gone: the channel goes when its last socket does */
     NEAT_OP_ADD_POLLER = 38,    /* app, incarnation, u[0] as in NEAT_OP_POLLER; fd: the write end, non-blocking */
+    NEAT_OP_SWEEP = 39,     /* app: no process of it is known to live: descriptors in its sockets' queues are
+                               nobody's (neat/shm/rights.py) */
+    NEAT_OP_FULL = 40,      /* app, u[0]: 1: it has all the memory that it may have, so what connects to it is
+                               reset; 0: no longer */
     NEAT_OP_WELCOME = 37,   /* end of what a replica must know before it may get packets; seq as in its hello */
 
     /* replica -> syscall server */

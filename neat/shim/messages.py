@@ -41,6 +41,8 @@ class Op(IntEnum):
     APP_GONE = 36
     WELCOME = 37
     ADD_POLLER = 38
+    SWEEP = 39
+    FULL = 40
     REPLICA_HELLO = 64
     PORT_FREE = 65
     ACCEPT = 96

@@ -29,6 +29,7 @@ SYSCALL = (
     "drop_bad_message",
     "pollers",
     "refused_by_preload",
+    "refused_memory",
 )
 GUARDIAN = ("store_puts", "store_gets", "store_drops", "supervisor_starts", "drop_bad_request")
 

@@ -4,7 +4,7 @@ A socket's rings hold records: struct neat_datagram, the bytes, padding to 8. Th
 application writes is checked before use, and nonsense ends that socket.
 """
 cimport cython
-from libc.errno cimport EADDRINUSE, EADDRNOTAVAIL, ECONNREFUSED, EINVAL, EIO, ENOENT, ENOMEM, ENOPROTOOPT, ENOSPC
+from libc.errno cimport EADDRINUSE, EADDRNOTAVAIL, ECONNREFUSED, EINVAL, EIO, ENOBUFS, ENOENT, ENOMEM, ENOPROTOOPT
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -66,7 +66,7 @@ cdef inline UdpTable* table_of(Stack* stack) noexcept nogil:
 cdef int udp_create(Stack* stack) noexcept nogil
 @cython.locals(table="UdpTable*")
 cdef void udp_destroy(Stack* stack) noexcept nogil
-# 0; -EINVAL, -ENOENT (no such application), -EADDRINUSE, -EADDRNOTAVAIL, -ENOSPC.
+# 0; -EINVAL, -ENOENT (no such application), -EADDRINUSE, -EADDRNOTAVAIL, -ENOBUFS.
 @cython.locals(table="UdpTable*", channel="Channel*", slot="UdpSlot*", bind="UdpBind*", i=int32_t, index=int32_t)
 cdef int udp_bind(Stack* stack, uint32_t app, uint32_t sock, const neat_addr* local, uint32_t flags) noexcept nogil
 @cython.locals(channel="Channel*", i=uint32_t)

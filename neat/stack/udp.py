@@ -53,7 +53,7 @@ def udp_bind(stack, app, sock, local, flags):
     while i < cython.cast("int32_t", stack.config.max_udp) and stack.udp_slots[i].used:
         i += 1
     if i == cython.cast("int32_t", stack.config.max_udp):
-        return -ENOSPC
+        return -ENOBUFS
     index = sock_birth(channel, sock, NEAT_SOCK_UDP, i)
     if index < 0:
         return index

@@ -1,5 +1,6 @@
 """Applications: who is registered, through which connections, and their segments in each replica."""
 
+import collections
 import contextlib
 import os
 import secrets
@@ -29,6 +30,8 @@ class Session:
     trusted: bool  # may register an application: root, or who the stack belongs to
     app: "App | None" = None
     pending: int = 0  # requests that wait for replicas
+    pidfd: int = -1  # of its process, while that is known to live
+    orphan: bool = False  # its process is gone; a child may have inherited it
 
 
 @dataclass
@@ -52,13 +55,16 @@ class App:
     uid: int
     pid: int  # of who registered it
     sessions: set[Session] = field(default_factory=set)
+    processes: collections.Counter[int] = field(default_factory=collections.Counter)  # sessions, by pid
     channels: dict[int, Channel] = field(default_factory=dict)  # by replica slot
     socks: set[int] = field(default_factory=set)  # shared indexes in use
+    shared: collections.Counter[int] = field(default_factory=collections.Counter)  # `socks`, by protocol
     binds: set[int] = field(default_factory=set)  # bind ids
     watched: dict[int, int] = field(
         default_factory=dict
     )  # pid -> pidfd, of processes that have not come back yet
     gone_at: float | None = None  # since when nobody is left
+    full: bool = False  # it has all the memory that it may have, and the replicas were told
 
     def take_sock(self) -> int | None:
         """A free shared index: the lowest, so that replicas' tables stay dense."""
@@ -68,12 +74,36 @@ class App:
                 return index
         return None
 
+    def enter(self, session: Session) -> None:
+        session.app = self
+        self.sessions.add(session)
+        self.processes[session.pid] += 1
+        self.gone_at = None
+
+    def leave(self, session: Session) -> bool:
+        """Whether it was the last one of its process."""
+        self.sessions.discard(session)
+        self.processes[session.pid] -= 1
+        if self.processes[session.pid]:
+            return False
+        del self.processes[session.pid]
+        return True
+
     @property
     def deserted(self) -> bool:
         return not (self.sessions or self.watched or self.binds)
 
+    @property
+    def forsaken(self) -> bool:
+        """No process of it is known to live: others may have its descriptors, or nobody."""
+        return not self.watched and all(session.orphan for session in self.sessions)
+
     def pids(self) -> set[int]:
-        return {session.pid for session in self.sessions} | set(self.watched)
+        return set(self.processes) | set(self.watched)
+
+    def memory(self) -> int:
+        """Bytes of its segments that exist."""
+        return sum(os.fstat(channel.fd).st_blocks for channel in self.channels.values()) * 512
 
     def close(self) -> None:
         for channel in self.channels.values():

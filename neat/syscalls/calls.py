@@ -107,12 +107,11 @@ class Calls:
     def _enter(self, session: Session, app: App) -> None:
         if len(app.sessions) >= MAX_SESSIONS_PER_APP:
             raise Refused(errno.EUSERS)
-        session.app = app
-        app.sessions.add(session)
-        app.gone_at = None
+        if session.app is None:
+            self.registry.enter(app, session)
+            self.hooks.watch_process(session)
         if session.pid in app.watched:
             self.hooks.forget_pid(app, session.pid)
-        self.registry.save()
 
     def _greet(self, session: Session, message: Message) -> None:
         app = session.app
@@ -188,8 +187,9 @@ class Calls:
         if local.protocol not in (PROTO_TCP, PROTO_UDP):
             raise Refused(errno.EPROTONOSUPPORT)
         host = self._local_host(local)
-        if len(app.binds) >= MAX_BINDS_PER_APP or len(self.registry.binds) >= MAX_BINDS:
-            raise Refused(errno.ENOBUFS)
+        self._check_memory(app)
+        if len(app.binds) >= min(MAX_BINDS_PER_APP, MAX_BINDS - len(self.registry.binds)):
+            raise Refused(errno.ENOBUFS)  # as with Registry.take_sock
         flags = message.options
         binding = Binding(
             local.protocol,
@@ -201,12 +201,12 @@ class Calls:
         )
         sock = -1
         if local.protocol == PROTO_UDP:
-            sock = self._take_sock(app)
+            sock = self._take_sock(app, PROTO_UDP)
         error = self.registry.ports.bind(binding)
         if error and self._drop_closed(binding):
             error = self.registry.ports.bind(binding)
         if error:
-            app.socks.discard(sock)
+            self.registry.give_sock_back(app, local.protocol, sock)
             raise Refused(error)
         bound = Address(4, local.protocol, binding.port, 0, local.raw)
         inode = message.u[0] | message.u[1] << 32
@@ -250,19 +250,21 @@ class Calls:
         self._check_pending(session)
         if entry.udp:
             raise Refused(errno.EOPNOTSUPP)
+        if not entry.in_replicas:
+            self._check_memory(app)
         error = self.registry.ports.listen(entry.binding)
         if error:
             raise Refused(error)
         if not entry.in_replicas:
             try:
-                entry.sock = self._take_sock(app)
+                entry.sock = self._take_sock(app, PROTO_TCP)
             except Refused:
                 entry.binding.listening = False
                 raise
             self.registry.widen(entry)
         entry.backlog = min(max(message.backlog, 0), SOMAXCONN)
         entry.defer_accept_s = message.u[0]
-        self.registry.save()
+        self.registry.note_bind(entry)
         self.hooks.count("listens")
         self._spread(
             session,
@@ -298,6 +300,7 @@ class Calls:
             raise Refused(errno.EISCONN)
         if entry is None and (not fds or not wire.is_stack_end(fds[0])):
             raise Refused(errno.EBADF)
+        self._check_memory(app)
         if not self.registry.channel(app, replica).attached:
             raise Refused(errno.ENETDOWN)
         local = entry.local if entry is not None else self.address
@@ -345,8 +348,13 @@ class Calls:
         if session.pending >= MAX_PENDING_PER_SESSION:
             raise Refused(errno.EAGAIN)
 
-    def _take_sock(self, app: App) -> int:
-        sock = app.take_sock()
+    def _check_memory(self, app: App) -> None:
+        if self.registry.look_at_memory(app):
+            self.hooks.count("refused_memory")
+            raise Refused(errno.ENOBUFS)
+
+    def _take_sock(self, app: App, protocol: int) -> int:
+        sock = self.registry.take_sock(app, protocol)
         if sock is None:
             raise Refused(errno.ENOBUFS)
         return sock
@@ -397,6 +405,9 @@ class Hooks:
         raise NotImplementedError
 
     def hand_over(self, bind: Bind, replica: Replica) -> None:
+        raise NotImplementedError
+
+    def watch_process(self, session: Session) -> None:
         raise NotImplementedError
 
     def forget_pid(self, app: App, pid: int) -> None:

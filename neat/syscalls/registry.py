@@ -1,18 +1,30 @@
 """All that the syscall server knows, and how it is kept and found again: applications, bound sockets,
 replicas.
 
-Each change that a successor must know of ends in `save`.
+Each change that a successor must know of is noted in the journal.
 """
 
+import collections
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from neat.config import Config
-from neat.shim.messages import PROTO_TCP, Address, Message, Op
+from neat.shim.messages import PROTO_TCP, PROTO_UDP, Address, Message, Op
+from neat.shm import rights
 from neat.syscalls import record as records
 from neat.syscalls import wire
-from neat.syscalls.apps import MAX_APPS, App, Channel, make_channel, new_token, program_of, watch_pid
+from neat.syscalls.apps import (
+    MAX_APPS,
+    App,
+    Channel,
+    Session,
+    make_channel,
+    new_token,
+    program_of,
+    watch_pid,
+)
 from neat.syscalls.binds import Bind, Held
 from neat.syscalls.ports import Binding, PortTable
 from neat.syscalls.replicas import Replica
@@ -21,13 +33,23 @@ MAX_SHOWN = 16  # processes and sockets of one application, in `neat status`
 
 
 class Registry:
-    def __init__(self, config: Config, store: records.Store, replicas: dict[int, Replica]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: records.Store,
+        replicas: dict[int, Replica],
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`beat` is called between the steps of what may take long."""
         self.config = config
         self.store = store
+        self.journal = records.Journal(store)
         self.replicas = replicas
+        self.beat = beat
         self.apps: dict[int, App] = {}
         self.binds: dict[int, Bind] = {}
         self.ports = PortTable()
+        self.shared: collections.Counter[int] = collections.Counter()  # sockets in all replicas, by protocol
         self.next_app = 1
         self.held: dict[int, Held] = {}  # ports of sockets that were bound, then connected, by bind_id
         self.next_bind = 1
@@ -44,7 +66,22 @@ class Registry:
         app = App(self.next_app, token or new_token(), uid, pid)
         self.next_app += 1
         self.apps[app.number] = app
+        self.journal.note({"next.app": self.next_app, records.app_name(app.number): _app_record(app)})
         return app
+
+    def enter(self, app: App, session: Session) -> None:
+        app.enter(session)
+        self.journal.note({records.process_name(app.number, session.pid): True})
+
+    def leave(self, session: Session) -> None:
+        """Its connection is over."""
+        app = session.app
+        if app is not None and app.leave(session) and app.number in self.apps:
+            self.forget_process(app, session.pid)
+
+    def forget_process(self, app: App, pid: int) -> None:
+        if pid not in app.processes and pid not in app.watched:
+            self.journal.note({records.process_name(app.number, pid): None})
 
     def remove_app(self, app: App) -> None:
         """Nobody is left: replicas let its segments go when the last socket in them is closed."""
@@ -53,9 +90,10 @@ class Registry:
             if replica.incarnation == app.channels[slot].incarnation:
                 replica.send(Message(Op.APP_GONE, app=app.number))
         slots = list(app.channels)
+        names = [records.app_name(app.number), *(records.process_name(app.number, p) for p in app.pids())]
         app.close()
         del self.apps[app.number]
-        self.save()
+        self.journal.note(dict.fromkeys(names))
         for slot in slots:
             self.store.drop(records.channel_name(app.number, slot))
             self.store.drop(records.bell_name(app.number, slot))
@@ -67,11 +105,12 @@ class Registry:
         if channel is None or channel.incarnation != replica.incarnation:
             old, channel = channel, make_channel(self.config, app.number, replica.slot, replica.incarnation)
             app.channels[replica.slot] = channel
+            app.full = False  # until the next look
             if old is not None:
                 old.close()
             self.store.put(records.channel_name(app.number, replica.slot), channel.fd)
             self.store.put(records.bell_name(app.number, replica.slot), channel.bell)
-            self.save()
+            self.journal.note({records.app_name(app.number): _app_record(app)})
         if not channel.attached:
             channel.attached = replica.send(self._attach(app), channel.fd, channel.bell)
         return channel
@@ -101,6 +140,48 @@ class Registry:
             )
         return found
 
+    # --- what an application may have
+
+    def sweep(self, app: App) -> None:
+        """Of an application without a living process: close the descriptors that it has put where nobody
+        will ever take them out. If they were the last ones of its sockets, these hang up now."""
+        for number in app.binds:
+            rights.discard(self.binds[number].fd)
+            self.beat()
+        for slot, channel in app.channels.items():
+            if channel.incarnation == self.replicas[slot].incarnation:
+                self.replicas[slot].send(Message(Op.SWEEP, app=app.number))
+
+    def look_at_memory(self, app: App) -> bool:
+        """Whether it has as much as it may have, or more; the replicas hear of a change."""
+        full = app.memory() >= self.config.app_memory
+        if full != app.full:
+            app.full = full
+            for slot, channel in app.channels.items():
+                if channel.incarnation == self.replicas[slot].incarnation:
+                    self.replicas[slot].send(Message(Op.FULL, app=app.number, u=(int(full),)))
+        return full
+
+    def take_sock(self, app: App, protocol: int) -> int | None:
+        """A shared index for one more socket in all replicas, if the application has fewer of that protocol
+        than are left for all: so none takes more than half, and there is something for the next one."""
+        most = self.config.max_udp if protocol == PROTO_UDP else self.config.max_listeners
+        if app.shared[protocol] >= most - self.shared[protocol]:
+            return None
+        sock = app.take_sock()
+        if sock is not None:
+            self._count_sock(app, protocol, 1)
+        return sock
+
+    def give_sock_back(self, app: App, protocol: int, sock: int) -> None:
+        if sock in app.socks:
+            app.socks.discard(sock)
+            self._count_sock(app, protocol, -1)
+
+    def _count_sock(self, app: App, protocol: int, change: int) -> None:
+        app.shared[protocol] += change
+        self.shared[protocol] += change
+
     # --- bound sockets
 
     def add_bind(
@@ -112,8 +193,12 @@ class Registry:
         self.binds[bind.number] = bind
         app.binds.add(bind.number)
         self.store.put(records.bind_name(bind.number), fd)
-        self.save()
+        self.journal.note({"next.bind": self.next_bind, records.bind_name(bind.number): _bind_record(bind)})
         return bind
+
+    def note_bind(self, bind: Bind) -> None:
+        """It has changed."""
+        self.journal.note({records.bind_name(bind.number): _bind_record(bind)})
 
     def bind_by_inode(self, app: App, inode: int) -> Bind | None:
         return next((b for b in map(self.binds.get, app.binds) if b and b.inode == inode), None)
@@ -121,36 +206,37 @@ class Registry:
     def hand_over(self, bind: Bind, replica: Replica) -> None:
         """A replica has it for itself now, until it says that the connection is over: so long it holds its
         port."""
-        self.held[bind.number] = Held(replica.slot, bind.binding)
-        self._forget_bind(bind)
+        held = self.held[bind.number] = Held(replica.slot, bind.binding)
+        self._forget_bind(bind, {records.held_name(bind.number): _held_record(bind.number, held)})
 
     def port_free(self, number: int, slot: int) -> None:
         held = self.held.get(number)
         if held is not None and held.slot == slot:
-            del self.held[number]
-            self.ports.release(held.binding)
-            self.save()
+            self._release_held([number])
 
     def ports_free(self, slot: int) -> None:
         """That replica is gone, with all its connections."""
-        for number, held in list(self.held.items()):
-            if held.slot == slot:
-                del self.held[number]
-                self.ports.release(held.binding)
+        self._release_held([number for number, held in self.held.items() if held.slot == slot])
+
+    def _release_held(self, numbers: list[int]) -> None:
+        for number in numbers:
+            self.ports.release(self.held.pop(number).binding)
+        if numbers:
+            self.journal.note(dict.fromkeys(map(records.held_name, numbers)))
 
     def remove_bind(self, bind: Bind) -> None:
         """Its application's end is closed. Replicas see a hang-up by themselves."""
         self.ports.release(bind.binding)
-        self._forget_bind(bind)
+        self._forget_bind(bind, {})
 
-    def _forget_bind(self, bind: Bind) -> None:
+    def _forget_bind(self, bind: Bind, instead: dict[str, records.HeldRecord]) -> None:
         del self.binds[bind.number]
         app = self.apps.get(bind.app)
         if app is not None:
             app.binds.discard(bind.number)
-            app.socks.discard(bind.sock)
+            self.give_sock_back(app, bind.binding.protocol, bind.sock)
         os.close(bind.fd)
-        self.save()
+        self.journal.note({records.bind_name(bind.number): None, **instead})
         self.store.drop(records.bind_name(bind.number))
 
     def widen(self, bind: Bind) -> None:
@@ -167,6 +253,11 @@ class Registry:
         """Those that must hear of new sockets: also one that is not active yet but has had its welcome."""
         return [replica for replica in self.replicas.values() if replica.known]
 
+    def note_replica(self, replica: Replica) -> None:
+        """It has changed."""
+        known = records.ReplicaRecord(replica.slot, replica.incarnation, replica.active)
+        self.journal.note({records.replica_name(replica.slot): known})
+
     def bitmap(self) -> int:
         return sum(1 << replica.slot for replica in self.active())
 
@@ -179,8 +270,10 @@ class Registry:
             channel = app.channels.get(replica.slot)
             if channel is not None:
                 channel.attached = False
+            app.full = False  # until the next look
         for bind in self.binds.values():
             if bind.in_replicas:
+                self.beat()
                 attached = self.channel(self.apps[bind.app], replica).attached
                 if not attached or not replica.send(bind.message(), bind.fd):
                     return False
@@ -188,78 +281,25 @@ class Registry:
 
     # --- across restarts
 
-    def save(self) -> None:
-        records.save(
-            self.store,
-            records.Record(
-                next_app=self.next_app,
-                next_bind=self.next_bind,
-                apps=[
-                    records.AppRecord(
-                        app.number,
-                        app.token,
-                        app.uid,
-                        app.pid,
-                        sorted(app.pids()),
-                        [
-                            records.ChannelRecord(k, channel.incarnation)
-                            for k, channel in app.channels.items()
-                        ],
-                    )
-                    for app in self.apps.values()
-                ],
-                binds=[
-                    records.BindRecord(
-                        bind.number,
-                        bind.app,
-                        bind.binding.protocol,
-                        bind.binding.port,
-                        bind.local.pack().hex(),
-                        bind.flags,
-                        bind.binding.uid,
-                        bind.sock,
-                        bind.backlog,
-                        bind.binding.listening,
-                        bind.inode,
-                        bind.defer_accept_s,
-                    )
-                    for bind in self.binds.values()
-                ],
-                held=[
-                    records.HeldRecord(
-                        number,
-                        held.slot,
-                        held.binding.port,
-                        held.binding.host.hex() if held.binding.host is not None else "",
-                        held.binding.uid,
-                        held.binding.reuse_address,
-                        held.binding.reuse_port,
-                    )
-                    for number, held in self.held.items()
-                ],
-                replicas=[
-                    records.ReplicaRecord(r.slot, r.incarnation, r.active) for r in self.replicas.values()
-                ],
-            ),
-        )
-
     def load(self) -> None:
         """Take over what the predecessor left. What has lost its descriptor is forgotten."""
-        left = records.load(self.store)
-        self.next_app, self.next_bind = left.next_app, left.next_bind
-        for known in left.replicas:
+        left = self.journal.load()
+        for known in records.all_of(left, "replica", records.ReplicaRecord):
             if known.slot in self.replicas:
                 replica = self.replicas[known.slot]
                 replica.incarnation, replica.active = known.incarnation, known.active
-        for app_entry in left.apps:
+        for app_entry in records.all_of(left, "app", records.AppRecord):
             self._load_app(app_entry)
-        for bind_entry in left.binds:
+        for name in left:
+            kind, _, rest = name.partition(".")
+            if kind == "process":
+                self._load_process(*map(int, rest.split(".")))
+        for bind_entry in records.all_of(left, "bind", records.BindRecord):
             self._load_bind(bind_entry)
-        for kept in left.held:
-            host = bytes.fromhex(kept.host) or None
-            binding = Binding(PROTO_TCP, host, kept.port, kept.uid, kept.reuse_address, kept.reuse_port)
-            self.ports.restore(binding)
-            self.held[kept.number] = Held(kept.slot, binding)
+        for kept in records.all_of(left, "held", records.HeldRecord):
+            self._load_held(kept)
+        self.next_app = max([left.get("next.app", 1), *(number + 1 for number in self.apps)])
+        self.next_bind = max([left.get("next.bind", 1), *(number + 1 for number in self.binds)])
         wanted = {records.bind_name(number) for number in self.binds}
         for app in self.apps.values():
             wanted |= {records.channel_name(app.number, k) for k in app.channels}
@@ -270,8 +310,6 @@ class Registry:
 
     def _load_app(self, entry: records.AppRecord) -> None:
         app = self.apps[entry.number] = App(entry.number, entry.token, entry.uid, entry.pid)
-        for pid in entry.pids:
-            watch_pid(app, pid)
         for place in entry.channels:
             fd = self.store.get(records.channel_name(app.number, place.replica))
             bell = self.store.get(records.bell_name(app.number, place.replica))
@@ -280,9 +318,21 @@ class Registry:
             else:
                 wire.close_all([left for left in (fd, bell) if left is not None])
 
+    def _load_process(self, number: int, pid: int) -> None:
+        app = self.apps.get(number)
+        if app is None or not watch_pid(app, pid):
+            self.journal.note({records.process_name(number, pid): None})
+
+    def _load_held(self, entry: records.HeldRecord) -> None:
+        host = bytes.fromhex(entry.host) or None
+        binding = Binding(PROTO_TCP, host, entry.port, entry.uid, entry.reuse_address, entry.reuse_port)
+        self.ports.restore(binding)
+        self.held[entry.number] = Held(entry.slot, binding)
+
     def _load_bind(self, entry: records.BindRecord) -> None:
         app, fd = self.apps.get(entry.app), self.store.get(records.bind_name(entry.number))
         if fd is None or app is None:
+            self.journal.note({records.bind_name(entry.number): None})
             return
         local = Address.unpack(bytes.fromhex(entry.address))
         host = None if local.wildcard else local.raw
@@ -290,7 +340,7 @@ class Registry:
             entry.protocol, host, entry.port, entry.uid, bool(entry.flags & 1), bool(entry.flags & 2)
         )
         binding.listening = entry.listening
-        self.ports.bindings.setdefault((binding.protocol, binding.port), []).append(binding)
+        self.ports.restore(binding)
         bind = Bind(
             entry.number,
             entry.app,
@@ -307,3 +357,34 @@ class Registry:
         app.binds.add(bind.number)
         if bind.sock >= 0:
             app.socks.add(bind.sock)
+            self._count_sock(app, binding.protocol, 1)
+
+
+def _app_record(app: App) -> records.AppRecord:
+    channels = [records.ChannelRecord(k, channel.incarnation) for k, channel in app.channels.items()]
+    return records.AppRecord(app.number, app.token, app.uid, app.pid, channels)
+
+
+def _bind_record(bind: Bind) -> records.BindRecord:
+    return records.BindRecord(
+        bind.number,
+        bind.app,
+        bind.binding.protocol,
+        bind.binding.port,
+        bind.local.pack().hex(),
+        bind.flags,
+        bind.binding.uid,
+        bind.sock,
+        bind.backlog,
+        bind.binding.listening,
+        bind.inode,
+        bind.defer_accept_s,
+    )
+
+
+def _held_record(number: int, held: Held) -> records.HeldRecord:
+    binding = held.binding
+    host = binding.host.hex() if binding.host is not None else ""
+    return records.HeldRecord(
+        number, held.slot, binding.port, host, binding.uid, binding.reuse_address, binding.reuse_port
+    )

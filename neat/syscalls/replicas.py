@@ -81,10 +81,12 @@ class Rounds:
 
     def expire(self) -> None:
         now = time.monotonic()
-        for seq, entry in list(self.open.items()):
-            if entry.until <= now:
-                entry.waiting.clear()
-                self._finish(seq)
+        while self.open:
+            seq, entry = next(iter(self.open.items()))  # the oldest: all have the same patience
+            if entry.until > now:
+                return
+            entry.waiting.clear()
+            self._finish(seq)
 
     def _finish(self, seq: int) -> None:
         entry = self.open.get(seq)

@@ -31,6 +31,8 @@ MAX_SESSIONS = 8192
 MAX_SESSIONS_PER_PID = 32
 MAX_STRANGERS = 256  # connections of other users that have not joined an application
 BATCH = 32  # messages of one peer in one go
+EVENTS_A_TURN = 64  # so that nobody waits long for a turn, however many have hung up
+LOOK_S = 1.0  # between two looks at what applications have
 GRACE_S = 2.0  # between an application's last sign of life and its end: it may be in the middle of exec
 ACCEPT_AGAIN_S = 0.2
 MAX_CTL = 4096
@@ -57,7 +59,8 @@ class Server(Hooks):
             if f"sys{k}" in boot.fds:
                 replicas[k] = Replica(k, self._adopt(boot.fds[f"sys{k}"]))
                 wire.widen(replicas[k].sock)
-        self.registry = Registry(boot.config, store, replicas)
+        self.look_at = 0.0
+        self.registry = Registry(boot.config, store, replicas, board.heartbeat)
         self.rounds = Rounds()
         self.calls = Calls(boot.config, self.registry, self.rounds, self)
         self.registry.load()
@@ -101,12 +104,13 @@ class Server(Hooks):
         self.board.running()
         self.ctl.send(json.dumps({"event": "ready"}).encode())
         while not self.stopping:
-            events = self.poll.poll(self.heartbeat_s)
+            events = self.poll.poll(self.heartbeat_s, EVENTS_A_TURN)
             began = time.monotonic_ns()
             for fd, mask in events:
                 call = self.ready.get(fd)
                 if call is not None:
                     call(mask)
+                    self.board.heartbeat()
             self._due()
             self.board.heartbeat()
             self.board.busy(time.monotonic_ns() - began)
@@ -123,9 +127,20 @@ class Server(Hooks):
             elif now - app.gone_at >= GRACE_S:
                 self.registry.remove_app(app)
                 self.count("apps_gone")
+                self.board.heartbeat()
+        if now >= self.look_at:
+            self.look_at = now + LOOK_S
+            self._look()
         if self.accept_at is not None and now >= self.accept_at:
             self.accept_at = None
             self.watch(self.listener.fileno(), select.EPOLLIN, self.on_listener)
+
+    def _look(self) -> None:
+        for app in self.registry.apps.values():
+            if app.forsaken and not app.deserted:
+                self.registry.sweep(app)
+            self.registry.look_at_memory(app)
+            self.board.heartbeat()
 
     # --- Hooks
 
@@ -144,17 +159,32 @@ class Server(Hooks):
         self.forget(bind.fd)
         self.registry.hand_over(bind, replica)
 
+    def watch_process(self, session: Session) -> None:
+        with contextlib.suppress(OSError):
+            session.pidfd = os.pidfd_open(session.pid)
+            self.watch(session.pidfd, select.EPOLLIN, partial(self.on_process, session))
+
     def forget_pid(self, app: App, pid: int) -> None:
         pidfd = app.watched.pop(pid, None)
         if pidfd is not None:
             self.forget(pidfd)
             os.close(pidfd)
-            self.registry.save()
+            self.registry.forget_process(app, pid)
 
     # --- what comes in
 
     def on_exit(self, app: App, pid: int, _events: int) -> None:
         self.forget_pid(app, pid)
+
+    def on_process(self, session: Session, _events: int) -> None:
+        session.orphan = True
+        self._unwatch_process(session)
+
+    def _unwatch_process(self, session: Session) -> None:
+        if session.pidfd >= 0:
+            self.forget(session.pidfd)
+            os.close(session.pidfd)
+            session.pidfd = -1
 
     def on_bind(self, bind: Bind, events: int) -> None:
         # The event may be an older one of another descriptor that had the number.
@@ -208,12 +238,12 @@ class Server(Hooks):
     def _end(self, session: Session) -> None:
         self.forget(session.sock.fileno())
         session.sock.close()
+        self._unwatch_process(session)
         self.sessions.discard(session)
-        self.by_pid.subtract((session.pid,))
-        self.by_pid += collections.Counter()  # forget those that have none
-        if session.app is not None:
-            session.app.sessions.discard(session)
-            self.registry.save()
+        self.by_pid[session.pid] -= 1
+        if not self.by_pid[session.pid]:
+            del self.by_pid[session.pid]
+        self.registry.leave(session)
 
     def on_replica(self, replica: Replica, _events: int) -> None:
         for _ in range(BATCH):
@@ -249,7 +279,7 @@ class Server(Hooks):
             self.registry.ports_free(replica.slot)
             replica.incarnation = message.incarnation
             replica.active = False
-            self.registry.save()
+            self.registry.note_replica(replica)
         if self.registry.brief(replica):
             replica.send(Message(Op.WELCOME, seq=message.seq))
 
@@ -281,7 +311,7 @@ class Server(Hooks):
                 replica.active = False
                 self.rounds.lost(replica.slot)
                 self.registry.ports_free(replica.slot)
-            self.registry.save()
+            self.registry.note_replica(replica)
 
     def _replica_up(self, replica: Replica, incarnation: int) -> None:
         if incarnation < replica.incarnation:

@@ -115,7 +115,7 @@ class FakeReplica:
             message, fds = receive(self.sock)
             if message.op == op:
                 break
-            assert message.op in (Op.ATTACH, Op.APP_GONE), message
+            assert message.op in (Op.ATTACH, Op.APP_GONE, Op.SWEEP, Op.FULL), message
             for fd in fds:
                 os.close(fd)
         if answer:
@@ -150,6 +150,7 @@ class World:
         self.store_ours.setblocking(False)
         self.over = threading.Event()
         self.wake, self.woken = socket.socketpair()
+        self.asked = []  # (request to the store, the server's heartbeat then)
         self.thread = threading.Thread(target=self._serve_store)
         self.thread.start()
         self.process = None
@@ -162,6 +163,8 @@ class World:
             while not self.over.is_set():
                 for key, _ in selector.select():
                     if key.fileobj is self.store_ours:
+                        request = self.store_ours.recv(4096, socket.MSG_PEEK)
+                        self.asked.append((request, self.board.heartbeat("syscall")[1]))
                         self.store.handle(self.store_ours)
 
     def start(self):
@@ -226,8 +229,9 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path):
-    made = World(tmp_path)
+def world(tmp_path, request):
+    """Settings: `@pytest.mark.parametrize("world", [{"max_udp": 8}], indirect=True)`."""
+    made = World(tmp_path, msgspec.structs.replace(CONFIG, **getattr(request, "param", {})))
     made.start()
     yield made
     made.close()

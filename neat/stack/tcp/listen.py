@@ -1,7 +1,7 @@
 """Listening sockets, and what arrives for them. The backlog is real."""
 
 import cython
-from cython.cimports.libc.errno import EADDRINUSE, EAFNOSUPPORT, EINVAL, ENOENT, ENOMEM, ENOSPC, ESRCH
+from cython.cimports.libc.errno import EADDRINUSE, EAFNOSUPPORT, EINVAL, ENOBUFS, ENOENT, ENOMEM, ESRCH
 from cython.cimports.libc.stdint import uint32_t
 from cython.cimports.libc.stdlib import calloc
 from cython.cimports.libc.string import memcmp
@@ -55,7 +55,7 @@ def listen_open(stack, app, sock, local, backlog, flags):
     while index < stack.config.max_listeners and stack.listeners[index].used:
         index += 1
     if index == stack.config.max_listeners:
-        return -ENOSPC
+        return -ENOBUFS
     born = sock_birth(channel, sock, NEAT_SOCK_LISTENER, cython.cast(int32_t, index))
     if born < 0:
         return born
