@@ -1,6 +1,6 @@
 """The replica's main loop, and what Python may ask of it between turns (ARCHITECTURE.md, "The replica's loop"). One turn, in this order:
 
-one timestamp; frames; commands; timers; transmit; events of the engine; publish; heartbeat; sleep.
+closed descriptors, if epoll was not asked for a while; one timestamp; frames; commands; timers; transmit; events of the engine; publish; heartbeat; sleep.
 """
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t

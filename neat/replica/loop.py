@@ -16,6 +16,9 @@ def run(p):
     worked_at = p.returned_at
     idle_at = p.returned_at
     while p.reasons == 0:
+        p.now = monotonic_ns()
+        if p.now - p.polled_at >= DESCRIPTOR_NS:
+            descriptors(p, 0)  # before the frames: they may be for sockets that were closed before they left
         if turn(p) != 0:
             shared = 0
             worked_at = p.now
@@ -26,8 +29,6 @@ def run(p):
             sched_yield()
         else:
             rest(p)
-        if p.now - p.polled_at >= DESCRIPTOR_NS:
-            descriptors(p, 0)
         if p.now - p.returned_at >= p.tick_ns:
             p.reasons |= REASON_TICK
     if p.now - p.offers_at >= OFFERS_NS:
@@ -37,8 +38,7 @@ def run(p):
 
 
 def turn(p):
-    """One round over all inputs and outputs. Returns how much there was to do."""
-    p.now = monotonic_ns()
+    """One round over all inputs and outputs. Returns how much there was to do. `now` is fresh."""
     done = receive(p)
     done += channels_scan(p)
     if stack_next_deadline(p.stack) <= p.now:
