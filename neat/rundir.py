@@ -14,9 +14,10 @@ CONTROL_SOCKET = "control.sock"
 SYSCALL_SOCKET = "syscall.sock"
 LOG = "stack.log"
 LOCK = "lock"
+LIBRARY = "libneat.so"  # a copy, where the installation is closed to others
 NETNS = "netns"  # the name of the network namespace that was made for this stack
 NAME = r"^[a-z0-9][a-z0-9-]{0,31}$"  # of a stack: a file name
-FILES = (GUARDIAN_PID, CONTROL_SOCKET, SYSCALL_SOCKET, NETNS, LOG, LOG + ".1", LOCK)
+FILES = (GUARDIAN_PID, CONTROL_SOCKET, SYSCALL_SOCKET, NETNS, LIBRARY, LOG, LOG + ".1", LOCK)
 
 
 class InUse(Exception):

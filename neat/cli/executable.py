@@ -12,7 +12,6 @@ import stat
 import struct
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -180,16 +179,3 @@ def fail(program: str, error: OSError) -> NoReturn:
     """One line, and the exit status that a shell would give."""
     click.echo(f"Error: {program}: {error.strerror}", err=True)
     raise SystemExit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE) from None
-
-
-def library() -> Path:
-    """The preload library, which lies beside this package's modules. FileNotFoundError when it was not
-    built."""
-    import neat
-
-    path = Path(neat.__file__).resolve().parent / "shim" / "libneat.so"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there: it is built by scripts/build")
-    if " " in str(path) or ":" in str(path):
-        raise FileNotFoundError(f"{path}: LD_PRELOAD can't name a path with a space or a colon")
-    return path

@@ -3,11 +3,12 @@
 import contextlib
 import os
 import secrets
+from pathlib import Path
 
 import click
 
 from neat import routes
-from neat.cli import executable
+from neat.cli import executable, library
 from neat.cli.client import name_option, request
 
 
@@ -77,10 +78,10 @@ def work_in_batches() -> None:
 def environment(name: str, state: dict, rules: list[str], verbose: bool) -> dict[str, str]:
     """What the preload library reads (neat/shim/README.md)."""
     said = {"NEAT_VERBOSE": "1"} if verbose else {}
-    library = str(executable.library())
-    others = [part for part in os.environ.get("LD_PRELOAD", "").replace(":", " ").split() if part != library]
+    ours = str(library.library(Path(state["run_dir"])))
+    others = [part for part in os.environ.get("LD_PRELOAD", "").replace(":", " ").split() if part != ours]
     return {
-        "LD_PRELOAD": " ".join([library, *others]),
+        "LD_PRELOAD": " ".join([ours, *others]),
         "NEAT_STACK": name,
         "NEAT_RUN_DIR": state["run_dir"],
         "NEAT_APP": f"{secrets.randbits(64) | 1:016x}",

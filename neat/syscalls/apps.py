@@ -14,6 +14,7 @@ from neat.shm import doorbell, segment
 MAX_APPS = (
     200  # a replica has room for some more, so that those that are on their way out do not stand in the way
 )
+MAX_TOKENS = 4096  # of applications that were, too; the oldest are forgotten
 MAX_SESSIONS_PER_APP = 4096  # everything under one `neat run` is one application
 MAX_BINDS_PER_APP = 1024
 MAX_BINDS = 8192  # each is a descriptor here and in the guardian

@@ -81,14 +81,15 @@ class Calls:
     def hello(self, session: Session, message: Message, _fds: list[int]) -> None:
         if session.app is None:
             app = self.registry.app_of(message.token) if message.token else None
-            if app is None and not session.trusted:
+            if app is None and not (session.trusted or message.token in self.registry.tokens):
                 raise Refused(errno.EACCES)
             if app is None:
                 app = self.registry.add_app(session.uid, session.pid, message.token)
                 if app is None:
                     raise Refused(errno.EUSERS)
                 self.hooks.count("apps_registered")
-            # Who knows the token is that application, as with JOIN: a program that another user goes on as.
+            # Who knows the token is that application, as with JOIN: a program that another user goes on as,
+            # however long after the one that had registered it.
             self._enter(session, app)
         elif message.token not in (0, session.app.token):
             raise Refused(errno.EISCONN)

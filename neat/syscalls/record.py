@@ -16,6 +16,7 @@ journal is written anew. One that was cut short by the end of its writer is void
 |---------------------|-----------------|
 | app.<a>             | AppRecord       |
 | process.<a>.<pid>   | true: that process has a connection |
+| token.<token>       | true: of an application that is, or was |
 | bind.<id>           | BindRecord      |
 | held.<id>           | HeldRecord      |
 | replica.<k>         | ReplicaRecord   |
@@ -191,6 +192,10 @@ def app_name(number: int) -> str:
 
 def process_name(app: int, pid: int) -> str:
     return f"process.{app}.{pid}"
+
+
+def token_name(token: int) -> str:
+    return f"token.{token:016x}"
 
 
 def replica_name(slot: int) -> str:

@@ -17,6 +17,7 @@ from neat.syscalls import record as records
 from neat.syscalls import wire
 from neat.syscalls.apps import (
     MAX_APPS,
+    MAX_TOKENS,
     App,
     Channel,
     Session,
@@ -47,6 +48,7 @@ class Registry:
         self.replicas = replicas
         self.beat = beat
         self.apps: dict[int, App] = {}
+        self.tokens: dict[int, None] = {}  # that programs were given; the oldest first
         self.binds: dict[int, Bind] = {}
         self.ports = PortTable()
         self.shared: collections.Counter[int] = collections.Counter()  # sockets in all replicas, by protocol
@@ -67,7 +69,18 @@ class Registry:
         self.next_app += 1
         self.apps[app.number] = app
         self.journal.note({"next.app": self.next_app, records.app_name(app.number): _app_record(app)})
+        self._remember(token)
         return app
+
+    def _remember(self, token: int) -> None:
+        if not token or token in self.tokens:
+            return
+        self.tokens[token] = None
+        self.journal.note({records.token_name(token): True})
+        if len(self.tokens) > MAX_TOKENS:
+            oldest = next(iter(self.tokens))
+            del self.tokens[oldest]
+            self.journal.note({records.token_name(oldest): None})
 
     def enter(self, app: App, session: Session) -> None:
         app.enter(session)
@@ -294,6 +307,8 @@ class Registry:
             kind, _, rest = name.partition(".")
             if kind == "process":
                 self._load_process(*map(int, rest.split(".")))
+            elif kind == "token":
+                self.tokens[int(rest, 16)] = None
         for bind_entry in records.all_of(left, "bind", records.BindRecord):
             self._load_bind(bind_entry)
         for kept in records.all_of(left, "held", records.HeldRecord):

@@ -11,7 +11,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from neat.cli import executable, main
+from neat.cli import executable, library, main
 from neat.cli import run as module
 
 STATE = {"name": "default", "run_dir": "/run/x", "address": "10.77.0.2/24", "routes": ["default=kernel"]}
@@ -31,6 +31,7 @@ def run(monkeypatch):
     def execve(path, arguments, env):
         raise Executed(path, tuple(arguments), env)
 
+    monkeypatch.setattr(library, "open_to_everybody", lambda _path: True)
     monkeypatch.setattr(module, "request", lambda name, _message: {"status": STATE | {"name": name}})
     monkeypatch.setattr(executable.os, "execve", execve)
     monkeypatch.setattr(executable.signal, "signal", lambda *_: None)

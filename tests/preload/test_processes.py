@@ -1,8 +1,11 @@
 """fork, exec and the end of programs: sockets go where Linux would take them, and nothing stays behind."""
 
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -339,6 +342,43 @@ with socket.create_connection((ADDRESS, 8060)) as sock:
     ask(sock, b"as nobody")
 """)
     assert running.wait(10) == 0
+
+
+CLOSED = """
+import sys
+from pathlib import Path
+from neat.cli import library
+path = Path(sys.argv.pop(1))
+library.built = lambda: path
+from neat.cli.main import main
+main()
+"""
+ASK = "exec 3<>/dev/tcp/10.77.0.1/7000 && echo as $(id -u) >&3 && read -r line <&3 && echo $line"
+
+
+@pytest.mark.parametrize(
+    "become",
+    [["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"], ["runuser", "-u", "nobody", "--"]],
+    ids=["setpriv", "runuser"],
+)
+def test_another_user_reads_the_library_of_a_closed_installation(
+    world: World, tmp_path: Path, become: list[str]
+) -> None:
+    """Below a home of mode 700, say. The linker opens it in each program, as whoever runs that."""
+    world.stack.run_dir.parent.chmod(0o711)  # as /run/neat is
+    tmp_path.chmod(0o700)
+    shutil.copy(ROOT / "neat/shim/libneat.so", tmp_path)
+    neat = [sys.executable, "-c", CLOSED, str(tmp_path / "libneat.so"), "run", "--name", world.stack.name]
+    done = subprocess.run(
+        [*neat, "--", *become, "bash", "-c", ASK],
+        env=world.stack.env,
+        cwd=ROOT,
+        timeout=30,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "as 65534\n", "")
 
 
 def test_an_ipv6_listener_is_one_after_exec(world: World) -> None:

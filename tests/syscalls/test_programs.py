@@ -1,6 +1,7 @@
 """What the preload library asks for beside what `neat.socket` does: an application by its token, pollers,
 sockets after exec."""
 
+import contextlib
 import errno
 import os
 import socket
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 
 from neat.shim.messages import BindFlag, Message, Op
+from tests.support import wait_for
 from tests.syscalls.conftest import inode_of, pair
 
 TOKEN = 0x1234_5678_9ABC_DEF0
@@ -49,6 +51,17 @@ def test_one_connection_is_one_application(client):
     assert client.ask(Message(Op.HELLO, token=TOKEN + 2))[0].error == errno.EISCONN
 
 
+@contextlib.contextmanager
+def another_user():
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
 @pytest.fixture
 def stranger(world):
     """A connection of another user."""
@@ -58,13 +71,8 @@ def stranger(world):
     path = world.path
     while (path := os.path.dirname(path)) != "/":
         os.chmod(path, os.stat(path).st_mode | 0o011)
-    os.setegid(65534)
-    os.seteuid(65534)
-    try:
+    with another_user():
         made = world.client()
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
     yield made
     made.close()
 
@@ -83,6 +91,27 @@ def test_a_worker_without_rights_joins_with_what_it_knows(client, stranger):
 def test_a_program_of_another_user_is_the_application_whose_token_it_was_given(client, stranger):
     reply, _ = stranger.ask(Message(Op.HELLO, token=TOKEN))
     assert (reply.error, reply.app) == (0, client.app)
+
+
+def test_a_program_of_another_user_may_come_late(world, client, stranger):
+    """When the one that it came from is gone, and the server's successor has never seen it."""
+
+    def deserted():
+        return world.counter("apps_gone") == world.counter("apps_registered")
+
+    client.close()
+    wait_for(deserted, 60, "the application is forgotten")
+    reply, _ = stranger.ask(Message(Op.HELLO, token=TOKEN))
+    assert reply.error == 0
+    stranger.close()
+    wait_for(deserted, 60, "and again")
+    world.kill()
+    world.start()
+    with another_user():
+        late = world.client()
+    assert late.ask(Message(Op.HELLO, token=TOKEN + 2))[0].error == errno.EACCES
+    assert late.ask(Message(Op.HELLO, token=TOKEN))[0].error == 0
+    late.close()
 
 
 def test_the_application_outlives_the_server(world, client):
