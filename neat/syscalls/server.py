@@ -173,12 +173,16 @@ class Server(Hooks):
 
     # --- what comes in
 
+    # An event may be an older one of another descriptor that had the number: each looks for itself.
+
     def on_exit(self, app: App, pid: int, _events: int) -> None:
-        self.forget_pid(app, pid)
+        if wire.readable(app.watched[pid]):
+            self.forget_pid(app, pid)
 
     def on_process(self, session: Session, _events: int) -> None:
-        session.orphan = True
-        self._unwatch_process(session)
+        if wire.readable(session.pidfd):
+            session.orphan = True
+            self._unwatch_process(session)
 
     def _unwatch_process(self, session: Session) -> None:
         if session.pidfd >= 0:
@@ -187,7 +191,6 @@ class Server(Hooks):
             session.pidfd = -1
 
     def on_bind(self, bind: Bind, events: int) -> None:
-        # The event may be an older one of another descriptor that had the number.
         if events & HUNG_UP and wire.hung_up(bind.fd):
             self.drop_bind(bind)
 
@@ -232,6 +235,7 @@ class Server(Hooks):
                     self.calls.serve(session, message, fds)
                 finally:
                     wire.close_all(fds)
+                self.board.heartbeat()
         except wire.Gone:
             self._end(session)
 

@@ -73,6 +73,13 @@ def hung_up(fd: int) -> bool:
     return any(events & (select.POLLHUP | select.POLLERR) for _fd, events in poll.poll(0))
 
 
+def readable(fd: int) -> bool:
+    """Of a pidfd: whether its process is gone (pidfd_open(2))."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def is_stack_end(fd: int) -> bool:
     """Whether this is a unix SOCK_SEQPACKET socket: the only thing that an application may hand us."""
     try:
