@@ -88,7 +88,7 @@ def applications_table(state: dict[str, Any]) -> Any:
     table = Table(box=None, header_style="bold")
     table.add_column("application", justify="right")
     table.add_column("program")
-    for column in ("pid", "processes", "bound"):
+    for column in ("pid", "processes", "memory", "bound"):
         table.add_column(column, justify="right")
     table.add_column("")
     for app in state["applications"]:
@@ -97,6 +97,7 @@ def applications_table(state: dict[str, Any]) -> Any:
             Text(app["program"] or "-"),
             str(app["pids"][0] if app["pids"] else "-"),
             str(app["processes"]),
+            f"{app['memory'] / (1 << 20):.1f} MiB",
             str(app["sockets"]),
             ", ".join(app["bound"]),
         )

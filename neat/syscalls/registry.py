@@ -149,6 +149,7 @@ class Registry:
                     "processes": len(pids),
                     "bound": bound[:MAX_SHOWN],
                     "sockets": len(app.binds),
+                    "memory": app.memory(),
                 }
             )
         return found

@@ -166,6 +166,10 @@ def test_an_application_has_a_limit_of_memory(world):
     assert client.ask(Message(Op.LISTEN, bind_id=bound.bind_id))[0].error == errno.ENOBUFS
     full, _ = world.replicas[0].take(Op.FULL, answer=False)
     assert (full.app, full.u[0]) == (client.app, 1)
+    world.tell(op="programs", seq=1)
+    rows = [row["application"] for row in json.loads(world.ctl_peer.recv(65536))["rows"]]
+    shown = {row["app"]: row for row in rows}
+    assert shown[client.app]["memory"] >= 1 << 24 > shown[other.app]["memory"]
     reply, _end = other.bind(82)
     assert reply.error == 0
     # It is given back: room again, and the replica hears of that without being asked.
