@@ -14,7 +14,7 @@ import sys
 
 import msgspec
 import pytest
-from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 
 from neat.shim.messages import PROTO_TCP, PROTO_UDP, Address, Message, Op, channel_bytes
 from neat.shm import doorbell, segment
@@ -488,3 +488,42 @@ def test_stop_and_lifeline_end_it(world):
 def test_sigterm_ends_it(world):
     world.process.terminate()
     assert world.process.wait(20) == 0
+
+
+def test_an_application_that_is_full_gets_no_connections(world):
+    """NEAT_OP_FULL: what connects to it is reset, until it has room again."""
+    world.attach(1)
+    world.attach(2)
+    ends = [world.listen(1, port=80), world.listen(2, port=81)]
+    world.say(Message(Op.FULL, app=1, u=(1,)))
+    ends.append(world.listen(1, sock=5, port=82))  # answered after what was said before
+
+    def is_reset(port, sport):
+        peer = Peer(world, sport, port)
+        peer.connect()
+        found = world.expect(lambda frame: TCP in frame and frame[TCP].dport == sport, "an answer")
+        return "R" in found[TCP].flags
+
+    assert is_reset(80, 40000)
+    assert world.counters()["accept_no_memory"] == 1
+    other = Peer(world, 40001, 81)
+    other.connect()
+    other.send("PA", b"text")
+    other.expect("an ACK", lambda tcp: tcp.flags == "A")
+    world.say(Message(Op.FULL, app=1, u=(0,)))
+    ends.append(world.listen(1, sock=6, port=83))
+    again = Peer(world, 40002, 80)
+    again.connect()
+    again.send("PA", b"text")
+    again.expect("an ACK", lambda tcp: tcp.flags == "A")
+
+
+def test_descriptors_in_its_queues_are_nobodys(world):
+    """NEAT_OP_SWEEP: a connection that holds itself hangs up, and its peer hears of that."""
+    _channel, listener, _message, end, peer = established(world)
+    socket.send_fds(end, [b"!"], [end.fileno()])
+    end.close()
+    assert not select.select([world.driver_bell], [], [], 0)[0] or not world.frames()
+    world.say(Message(Op.SWEEP, app=1))
+    peer.expect("an end", lambda tcp: "F" in tcp.flags or "R" in tcp.flags)
+    listener.close()
