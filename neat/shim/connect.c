@@ -185,21 +185,36 @@ static int last_words(int fd) {
     return error;
 }
 
-static int status_locked(struct neat_socket *s, int fd) {
-    if (load(&s->stage) == STAGE_CONNECTED)
-        return 0;
-    if (load(&s->stage) != STAGE_CONNECTING)
-        return -ENOTCONN;
-    uint32_t status = load(&s->end.shared->status);
-    bool current = endpoint_current(&s->end);
-    if (current && (status & NEAT_ST_CONNECTED)) {
+/* Caller holds `setup`. */
+static uint32_t settle(struct neat_socket *s) {
+    if (load(&s->stage) == STAGE_CONNECTING && endpoint_current(&s->end) && (load(&s->end.shared->status) & NEAT_ST_CONNECTED))
         neat_set_stage(s, STAGE_CONNECTED);
-        return 0;
-    }
-    int hung_up = neat_poll(fd, 0, 0) & (POLLHUP | POLLERR);
-    if (current && !hung_up && !(status & NEAT_ST_ERROR))
+    return load(&s->stage);
+}
+
+/* A signal handler that closes a socket may have interrupted its own thread with `setup` in hand: what that finds out is as good. */
+uint32_t neat_stage(struct neat_socket *s) {
+    uint32_t stage = load(&s->stage);
+    if (__builtin_expect(stage != STAGE_CONNECTING, 1) || pthread_mutex_trylock(&s->setup))
+        return stage;
+    stage = settle(s);
+    pthread_mutex_unlock(&s->setup);
+    return stage;
+}
+
+/* Whether an attempt to connect is under way still. Caller holds `setup`, has settled it, and found STAGE_CONNECTING. */
+static bool under_way(const struct neat_socket *s, int fd) {
+    uint32_t status = load(&s->end.shared->status);
+    return endpoint_current(&s->end) && !(status & NEAT_ST_ERROR) && !(neat_poll(fd, 0, 0) & (POLLHUP | POLLERR));
+}
+
+static int status_locked(struct neat_socket *s, int fd) {
+    uint32_t stage = settle(s);
+    if (stage != STAGE_CONNECTING)
+        return stage == STAGE_CONNECTED ? 0 : -ENOTCONN;
+    if (under_way(s, fd))
         return -EINPROGRESS;
-    int error = current ? neat_endpoint_error(&s->end, fd) : 0;
+    int error = endpoint_current(&s->end) ? neat_endpoint_error(&s->end, fd) : 0;
     return failed(s, error ? -error : last_words(fd));
 }
 
@@ -208,6 +223,16 @@ int neat_connect_status(struct neat_socket *s, int fd) {
     int status = status_locked(s, fd);
     pthread_mutex_unlock(&s->setup);
     return status;
+}
+
+int neat_connect_end(struct neat_socket *s, int fd) {
+    int status = 0;
+    pthread_mutex_lock(&s->setup);
+    uint32_t stage = settle(s);
+    if (stage == STAGE_CONNECTING)
+        status = under_way(s, fd) ? neat_disconnect_locked(s, fd) : -ENOTCONN;
+    pthread_mutex_unlock(&s->setup);
+    return stage == STAGE_CONNECTED ? 1 : status;
 }
 
 /* Start to connect. 0 when it is under way. A replica that dies before it has said a word is not the last. Caller holds `setup`. */

@@ -261,8 +261,14 @@ void neat_set_stage(struct neat_socket *s, enum stage stage);
 /* Linux's tcp_disconnect(): it is as new, under the same number, but for the port that the application chose. A connection is reset. Caller
  * holds `setup`. 0 or -errno. */
 int neat_disconnect_locked(struct neat_socket *s, int fd);
-/* How a connect() that is under way stands: 0 done, -EINPROGRESS, or what it failed with. */
+/* How a connect() that is under way stands: 0 done, -EINPROGRESS, or what it failed with (the socket is as new then). */
 int neat_connect_status(struct neat_socket *s, int fd);
+/* Its stage now: a connect() comes about in the replica, and the first call that asks finds that out. Waits for
+ * nobody. */
+uint32_t neat_stage(struct neat_socket *s);
+/* shutdown() of an attempt to connect ends it: 0. -ENOTCONN: it has failed, which is still to be told. 1: it is
+ * a connection now. */
+int neat_connect_end(struct neat_socket *s, int fd);
 
 /* wait.c */
 bool neat_nonblocking(const struct neat_socket *s, int fd, int flags);

@@ -193,7 +193,7 @@ bool neat_has_copies(const struct neat_socket *s) {
 /* Its only descriptor, which nobody else can have, is being closed, and no call is under way. */
 static bool is_ending(struct neat_socket *s) {
     uint64_t refs = load(&s->refs);
-    return DESCRIPTORS(refs) == 1 && !CALLS(refs) && neat_flags_known(s) && load(&s->stage) == STAGE_CONNECTED;
+    return DESCRIPTORS(refs) == 1 && !CALLS(refs) && neat_flags_known(s) && neat_stage(s) == STAGE_CONNECTED;
 }
 
 void neat_ending(struct neat_socket *s) {
@@ -215,7 +215,7 @@ static bool is_keepable(const struct neat_socket *s, uint32_t options) {
  * kept, if it may `keep` one; NULL: none. */
 static struct spare *announce(struct neat_socket *s, int fd, bool keep) {
     uint32_t options = load(&s->settings.options), wanted = 0;
-    if (DESCRIPTORS(load(&s->refs)) != 1 || load(&s->stage) != STAGE_CONNECTED || !endpoint_current(&s->end))
+    if (DESCRIPTORS(load(&s->refs)) != 1 || neat_stage(s) != STAGE_CONNECTED || !endpoint_current(&s->end))
         return NULL;
     if ((options & NEAT_OPT_LINGER) && !s->settings.linger_ms)
         wanted |= NEAT_REQ_ABORT;
@@ -258,7 +258,7 @@ void neat_leave(struct neat_socket *s, int fd) {
 static bool lingers(struct neat_socket *s) {
     uint64_t refs = load(&s->refs);
     return (load(&s->settings.options) & NEAT_OPT_LINGER) && s->settings.linger_ms && s->type == SOCK_STREAM &&
-           DESCRIPTORS(refs) == 1 && neat_flags_known(s) && load(&s->stage) == STAGE_CONNECTED;
+           DESCRIPTORS(refs) == 1 && neat_flags_known(s) && neat_stage(s) == STAGE_CONNECTED;
 }
 
 int neat_close(struct neat_socket *s, int fd) {

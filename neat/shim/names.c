@@ -67,7 +67,7 @@ int neat_getsockname(struct neat_socket *s, struct sockaddr *address, socklen_t 
 }
 
 int neat_getpeername(struct neat_socket *s, struct sockaddr *address, socklen_t *length) {
-    uint32_t stage = load(&s->stage);
+    uint32_t stage = neat_stage(s);
     if ((int)*length < 0)
         return -EINVAL;
     if (s->type == SOCK_DGRAM ? !(load(&s->settings.options) & NEAT_OPT_PEER)

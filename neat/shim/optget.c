@@ -21,9 +21,10 @@ static int give_int(void *value, socklen_t *length, int number) {
 
 /* SO_ERROR: reported once. */
 static int pending_error(struct neat_socket *s, int fd) {
-    if (load(&s->stage) == STAGE_CONNECTING) {
+    if (neat_stage(s) == STAGE_CONNECTING) {
         int status = neat_connect_status(s, fd);
-        return status == -EINPROGRESS ? 0 : -status;
+        if (status)
+            return status == -EINPROGRESS ? 0 : -status;
     }
     if (load(&s->stage) == STAGE_UDP) {
         for (uint32_t replica = 0; replica < MAX_REPLICAS; replica++) {
@@ -203,7 +204,7 @@ static int get_ip_level(struct neat_socket *s, int level, int name, void *value,
         *length = 0;
         return 0;
     case IP_MTU:
-        return load(&s->stage) == STAGE_CONNECTED || (load(&settings->options) & NEAT_OPT_PEER) ? NEAT_UNSUPPORTED : -ENOTCONN;
+        return neat_stage(s) == STAGE_CONNECTED || (load(&settings->options) & NEAT_OPT_PEER) ? NEAT_UNSUPPORTED : -ENOTCONN;
     }
     return NEAT_UNSUPPORTED;
 }

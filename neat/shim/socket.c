@@ -65,12 +65,17 @@ static int shutdown_datagram(struct neat_socket *s, int fd, int how) {
 }
 
 int neat_shutdown(struct neat_socket *s, int fd, int how) {
-    uint32_t stage = load(&s->stage), wanted = 0;
+    uint32_t stage = neat_stage(s), wanted = 0;
     if (how < SHUT_RD || how > SHUT_RDWR)
         return -EINVAL;
     bool reading = how != SHUT_WR, writing = how != SHUT_RD;
-    /* Linux: it does not listen any more, or the attempt to connect ends, whichever direction was meant. */
-    if ((stage == STAGE_LISTENING && reading) || stage == STAGE_CONNECTING) {
+    if (stage == STAGE_CONNECTING) {
+        int status = neat_connect_end(s, fd);
+        if (status <= 0)
+            return status;
+        stage = STAGE_CONNECTED;
+    }
+    if (stage == STAGE_LISTENING && reading) {     /* Linux: it does not listen any more */
         pthread_mutex_lock(&s->setup);
         int status = load(&s->stage) == stage ? neat_disconnect_locked(s, fd) : 0;
         pthread_mutex_unlock(&s->setup);

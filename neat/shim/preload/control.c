@@ -104,7 +104,7 @@ static int count_bytes(struct neat_socket *s, int *out, int (*count)(struct neat
         return -EINVAL;
     if (!out)
         return -EFAULT;
-    *out = s->type == SOCK_STREAM && load(&s->stage) != STAGE_CONNECTED ? 0 : count(s);
+    *out = s->type == SOCK_STREAM && neat_stage(s) != STAGE_CONNECTED ? 0 : count(s);
     return 0;
 }
 

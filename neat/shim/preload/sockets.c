@@ -349,7 +349,7 @@ NEAT_API int shutdown(int fd, int how) {
     struct neat_socket *s = fd_get(fd);
     if (!s)
         return libc(shutdown)(fd, how);
-    bool may_dissolve = s->type == SOCK_STREAM && load(&s->stage) != STAGE_CONNECTED;
+    bool may_dissolve = s->type == SOCK_STREAM && neat_stage(s) != STAGE_CONNECTED;
     int status = neat_shutdown(s, fd, how);
     if (status == 0 && may_dissolve && load(&s->stage) != STAGE_LISTENING)
         epoll_moved(fd);
