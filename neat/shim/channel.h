@@ -25,6 +25,7 @@
 #define NEAT_CHANNEL_MAGIC 0x4E414843u
 #define NEAT_CHANNEL_VERSION 1u
 #define NEAT_DIRTY_OFFSET 4096u
+#define NEAT_OVER_OFFSET 68u       /* neat_channel.over, for who writes it without a mapping */
 #define NEAT_SPARES_OFFSET (NEAT_DIRTY_OFFSET + 2048u)
 #define NEAT_SUMMARY_OFFSET (NEAT_DIRTY_OFFSET + 3072u)
 #define NEAT_SOCKS_OFFSET 8192u
@@ -67,7 +68,10 @@ struct neat_channel {              /* 4096 bytes */
     uint32_t rx_size, tx_size;     /* bytes of each ring, powers of two */
     uint8_t _pad0[28];
     uint32_t sleeping;             /* replica: 1 when it is about to block; the application that clears it rings */
-    uint8_t _pad1[60];
+    uint32_t over;                 /* 1: nobody serves this segment, nor will: what is written into it is lost. Of
+                                      the syscall server, and of who in the application hears it first; stays set.
+                                      Beside `sleeping`, which who sends looks at anyhow */
+    uint8_t _pad1[56];
     struct neat_poller pollers[NEAT_POLLERS];
     uint8_t _reserved[NEAT_EVENTS_OFFSET - 128 - NEAT_POLLERS * 64];
     uint64_t events[NEAT_MAX_SOCKS / 64];
@@ -191,6 +195,7 @@ _Static_assert(sizeof(struct neat_addr) == 24, "neat_addr");
 _Static_assert(sizeof(struct neat_poller) == 64, "neat_poller");
 _Static_assert(sizeof(struct neat_channel) == 4096, "neat_channel");
 _Static_assert(offsetof(struct neat_channel, events) == NEAT_EVENTS_OFFSET, "events");
+_Static_assert(offsetof(struct neat_channel, over) == NEAT_OVER_OFFSET, "over");
 _Static_assert(NEAT_SPARES_OFFSET >= NEAT_DIRTY_OFFSET + NEAT_MAX_SOCKS / 8, "the dirty bitmap ends before the spares");
 _Static_assert(NEAT_SPARES_OFFSET + NEAT_SPARES * 8 <= NEAT_SUMMARY_OFFSET, "the spares end before the summary");
 _Static_assert(sizeof(struct neat_sock) == 384, "neat_sock");

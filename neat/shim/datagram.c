@@ -166,12 +166,20 @@ static int pending_error(struct neat_socket *s, int fd) {
 static struct endpoint *choose(struct neat_socket *s, const struct neat_addr *peer) {
     uint64_t key = peer_key(peer);
     const struct peer_hint *hint = &s->hints[(key ^ key >> 32) % HINTS];
-    struct endpoint *end = NULL;
+    struct endpoint *end = NULL, *last = NULL;
     if (__atomic_load_n(&hint->peer, __ATOMIC_RELAXED) == key)
         end = neat_subsocket(s, __atomic_load_n(&hint->replica, __ATOMIC_RELAXED));
-    for (uint32_t i = 0; i < MAX_REPLICAS && !(end && endpoint_current(end)); i++)
+    /* One whose replica is gone is the last choice: what it gets is lost, as on a wire, until its successor says
+     * that it is there. */
+    for (uint32_t i = 0; i < MAX_REPLICAS; i++) {
+        if (end && endpoint_current(end)) {
+            if (!endpoint_lost(end))
+                return end;
+            last = end;
+        }
         end = neat_subsocket(s, (s->sticky + i) % MAX_REPLICAS);
-    return end && endpoint_current(end) ? end : NULL;
+    }
+    return end && endpoint_current(end) ? end : last;
 }
 
 /* Put one datagram in. Caller holds tx_lock. -EAGAIN: no room, and the descriptor is unwritable. */

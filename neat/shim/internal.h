@@ -48,7 +48,6 @@ struct segment {
     size_t bytes;
     uint32_t nsock, rx_size, tx_size;   /* checked; never read again from the segment */
     int bell;                      /* the replica's doorbell */
-    uint32_t dead;                 /* a poller has heard that the replica is gone */
     int64_t refused_at;            /* when it had no place for a poller, ns (watch.c) */
 };
 
@@ -60,6 +59,7 @@ struct endpoint {
     uint32_t index;
     uint32_t generation;           /* another one in `shared` means that ours is over */
     uint32_t error_seen;           /* error_count of the last error that was reported */
+    uint32_t lost;                 /* its replica is gone, or says things that cannot be */
     struct endpoint *next;         /* of the retired ones */
 };
 
@@ -173,6 +173,19 @@ static inline bool endpoint_current(const struct endpoint *end) {
     return end->shared && load(&end->shared->generation) == end->generation;
 }
 
+/* The replica has said that both directions are over. */
+static inline bool endpoint_closed(const struct endpoint *end) {
+    return endpoint_current(end) && (load(&end->shared->status) & NEAT_ST_CLOSED);
+}
+/* The replica's state is gone, and with it what is in the segment. */
+static inline bool segment_over(const struct segment *segment) {
+    return load(&((const struct neat_channel *)segment->base)->over);
+}
+void neat_segment_end(const struct segment *segment);      /* this process has heard it */
+static inline bool endpoint_lost(const struct endpoint *end) {
+    return load(&end->lost) || segment_over(end->segment);
+}
+
 /* lock.c: 0: locked; 1: locked, but the last holder died inside; -EAGAIN: this thread holds it (a signal handler). */
 int neat_lock(uint32_t *word);
 void neat_unlock(uint32_t *word);
@@ -208,6 +221,8 @@ ssize_t neat_stream_recv(struct neat_socket *s, int fd, const struct iovec *iov,
 ssize_t neat_stream_send(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags);
 int neat_endpoint_error(struct endpoint *end, int fd);     /* the error that is pending, once; 0 */
 int neat_gone(struct neat_socket *s, int later);           /* -ECONNRESET the first time, then `later` */
+/* Its descriptor says that it is reset: what that means when the replica has not said so before. */
+void neat_reset_heard(struct endpoint *end);
 
 /* datagram.c */
 ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message, int flags);

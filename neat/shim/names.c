@@ -74,7 +74,7 @@ int neat_getpeername(struct neat_socket *s, struct sockaddr *address, socklen_t 
                               : stage != STAGE_CONNECTED && stage != STAGE_LOST)
         return -ENOTCONN;
     /* Linux: a connection that is over has no peer any more. */
-    if (stage == STAGE_CONNECTED && endpoint_current(&s->end) && (load(&s->end.shared->status) & NEAT_ST_CLOSED))
+    if (stage == STAGE_CONNECTED && (endpoint_lost(&s->end) || endpoint_closed(&s->end)))
         return -ENOTCONN;
     neat_to_sockaddr(s, &s->remote, address, length);
     return 0;

@@ -159,6 +159,10 @@ int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, str
     return 0;
 }
 
+void neat_segment_end(const struct segment *segment) {
+    store(&((struct neat_channel *)segment->base)->over, 1);
+}
+
 void neat_segment_keep(struct segment *segment) {
     add(&segment->refs, 1);
 }

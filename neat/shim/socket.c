@@ -85,8 +85,7 @@ int neat_shutdown(struct neat_socket *s, int fd, int how) {
         return 0;
     if (s->type == SOCK_DGRAM)
         return shutdown_datagram(s, fd, how);
-    if (stage != STAGE_CONNECTED || !endpoint_current(&s->end) ||
-        (load(&s->end.shared->status) & NEAT_ST_CLOSED))
+    if (stage != STAGE_CONNECTED || !endpoint_current(&s->end) || endpoint_lost(&s->end) || endpoint_closed(&s->end))
         return -ENOTCONN;
     wanted |= reading ? NEAT_REQ_SHUT_RD : 0;
     wanted |= writing ? NEAT_REQ_SHUT_WR : 0;

@@ -10,10 +10,17 @@
 
 /* Its replica is gone, or says things that cannot be. Linux reports a reset once; after that, `later`. */
 int neat_gone(struct neat_socket *s, int later) {
+    store(&s->end.lost, 1);
     if (swap(&s->reset_seen, 1))
         return later;
     tally(resets);
     return -ECONNRESET;
+}
+
+/* The kernel closed what a dead process had; a replica that lives writes its reason first. */
+void neat_reset_heard(struct endpoint *end) {
+    if (endpoint_current(end) && !(load(&end->shared->status) & (NEAT_ST_ERROR | NEAT_ST_CLOSED)))
+        store(&end->lost, 1);
 }
 
 /* The error that the replica reported, once. Also clears the descriptor's own, which says no more than that there is one. */
@@ -200,7 +207,7 @@ static bool enough(struct neat_socket *s, int fd, struct reading *r, ssize_t *n)
 /* Sleep, or not, until there may be something in the empty ring. 0: look at it again (`stray`, `hung_up`); or why not. */
 static int await_bytes(struct neat_socket *s, int *fd, const struct reading *r, bool *stray, bool *hung_up) {
     int flags = r->flags;
-    if (load(&s->end.segment->dead)) {
+    if (endpoint_lost(&s->end)) {
         *hung_up = true;           /* its poller heard that before the descriptor says so */
         return 0;
     }

@@ -23,7 +23,7 @@ static int sendable(struct neat_socket *s, int fd) {
     }
     if ((status & (NEAT_ST_CLOSED | NEAT_ST_WRCLOSED)) || (load(&end->shared->request) & NEAT_REQ_SHUT_WR))
         return -EPIPE;
-    return 0;
+    return __builtin_expect(endpoint_lost(end), 0) ? neat_gone(s, -EPIPE) : 0;
 }
 
 struct writing {
@@ -123,7 +123,7 @@ struct waiting {
 
 /* Wait for room. 0: look again. A hang-up with the ring still full means that the replica is gone. */
 static int await_room(struct neat_socket *s, int fd, int flags, struct waiting *w, bool partial) {
-    if (w->hung_up || load(&s->end.segment->dead))
+    if (w->hung_up || endpoint_lost(&s->end))
         return neat_gone(s, -EPIPE);
     if (!w->asked) {
         w->asked = true;

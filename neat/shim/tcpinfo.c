@@ -6,7 +6,8 @@
 
 static uint8_t state(const struct neat_socket *s, const struct neat_sock *shared) {
     uint8_t seen = __atomic_load_n(&shared->tcp_state, __ATOMIC_RELAXED);
-    return load(&shared->status) & NEAT_ST_CLOSED || !seen || !endpoint_current(&s->end) ? LINUX_TCP_CLOSE : seen;
+    bool over = !endpoint_current(&s->end) || endpoint_lost(&s->end) || endpoint_closed(&s->end);
+    return over || !seen ? LINUX_TCP_CLOSE : seen;
 }
 
 int neat_tcp_info(struct neat_socket *s, struct tcp_info *info) {

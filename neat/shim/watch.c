@@ -111,7 +111,8 @@ void neat_watched_set(const struct endpoint *end, bool polled, struct watched *o
     *out = (struct watched){.shared = end->shared, .index = end->index, .generation = end->generation, .polled = polled};
     out->tx_size = segment->tx_size;
     out->rx_size = segment->rx_size;
-    out->dead = &segment->dead;
+    out->over = &((const struct neat_channel *)segment->base)->over;
+    out->lost = load(&end->lost);
     out->tail = load(&end->shared->rx_tail);
     out->head = load(&end->shared->tx_head);
     out->status = load(&end->shared->status);
@@ -228,7 +229,7 @@ static void empty(struct watcher *w) {
 
 void neat_watcher_heard(struct watcher *w, bool hung_up) {
     if (hung_up)
-        store(&w->segment->dead, 1);
+        neat_segment_end(w->segment);
     else if (++w->rings >= MANY_RINGS)
         empty(w);
 }
@@ -271,7 +272,7 @@ uint32_t neat_readiness(const struct watched *at, struct neat_socket *s, int fd,
     const struct neat_sock *shared = at->shared;
     uint32_t status = load(&shared->status), request = load(&shared->request), ready = 0;
     uint64_t tail = load(&shared->rx_tail), held = tail - load(&shared->rx_head);
-    if (load(at->dead) || at->over || load(&shared->generation) != at->generation || held > at->rx_size)
+    if (load(at->over) || at->lost || load(&shared->generation) != at->generation || held > at->rx_size)
         return EVERYTHING;
     if (!(status & (NEAT_ST_CONNECTED | NEAT_ST_CLOSED | NEAT_ST_ERROR)))
         return 0;                  /* connecting */
@@ -298,7 +299,7 @@ uint32_t neat_edges(struct watched *at) {
         edges |= INPUT;
     if (head != at->head)
         edges |= OUTPUT;
-    if (status != at->status || request != at->request || load(at->dead) || at->over ||
+    if (status != at->status || request != at->request || load(at->over) || at->lost ||
         load(&at->shared->generation) != at->generation)
         edges = EVERYTHING;
     at->tail = tail;

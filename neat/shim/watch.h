@@ -9,8 +9,8 @@ struct watched {
     struct neat_sock *shared;      /* NULL: none */
     uint32_t index, generation;
     uint32_t tx_size, rx_size;
-    const uint32_t *dead;          /* the segment's replica is gone */
-    bool over;                     /* its descriptor says that it is reset */
+    const uint32_t *over;          /* neat_channel.over of its segment */
+    bool lost;                     /* endpoint.lost; or its descriptor alone says that it is reset */
     bool polled;                   /* it is on its descriptor: what is awaited must show there */
     uint64_t tail, head;           /* rx_tail, tx_head, status and request when they were last looked at */
     uint32_t status, request;
@@ -64,7 +64,7 @@ void neat_watch_poke(const struct endpoint *end);
 
 /* Whether its descriptor is silent, though its replica lives. */
 static inline bool neat_is_watched(const struct endpoint *end) {
-    return end->shared && load(&end->shared->watcher) && !load(&end->segment->dead);
+    return end->shared && load(&end->shared->watcher) && !segment_over(end->segment);
 }
 
 /* Whether it is told to a poller that works: then the rings alone say what there is, and a call that may not wait is over. */

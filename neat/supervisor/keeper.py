@@ -236,7 +236,8 @@ class Keeper:
             self.steering.set_state(component.slot, SlotState.SLOT_RECOVERING)
             self.steering.bump_epoch(component.slot)
             doorbell.ring(self.inventory.fds["bell.driver"])  # it acts on the new epoch when it wakes
-            self.components["syscall"].tell({"op": "replica_down", "replica": component.slot})
+            gone = {"op": "replica_down", "replica": component.slot, "incarnation": component.incarnation}
+            self.components["syscall"].tell(gone)
 
     def stop(self, component: Component, seconds: float = STOPPING_S) -> None:
         """Tell it to end in order; it is killed when it does not. What is down is not started again."""
@@ -245,7 +246,7 @@ class Keeper:
             component.phase = Phase.STOPPING
             component.wanted = True
             component.kill_at = time.monotonic() + seconds
-            if not component.tell({"op": "stop"}):
+            if not component.tell({"op": "stop", "over": self.ending}):
                 component.signal(signal.SIGTERM)
 
     def restart(self, component: Component) -> None:

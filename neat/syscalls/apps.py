@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass, field
 
 from neat.config import Config
-from neat.shim.messages import SHARED_SOCKS, channel_bytes, channel_header
+from neat.shim.messages import OVER_OFFSET, SHARED_SOCKS, channel_bytes, channel_header
 from neat.shm import doorbell, segment
 
 MAX_APPS = (
@@ -19,6 +19,7 @@ MAX_SESSIONS_PER_APP = 4096  # everything under one `neat run` is one applicatio
 MAX_BINDS_PER_APP = 1024
 MAX_BINDS = 8192  # each is a descriptor here and in the guardian
 MAX_PENDING_PER_SESSION = 32
+OVER = (1).to_bytes(4, "little")
 
 
 @dataclass(eq=False)
@@ -43,6 +44,10 @@ class Channel:
     bell: int  # an eventfd, by which this application wakes this replica
     incarnation: int  # of the replica that it belongs to
     attached: bool = False  # the replica has been told, by this server
+
+    def end(self) -> None:
+        """Its replica's state is gone: whoever uses it reads that in the segment itself."""
+        os.pwrite(self.fd, OVER, OVER_OFFSET)
 
     def close(self) -> None:
         os.close(self.fd)

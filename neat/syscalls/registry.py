@@ -128,6 +128,19 @@ class Registry:
             channel.attached = replica.send(self._attach(app), channel.fd, channel.bell)
         return channel
 
+    def end_channels(self, slot: int, incarnation: int) -> None:
+        """That incarnation of a replica is gone, and those before it: so are the segments that they had."""
+        for app in self.apps.values():
+            channel = app.channels.get(slot)
+            if channel is not None and channel.incarnation <= incarnation:
+                channel.end()
+
+    def end_all_channels(self) -> None:
+        """The stack is over."""
+        for app in self.apps.values():
+            for channel in app.channels.values():
+                channel.end()
+
     def _attach(self, app: App) -> Message:
         c = self.config
         geometry = (c.sockets_per_app, c.socket_rx_bytes, c.socket_tx_bytes)

@@ -74,7 +74,7 @@ class Server(Hooks):
     def _watch_all(self, lifeline: int) -> None:
         self.watch(self.ctl.fileno(), select.EPOLLIN, self.on_ctl)
         self.watch(self.listener.fileno(), select.EPOLLIN, self.on_listener)
-        self.watch(lifeline, select.EPOLLIN, self.stop)
+        self.watch(lifeline, select.EPOLLIN, self.stop_over)
         for replica in self.registry.replicas.values():
             self.watch(replica.sock.fileno(), select.EPOLLIN, partial(self.on_replica, replica))
         for bind in list(self.registry.binds.values()):
@@ -96,6 +96,11 @@ class Server(Hooks):
 
     def stop(self, *_why: object) -> None:
         self.stopping = True
+
+    def stop_over(self, *_why: object) -> None:
+        """The stack ends, not only this process."""
+        self.registry.end_all_channels()
+        self.stop()
 
     # --- the loop
 
@@ -281,6 +286,7 @@ class Server(Hooks):
         if message.incarnation != replica.incarnation:
             self.rounds.lost(replica.slot)
             self.registry.ports_free(replica.slot)
+            self.registry.end_channels(replica.slot, message.incarnation - 1)
             replica.incarnation = message.incarnation
             replica.active = False
             self.registry.note_replica(replica)
@@ -303,7 +309,9 @@ class Server(Hooks):
 
     def _obey(self, message: dict) -> None:
         op = message.get("op")
-        if op == "stop":
+        if op == "stop" and message.get("over"):
+            self.stop_over()
+        elif op == "stop":
             self.stop()
         elif op == "programs":
             self._list_programs(int(message["seq"]))
@@ -315,6 +323,7 @@ class Server(Hooks):
                 replica.active = False
                 self.rounds.lost(replica.slot)
                 self.registry.ports_free(replica.slot)
+                self.registry.end_channels(replica.slot, int(message.get("incarnation", 0)))
             self.registry.note_replica(replica)
 
     def _replica_up(self, replica: Replica, incarnation: int) -> None:
@@ -323,6 +332,7 @@ class Server(Hooks):
         if incarnation > replica.incarnation:
             # Its hello was to a predecessor of ours that could not write it down.
             self.registry.ports_free(replica.slot)
+            self.registry.end_channels(replica.slot, incarnation - 1)
             replica.incarnation = incarnation
             self.registry.brief(replica)
         replica.active = True

@@ -93,6 +93,33 @@ def test_replicas(live):
         echo(world.keep(listener.accept()[0]), peer)
 
 
+def test_what_is_sent_to_a_dead_replica_does_not_vanish(live):
+    """Also to who never looks at the descriptor: the segment says it, long before the ring is full."""
+    stack, world = live
+    listener = world.listener(50)
+    subjects = []
+    for _ in range(20):
+        peer = world.peer_socket()
+        peer.connect(listener.getsockname())
+        subjects.append(world.keep(listener.accept()[0]))
+    kill(stack, "replica0")
+
+    def send(subject):
+        try:
+            return subject.send(b"x")
+        except OSError as error:
+            return type(error)
+
+    # It was replaced, so the word is out: no call succeeds any more.
+    first, second = [send(subject) for subject in subjects], [send(subject) for subject in subjects]
+    lost = [at for at, said in enumerate(first) if said is ConnectionResetError]
+    assert 0 < len(lost) < len(subjects)
+    assert [at for at, said in enumerate(second) if said is BrokenPipeError] == lost
+    assert all(said == 1 for at, said in enumerate(first) if at not in lost)
+    with pytest.raises(OSError, match="not connected"):
+        subjects[lost[0]].getpeername()
+
+
 def test_udp_over_replicas_that_are_replaced(live):
     stack, world = live
     subject = world.socket(std.SOCK_DGRAM)

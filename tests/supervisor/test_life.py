@@ -97,7 +97,7 @@ def test_replicas_share_is_given_to_the_others_until_it_is_back(dummies):
 def test_syscall_server_hears_of_replicas(dummies):
     dummies.neat("restart", "replica2")
     about = [(m["op"], m.get("incarnation")) for m in heard_by_syscall(dummies) if m["replica"] == 2]
-    assert about[-2:] == [("replica_down", None), ("replica_up", 2)]
+    assert about[-2:] == [("replica_down", 1), ("replica_up", 2)]
 
 
 def test_new_syscall_server_is_told_which_replicas_are_up(dummies):

@@ -30,6 +30,7 @@ int main(void) {
     printf(" %llu", (unsigned long long)neat_channel_bytes(4096, 1 << 18, 1 << 17));
     printf(" %zu %u %u %u", sizeof(struct neat_sock), NEAT_SOCKS_OFFSET, NEAT_SHARED_SOCKS, NEAT_MAX_SOCKS);
     printf(" %d,%d,%d,%d", NEAT_OP_PREFER, NEAT_OP_WELCOME, NEAT_OP_REPLICA_HELLO, NEAT_EV_REPLICA);
+    printf(" %u", NEAT_OVER_OFFSET);
     return 0;
 }
 """
@@ -75,6 +76,7 @@ def test_channel(answers):
     assert messages.channel_bytes(4096, 1 << 18, 1 << 17) == int(answers[2])
     sizes = (messages.SOCK_BYTES, messages.SOCKS_OFFSET, messages.SHARED_SOCKS, messages.MAX_SOCKS)
     assert sizes == tuple(map(int, answers[3:7]))
+    assert int(answers[8]) == messages.OVER_OFFSET
 
 
 def test_numbers_of_ops(answers):

@@ -9,8 +9,17 @@ import struct
 
 import pytest
 
-from neat.shim.messages import CHANNEL_MAGIC, PROTO_TCP, PROTO_UDP, Address, BindFlag, Message, Op
-from tests.syscalls.conftest import STACK, pair, receive
+from neat.shim.messages import (
+    CHANNEL_MAGIC,
+    OVER_OFFSET,
+    PROTO_TCP,
+    PROTO_UDP,
+    Address,
+    BindFlag,
+    Message,
+    Op,
+)
+from tests.syscalls.conftest import PATIENCE_S, STACK, pair, receive
 
 
 def await_counter(world, name, value):
@@ -345,3 +354,73 @@ def test_lifeline_ends_it(world):
 def test_stop_ends_it(world):
     world.tell(op="stop")
     assert world.process.wait(5) == 0
+
+
+def over(segment_fd):
+    return struct.unpack("<I", os.pread(segment_fd, 4, OVER_OFFSET))[0]
+
+
+def segment_of(client, replica):
+    return client.ask(Message(Op.SEGMENT, replica=replica))[1][0]
+
+
+def test_a_segment_says_that_its_replica_is_gone(world):
+    world.bring_up(0, 1)
+    client = world.client()
+    client.hello()
+    dead, alive = (segment_of(client, k) for k in range(2))
+    assert (over(dead), over(alive)) == (0, 0)
+    world.tell(op="replica_down", replica=0, incarnation=1)
+    world.await_active(0, False)
+    assert (over(dead), over(alive)) == (1, 0)
+
+
+def test_word_of_a_death_that_comes_late_is_not_about_the_successor(world):
+    world.bring_up(0)
+    client = world.client()
+    client.hello()
+    before = segment_of(client, 0)
+    world.replicas[0].hello(incarnation=2)
+    assert over(before) == 1  # its successor speaks
+    after = segment_of(client, 0)
+    world.tell(op="replica_down", replica=0, incarnation=1)
+    world.await_active(0, False)
+    assert over(after) == 0
+
+
+def test_a_death_during_which_nobody_served_is_told_by_the_successor(world):
+    world.bring_up(0)
+    client = world.client()
+    client.hello()
+    segment_fd = segment_of(client, 0)
+    world.kill()
+    world.start()
+    assert over(segment_fd) == 0
+    world.tell(op="replica_up", replica=0, incarnation=2)
+    world.await_active(0, True)
+    assert over(segment_fd) == 1
+
+
+@pytest.mark.parametrize("how", ["told", "lifeline"])
+def test_all_segments_are_over_when_the_stack_is(world, how):
+    world.bring_up(0, 1)
+    client = world.client()
+    client.hello()
+    segments = [segment_of(client, k) for k in range(2)]
+    if how == "told":
+        world.tell(op="stop", over=True)
+    else:
+        os.close(world.guardian_end)
+        world.guardian_end = os.open(os.devnull, os.O_RDONLY)  # for the fixture to close
+    assert world.process.wait(PATIENCE_S) == 0
+    assert [over(fd) for fd in segments] == [1, 1]
+
+
+def test_segments_go_on_when_only_the_server_ends(world):
+    world.bring_up(0)
+    client = world.client()
+    client.hello()
+    segment_fd = segment_of(client, 0)
+    world.tell(op="stop", over=False)
+    assert world.process.wait(PATIENCE_S) == 0
+    assert over(segment_fd) == 0

@@ -78,6 +78,8 @@ static short exact(struct neat_socket *s, int fd, short kernel) {
         return kernel;
     if (stage == STAGE_CONNECTING)
         return kernel & POLLHUP && !established(s) ? DEAD : kernel;
+    if ((kernel & POLLERR) && stage == STAGE_CONNECTED)
+        neat_reset_heard(&s->end);
     if (kernel & (POLLERR | POLLHUP))
         return now | kernel;
     if ((kernel & INPUT) && !(now & INPUT)) {

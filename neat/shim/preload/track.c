@@ -17,7 +17,7 @@ static bool is_connection(const struct neat_socket *s) {
 static void sweep(struct instance *instance) {
     for (struct watcher **link = &instance->watchers; *link;) {
         struct watcher *w = *link;
-        if (w->count || !load(&w->segment->dead)) {
+        if (w->count || !segment_over(w->segment)) {
             link = &w->next;
             continue;
         }
@@ -105,7 +105,8 @@ bool track(struct instance *instance, int epfd, struct item *item, bool register
         item->early = s != NULL;
         return false;
     }
-    struct watcher *w = instance->exposed || load(&s->end.segment->dead) ? NULL : watcher_of(instance, epfd, s->end.segment);
+    bool possible = !instance->exposed && !segment_over(s->end.segment);
+    struct watcher *w = possible ? watcher_of(instance, epfd, s->end.segment) : NULL;
     if (w)
         make_way(instance, epfd, w, item);
     if (w && neat_watcher_take(w, &s->end, item, &item->watched)) {
@@ -200,8 +201,11 @@ static void take_stale(const struct item *item) {
 void hinted(struct instance *instance, struct item *item, uint32_t events) {
     if (events & EPOLLIN)
         take_stale(item);
-    if ((events & EPOLLERR) && !(load(&item->watched.shared->status) & NEAT_ST_ERROR))
-        item->watched.over = true;
+    if ((events & EPOLLERR) && !(load(&item->watched.shared->status) & NEAT_ST_ERROR)) {
+        item->watched.lost = true;
+        if (still_there(item))
+            neat_reset_heard(&item->socket->end);
+    }
     look_at(instance, item);
 }
 

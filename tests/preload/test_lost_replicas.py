@@ -1,0 +1,24 @@
+"""Connections whose replicas were killed: every call says so, and nothing that is sent vanishes."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.preload.conftest import PEER, World
+
+pytestmark = pytest.mark.netns
+
+WAYS = ("poll", "select", "epoll", "nothing")
+CALLS = ("send", "write", "writev", "sendmsg", "sendmmsg", "sendfile", "splice")
+
+
+def test_every_call_that_sends_says_that_the_connection_is_lost(
+    world: World, compiled: Callable[[str], str]
+) -> None:
+    """As after a reset on Linux: ECONNRESET once, then EPIPE and SIGPIPE."""
+    pids = [str(pid) for name, pid in world.stack.pids().items() if name.startswith("replica")]
+    printed = world.run(compiled("lost.c"), PEER[0], str(PEER[1]), *pids, timeout=120)
+    world.stack.wait_running()
+    assert printed.splitlines() == [
+        f"{way} {call}: ECONNRESET EPIPE 1 ENOTCONN" for way in WAYS for call in CALLS
+    ]
