@@ -19,6 +19,7 @@ enum neat_op {
                                there (everything under one `neat run` is one application) */
     NEAT_OP_JOIN = 2,       /* a child of application `app` that knows its `token`: like HELLO for that application */
     NEAT_OP_SEGMENT = 3,    /* replica, incarnation (0: current) -> incarnation, u[0..2]: nsock, rx_size, tx_size,
+                               u[3]: MTU, which datagrams must fit into (0: not said),
                                fds: segment, replica's doorbell (eventfd) */
     NEAT_OP_BIND = 4,       /* local, local.protocol, flags (NEAT_BIND_*), inode in u[0..1] (low, high; 0: not said; of the
                                application's end), fd: the stack's end -> bind_id, local, for UDP also

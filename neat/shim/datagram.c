@@ -274,6 +274,8 @@ ssize_t neat_datagram_send(struct neat_socket *s, int fd, const struct msghdr *m
         struct endpoint *end = choose(s, &header.addr);
         if (!end)
             return -ENETDOWN;
+        if (header.length > end->segment->largest)
+            return -EMSGSIZE;
         int error = pending_error(s, fd);
         if (error)
             return -error;

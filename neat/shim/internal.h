@@ -16,7 +16,7 @@
 #include "real.h"
 
 #define MAX_REPLICAS 16
-#define MAX_DATAGRAM 65507u
+#define MAX_DATAGRAM 65507u        /* what a length field of IPv4 leaves for text */
 #define HINTS 8
 #define NEAT_KEPT 96               /* options that are kept, at most */
 #define TOKEN 't'                  /* the only message on a connection's descriptor that the client core takes out */
@@ -47,6 +47,7 @@ struct segment {
     uint8_t *base;
     size_t bytes;
     uint32_t nsock, rx_size, tx_size;   /* checked; never read again from the segment */
+    uint32_t largest;              /* bytes of a datagram that the stack can send */
     int bell;                      /* the replica's doorbell */
     int64_t refused_at;            /* when it had no place for a poller, ns (watch.c) */
 };

@@ -11,6 +11,7 @@
 #define MAX_RING_BYTES (1u << 26)
 #define TRIES 50                   /* while the replica has not mapped its side yet (-EAGAIN) */
 #define RETRY_NS 5000000
+#define IP_UDP_HEADERS 28u         /* RFC 791 §3.1 without options, RFC 768 */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct segment *segments;
@@ -33,6 +34,11 @@ static bool plausible(int fd, const struct neat_msg *reply) {
     return seals >= 0 && (seals & F_SEAL_SHRINK);
 }
 
+/* There are no fragments: a datagram fits into the MTU, or into nothing. */
+static uint32_t largest_datagram(uint32_t mtu) {
+    return mtu > IP_UDP_HEADERS && mtu - IP_UDP_HEADERS < MAX_DATAGRAM ? mtu - IP_UDP_HEADERS : MAX_DATAGRAM;
+}
+
 /* NULL: errno says why. */
 static struct segment *map(int fd, int bell, const struct neat_msg *reply) {
     struct segment *new = calloc(1, sizeof *new);
@@ -44,6 +50,7 @@ static struct segment *map(int fd, int bell, const struct neat_msg *reply) {
     new->nsock = reply->u[0];
     new->rx_size = reply->u[1];
     new->tx_size = reply->u[2];
+    new->largest = largest_datagram(reply->u[3]);
     new->bytes = neat_channel_bytes(new->nsock, new->rx_size, new->tx_size);
     new->base = mmap(NULL, new->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (new->base == MAP_FAILED) {

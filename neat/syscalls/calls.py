@@ -153,7 +153,7 @@ class Calls:
             app=self._app(session).number,
             replica=replica.slot,
             incarnation=channel.incarnation,
-            u=self._geometry(),
+            u=(*self._geometry(), self.config.mtu),
         )
         wire.send(session.sock, reply, (channel.fd, channel.bell))
 

@@ -136,6 +136,25 @@ def test_udp_over_replicas_that_are_replaced(live):
             assert peer.recv(10) == data
 
 
+@pytest.mark.parametrize("mtu", [576, 1500, 9000])
+def test_a_datagram_is_as_long_as_the_mtu_or_is_refused(mtu):
+    with running_stack(replicas=2, mtu=mtu) as stack, worlds.real(stack) as world:
+        subject, peer = world.socket(std.SOCK_DGRAM), world.peer_socket(std.SOCK_DGRAM)
+        peer.bind((world.peer_host, 0))
+        most = mtu - 28
+        for _ in range(2):
+            with pytest.raises(OSError, match="too long"):
+                subject.sendto(bytes(most + 1), peer.getsockname())
+            with pytest.raises(OSError, match="too long"):
+                subject.sendmsg([bytes(most), b"x"], (), 0, peer.getsockname())
+            assert subject.sendto(bytes(most), peer.getsockname()) == most
+            assert len(peer.recv(65536)) == most
+            subject.connect(peer.getsockname())
+            with pytest.raises(OSError, match="too long"):
+                subject.send(bytes(most + 1))
+        world.close()
+
+
 def test_a_forked_child_after_the_syscall_server_was_replaced(live):
     stack, world = live
     listener = world.listener()

@@ -130,6 +130,7 @@ def test_new_replica_hears_of_all_sockets_before_its_welcome(world):
     assert [message.op for message in world.replicas[1].hello(incarnation=4)] == [Op.ATTACH, Op.ADD_LISTENER]
     _reply, fds = client.ask(Message(Op.SEGMENT, replica=1))
     assert _reply.incarnation == 4
+    assert _reply.u[:4] == (512, 1 << 21, 1 << 20, world.config.mtu)
     magic, _version, app, replica, incarnation = struct.unpack("<IIIIQ", os.pread(fds[0], 24, 0))
     assert (magic, app, replica, incarnation) == (CHANNEL_MAGIC, client.app, 1, 4)
 

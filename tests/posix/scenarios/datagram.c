@@ -199,8 +199,51 @@ SCENARIO(longer_than_a_frame) {
     int fd = udp_connected();
     static char data[3000];
     STEP(send(fd, data, sizeof data, 0));
-    pause_ms(50);
     STEP(send(fd, data, 1, 0));
+}
+
+/* Where there are no fragments (IP_PMTUDISC_DO) on Linux either. */
+static void too_long(int fd, const struct sockaddr_in *to) {
+    static char data[1473];
+    struct iovec parts[2] = {{data, 1000}, {data, 473}}, one = {data, 1};
+    socklen_t length = to ? sizeof *to : 0;
+    struct msghdr message = {.msg_name = (void *)to, .msg_namelen = length, .msg_iov = parts, .msg_iovlen = 2};
+    struct mmsghdr both[2] = {{.msg_hdr = message}, {.msg_hdr = message}};
+    both[0].msg_hdr.msg_iov = &one;
+    both[0].msg_hdr.msg_iovlen = 1;
+    STEP(sendto(fd, data, 1473, 0, (struct sockaddr *)to, length));
+    STEP(sendto(fd, data, 65507, 0, (struct sockaddr *)to, length));
+    STEP(sendmsg(fd, &message, 0));
+    STEP(sendmmsg(fd, both, 2, 0));
+    STEP(sendmmsg(fd, both + 1, 1, 0));
+    STEP(sendto(fd, data, 1472, 0, (struct sockaddr *)to, length));
+    for (int i = 0; i < 2; i++)
+        say("peer has %ld", peer("recvfrom p"));
+}
+
+static int whole_datagrams_only(void) {
+    int fd = udp(), only = IP_PMTUDISC_DO;
+    STEP(setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &only, sizeof only));
+    return fd;
+}
+
+SCENARIO(too_long_for_a_frame_connected) {
+    int fd = whole_datagrams_only();
+    struct sockaddr_in to = peer_address(peer("udp p"));
+    STEP(connect(fd, IN(to)));
+    too_long(fd, NULL);
+    static char data[1473];
+    struct iovec part = {data, sizeof data};
+    STEP(write(fd, data, sizeof data));
+    STEP(writev(fd, &part, 1));
+    POLL(fd, POLLIN | POLLOUT, 0);
+}
+
+SCENARIO(too_long_for_a_frame_unconnected) {
+    int fd = whole_datagrams_only();
+    struct sockaddr_in to = peer_address(peer("udp p"));
+    too_long(fd, &to);
+    POLL(fd, POLLIN | POLLOUT, 0);
 }
 
 SCENARIO(bind_errors) {
