@@ -163,6 +163,10 @@ int neat_own_end(void);            /* one beyond the highest that was ever one o
 void neat_hold_own(int *where);
 int neat_move_own(int fd);         /* the application wants that number: 0, or -EBUSY */
 
+/* memory.c: readable and writable memory, of a file from its beginning or (-1) of nobody, that costs what is touched
+ * of it, whatever the program says with mlockall(2). NULL: errno says why. */
+void *neat_map(int fd, size_t bytes);
+
 /* segments.c */
 int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, struct segment **out);
 void neat_segment_put(struct segment *segment);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/sendfile.h>
@@ -32,7 +33,7 @@
     X(fcntl) X(fcntl64) X(ioctl) X(poll) X(ppoll) X(select) X(pselect) X(epoll_create) X(epoll_create1) X(epoll_ctl) \
     X(epoll_wait) X(epoll_pwait) X(epoll_pwait2) X(fork) X(vfork) X(execve) X(execv) X(execvp) X(execvpe) X(fexecve) \
     X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(fdopen) X(vdprintf) X(lseek) X(lseek64) X(isatty) X(fstat) X(sigaction) X(daemon) X(setuid) X(seteuid) X(setreuid) X(setresuid) X(chroot) \
-    X(setrlimit) X(setrlimit64) X(prlimit) X(prlimit64)
+    X(setrlimit) X(setrlimit64) X(prlimit) X(prlimit64) X(mlockall)
 
 struct neat_real {
 #define X(name) __typeof__(&name) name;

@@ -52,8 +52,8 @@ static struct segment *map(int fd, int bell, const struct neat_msg *reply) {
     new->tx_size = reply->u[2];
     new->largest = largest_datagram(reply->u[3]);
     new->bytes = neat_channel_bytes(new->nsock, new->rx_size, new->tx_size);
-    new->base = mmap(NULL, new->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-    if (new->base == MAP_FAILED) {
+    new->base = neat_map(fd, new->bytes);
+    if (!new->base) {
         free(new);
         return NULL;
     }

@@ -1,7 +1,5 @@
 /* Which descriptors are epoll instances, and their lives. An instance's memory is never given back to be something else, so one that was
  * found is counted first and then looked for again (as in table.c). */
-#include <sys/mman.h>
-
 #include "epoll.h"
 
 #define MOST (PAGES * ITEMS_A_PAGE)
@@ -101,10 +99,10 @@ bool epoll_is_instance(int fd) {
 static bool make_table(void) {
     if (load(&by_number))
         return true;
-    void *fresh = mmap(NULL, MOST * sizeof *by_number, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (fresh == MAP_FAILED)
+    struct instance **fresh = neat_map(-1, MOST * sizeof *by_number);
+    if (!fresh)
         return false;
-    store(&by_number, (struct instance **)fresh);
+    store(&by_number, fresh);
     return true;
 }
 

@@ -61,11 +61,10 @@ void fd_release(struct neat_socket *s, bool undecided) {
 }
 
 static uintptr_t *make_table(void) {
-    void *fresh = mmap(NULL, MOST * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    uintptr_t *none = NULL;
-    if (fresh == MAP_FAILED)
+    uintptr_t *fresh = neat_map(-1, MOST * sizeof *table), *none = NULL;
+    if (!fresh)
         return NULL;
-    if (!swap_if(&table, &none, (uintptr_t *)fresh))
+    if (!swap_if(&table, &none, fresh))
         munmap(fresh, MOST * sizeof *table);
     return load(&table);
 }
