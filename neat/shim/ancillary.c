@@ -1,4 +1,5 @@
-/* Control messages of a received datagram (cmsg(3), ip(7), socket(7)), in Linux's order. */
+/* Control messages of what was received (cmsg(3), ip(7), tcp(7), socket(7)), in Linux's order. */
+#include <netinet/tcp.h>
 #include <sys/time.h>
 #include <time.h>
 
@@ -45,6 +46,24 @@ static size_t put_destination(struct msghdr *message, size_t used, const struct 
     if (neat_stack_address(&own, &prefix) == 0)
         memcpy(&info.ipi_spec_dst, own.addr, 4);
     return put(message, used, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
+}
+
+/* tcp(7), TCP_INQ: what is left to read, the end of the stream too. */
+static int bytes_left(struct neat_socket *s) {
+    bool end = s->end.shared && (load(&s->end.shared->status) & NEAT_ST_RDHUP);
+    return neat_inq(s) + end;
+}
+
+void neat_put_stream_control(struct neat_socket *s, bool bytes, struct msghdr *message) {
+    uint32_t options = load(&s->settings.options);
+    size_t used = 0;
+    if (bytes && (options & (NEAT_OPT_TIMESTAMP | NEAT_OPT_TIMESTAMPNS)))
+        used = put_time(message, used, options & NEAT_OPT_TIMESTAMPNS);
+    if (options & NEAT_OPT_INQ) {
+        int left = bytes_left(s);
+        used = put(message, used, IPPROTO_TCP, TCP_CM_INQ, &left, sizeof left);
+    }
+    message->msg_controllen = used;
 }
 
 void neat_put_control(const struct neat_socket *s, const struct neat_datagram *header, struct msghdr *message) {

@@ -106,6 +106,7 @@ enum neat_option {                 /* neat_sock.options */
     NEAT_OPT_PKTINFO6 = 1u << 12,
     NEAT_OPT_TIMESTAMP = 1u << 13,
     NEAT_OPT_TIMESTAMPNS = 1u << 14,
+    NEAT_OPT_INQ = 1u << 17,       /* TCP: likewise (TCP_INQ) */
     /* A listener: how the last accept() wants the next connections; NEAT_EV_ACCEPT.options: how this one is. */
     NEAT_OPT_NONBLOCK = 1u << 7,   /* O_NONBLOCK */
     NEAT_OPT_LOOKS = 1u << 15,     /* its program looks into memory before it waits on a descriptor: born with NEAT_NOBODY_YET */

@@ -236,6 +236,8 @@ short neat_datagram_events(struct neat_socket *s);     /* POLLIN and POLLERR bit
 
 /* ancillary.c: what the application asked to be told of this datagram, into msg_control. */
 void neat_put_control(const struct neat_socket *s, const struct neat_datagram *header, struct msghdr *message);
+/* The same of a connection; `bytes`: there were some. */
+void neat_put_stream_control(struct neat_socket *s, bool bytes, struct msghdr *message);
 
 /* subsockets.c */
 int neat_subsockets_open(struct neat_socket *s, const struct neat_msg *bound);
@@ -321,6 +323,8 @@ uint32_t neat_receive_limit(const struct settings *settings);
 /* setsockopt, except that nothing is counted: NEAT_UNSUPPORTED when Linux does it and NEaT does not. */
 #define NEAT_UNSUPPORTED (-4095)
 int neat_set_option(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length);
+/* Counts it, and says what Linux says to what it does not know. */
+int neat_refuse(enum neat_refusal kind, int level, int name);
 uint32_t neat_defer_seconds(const struct neat_socket *s);  /* TCP_DEFER_ACCEPT; 0: off */
 /* Hears of what is refused, if it is linked in (preload/log.c). */
 __attribute__((weak)) void neat_on_refusal(enum neat_refusal kind, int level, int name);

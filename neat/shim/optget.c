@@ -87,6 +87,7 @@ static int get_socket_level(struct neat_socket *s, int fd, int name, void *value
     struct linger linger = {(load(&settings->options) & NEAT_OPT_LINGER) != 0, (int)(settings->linger_ms / 1000)};
     const struct segment *segment = s->end.shared ? s->end.segment : NULL;
     struct ucred nobody = {0, (uid_t)-1, (gid_t)-1};
+    int no_stamps[2] = {0};        /* struct so_timestamping */
     switch (name) {
     case SO_ERROR:
         return give_int(value, length, pending_error(s, fd));
@@ -106,6 +107,8 @@ static int get_socket_level(struct neat_socket *s, int fd, int name, void *value
         return give_int(value, length, (load(&settings->options) & NEAT_OPT_TIMESTAMP) != 0);
     case SO_TIMESTAMPNS:
         return give_int(value, length, (load(&settings->options) & NEAT_OPT_TIMESTAMPNS) != 0);
+    case SO_TIMESTAMPING:
+        return give(value, length, no_stamps, sizeof no_stamps);
     case SO_LINGER:
         return give(value, length, &linger, sizeof linger);
     case SO_RCVBUF:
@@ -216,7 +219,7 @@ static int get_row(struct neat_socket *s, const struct option *o, uint32_t row, 
     } else if (o->way == WAY_NUMBER) {
         uint32_t set = *(const uint32_t *)((const char *)&s->settings + o->at);
         number = set ? (int)set : o->usual;
-    } else if (o->way != WAY_ONLY) {
+    } else if (o->way != WAY_ONLY && o->way != WAY_FORGOTTEN) {
         number = s->settings.kept[row] + o->usual;
     }
     return o->level == IPPROTO_IP ? give_ip(value, length, number) : give_int(value, length, number);

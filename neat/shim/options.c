@@ -140,6 +140,8 @@ static int set_socket_level(struct neat_socket *s, int name, int value, const vo
         flip(s, NEAT_OPT_TIMESTAMP, value && name == SO_TIMESTAMP);
         flip(s, NEAT_OPT_TIMESTAMPNS, value && name == SO_TIMESTAMPNS);
         return 0;
+    case SO_TIMESTAMPING:
+        return value ? NEAT_UNSUPPORTED : 0;
     case SO_LINGER:
         return set_linger(s, from, length);
     case SO_BSDCOMPAT:
@@ -188,11 +190,16 @@ uint32_t neat_defer_seconds(const struct neat_socket *s) {
     return period;
 }
 
-/* A name: 0, or -ENOENT when it is another. */
-static int set_name(const void *from, socklen_t length, const char *only) {
+static bool same_name(const void *from, socklen_t length, const char *name) {
+    return length >= strlen(name) && !strncmp(from, name, length < 16 ? length : 16);
+}
+
+static int set_name(int name, const void *from, socklen_t length) {
     if (!length)
         return -EINVAL;
-    return strlen(only) && length >= strlen(only) && !strncmp(from, only, length < 16 ? length : 16) ? 0 : -ENOENT;
+    if (name == TCP_ULP)
+        return -ENOENT;            /* no protocol above TCP is known */
+    return same_name(from, length, ENGINE) ? 0 : NEAT_UNSUPPORTED;
 }
 
 static int set_tcp_level(struct neat_socket *s, int name, int value) {
@@ -283,6 +290,8 @@ static int set_row(struct neat_socket *s, const struct option *o, uint32_t row, 
             value = o->usual;
         s->settings.kept[row] = (flag ? value != 0 : value) - o->usual;
         return 0;
+    case WAY_FORGOTTEN:
+        return 0;
     case WAY_ONLY:
         return value == o->usual ? 0 : NEAT_UNSUPPORTED;
     }
@@ -334,7 +343,7 @@ int neat_set_option(struct neat_socket *s, int fd, int level, int name, const vo
     if (level == SOL_SOCKET && name == SO_BINDTODEVICE)
         return !length || !*(const char *)value ? 0 : NEAT_UNSUPPORTED;
     if (level == IPPROTO_TCP && (name == TCP_CONGESTION || name == TCP_ULP))
-        return set_name(value, length, name == TCP_CONGESTION ? ENGINE : "");
+        return set_name(name, value, length);
     if (!get_number(level, name, value, length, &number))
         return -EINVAL;
     const struct option *o = neat_option_find(s->type, level, name, &row);
@@ -361,7 +370,7 @@ int neat_refuse(enum neat_refusal kind, int level, int name) {
     tally(options_refused);
     if (neat_on_refusal)
         neat_on_refusal(kind, level, name);
-    return -ENOPROTOOPT;
+    return level == IPPROTO_TCP && name == TCP_CONGESTION ? -ENOENT : -ENOPROTOOPT;
 }
 
 int neat_setsockopt(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length) {

@@ -12,6 +12,7 @@ enum option_way {
     WAY_NUMBER,                    /* works: a number of struct settings (`at`: its offset, 0 there: `usual`) */
     WAY_KEPT,                      /* a hint: kept and told, nobody but this host could see a difference */
     WAY_KEPT_FLAG,                 /* the same, on or off */
+    WAY_FORGOTTEN,                 /* taken, and `usual` all the same */
     WAY_ONLY,                      /* NEaT does what `usual` says and nothing else: another value is refused */
 };
 
@@ -37,7 +38,6 @@ const struct option *neat_option_find(int kind, int level, int name, uint32_t *r
 /* options.c */
 #define ENGINE "reno"              /* neat/stack/tcp/congestion.py: NewReno, as Linux's of that name */
 bool neat_option_level(const struct neat_socket *s, int level);    /* sockets of this kind have options of this level */
-int neat_refuse(enum neat_refusal kind, int level, int name);      /* counts and says it; what Linux says to what it does not know */
 
 /* tcpinfo.c */
 int neat_tcp_info(struct neat_socket *s, struct tcp_info *info);

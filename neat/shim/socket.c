@@ -119,8 +119,9 @@ ssize_t neat_recvmsg(struct neat_socket *s, int fd, struct msghdr *message, int 
     ssize_t n = neat_stream_recv(s, fd, message->msg_iov, (int)message->msg_iovlen, flags);
     if (n >= 0) {
         message->msg_namelen = 0;
-        message->msg_controllen = 0;
         message->msg_flags = 0;
+        if (__builtin_expect(message->msg_controllen != 0, 0))
+            neat_put_stream_control(s, n > 0, message);
     }
     return n;
 }

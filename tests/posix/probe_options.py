@@ -1,5 +1,6 @@
-"""What this world's sockets say to each option: before it is set, when it is set, and afterwards. Runs as a
-subject (worlds.py); prints JSON: {"TCP": {option: [before, set, after]}, ...}, an errno by its name.
+"""What this world's sockets say to each option: before it is set, when it is set, and afterwards; and when it
+is set on a fresh socket, which is connected then. Runs as a subject (worlds.py); prints JSON, an errno by its
+name: {"TCP": {option: [before, set, after]}, "fresh TCP": {option: [set, after, connect, after that]}, ...}.
 
 The values are Linux's: asm-generic/socket.h, linux/in.h, linux/in6.h, linux/tcp.h, linux/udp.h.
 """
@@ -7,6 +8,7 @@ The values are Linux's: asm-generic/socket.h, linux/in.h, linux/in6.h, linux/tcp
 import errno
 import json
 import os
+import select
 import socket
 import struct
 
@@ -56,6 +58,9 @@ VALUES = {
 }
 ONE = struct.pack("i", 1)
 # They tell of this connection, this moment or this machine, not of the option.
+# They lead to where the peer is not.
+ELSEWHERE = {"SO_BINDTODEVICE", "SO_BINDTOIFINDEX"}
+PATIENCE_S = 20
 LENGTH_ONLY = {"SO_COOKIE", "SO_MEMINFO", "SO_PEERNAME", "SO_PEERCRED", "TCP_INFO", "TCP_CC_INFO", "IP_MTU"}
 
 
@@ -92,13 +97,27 @@ class Peer:
         return int(self.lines.readline().split(" ")[0])
 
 
-def connected(peer: Peer, kind: str) -> socket.socket:
+def fresh(peer: Peer, kind: str) -> tuple[socket.socket, tuple[str, int]]:
+    """A socket, and an address where the peer is."""
     stream = kind.startswith("TCP")
     port = peer("listen l") if stream else peer("udp l")
     six = kind.endswith("6")
     family, host = (socket.AF_INET6, "::ffff:10.77.0.1") if six else (socket.AF_INET, "10.77.0.1")
-    sock = socket.socket(family, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
-    sock.connect((host, port))
+    return socket.socket(family, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM), (host, port)
+
+
+def connect(sock: socket.socket, address: tuple[str, int], wait: bool) -> str:
+    sock.setblocking(False)
+    error = sock.connect_ex(address)
+    if error == errno.EINPROGRESS and wait:
+        select.select([], [sock], [], PATIENCE_S)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return errno.errorcode[error] if error else "connected"
+
+
+def connected(peer: Peer, kind: str) -> socket.socket:
+    sock, address = fresh(peer, kind)
+    sock.connect(address)
     return sock
 
 
@@ -111,11 +130,16 @@ def main() -> None:
     peer = Peer()
     seen: dict[str, dict[str, list[str]]] = {}
     for kind in ("TCP", "UDP", "TCP6", "UDP6"):
-        seen[kind] = {}
+        seen[kind], seen[f"fresh {kind}"] = {}, {}
         for option in OPTIONS:
             if suits(option, kind):
                 with connected(peer, kind) as sock:
                     seen[kind][option] = [ask(sock, option), tell(sock, option), ask(sock, option)]
+                sock, address = fresh(peer, kind)
+                with sock:
+                    before = [tell(sock, option), ask(sock, option)]
+                    how = connect(sock, address, option not in ELSEWHERE)
+                    seen[f"fresh {kind}"][option] = [*before, how, ask(sock, option)]
     print(json.dumps(seen))
 
 

@@ -67,12 +67,35 @@ def test_an_option_is_what_its_row_says(option: matrix.Option, linux: Answers, n
         pytest.skip("this kernel does not know it")
     if option.status in ("works", "kept"):
         assert seen == expected
-    elif option.status == "refused":
+    elif option.status in ("refused", "kernel"):
         assert seen[1] == option.errno, "not refused with that"
         assert seen != expected, "Linux says the same: it works"
     else:
         assert option.status == "differs" and option.note
         assert seen != expected, "it does not differ"
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    "option",
+    [option for option in matrix.options() if option.status not in ("–", "differs")],
+    ids=lambda option: f"{option.name}-{option.kind}",
+)
+def test_an_option_of_a_fresh_socket_is_what_its_row_says(
+    option: matrix.Option, linux: Answers, neat: Answers
+) -> None:
+    """What setsockopt() takes before connect() is there after it; what would not be, it does not take."""
+    expected, seen = (world[f"fresh {option.kind}"][option.name] for world in (linux, neat))
+    if seen != expected and expected[0] == "ENOPROTOOPT":
+        pytest.skip("this kernel does not know it")
+    if option.status == "refused":
+        assert seen[0] == option.errno
+        assert seen[2] == "connected"
+    elif option.status == "kernel":
+        assert seen[0] == expected[0]
+        assert seen[0] != "done" or seen == expected or seen[2] == "ENETUNREACH"
+    else:
+        assert seen == expected
 
 
 def test_the_differences_that_the_page_tells_are_those_that_the_scenarios_have() -> None:

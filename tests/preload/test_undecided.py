@@ -48,6 +48,63 @@ assert not os.get_blocking(other.fileno()) and not os.get_inheritable(other.file
     )
 
 
+def test_what_the_stack_does_not_have_is_refused_before_it_is_decided(world: World) -> None:
+    """So that nobody waits for what would be gone after connect(). The kernel's socket is not told."""
+    check(
+        world,
+        """
+ZEROCOPY, TIMESTAMPING = (socket.SOL_SOCKET, 60), (socket.SOL_SOCKET, 37)
+MINTTL, SEGMENT, GRO = (socket.IPPROTO_IP, 21), (socket.IPPROTO_UDP, 103), (socket.IPPROTO_UDP, 104)
+for kind, options in (
+    (socket.SOCK_STREAM, (ZEROCOPY, TIMESTAMPING, MINTTL)),
+    (socket.SOCK_DGRAM, (ZEROCOPY, TIMESTAMPING, MINTTL, SEGMENT, GRO)),
+):
+    sock = socket.socket(socket.AF_INET, kind)
+    for option in options:
+        fails(errno.ENOPROTOOPT, sock.setsockopt, *option, 1)
+        assert sock.getsockopt(*option) == 0
+        sock.setsockopt(*option, 0)
+sock = socket.socket()
+fails(errno.ENOENT, sock.setsockopt, socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"nonesuch")
+sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+fails(errno.EINVAL, sock.setsockopt, *ZEROCOPY, 7)
+sock.connect(PEER)
+assert is_neat(sock)
+ask(sock, b"as before")
+""",
+    )
+
+
+def test_a_socket_that_has_become_the_kernel_s_has_every_option(world: World) -> None:
+    check(
+        world,
+        """
+listener = socket.create_server(("127.0.0.1", 0))
+sock = socket.socket()
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+sock.setsockopt(socket.SOL_SOCKET, 60, 1)  # SO_ZEROCOPY
+sock.connect(listener.getsockname())
+assert not is_neat(sock) and sock.getsockopt(socket.SOL_SOCKET, 60) == 1
+""",
+    )
+
+
+def test_what_resolvers_cannot_do_without_is_taken(world: World) -> None:
+    check(
+        world,
+        """
+RECVERR, MTU_DISCOVER, OMIT = (socket.IPPROTO_IP, 11), (socket.IPPROTO_IP, 10), 5
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(*RECVERR, 1)
+sock.setsockopt(*MTU_DISCOVER, OMIT)
+sock.connect((PEER[0], 9))
+assert is_neat(sock) and sock.getsockopt(*RECVERR) == 1 and sock.getsockopt(*MTU_DISCOVER) == OMIT
+sock.send(b"x")
+fails(errno.ECONNREFUSED, sock.recv, 1)
+""",
+    )
+
+
 def test_a_bind_that_fails_leaves_the_socket_as_it_was(world: World) -> None:
     check(
         world,

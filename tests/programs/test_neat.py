@@ -12,13 +12,15 @@ pytestmark = pytest.mark.netns
 REFUSED = """
 import socket
 sock = socket.socket()
-sock.setsockopt(socket.SOL_SOCKET, 60, 1)  # SO_ZEROCOPY: the kernel has it, and the stack has not
+def ask(*option):
+    try:
+        sock.setsockopt(*option)
+    except OSError:
+        pass
+ask(socket.SOL_SOCKET, 60, 1)  # SO_ZEROCOPY: the kernel has it, and the stack has not
 sock.bind(("10.77.0.2", 7001))
 sock.listen()
-try:
-    sock.setsockopt(socket.IPPROTO_TCP, 14, bytes(216))  # TCP_MD5SIG
-except OSError:
-    pass
+ask(socket.IPPROTO_TCP, 14, bytes(216))  # TCP_MD5SIG
 while True:
     sock.accept()
 """

@@ -1,6 +1,7 @@
 /* getsockopt and setsockopt. An undecided socket's are the kernel's, and what NEaT knows of them is kept for it as well. */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 
 #include "preload.h"
 
@@ -20,17 +21,23 @@ void options_copy(struct neat_socket *s, int fd, int to) {
     }
 }
 
-/* Set on an undecided socket, these make it the kernel's: what was asked for is a matter of the host, or would be missed. */
+/* Set on an undecided socket, these make it the kernel's: what was asked for is a matter of the host, or would be
+ * missed. */
 static const struct wish {
     int level, name;
     const char *text;
 } wishes[] = {
     {SOL_SOCKET, SO_BINDTODEVICE, "SO_BINDTODEVICE"}, {SOL_SOCKET, SO_BINDTOIFINDEX, "SO_BINDTOIFINDEX"},
     {SOL_SOCKET, SO_ATTACH_FILTER, "SO_ATTACH_FILTER"}, {SOL_SOCKET, SO_ATTACH_BPF, "SO_ATTACH_BPF"},
-    {IPPROTO_IP, IP_TRANSPARENT, "IP_TRANSPARENT"}, {IPPROTO_IP, IP_ADD_MEMBERSHIP, "IP_ADD_MEMBERSHIP"},
-    {IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, "IP_ADD_SOURCE_MEMBERSHIP"}, {IPPROTO_IP, MCAST_JOIN_GROUP, "MCAST_JOIN_GROUP"},
-    {IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, "MCAST_JOIN_SOURCE_GROUP"}, {IPPROTO_IP, IP_MULTICAST_IF, "IP_MULTICAST_IF"},
+    {IPPROTO_IP, IP_TRANSPARENT, "IP_TRANSPARENT"}, {IPPROTO_IP, IP_UNICAST_IF, "IP_UNICAST_IF"},
+    {IPPROTO_IP, IP_ADD_MEMBERSHIP, "IP_ADD_MEMBERSHIP"}, {IPPROTO_IP, IP_MULTICAST_IF, "IP_MULTICAST_IF"},
+    {IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, "IP_ADD_SOURCE_MEMBERSHIP"},
+    {IPPROTO_IP, MCAST_JOIN_GROUP, "MCAST_JOIN_GROUP"},
+    {IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, "MCAST_JOIN_SOURCE_GROUP"},
+    {IPPROTO_IP, IP_XFRM_POLICY, "IP_XFRM_POLICY"}, {IPPROTO_UDP, UDP_ENCAP, "UDP_ENCAP"},
     {IPPROTO_IPV6, IPV6_TRANSPARENT, "IPV6_TRANSPARENT"}, {IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, "IPV6_ADD_MEMBERSHIP"},
+    {IPPROTO_IPV6, MCAST_JOIN_GROUP, "MCAST_JOIN_GROUP"},
+    {IPPROTO_IPV6, MCAST_JOIN_SOURCE_GROUP, "MCAST_JOIN_SOURCE_GROUP"},
     {IPPROTO_TCP, TCP_REPAIR, "TCP_REPAIR"}, {IPPROTO_TCP, TCP_MD5SIG, "TCP_MD5SIG"},
 };
 
@@ -57,14 +64,31 @@ void options_decided(struct neat_socket *s) {
         neat_on_refusal(NEAT_REFUSED_SETSOCKOPT, (int)(s->foreign >> 16), (int)(s->foreign & 0xffff));
 }
 
-/* The kernel has taken it; so does NEaT, or it is remembered that it cannot. */
-static void keep(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length) {
-    if (neat_set_option(s, fd, level, name, value, length) < 0) {
-        if (!wish_of(s->foreign))
-            s->foreign = key(level, name);
-    } else if (s->foreign == key(level, name)) {
-        s->foreign = 0;            /* it was turned off */
+/* NEaT does not have it, the kernel may, and the socket may still become either's. What makes it the kernel's is taken;
+ * so is what is IPv6's own, as every true IPv6 address is the kernel's, and with an IPv4 peer it says nothing. Anything
+ * else is refused at once: nobody shall rely on what would be gone after connect(). Programs ask, and do without. */
+static bool may_be_foreign(int level, int name) {
+    return level == IPPROTO_IPV6 || wish_of(key(level, name));
+}
+
+/* Of an undecided socket: both take it, or neither does. 0 or -errno. */
+static int set_undecided(struct neat_socket *s, int fd, int level, int name, const void *value,
+                         socklen_t length) {
+    struct settings before = s->settings;
+    bool elsewhere = wish_of(s->foreign);
+    int ours = elsewhere ? 0 : neat_set_option(s, fd, level, name, value, length);
+    if (ours == NEAT_UNSUPPORTED && !may_be_foreign(level, name))
+        return neat_refuse(NEAT_REFUSED_SETSOCKOPT, level, name);
+    if (libc(setsockopt)(fd, level, name, value, length) < 0) {
+        if (ours == 0)
+            s->settings = before;
+        return -errno;
     }
+    if (ours < 0)
+        s->foreign = key(level, name);
+    else if (s->foreign == key(level, name))
+        s->foreign = 0;                /* it was turned off */
+    return 0;
 }
 
 NEAT_API int setsockopt(int fd, int level, int name, const void *value, socklen_t length) {
@@ -74,9 +98,7 @@ NEAT_API int setsockopt(int fd, int level, int name, const void *value, socklen_
         return libc(setsockopt)(fd, level, name, value, length);
     int status;
     if (undecided) {
-        status = libc(setsockopt)(fd, level, name, value, length) < 0 ? -errno : 0;
-        if (status == 0)
-            keep(s, fd, level, name, value, length);
+        status = set_undecided(s, fd, level, name, value, length);
     } else {
         status = neat_setsockopt(s, fd, level, name, value, length);
         int aside = load(&s->aside);

@@ -285,6 +285,82 @@ SCENARIO(defer_accept) {
     STEP(read(one, data, sizeof data));
 }
 
+static void bytes_left(int fd, size_t room, int flags) {
+    char data[16], control[64];
+    struct iovec part = {data, room};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    STEP(recvmsg(fd, &message, flags));
+    say("control %zu, flags %#x", (size_t)message.msg_controllen, message.msg_flags);
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        int left = -1;
+        if (c->cmsg_level == IPPROTO_TCP)
+            memcpy(&left, CMSG_DATA(c), sizeof left);
+        say("level %d type %d length %zu: %d", c->cmsg_level, c->cmsg_type, (size_t)c->cmsg_len, left);
+    }
+}
+
+/* TCP_INQ (36) is set before connect(). */
+SCENARIO(what_is_left_after_recvmsg) {
+    int fd = tcp(), one = 1;
+    struct sockaddr_in to = peer_address(peer("listen l"));
+    STEP(setsockopt(fd, IPPROTO_TCP, 36, &one, sizeof one));
+    STEP(connect(fd, IN(to)));
+    peer("accept p l");
+    peer("send p abcdefgh");
+    while (recv(fd, &to, 8, MSG_PEEK) < 8)
+        pause_ms(1);
+    bytes_left(fd, 3, MSG_PEEK);
+    bytes_left(fd, 3, 0);
+    bytes_left(fd, 5, 0);
+    peer("send p i");
+    peer("close p");
+    SETTLED(fd, POLLIN | POLLRDHUP, POLLRDHUP);
+    bytes_left(fd, 0, 0);
+    bytes_left(fd, 1, 0);
+    bytes_left(fd, 1, 0);
+}
+
+/* Linux begins to stamp what arrives some time after the first socket has asked for it. */
+static void await_stamps(int fd) {
+    char byte, control[64];
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control};
+    for (int i = 0; i < 1000 && !message.msg_controllen; i++) {
+        peer("send p x");
+        message.msg_controllen = sizeof control;
+        if (recvmsg(fd, &message, 0) != 1)
+            give_up("recvmsg");
+    }
+}
+
+SCENARIO(times_of_a_stream) {
+    int fd = tcp(), one = 1, zero = 0;
+    struct sockaddr_in to = peer_address(peer("listen l"));
+    STEP(setsockopt(fd, SOL_SOCKET, SO_TIMESTAMP, &one, sizeof one));
+    STEP(connect(fd, IN(to)));
+    peer("accept p l");
+    await_stamps(fd);
+    peer("send p abc");
+    bytes_left(fd, 1, 0);
+    STEP(setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one));
+    STEP(setsockopt(fd, IPPROTO_TCP, 36, &one, sizeof one));
+    bytes_left(fd, 1, 0);
+    STEP(setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &zero, sizeof zero));
+    bytes_left(fd, 1, 0);
+    peer("close p");
+    bytes_left(fd, 1, 0);
+}
+
+SCENARIO(inherited_control_messages) {
+    int fd = listener(5), one = 1;
+    STEP(setsockopt(fd, IPPROTO_TCP, 36, &one, sizeof one));
+    int connection = accept_one(fd, "p");
+    peer("send p abc");
+    GET(connection, IPPROTO_TCP, 36);
+    SETTLED(connection, POLLIN, POLLIN);
+    bytes_left(connection, 3, 0);
+}
+
 SCENARIO(names_of_congestion_control_and_devices) {
     int fd = connected();
     STEP(setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "nonesuch", 8));
