@@ -82,7 +82,7 @@ enum neat_sock_kind { NEAT_SOCK_FREE = 0, NEAT_SOCK_TCP = 1, NEAT_SOCK_LISTENER 
 enum neat_request {                /* what the application wants; only ever set, until the socket is freed */
     NEAT_REQ_SHUT_WR = 1u << 0,    /* FIN after what is in the transmit ring */
     NEAT_REQ_SHUT_RD = 1u << 1,
-    NEAT_REQ_ABORT = 1u << 2,      /* RST on close (SO_LINGER with zero) */
+    NEAT_REQ_ABORT = 1u << 2,      /* RST on close, as with SO_LINGER and no time */
     NEAT_REQ_ACCEPTED = 1u << 3,   /* accept() has taken it: it no longer counts against the backlog; look at `brought` */
     NEAT_REQ_RESIGNAL = 1u << 4,   /* look at readiness again and signal it (set and cleared atomically by either side) */
     NEAT_REQ_CLOSE = 1u << 5,      /* its last descriptor is being closed: as the hang-up, which may come much later */
@@ -126,6 +126,7 @@ enum neat_status {                 /* neat_sock.status, replica writes */
     NEAT_ST_CONNECTING = 1u << 4,
     NEAT_ST_WRCLOSED = 1u << 5,    /* our FIN is queued or sent: sending gives EPIPE */
     NEAT_ST_FIN = 1u << 6,         /* RDHUP came in order: a reset after it is no news to a reader */
+    NEAT_ST_ORPHAN = 1u << 7,      /* every copy of its descriptor is closed, or about to be (NEAT_REQ_CLOSE) */
 };
 
 struct neat_sock {                 /* 384 bytes, six cache lines */

@@ -203,31 +203,28 @@ void neat_ending(struct neat_socket *s) {
 
 /* Nothing is in its end of the pair, nor set on it, and nobody else waits there: then the next connection may have it. The replica has the
  * last word. */
-static bool is_keepable(const struct neat_socket *s, uint32_t options) {
+static bool is_keepable(const struct neat_socket *s) {
     const struct neat_sock *shared = s->end.shared;
     uint32_t farewell = NEAT_ST_RDHUP | NEAT_ST_ERROR | NEAT_ST_CLOSED;
-    return load(&s->keepable) && !load(&s->traced) && !load(&s->small_buffer) && !(options & NEAT_OPT_LINGER) &&
-           !(load(&shared->request) & NEAT_REQ_SHUT_RD) && !load(&shared->in_token) &&
-           (load(&shared->watcher) || !(load(&shared->status) & farewell));
+    return load(&s->keepable) && !load(&s->traced) && !load(&s->small_buffer) &&
+           !(load(&s->settings.options) & NEAT_OPT_LINGER) && !(load(&shared->request) & NEAT_REQ_SHUT_RD) &&
+           !load(&shared->in_token) && (load(&shared->watcher) || !(load(&shared->status) & farewell));
 }
 
 /* The last descriptor goes: tell the replica what its hang-up cannot tell, or will tell later. Returns the copy of its end of the pair that is
  * kept, if it may `keep` one; NULL: none. */
 static struct spare *announce(struct neat_socket *s, int fd, bool keep) {
-    uint32_t options = load(&s->settings.options), wanted = 0;
+    uint32_t wanted = NEAT_REQ_CLOSE;
     if (DESCRIPTORS(load(&s->refs)) != 1 || neat_stage(s) != STAGE_CONNECTED || !endpoint_current(&s->end))
         return NULL;
-    if ((options & NEAT_OPT_LINGER) && !s->settings.linger_ms)
-        wanted |= NEAT_REQ_ABORT;
-    if (is_ending(s))
-        wanted |= NEAT_REQ_CLOSE;
-    else if (load(&s->ending))
-        neat_unwatch(s, fd);       /* a fork came in between: what its poller was not told goes to the copies */
-    if (!wanted)
+    if (!is_ending(s)) {
+        if (load(&s->ending))
+            neat_unwatch(s, fd);   /* a fork came in between: what its poller was not told goes to the copies */
         return NULL;
+    }
     struct spare *spare = NULL;
     uint64_t name;
-    if (keep && wanted == NEAT_REQ_CLOSE && is_keepable(s, options))
+    if (keep && is_keepable(s))
         spare = neat_spare_keep(s->end.segment, fd, load(&s->nonblock), &name);
     if (spare) {
         uint32_t nobody = 0;
@@ -237,8 +234,7 @@ static struct spare *announce(struct neat_socket *s, int fd, bool keep) {
     }
     set_bits(&s->end.shared->request, wanted);
     neat_mark(&s->end);
-    if (wanted & NEAT_REQ_CLOSE)
-        neat_ring(&s->end);        /* who hears it from us may hear the hang-up later */
+    neat_ring(&s->end);            /* who hears it from us may hear the hang-up later */
     return spare;
 }
 

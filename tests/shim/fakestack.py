@@ -44,8 +44,9 @@ TICK_S = 0.1
 SLEEPING = 64
 DIRTY, SUMMARY = 4096, 4096 + 3072
 # struct neat_sock
-TX_TAIL, RX_HEAD, REQUEST, OPTIONS, SNDBUF, PEER, RX_TAIL, TX_HEAD = 0, 8, 16, 20, 36, 64, 128, 136
-OPT_PEER = 16
+TX_TAIL, RX_HEAD, REQUEST, OPTIONS, SNDBUF, LINGER_MS, PEER = 0, 8, 16, 20, 36, 40, 64
+RX_TAIL, TX_HEAD = 128, 136
+OPT_PEER, OPT_LINGER = 16, 64
 STATUS, ERROR, ERROR_COUNT, GENERATION, KIND = 144, 148, 152, 156, 160
 SND_MSS, IN_TOKEN, OUT_BLOCK, RCV_WND = 252, 256, 260, 332
 CONNECTED, RDHUP, FAILED, CLOSED, CONNECTING, WRCLOSED = 1, 2, 4, 8, 16, 32
@@ -152,6 +153,10 @@ class Sock:
         """After a hang-up: is the application gone? Not after our own shutdown, with our farewell unread."""
         unread = fcntl.ioctl(self.fd, termios.TIOCOUTQ, bytes(4))
         return not self.word(STATUS) & CLOSED or unread == bytes(4)
+
+    def wants_reset(self) -> bool:
+        lingers_no_time = self.word(OPTIONS) & OPT_LINGER and not self.word(LINGER_MS)
+        return bool(self.word(REQUEST) & ABORT or lingers_no_time)
 
     def refuses(self, source: Address) -> bool:
         """UDP: connected to somebody else."""
@@ -362,7 +367,7 @@ class Replica:
         peer = sock.peer
         if peer is not None:
             self.pump(sock)
-            if sock.long(RX_TAIL) != sock.long(RX_HEAD) or sock.word(REQUEST) & ABORT:
+            if sock.long(RX_TAIL) != sock.long(RX_HEAD) or sock.wants_reset():
                 self.reset(peer, errno.ECONNRESET)
             elif not sock.word(STATUS) & WRCLOSED:
                 self.finish(sock)

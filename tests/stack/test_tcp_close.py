@@ -10,6 +10,7 @@ from .harness.host import (
     EV_FREED,
     EV_RDHUP,
     EV_RESET,
+    OPT_LINGER,
     RECORD_FLOW_DELETE,
     RECORD_FLOW_FADES,
 )
@@ -166,6 +167,16 @@ def test_abort(conn):
     conn.close(abort=True)
     conn.run("+0 > R. 101:101(0) ack 1")
     assert_nothing_left(conn)
+
+
+@pytest.mark.parametrize(("milliseconds", "answer"), [(0, "R."), (5000, "F.")])
+def test_a_hang_up_with_linger(conn, milliseconds, answer):
+    """Linux: SO_LINGER without a time resets, however the last descriptor went."""
+    conn.established()
+    conn.lab.poke(conn.sock, "linger_ms", milliseconds)
+    conn.set_options(OPT_LINGER)
+    conn.close()
+    conn.run(f"+0 > {answer} 1:1(0) ack 1")
 
 
 def test_text_after_close_resets(conn):

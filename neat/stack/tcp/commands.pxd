@@ -2,8 +2,8 @@
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from neat.shim.channel cimport (
-    NEAT_OPT_KEEPALIVE, NEAT_REQ_ABORT, NEAT_REQ_ACCEPTED, NEAT_REQ_CLOSE, NEAT_REQ_OFFER, NEAT_REQ_RESIGNAL, NEAT_REQ_SHUT_WR,
-    NEAT_REQ_TELL, NEAT_ST_WRCLOSED, neat_sock,
+    NEAT_OPT_KEEPALIVE, NEAT_OPT_LINGER, NEAT_REQ_ABORT, NEAT_REQ_ACCEPTED, NEAT_REQ_CLOSE, NEAT_REQ_OFFER, NEAT_REQ_RESIGNAL,
+    NEAT_REQ_SHUT_WR, NEAT_REQ_TELL, NEAT_ST_ORPHAN, NEAT_ST_WRCLOSED, neat_sock,
 )
 from neat.shm.atomic cimport fetch_and32, load32, load64, peek32, store32
 from neat.stack.config cimport EV_OFFER, EV_READABLE, EV_TELL, EV_WRITABLE
@@ -30,6 +30,8 @@ cdef void tcp_command(Stack* stack, Tcb* tcb) noexcept nogil
 cdef void tcp_close(Stack* stack, Tcb* tcb) noexcept nogil
 # Reset it and free it, after what may be sent.
 cdef void tcp_abort(Stack* stack, Tcb* tcb) noexcept nogil
+# Whether close() is to reset it: RFC 9293 §3.10.5, ABORT.
+cdef bint wants_reset(Tcb* tcb) noexcept nogil
 # Reset it and free it, without a word to the application (whose channel may be gone).
 cdef void tcp_drop(Stack* stack, Tcb* tcb) noexcept nogil
 

@@ -93,7 +93,8 @@ def tcp_close(stack, tcb):
     if not take_offsets(stack, tcb):
         conn_free(stack, tcb)
         return
-    if slot.rx_tail > tcb.rx_head or load32(cython.address(tcb.sock.request)) & NEAT_REQ_ABORT:
+    conn_status(tcb, NEAT_ST_ORPHAN)
+    if slot.rx_tail > tcb.rx_head or wants_reset(tcb):
         # RFC 9293 §3.6: "If such a host issues a CLOSE call while received data is still pending in TCP,
         # [...] send a RST"
         tcp_abort(stack, tcb)
@@ -114,6 +115,13 @@ def tcp_abort(stack, tcb):
     tcb.slot.flags |= SLOT_ORPHAN
     tcb.flags |= TF_ABORT
     output_want(stack, tcb)
+
+
+def wants_reset(tcb):
+    if load32(cython.address(tcb.sock.request)) & NEAT_REQ_ABORT:
+        return True
+    # Linux (tcp_close): SO_LINGER without a time, however the last descriptor went.
+    return peek32(cython.address(tcb.sock.options)) & NEAT_OPT_LINGER != 0 and tcb.sock.linger_ms == 0
 
 
 def tcp_drop(stack, tcb):
