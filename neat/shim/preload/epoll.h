@@ -20,9 +20,31 @@
 #define ALWAYS (EPOLLERR | EPOLLHUP)
 #define HOW (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE)    /* in `events`, but no event */
 
-/* Markers in the kernel's epoll: a descriptor in the lower half, the item's serial in the upper; or one of ours. */
-#define MARK_BELL UINT32_MAX       /* lower half: the watcher's number */
-#define MARK_KICK (UINT32_MAX - 1)
+/* What the kernel's epoll has as data of what we have registered: a serial number, a tag, and a descriptor. What
+ * else it tells was registered past us (by io_uring, or a system call without libc), with data of the program's own,
+ * and is told to the program. That is hardly a marker by chance: no pointer has the highest bit set. */
+#define MARKER (UINT64_C(1) << 63 | UINT64_C(0xb3d) << 20)
+#define MARKER_BITS (UINT64_C(1) << 63 | UINT64_C(0xfff) << 20)
+#define MARK_BELL 0x7fffffffu      /* a serial number; instead of a descriptor: the watcher's number */
+#define MARK_KICK 0x7ffffffeu
+
+static inline uint64_t marker(uint32_t serial, uint32_t number) {
+    return MARKER | (uint64_t)serial << 32 | (number & (PAGES * ITEMS_A_PAGE - 1));
+}
+
+static inline bool is_marker(uint64_t data) {
+    return (data & MARKER_BITS) == MARKER;
+}
+
+static inline uint32_t marker_serial(uint64_t data) {
+    return (uint32_t)(data >> 32) & 0x7fffffffu;
+}
+
+static inline int marker_number(uint64_t data) {
+    return (int)(data & (PAGES * ITEMS_A_PAGE - 1));
+}
+
+_Static_assert(PAGES * ITEMS_A_PAGE == 1 << 20, "a descriptor fits below the tag");
 
 struct item {
     struct item *next, *before;    /* in the ready list */

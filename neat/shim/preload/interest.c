@@ -28,9 +28,7 @@ struct item *item_make(struct instance *instance, int fd, const struct epoll_eve
     if (!item)
         return NULL;
     item->fd = fd;
-    do
-        instance->serial++;
-    while (!instance->serial || instance->serial >= MARK_KICK);
+    instance->serial = instance->serial + 1 < MARK_KICK ? instance->serial + 1 : 1;
     item->serial = instance->serial;
     item->events = event->events | ALWAYS;
     item->data = event->data;
@@ -89,7 +87,7 @@ void item_forget_all(struct instance *instance) {
 
 int item_register(int epfd, const struct item *item, int op, uint32_t events) {
     struct epoll_event event = {.events = events};
-    event.data.u64 = (uint64_t)item->serial << 32 | (uint32_t)item->fd;
+    event.data.u64 = marker(item->serial, (uint32_t)item->fd);
     if (item->socket)
         store(&item->socket->traced, 1);     /* the kernel's epoll would go on to tell of it */
     return libc(epoll_ctl)(epfd, op, item->fd, &event) < 0 ? -errno : 0;

@@ -37,8 +37,8 @@ static struct watcher *watcher_of(struct instance *instance, int epfd, struct se
     w = neat_watcher_open(segment);
     if (w) {
         struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
-        w->number = instance->watcher_count++;
-        event.data.u64 = (uint64_t)MARK_BELL << 32 | w->number;
+        w->number = instance->watcher_count++ & (PAGES * ITEMS_A_PAGE - 1);
+        event.data.u64 = marker(MARK_BELL, w->number);
         if (libc(epoll_ctl)(epfd, EPOLL_CTL_ADD, w->bell, &event) == 0) {
             w->next = instance->watchers;
             instance->watchers = w;
@@ -259,7 +259,7 @@ void kick(struct instance *instance, int epfd) {
         instance->kick = neat_hide_fd(fd);
     }
     (void)!libc(write)(instance->kick, &one, sizeof one);
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = (uint64_t)MARK_KICK << 32};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = marker(MARK_KICK, 0)};
     if (fresh)
         libc(epoll_ctl)(epfd, EPOLL_CTL_ADD, instance->kick, &event);
 }

@@ -37,8 +37,12 @@ static void heard(struct instance *instance, uint32_t number, uint32_t events) {
 static int translate(struct instance *instance, int epfd, struct epoll_event *events, int count) {
     int kept = 0;
     for (int i = 0; i < count; i++) {
-        uint32_t serial = events[i].data.u64 >> 32, told = events[i].events;
-        int fd = (int)(uint32_t)events[i].data.u64;
+        uint32_t serial = marker_serial(events[i].data.u64), told = events[i].events;
+        int fd = marker_number(events[i].data.u64);
+        if (!is_marker(events[i].data.u64)) {
+            events[kept++] = events[i];
+            continue;
+        }
         if (serial == MARK_BELL)
             heard(instance, (uint32_t)fd, told);
         if (serial == MARK_BELL || serial == MARK_KICK)
