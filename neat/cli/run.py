@@ -35,10 +35,17 @@ def check_routes(_ctx: click.Context, _param: click.Parameter, rules: tuple[str,
     default=True,
     help="Whether waking PROGRAM waits for who runs just now (SCHED_BATCH).  [default: batch]",
 )
+@click.option("--io-uring", is_flag=True, help="Let PROGRAM use io_uring, which knows no socket of ours.")
 @click.option("--anyway", is_flag=True, help="Run what can't be intercepted: on the kernel's network.")
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
-    name: str, rules: list[str], verbose: bool, batch: bool, anyway: bool, program: tuple[str, ...]
+    name: str,
+    rules: list[str],
+    verbose: bool,
+    batch: bool,
+    io_uring: bool,
+    anyway: bool,
+    program: tuple[str, ...],
 ) -> None:
     """Run PROGRAM with its sockets on the stack; the exit status is the program's.
 
@@ -56,10 +63,10 @@ def run(
     obstacle = executable.obstacle(path)
     if obstacle is not None and not anyway:
         raise click.ClickException(f"{obstacle}: its sockets would be the kernel's (--anyway runs it so)")
-    env = {key: value for key, value in os.environ.items() if key != "NEAT_VERBOSE"}
+    env = {key: value for key, value in os.environ.items() if key not in ("NEAT_VERBOSE", "NEAT_IO_URING")}
     if obstacle is None:
         try:
-            env |= environment(name, state, rules, verbose)
+            env |= environment(name, state, rules, verbose, io_uring)
         except (FileNotFoundError, routes.RouteError) as error:
             raise click.ClickException(str(error)) from None
         if batch:
@@ -75,9 +82,12 @@ def work_in_batches() -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def environment(name: str, state: dict, rules: list[str], verbose: bool) -> dict[str, str]:
+def environment(
+    name: str, state: dict, rules: list[str], verbose: bool, io_uring: bool = False
+) -> dict[str, str]:
     """What the preload library reads (neat/shim/README.md)."""
     said = {"NEAT_VERBOSE": "1"} if verbose else {}
+    said |= {"NEAT_IO_URING": "1"} if io_uring else {}
     ours = str(library.library(Path(state["run_dir"])))
     others = [part for part in os.environ.get("LD_PRELOAD", "").replace(":", " ").split() if part != ours]
     return {

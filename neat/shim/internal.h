@@ -158,6 +158,7 @@ int neat_hide_fd(int fd);          /* from now on one of those, under the number
 int neat_copy_hidden(int fd);      /* a copy that is one of those; -1 when there is no number above those of applications */
 void neat_close_own(int fd);
 bool neat_is_own(int fd);
+void neat_own_lost(int fd);        /* it is one of those, and was closed past us: the kernel has given the number to another file */
 int neat_own_end(void);            /* one beyond the highest that was ever one of those */
 /* `where` holds the number of one of those, and may be given another at any time (neat_move_own), until it is closed. */
 void neat_hold_own(int *where);

@@ -76,6 +76,14 @@ int neat_move_own(int fd) {
     return 0;
 }
 
+void neat_own_lost(int fd) {
+    int *where = load(&holders[fd]), seen = fd;
+    store(&holders[fd], NULL);
+    set_own(fd, false);
+    if (where)
+        swap_if(where, &seen, -1);
+}
+
 void neat_close_own(int fd) {
     if (fd >= 0 && fd < MOST)
         store(&holders[fd], NULL);

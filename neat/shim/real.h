@@ -14,13 +14,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/sendfile.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -33,7 +37,9 @@
     X(fcntl) X(fcntl64) X(ioctl) X(poll) X(ppoll) X(select) X(pselect) X(epoll_create) X(epoll_create1) X(epoll_ctl) \
     X(epoll_wait) X(epoll_pwait) X(epoll_pwait2) X(fork) X(vfork) X(execve) X(execv) X(execvp) X(execvpe) X(fexecve) \
     X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(fdopen) X(vdprintf) X(lseek) X(lseek64) X(isatty) X(fstat) X(sigaction) X(daemon) X(setuid) X(seteuid) X(setreuid) X(setresuid) X(chroot) \
-    X(setrlimit) X(setrlimit64) X(prlimit) X(prlimit64) X(mlockall)
+    X(setrlimit) X(setrlimit64) X(prlimit) X(prlimit64) X(mlockall) X(syscall) X(open) X(open64) X(openat) X(openat64) \
+    X(creat) X(creat64) X(pipe) X(pipe2) X(eventfd) X(signalfd) X(timerfd_create) X(memfd_create) X(inotify_init) \
+    X(inotify_init1) X(mkstemp) X(mkstemp64) X(mkostemp) X(mkostemp64) X(shm_open) X(posix_openpt)
 
 struct neat_real {
 #define X(name) __typeof__(&name) name;

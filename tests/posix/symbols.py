@@ -19,14 +19,15 @@ CALLS = """
     poll ppoll select pselect epoll_create epoll_ctl epoll_wait epoll_pwait
     fork vfork clone posix_spawn posix_spawnp system popen daemon forkpty pidfd_getfd
     execve execv execvp execvpe execl execle execlp execveat fexecve
-    fdopen dprintf vdprintf getaddrinfo
+    fdopen dprintf vdprintf getaddrinfo syscall
+    open openat creat mkstemp mkostemp shm_open memfd_create posix_openpt
+    eventfd signalfd timerfd_create inotify_init pipe
     aio_read aio_write lio_listio
 """
 PATTERN = re.compile(rf"_*({'|'.join(CALLS.split())})_?\d*(64)?(_chk|_2|_np)?")
 
 # What is left to libc, and what makes that right.
 LEFT = {
-    "socketpair": "makes unix sockets: the kernel's",
     "pread": "the pair's end is no file either: ESPIPE from the kernel",
     "pwrite": "as pread",
     "preadv": "as pread",

@@ -46,12 +46,12 @@ class World:
             **options,
         )
 
-    def transcript(self, *program: str | Path) -> list[str]:
+    def transcript(self, *program: str | Path, patience: float = PATIENCE_S) -> list[str]:
         """What a program prints, and how it ended. What its children say comes after what it says itself:
         between them there is no order."""
         process = self.popen(*program)
         try:
-            output, _ = process.communicate(timeout=PATIENCE_S)
+            output, _ = process.communicate(timeout=patience)
             end = f"[exit {process.returncode}]"
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)

@@ -148,12 +148,11 @@ def compiled(once: Once) -> Callable[[str], str]:
 
 KERNEL = """
 def is_neat(sock):
-    # A socket on NEaT is a unix socket to the kernel, whatever libc is told.
+    # A socket on NEaT is a unix socket to the kernel, as libc's own function says.
     import ctypes
-    number, size = ctypes.c_int(), ctypes.c_uint32(4)
-    getsockopt, so_domain = 55, 39  # x86-64
-    call = getsockopt, sock.fileno(), socket.SOL_SOCKET, so_domain, ctypes.byref(number), ctypes.byref(size)
-    assert ctypes.CDLL(None).syscall(*call) == 0
+    number, size, so_domain = ctypes.c_int(), ctypes.c_uint32(4), 39
+    call = sock.fileno(), socket.SOL_SOCKET, so_domain, ctypes.byref(number), ctypes.byref(size)
+    assert ctypes.CDLL("libc.so.6").getsockopt(*call) == 0
     return number.value == socket.AF_UNIX
 """
 

@@ -187,7 +187,7 @@ void adopt_passed(const struct msghdr *message) {
 }
 
 static void receive(int fd) {
-    adopt(fd);
+    adopt(fd_fresh(fd));
 }
 
 void adopt_received(const struct msghdr *message) {

@@ -77,7 +77,7 @@ int fd_copy(int fd, int command, int lowest) {
     int copy = libc(fcntl)(fd, command, lowest);
     if (copy < 0 && errno == EMFILE && neat_spares_drop())
         copy = libc(fcntl)(fd, command, lowest);
-    if (copy >= 0)
+    if (fd_fresh(copy) >= 0)
         epoll_copied(fd, copy);
     if (s) {
         if (copy >= 0)

@@ -4,7 +4,7 @@
 #define LONGEST_NS (INT64_MAX / 4)
 
 static int entered(int epfd) {
-    if (epfd < 0 || instance_enter(epfd) == 0)
+    if (fd_fresh(epfd) < 0 || instance_enter(epfd) == 0)
         return epfd;
     libc(close)(epfd);
     errno = ENOMEM;

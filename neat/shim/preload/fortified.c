@@ -37,6 +37,46 @@ NEAT_API int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec
     return ppoll(fds, count, timeout, mask);
 }
 
+/* Without a mode that they should have: glibc ends the program. */
+static int checked(int flags) {
+    if ((flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE)
+        __chk_fail();
+    return flags;
+}
+
+NEAT_API int __open_2(const char *path, int flags) {
+    return open(path, checked(flags));
+}
+
+NEAT_API int __open64_2(const char *path, int flags) {
+    return open64(path, checked(flags));
+}
+
+NEAT_API int __openat_2(int directory, const char *path, int flags) {
+    return openat(directory, path, checked(flags));
+}
+
+NEAT_API int __openat64_2(int directory, const char *path, int flags) {
+    return openat64(directory, path, checked(flags));
+}
+
+/* The mode, whether it is there or not. */
+#define OPENS(name, other) \
+    NEAT_API int name(const char *path, int flags, ...) { \
+        va_list values; \
+        va_start(values, flags); \
+        mode_t mode = va_arg(values, mode_t); \
+        va_end(values); \
+        return other(path, flags, mode); \
+    }
+
+OPENS(__open, open)
+OPENS(__open64, open64)
+
+NEAT_API int __pipe(int ends[2]) {
+    return pipe(ends);
+}
+
 NEAT_API ssize_t __read(int fd, void *data, size_t length) {
     return read(fd, data, length);
 }

@@ -197,10 +197,13 @@ static bool member_taken(int fd) {
     return is_member(fd) && (clear_bits(&members[fd / 64], bit) & bit);
 }
 
-static void forget_member(struct instance *instance, int fd) {
+static void forget_member(struct instance *instance, int fd, bool lost) {
     instance_lock(instance);
     struct item *item = item_find(instance, fd);
-    if (item && item->socket && !instance->foreign && neat_has_copies(item->socket)) {
+    if (item && item->socket && lost) {
+        untrack(instance, item);   /* what the kernel may still tell of its copies has a marker that nobody knows */
+        item_drop(instance, item);
+    } else if (item && item->socket && !instance->foreign && neat_has_copies(item->socket)) {
         leave_behind(instance, item);
     } else if (item && item->socket) {
         /* Ours stays open while a thread is inside a call on it, or in another process: nobody is to hear of it any more. */
@@ -214,14 +217,7 @@ static void forget_member(struct instance *instance, int fd) {
     instance_unlock(instance);
 }
 
-void epoll_forget(int fd) {
-    if (fd < 0 || fd >= MOST)
-        return;
-    if (inside && (epoll_is_instance(fd) || is_member(fd))) {
-        if (later_count < LATER)
-            later[later_count++] = fd;
-        return;
-    }
+static void forget(int fd, bool lost) {
     if (epoll_is_instance(fd))
         forget_instance(fd);
     if (!member_taken(fd))
@@ -229,8 +225,22 @@ void epoll_forget(int fd) {
     enter(&registry);
     for (struct instance *at = all; at; at = at->next)
         if (load(&at->refs))
-            forget_member(at, fd);
+            forget_member(at, fd, lost);
     leave(&registry);
+}
+
+void epoll_forget(int fd) {
+    if (fd < 0 || fd >= MOST || !(epoll_is_instance(fd) || is_member(fd)))
+        return;
+    if (!inside)
+        forget(fd, false);
+    else if (later_count < LATER)
+        later[later_count++] = fd;
+}
+
+void epoll_lost(int fd) {
+    if (fd >= 0 && fd < MOST && !inside && (epoll_is_instance(fd) || is_member(fd)))
+        forget(fd, true);
 }
 
 /* Its file may live on under another number (kept aside), and the kernel would go on to tell of it. */

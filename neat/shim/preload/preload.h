@@ -20,6 +20,8 @@ struct neat_socket *fd_get(int fd);            /* NULL: the kernel's, or undecid
 struct neat_socket *fd_get_any(int fd, bool *undecided);   /* NULL: the kernel's */
 void fd_enter(int fd, struct neat_socket *s, bool undecided);    /* s brings a descriptor reference for it */
 struct neat_socket *fd_leave(int fd);          /* takes it out, with its descriptor reference; NULL: was the kernel's */
+int fd_fresh(int fd);                          /* the kernel has just given this number out (negative: none). Returns it, keeps errno */
+int fds_fresh(int status, const int ends[2]);   /* numbers.c: the same for two, if `status` is 0 */
 /* An undecided socket goes to NEaT: all its numbers become copies of a pair's end, flags kept. 0 or -errno. Or to the kernel. */
 int fd_decide_neat(struct neat_socket *s);
 void fd_decide_kernel(struct neat_socket *s);
@@ -75,6 +77,7 @@ void log_refused(enum neat_refusal kind, int level, int name);
 /* epoll.c: before a socket's descriptor is polled by the kernel (poll, select, a blocking call), or is handed to another program. */
 void epoll_untrack(struct neat_socket *s, int fd);
 void epoll_forget(int fd);                     /* the descriptor is being closed or replaced */
+void epoll_lost(int fd);                       /* it was closed past us, and the number is another file's */
 void epoll_moving(int fd);                     /* its number is about to refer to another file */
 void epoll_moved(int fd);                      /* its number refers to another file now (an undecided socket was decided) */
 bool epoll_is_instance(int fd);
@@ -82,6 +85,9 @@ void epoll_copied(int fd, int copy);           /* after dup(): an epoll instance
 int epoll_end(void);                           /* one beyond the highest number that epoll_forget must hear of */
 void epoll_after_fork_child(void);             /* only this thread is left, and no lock is held */
 void epoll_expose(int epfd);                   /* this epoll instance will be polled by the kernel: nested, or poll()ed */
+
+/* process.c: before this process may lose the right to reach the stack, or the sight of it. */
+void process_settle(void);
 
 /* adopt.c */
 void adopt_stamp(void);                        /* before an exec or a descriptor passing: say in shared memory which descriptor is which */

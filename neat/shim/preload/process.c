@@ -9,7 +9,7 @@
 
 #include "preload.h"
 
-#define CARRIED 7
+#define CARRIED 8
 
 static char *carried[CARRIED];     /* NAME=VALUE, as they were when this program began; NULL */
 
@@ -19,7 +19,7 @@ static void in_child(void) {
 
 static void remember_environment(void) {
     static const char *const names[CARRIED] = {"NEAT_APP",     "NEAT_STACK",  "NEAT_RUN_DIR", "NEAT_ADDRESS",
-                                               "NEAT_ROUTES", "NEAT_VERBOSE", "LD_PRELOAD"};
+                                               "NEAT_ROUTES", "NEAT_VERBOSE", "NEAT_IO_URING", "LD_PRELOAD"};
     int count = 0;
     if (!getenv("NEAT_APP"))
         return;
@@ -179,9 +179,8 @@ NEAT_API int daemon(int keep_directory, int keep_standard) {
     return status;
 }
 
-/* Before the process may lose the right to reach the stack, or the sight of it: a connection of its own, what it needs of the replicas that
- * run, and a way to the syscall server's successor. */
-static void settle(void) {
+/* A connection of its own, what it needs of the replicas that run, and a way to the syscall server's successor. */
+void process_settle(void) {
     uint64_t owner;
     if (!(fd_any() || carried[0]))
         return;
@@ -197,26 +196,26 @@ static void settle(void) {
 }
 
 NEAT_API int setuid(uid_t user) {
-    settle();
+    process_settle();
     return libc(setuid)(user);
 }
 
 NEAT_API int seteuid(uid_t user) {
-    settle();
+    process_settle();
     return libc(seteuid)(user);
 }
 
 NEAT_API int setreuid(uid_t real, uid_t effective) {
-    settle();
+    process_settle();
     return libc(setreuid)(real, effective);
 }
 
 NEAT_API int setresuid(uid_t real, uid_t effective, uid_t saved) {
-    settle();
+    process_settle();
     return libc(setresuid)(real, effective, saved);
 }
 
 NEAT_API int chroot(const char *path) {
-    settle();
+    process_settle();
     return libc(chroot)(path);
 }

@@ -23,7 +23,7 @@ NEAT_API int socket(int family, int type, int protocol) {
     int fd = libc(socket)(family, type, protocol), speaks = protocol_of(family, type, protocol);
     if (fd < 0 && errno == EMFILE && neat_spares_drop())
         fd = libc(socket)(family, type, protocol);
-    if (fd < 0 || !speaks)
+    if (fd_fresh(fd) < 0 || !speaks)
         return fd;
     struct neat_socket *s = neat_new(speaks == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM, speaks);
     if (!s) {
@@ -218,13 +218,13 @@ NEAT_API int accept4(int fd, struct sockaddr *address, socklen_t *length, int fl
     struct neat_socket *s = fd_get(fd), *accepted = NULL;
     uint32_t now = neat_flags_now();
     if (!s)
-        return libc(accept4)(fd, address, length, flags);
+        return fd_fresh(libc(accept4)(fd, address, length, flags));
     int status = address && (!length || (int)*length < 0) ? -EINVAL : 0;
     if (status == 0)
         status = neat_accept(s, fd, address, length, flags, &accepted);
     if (status >= 0) {
         neat_flags_born(accepted, flags & SOCK_NONBLOCK, now);
-        fd_enter(status, accepted, false);
+        fd_enter(fd_fresh(status), accepted, false);
     }
     neat_put(s);
     return (int)result(status);

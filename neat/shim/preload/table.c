@@ -1,5 +1,16 @@
-/* Which descriptors are ours. Looked at in every call, from any thread, without a lock: a socket object's memory is never given back
- * to be something else (life.c), so one that was found is held first and then looked for again. */
+/* Which descriptors are ours. Looked at in every call, from any thread, without a lock: a socket object's memory is
+ * never given back to be something else (life.c), so one that was found is held first and then looked for again.
+ *
+ * A number may change hands past us: closed by a system call that is made without libc, by a child that shares the
+ * descriptors (CLONE_FILES), by io_uring. No bytes of its new file may go to the connection then, nor the other way.
+ * Two things tell, and neither costs a system call while all is well:
+ *   - The kernel gives the number out again, and the call that made it passes here (fd_fresh: numbers.c, and each
+ *     call that may make a socket): what stood under it is closed.
+ *   - The replica hears that every copy is closed, and says so in the socket object (NEAT_ST_ORPHAN, then another
+ *     generation). Then the kernel is asked what the number is.
+ * Not seen: a number that was closed and given out past us, both, until the replica has heard of the first; and then
+ * not that of a listener, of a UDP socket, or of a connection that has other copies.
+ */
 #include <sys/mman.h>
 
 #include "preload.h"
@@ -16,13 +27,53 @@ static uintptr_t *entry_of(int fd) {
     return entries && fd >= 0 && fd < load(&end) ? &entries[fd] : NULL;
 }
 
+static bool is_pair(int fd) {
+    int type = 0, kept = errno;
+    socklen_t length = sizeof type;
+    bool found = libc(getsockopt)(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_SEQPACKET;
+    errno = kept;
+    return found;
+}
+
+/* Whether `fd` is another file now. A connection that is not over: no system call. */
+static bool is_stale(const struct neat_socket *s, int fd) {
+    if (load(&s->stage) != STAGE_CONNECTED)
+        return false;
+    bool open = endpoint_current(&s->end) && !(load(&s->end.shared->status) & NEAT_ST_ORPHAN);
+    return !__builtin_expect(open, 1) && !is_pair(fd);
+}
+
+static void expire(uintptr_t *entry, uintptr_t seen, int fd) {
+    if (!swap_if(entry, &seen, 0))
+        return;
+    epoll_lost(fd);
+    neat_undup((struct neat_socket *)(seen & ~UNDECIDED));
+}
+
+int fd_fresh(int fd) {
+    uintptr_t *entry = entry_of(fd);
+    uintptr_t seen = entry ? load(entry) : 0;
+    int kept = errno;
+    if (neat_is_own(fd))
+        neat_own_lost(fd);
+    if (seen)
+        expire(entry, seen, fd);
+    else
+        epoll_lost(fd);
+    errno = kept;
+    return fd;
+}
+
 struct neat_socket *fd_get_any(int fd, bool *undecided) {
     uintptr_t *entry = entry_of(fd);
     uintptr_t seen = entry ? load(entry) : 0;
     while (seen) {
         struct neat_socket *s = neat_get((struct neat_socket *)(seen & ~UNDECIDED));
         uintptr_t now = load_seq(entry);
-        if (now == seen) {
+        if (now == seen && is_stale(s, fd)) {
+            expire(entry, seen, fd);
+            now = load(entry);
+        } else if (now == seen) {
             *undecided = seen & UNDECIDED;
             return s;
         }
@@ -84,7 +135,12 @@ void fd_enter(int fd, struct neat_socket *s, bool undecided) {
 struct neat_socket *fd_leave(int fd) {
     uintptr_t *entry = entry_of(fd);
     uintptr_t old = entry && load(entry) ? swap(entry, 0) : 0;
-    return (struct neat_socket *)(old & ~UNDECIDED);
+    struct neat_socket *s = (struct neat_socket *)(old & ~UNDECIDED);
+    if (!s || !is_stale(s, fd))
+        return s;
+    epoll_lost(fd);
+    neat_undup(s);
+    return NULL;
 }
 
 int fd_end(void) {
