@@ -177,8 +177,8 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
                                       NEAT_OUT_WANTED: none, but its poller wants to hear of room */
     uint64_t brought;              /* the replica puts `generation` here when accept() is to bring a spare, and accept() replaces that by its name;
                                       whoever finds another value comes too late */
-    uint64_t push_tail;            /* application: tx_tail when it set TCP_NODELAY last; NEAT_OPT_CORK does not hold
-                                      back what is before that */
+    uint64_t push_tail;            /* application: tx_tail when it set TCP_NODELAY last; NEAT_OPT_CORK does not
+                                      hold back what is before that */
     uint8_t _sig[40];
     /* replica writes, for TCP_INFO and ss */
     uint32_t retransmits, rto_us, snd_wnd, rcv_wnd, ssthresh;

@@ -25,9 +25,10 @@ enum neat_op {
                                application's end), fd: the stack's end -> bind_id, local, for UDP also
                                sock (index below NEAT_SHARED_SOCKS, the same in every replica) and replica (bitmap) */
     NEAT_OP_LISTEN = 5,     /* bind_id, backlog, u[0]: TCP_DEFER_ACCEPT in seconds -> sock (index), when every active replica has its subsocket */
-    NEAT_OP_CONNECT = 6,    /* replica, bind_id or 0, remote, options, u[0]: fill messages in the stack's end (the replica
-                               makes it out_block of the new socket), what the SYN shows of other settings: u[1]: maxseg, u[2]: rcvbuf,
-                               u[3]: tos, ttl << 8; fd: the stack's end (only if bind_id is 0)
+    NEAT_OP_CONNECT = 6,    /* replica, bind_id or 0, remote, options, u[0]: fill messages in the stack's end (the
+                               replica makes it out_block of the new socket), what the SYN shows of other settings:
+                               u[1]: maxseg, u[2]: rcvbuf, u[3]: tos, ttl << 8; fd: the stack's end (only if
+                               bind_id is 0)
                                -> error; then the replica says NEAT_EV_CONNECTING on the descriptor */
     NEAT_OP_PREFER = 7,     /* -> replica: bitmap of the slots that are active now */
     NEAT_OP_POLLER = 8,     /* replica, incarnation, u[0]: poller (an index into neat_channel.pollers) -> fd: the read end of a pipe, its bell,

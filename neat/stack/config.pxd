@@ -22,7 +22,8 @@ cdef struct StackConfig:
     uint32_t syn_retries, data_retries
     uint8_t secret[32]                  # key of ISNs (RFC 6528), timestamps offset, hash seeds: the same for all replicas of a stack
 
-cdef struct ConnectWishes:              # what an application had set before connect(), as far as the SYN shows it; fields of neat_sock
+# What an application had set before connect(), as far as the SYN shows it: fields of neat_sock.
+cdef struct ConnectWishes:
     uint32_t options
     uint32_t maxseg, rcvbuf
     uint8_t tos, ttl

@@ -266,6 +266,7 @@ def listen_establish(stack, tcb):
     tcb.sock.ttl = parent.ttl
     tcb.sock.rcvlowat = parent.rcvlowat
     tcb.sock.maxseg = parent.maxseg
+    tcb.sock.syn_retries = parent.syn_retries
     tcb.event.event.listener_sock = slot.sock
     count(stack, Counter.TCP_PASSIVE_OPENS)
     return True

@@ -1,4 +1,7 @@
-"""Local ports of the connections that we open: the next one of ours that is free (RFC 6056 §3.3.4; neat/ports.py says which are ours)."""
+"""Local ports of the connections that we open: the next one of ours that is free (RFC 6056 §3.3.4).
+
+neat/ports.py says which are ours.
+"""
 cimport cython
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from neat.stack.counters cimport Counter
@@ -14,7 +17,8 @@ cdef int ports_create(Stack* stack) noexcept nogil
 # The ports p with p % replicas == rank are this replica's from now on. -EINVAL.
 cdef int ports_share(Stack* stack, uint32_t rank, uint32_t replicas) noexcept nogil
 # A port for key's destination, into key.local_port. 0, -EADDRNOTAVAIL (counted).
-@cython.locals(n=uint32_t, i=uint32_t, port=uint32_t, first=uint32_t, step=uint32_t, mixed=uint64_t, start=uint64_t, counter="uint32_t*")
+@cython.locals(n=uint32_t, i=uint32_t, port=uint32_t, first=uint32_t, step=uint32_t)
+@cython.locals(mixed=uint64_t, start=uint64_t, counter="uint32_t*")
 cdef int port_choose(Stack* stack, FlowKey* key) noexcept nogil
 # Nobody has this 5-tuple, or a TIME-WAIT that gives way.
 @cython.locals(at=uint32_t)

@@ -90,7 +90,7 @@ cdef struct Tcb:
     uint32_t rto_us, srtt_us, rttvar_us
     uint32_t rtt_seq
     uint64_t rtt_at
-    uint64_t stalled_since          # first retransmission or probe since there was progress, the SYN before that; 0: none
+    uint64_t stalled_since          # first retransmission or probe since there was progress; 0: none
     uint64_t heard_at               # last segment from the peer, for keepalive
     uint64_t published_at           # TCP_INFO in the socket object
     uint64_t sent_at                # last data sent, for restart after idle

@@ -132,7 +132,9 @@ SCENARIO(inherited_from_the_listener) {
     SET(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     SET(fd, IPPROTO_TCP, TCP_KEEPIDLE, 99);
     SET(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    SET(fd, IPPROTO_TCP, TCP_SYNCNT, 5);
     int one = accept_one(fd, "p");
+    GET(one, IPPROTO_TCP, TCP_SYNCNT);
     GET(one, IPPROTO_TCP, TCP_NODELAY);
     GET(one, SOL_SOCKET, SO_KEEPALIVE);
     GET(one, IPPROTO_TCP, TCP_KEEPIDLE);
