@@ -62,6 +62,14 @@ class Scenario:
         self.do_connect(name, port)
         return self.sockets[name].getsockname()[1]
 
+    def do_connect_again(self, name: str, port: str, own: str) -> int:
+        """Connect from a port that was used before."""
+        sock = self.new(name)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((HOST, int(own)))
+        sock.connect((SUBJECT, int(port)))
+        return 0
+
     def do_begin(self, name: str, port: str) -> int:
         """Connect, but do not wait for it."""
         sock = self.new(name)

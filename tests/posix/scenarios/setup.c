@@ -333,3 +333,33 @@ SCENARIO(backlog) {
     SETTLED(fd, POLLIN, POLLIN);
     OPENS(accept(fd, NULL, NULL));
 }
+
+/* Its last connection is in TIME-WAIT here: the SYN draws an ACK, that a RST, and the next SYN is refused. */
+SCENARIO(refused_in_time_wait) {
+    int fd = listener(5), port = port_of(fd);
+    int own = (int)peer("connect_from p %d", port);
+    int one = OPENS(accept(fd, NULL, NULL));
+    STEP(close(one));
+    peer("await p");
+    say("peer: %s", peer_text);
+    peer("close p");
+    STEP(close(fd));
+    pause_ms(50);
+    say("again: %ld", peer("connect_again q %d %d", port, own));
+}
+
+/* It is opened anew when there is somebody who takes it. */
+SCENARIO(opened_anew_in_time_wait) {
+    int fd = listener(5), port = port_of(fd);
+    int own = (int)peer("connect_from p %d", port);
+    int one = OPENS(accept(fd, NULL, NULL));
+    STEP(close(one));
+    peer("await p");
+    peer("close p");
+    pause_ms(50);
+    say("again: %ld", peer("connect_again q %d %d", port, own));
+    one = OPENS(accept(fd, NULL, NULL));
+    STEP(write(one, "hello", 5));
+    peer("recv q 5");
+    say("peer: %s", peer_text);
+}
