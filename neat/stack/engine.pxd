@@ -52,8 +52,9 @@ cdef int stack_unlisten(Stack* stack, uint32_t app, uint32_t sock, uint64_t now)
 # Active open. local.port 0: the replica's choice. Returns the connection's index; its sock index and generation are in stack_conn_info.
 cdef int stack_connect(Stack* stack, uint32_t app, const neat_addr* local, const neat_addr* remote,
                        const ConnectWishes* wishes, uint64_t now) noexcept nogil
-# Connections that are open stay where they are when the ports are shared out anew (neat/ports.py). -EINVAL.
-cdef int stack_share_ports(Stack* stack, uint32_t rank, uint32_t replicas) noexcept nogil
+# The ports are shared out anew (neat/ports.py). Connections that are open stay where they are; held[1024] has a bit for each port
+# from which another replica has some (the flow table knows): it is not chosen before the next call. NULL: none. -EINVAL.
+cdef int stack_share_ports(Stack* stack, uint32_t rank, uint32_t replicas, const uint64_t* held) noexcept nogil
 cdef int stack_udp_bind(Stack* stack, uint32_t app, uint32_t sock, const neat_addr* local, uint32_t flags) noexcept nogil
 cdef int stack_udp_unbind(Stack* stack, uint32_t app, uint32_t sock) noexcept nogil
 # The last descriptor of a connection is closed: as close() does on Linux (FIN; RST if unread data or NEAT_REQ_ABORT).

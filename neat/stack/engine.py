@@ -270,8 +270,8 @@ def stack_connect(stack, app, local, remote, wishes, now):
     return connect_open(stack, app, local, remote, wishes)
 
 
-def stack_share_ports(stack, rank, replicas):
-    return ports_share(stack, rank, replicas)
+def stack_share_ports(stack, rank, replicas, held):
+    return ports_share(stack, rank, replicas, held)
 
 
 def stack_udp_bind(stack, app, sock, local, flags):

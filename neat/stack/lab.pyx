@@ -272,9 +272,13 @@ cdef class Lab:
         cdef ConnectWishes wanted = {"options": 0, "maxseg": 0, "rcvbuf": 0, "tos": 0, "ttl": 0} | wishes
         return _check(stack_connect(self.stack, APP, &local, &remote, &wanted, self.now))
 
-    def share_ports(self, uint32_t rank, uint32_t replicas):
-        """There are so many replicas now."""
-        _check(stack_share_ports(self.stack, rank, replicas))
+    def share_ports(self, uint32_t rank, uint32_t replicas, held=()):
+        """There are so many replicas now, and others have connections from the ports in `held`."""
+        cdef uint64_t bits[1024]
+        memset(bits, 0, sizeof(bits))
+        for port in held:
+            bits[<uint16_t>port >> 6] |= <uint64_t>1 << (<uint16_t>port & 63)
+        _check(stack_share_ports(self.stack, rank, replicas, bits))
 
     def udp_bind(self, uint32_t sock, uint16_t port, *, str address="0.0.0.0", uint32_t flags=0):
         cdef neat_addr local = _address(address, port)

@@ -78,6 +78,19 @@ def test_the_share_changes_with_the_replicas(host):
     assert [host.lab.conn_info(i)["local"][1] for i in range(11)] == [before, *found]
 
 
+def test_ports_of_connections_that_stay_with_another_replica_are_not_chosen():
+    """Whoever gets a share anew has what is free of it; what is closed meanwhile, with the next change."""
+    host = Host(port_range=(40000, 40011), max_connections=64)
+    host.lab.share_ports(0, 2, held=range(40000, 40008))
+    assert {connect(host)[1] for _ in range(2)} == {40008, 40010}
+    with pytest.raises(OSError) as caught:
+        host.lab.connect(PEER_IP, 80)
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+    connect(host, local_port=40002)  # who says which port means it
+    host.lab.share_ports(0, 2)
+    assert connect(host)[1] in (40000, 40004, 40006)
+
+
 def test_every_port_once_before_any_comes_again():
     host = Host(port_range=(40000, 40029), time_wait_ms=1)
     used = []

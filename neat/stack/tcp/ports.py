@@ -13,9 +13,12 @@ def ports_create(stack):
     return -ENOMEM if stack.tcp.port_counters == cython.NULL else 0
 
 
-def ports_share(stack, rank, replicas):
+def ports_share(stack, rank, replicas, held):
     if rank >= replicas or replicas > 0xFFFF:
         return -EINVAL
+    memset(stack.tcp.held_ports, 0, cython.sizeof(stack.tcp.held_ports))
+    if held != cython.NULL:
+        memcpy(stack.tcp.held_ports, held, cython.sizeof(stack.tcp.held_ports))
     stack.config.replica = cython.cast(uint16_t, rank)
     stack.config.replicas = cython.cast(uint16_t, replicas)
     return 0
@@ -36,6 +39,8 @@ def port_choose(stack, key):
     start = (mixed >> 32) + counter[0]
     for i in range(n):
         port = first + cython.cast(uint32_t, (start + i) % n) * step
+        if port_is_held(stack, port):
+            continue
         key.local_port = cython.cast(uint16_t, port)
         if port_is_free(stack, key) and not port_listens(stack, key.local_port):
             counter[0] += i + 1
