@@ -142,7 +142,10 @@ class Journal:
             if value is not None:
                 self.values[name] = encoded
                 self.valid += len(name) + len(encoded)
-        self._append(b"{" + b",".join(line) + b"}\n")
+        try:
+            self._append(b"{" + b",".join(line) + b"}\n")
+        except OSError:
+            self._write_anew()  # out of memory in the middle of a line: whatever follows would be void
         if self.written > 2 * self.valid + SLACK_BYTES:
             self._write_anew()
 

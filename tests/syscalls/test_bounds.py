@@ -87,6 +87,25 @@ def test_a_line_that_was_cut_short_is_void(store):
     assert load(store)["bind.1"]["number"] == 1
 
 
+def test_a_write_that_fails_half_way_loses_nothing(store, monkeypatch):
+    journal = Journal(store)
+    journal.load()
+    write, sizes = os.write, [7, 0]
+
+    def fail(fd, data):
+        if not sizes:
+            return write(fd, data)
+        size = sizes.pop(0)
+        if not size:
+            raise OSError(errno.ENOMEM, "no memory")
+        return write(fd, data[:size])
+
+    monkeypatch.setattr(os, "write", fail)
+    journal.note({"bind.1": record(1)})
+    journal.note({"bind.2": record(2)})
+    assert not sizes and {"bind.1", "bind.2"} <= load(store).keys()
+
+
 def test_another_format_is_no_journal(store):
     journal = Journal(store)
     journal.load()
