@@ -1,8 +1,11 @@
 """Where the preload library is opened from: by whoever a program runs as."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -12,11 +15,11 @@ from tests.support import ROOT
 
 
 @pytest.fixture
-def places(tmp_path, monkeypatch):
+def places(monkeypatch):
     """(installation, run directory, cache), all below directories that everybody may enter."""
-    for directory in (tmp_path, *tmp_path.parents[:-1]):
-        directory.chmod(directory.stat().st_mode | 0o011)
-    made = [tmp_path / name for name in ("installed", "run", "cache")]
+    base = Path(tempfile.mkdtemp(prefix="neat-", dir="/tmp"))
+    base.chmod(0o755)
+    made = [base / name for name in ("installed", "run", "cache")]
     for place in made[:2]:
         place.mkdir(mode=0o755)
     (made[0] / "libneat.so").write_bytes(b"\x7fELF library")
@@ -24,7 +27,8 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setattr(library, "built", lambda: made[0] / "libneat.so")
     monkeypatch.setattr(library, "CACHE", made[2])
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    return made
+    yield made
+    shutil.rmtree(base)
 
 
 def test_an_open_installation_is_used_as_it_is(places):

@@ -1,7 +1,6 @@
 """What the preload library asks for beside what `neat.socket` does: an application by its token, pollers,
 sockets after exec."""
 
-import contextlib
 import errno
 import os
 import socket
@@ -12,7 +11,7 @@ import pytest
 
 from neat.shim.messages import BindFlag, Message, Op
 from tests.support import wait_for
-from tests.syscalls.conftest import inode_of, pair
+from tests.syscalls.conftest import Client, inode_of, pair
 
 TOKEN = 0x1234_5678_9ABC_DEF0
 
@@ -51,15 +50,18 @@ def test_one_connection_is_one_application(client):
     assert client.ask(Message(Op.HELLO, token=TOKEN + 2))[0].error == errno.EISCONN
 
 
-@contextlib.contextmanager
-def another_user():
+def client_of_another_user(world):
+    """The way to the socket may be closed to others, at any time: /proc asks for no right to it."""
+    os.chmod(world.path, 0o666)
+    door = os.open(world.path, os.O_PATH | os.O_CLOEXEC)
     os.setegid(65534)
     os.seteuid(65534)
     try:
-        yield
+        return Client(f"/proc/self/fd/{door}")
     finally:
         os.seteuid(0)
         os.setegid(0)
+        os.close(door)
 
 
 @pytest.fixture
@@ -67,12 +69,7 @@ def stranger(world):
     """A connection of another user."""
     if os.geteuid() != 0:
         pytest.skip("needs another user id")
-    os.chmod(world.path, 0o666)
-    path = world.path
-    while (path := os.path.dirname(path)) != "/":
-        os.chmod(path, os.stat(path).st_mode | 0o011)
-    with another_user():
-        made = world.client()
+    made = client_of_another_user(world)
     yield made
     made.close()
 
@@ -107,8 +104,7 @@ def test_a_program_of_another_user_may_come_late(world, client, stranger):
     wait_for(deserted, 60, "and again")
     world.kill()
     world.start()
-    with another_user():
-        late = world.client()
+    late = client_of_another_user(world)
     assert late.ask(Message(Op.HELLO, token=TOKEN + 2))[0].error == errno.EACCES
     assert late.ask(Message(Op.HELLO, token=TOKEN))[0].error == 0
     late.close()
