@@ -5,6 +5,7 @@ uses it.
 `$XDG_RUNTIME_DIR/neat/<name>`. The client core in `neat/shim` has its own copy of this rule.
 """
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -50,7 +51,7 @@ def acquire(directory: Path) -> int:
     """Make the directory and lock it; the lock lasts as long as any copy of the returned descriptor. Raises
     InUse."""
     while True:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+        _make(directory)
         try:
             fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
@@ -65,6 +66,15 @@ def acquire(directory: Path) -> int:
         except FileNotFoundError:
             pass  # removed between open and lock: what we hold is nobody's
         os.close(fd)
+
+
+def _make(directory: Path) -> None:
+    """With its parents, whatever the umask: programs that give up their rights come here as other users."""
+    if not directory.is_dir():
+        _make(directory.parent)
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir()
+            directory.chmod(0o755)
 
 
 def clean(directory: Path, keep: tuple[str, ...] = ()) -> list[str]:

@@ -42,6 +42,17 @@ def test_removed_directory_can_be_locked_anew_though_the_old_lock_is_held(tmp_pa
     os.close(new)
 
 
+def test_it_is_open_to_other_users_whatever_the_umask(tmp_path):
+    old = os.umask(0o077)
+    try:
+        os.close(rundir.acquire(tmp_path / "neat" / "run"))
+    finally:
+        os.umask(old)
+    made = tmp_path / "neat", tmp_path / "neat" / "run"
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o755, 0o755]
+    assert (tmp_path / "neat" / "run" / rundir.LOCK).stat().st_mode & 0o777 == 0o600
+
+
 def test_remove_spares_what_is_not_ours(tmp_path):
     directory = tmp_path / "run"
     os.close(rundir.acquire(directory))
