@@ -220,6 +220,8 @@ static int next_accept(struct neat_socket *s, int listener, int flags, struct ne
         if (status < 0)
             return status;
         ssize_t n = neat_message_recv(listener, message, sizeof *message, how, got);
+        if (n == -EAGAIN && load(&s->stage) != STAGE_LISTENING)
+            return -EINVAL;        /* shut down by another thread: the number has a new pair, where nothing will come */
         if (n == -EAGAIN && neat_nonblocking(s, listener, 0))
             return -EAGAIN;
         if (n == -EAGAIN) {
@@ -227,8 +229,6 @@ static int next_accept(struct neat_socket *s, int listener, int flags, struct ne
             if (status < 0)
                 return status;
             listener = neat_number(s, listener);
-            if (load(&s->stage) != STAGE_LISTENING)
-                return -EINVAL;    /* shut down by another thread */
             continue;
         }
         if (n == 0 || n == -ECONNRESET)
