@@ -13,7 +13,16 @@ cdef extern from "<sys/socket.h>" nogil:
         socklen_t msg_namelen
         iovec* msg_iov
         size_t msg_iovlen
+        void* msg_control
+        size_t msg_controllen
         int msg_flags
+    struct cmsghdr:
+        size_t cmsg_len
+        int cmsg_level, cmsg_type
+    cmsghdr* CMSG_FIRSTHDR(msghdr* message)
+    cmsghdr* CMSG_NXTHDR(msghdr* message, cmsghdr* at)
+    unsigned char* CMSG_DATA(cmsghdr* at)
+    size_t CMSG_LEN(size_t length)
     int AF_INET, SOCK_STREAM, SOCK_DGRAM, SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET, SO_ERROR, SO_PROTOCOL, SO_TYPE
     int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL
 

@@ -23,5 +23,7 @@ cdef class Socket:
     # Bytes moved. sender may get the peer's address, its size in *length; `to` is NULL on connected sockets.
     cdef Py_ssize_t _recv(self, char* data, Py_ssize_t size, int flags, sockaddr_in* sender, socklen_t* length) except -1
     cdef Py_ssize_t _send(self, const char* data, Py_ssize_t size, int flags, sockaddr_in* to, int64_t* deadline) except -1
+    # `control`: `room` bytes for control messages, when receiving.
     cdef Py_ssize_t _move_message(self, msghdr* message, sockaddr_in* peer, bint named, iovec* parts, Py_ssize_t count,
-                                  int flags, bint sending, int64_t* deadline) except -1
+                                  char* control, size_t room, int flags, bint sending,
+                                  int64_t* deadline) except -1

@@ -364,7 +364,8 @@ cdef class Socket:
             self.again(sent, POLLOUT, deadline)
 
     cdef Py_ssize_t _move_message(self, msghdr* message, sockaddr_in* peer, bint named, iovec* parts, Py_ssize_t count,
-                                  int flags, bint sending, int64_t* deadline) except -1:
+                                  char* control, size_t room, int flags, bint sending,
+                                  int64_t* deadline) except -1:
         cdef ssize_t moved
         cdef neat_socket* s
         cdef int fd
@@ -375,6 +376,8 @@ cdef class Socket:
             message.msg_namelen = sizeof(sockaddr_in) if named else 0
             message.msg_iov = parts
             message.msg_iovlen = count
+            message.msg_control = control
+            message.msg_controllen = room
             s = neat_get(self.handle)
             fd = self.fd
             with nogil:

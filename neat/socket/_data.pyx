@@ -2,6 +2,7 @@
 import errno as _errno
 import os
 
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
@@ -10,10 +11,22 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from neat.shim.client cimport (
-    MSG_NOSIGNAL, MSG_WAITALL, SOCK_STREAM, iovec, msghdr, sockaddr_in, socklen_t,
+    CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, MSG_NOSIGNAL, MSG_WAITALL, SOCK_STREAM, cmsghdr, iovec, msghdr,
+    sockaddr_in, socklen_t,
 )
 from neat.socket._address cimport make_address, parse_address
 from neat.socket._core cimport MAX_BUFFERS, SMALL, Socket
+
+
+cdef list control_messages(msghdr* message):
+    """(level, type, data) of each."""
+    cdef list found = []
+    cdef cmsghdr* at = CMSG_FIRSTHDR(message)
+    while at != NULL and at.cmsg_len >= CMSG_LEN(0):
+        data = PyBytes_FromStringAndSize(<char*>CMSG_DATA(at), at.cmsg_len - CMSG_LEN(0))
+        found.append((at.cmsg_level, at.cmsg_type, data))
+        at = CMSG_NXTHDR(message, at)
+    return found
 
 
 cdef class DataSocket(Socket):
@@ -61,11 +74,11 @@ cdef class DataSocket(Socket):
         return self.recvfrom_into(buffer, nbytes, flags)[0]
 
     def recvmsg_into(self, buffers, Py_ssize_t ancbufsize=0, int flags=0, /):
-        return self._message([*buffers], None, flags, False)
+        return self._message([*buffers], None, flags, False, ancbufsize)
 
     def recvmsg(self, Py_ssize_t bufsize, Py_ssize_t ancbufsize=0, int flags=0, /):
         data = bytearray(bufsize)
-        got, ancillary, message_flags, address = self._message([data], None, flags, False)
+        got, ancillary, message_flags, address = self._message([data], None, flags, False, ancbufsize)
         return bytes(data[:got]), ancillary, message_flags, address
 
     # Sending.
@@ -110,10 +123,10 @@ cdef class DataSocket(Socket):
     def sendmsg(self, buffers, ancdata=(), int flags=0, address=None, /):
         if list(ancdata):
             raise OSError(_errno.EINVAL, "ancillary data is not supported")
-        return self._message([memoryview(b).cast("B") for b in buffers], address, flags | MSG_NOSIGNAL, True)
+        return self._message([memoryview(b).cast("B") for b in buffers], address, flags | MSG_NOSIGNAL, True, 0)
 
-    def _message(self, list buffers, address, int flags, bint sending):
-        """sendmsg: bytes sent; recvmsg: (bytes, [], flags, address)."""
+    def _message(self, list buffers, address, int flags, bint sending, Py_ssize_t room):
+        """sendmsg: bytes sent; recvmsg: (bytes, control messages in `room` bytes, flags, address)."""
         cdef msghdr message
         cdef sockaddr_in peer
         cdef iovec* parts
@@ -121,6 +134,10 @@ cdef class DataSocket(Socket):
         cdef Py_ssize_t count = len(buffers), taken = 0
         cdef ssize_t moved
         cdef int64_t deadline = 0
+        cdef bytearray control
+        if room < 0:
+            raise ValueError("invalid ancillary data buffer length")
+        control = bytearray(room)
         if count > MAX_BUFFERS:
             raise OSError(_errno.EMSGSIZE, os.strerror(_errno.EMSGSIZE))
         memset(&peer, 0, sizeof(peer))
@@ -136,11 +153,13 @@ cdef class DataSocket(Socket):
                 parts[taken].iov_base = views[taken].buf
                 parts[taken].iov_len = views[taken].len
                 taken += 1
-            moved = self._move_message(&message, &peer, address is not None or not sending, parts, count, flags, sending,
-                                       &deadline)
+            moved = self._move_message(&message, &peer, address is not None or not sending, parts, count,
+                                       PyByteArray_AS_STRING(control), room, flags, sending, &deadline)
         finally:
             for i in range(taken):
                 PyBuffer_Release(&views[i])
             free(views)
             free(parts)
-        return moved if sending else (moved, [], message.msg_flags, make_address(&peer, message.msg_namelen))
+        if sending:
+            return moved
+        return moved, control_messages(&message), message.msg_flags, make_address(&peer, message.msg_namelen)

@@ -71,6 +71,15 @@ def test_what_does_not_fit_is_cut(ends):
     assert subject.recv(100) == b"next"
 
 
+def test_control_messages(ends):
+    subject, peer = ends
+    subject.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+    peer.sendto(b"abc", subject.getsockname())
+    data, messages, flags, _address = subject.recvmsg(10, 64)
+    assert (data, flags) == (b"abc", 0)
+    assert messages == [(socket.IPPROTO_IP, socket.IP_TOS, b"\0")]
+
+
 def test_true_length(ends):
     subject, peer = ends
     peer.sendto(b"abcdef", subject.getsockname())

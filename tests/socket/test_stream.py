@@ -76,6 +76,22 @@ def test_vectors(pair):
     assert first + second == b"abcdef\0\0"
 
 
+def test_bytes_left_come_as_a_control_message(pair):
+    """tcp(7), TCP_INQ."""
+    inq = 36
+    subject, peer = pair
+    subject.setsockopt(socket.IPPROTO_TCP, inq, 1)
+    peer.sendall(b"abcdef")
+    assert subject.recv(6, socket.MSG_PEEK | socket.MSG_WAITALL) == b"abcdef"
+    for data, left in ((b"abcd", 2), (b"ef", 0)):
+        message = (socket.IPPROTO_TCP, inq, struct.pack("i", left))
+        assert subject.recvmsg(4, socket.CMSG_SPACE(4))[:3] == (data, [message], 0)
+    peer.sendall(b"x")
+    assert subject.recvmsg_into([bytearray(4)])[:2] == (1, [])
+    with pytest.raises(ValueError, match="ancillary data buffer length"):
+        subject.recvmsg(4, -1)
+
+
 def test_receive_into(pair):
     subject, peer = pair
     peer.sendall(b"abcdef")
