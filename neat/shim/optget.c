@@ -42,12 +42,11 @@ static int pending_error(struct neat_socket *s, int fd) {
         store(&s->reset_seen, 1);
         return error;
     }
-    /* The replica died without a word: the descriptor's own error says so. */
+    /* The replica died without a word: the segment says so, or the descriptor's own error. */
     int own = 0;
     socklen_t length = sizeof own;
-    if (libc(getsockopt)(fd, SOL_SOCKET, SO_ERROR, &own, &length) < 0 || !own)
-        return 0;
-    return -neat_gone(s, 0);
+    bool reset = libc(getsockopt)(fd, SOL_SOCKET, SO_ERROR, &own, &length) == 0 && own;
+    return reset || (s->end.shared && endpoint_lost(&s->end)) ? -neat_gone(s, 0) : 0;
 }
 
 /* SO_COOKIE: one of its own for each socket, the same in all processes that have it. */

@@ -96,7 +96,7 @@ bool neat_flags_known(const struct neat_socket *s) {
 
 void neat_linger(const struct neat_socket *s) {
     int64_t deadline = neat_now() + (int64_t)s->settings.linger_ms * 1000000, pause = LINGER_NS;
-    while (endpoint_current(&s->end) && neat_now() < deadline) {
+    while (endpoint_current(&s->end) && !endpoint_lost(&s->end) && neat_now() < deadline) {
         uint32_t state = __atomic_load_n(&s->end.shared->tcp_state, __ATOMIC_RELAXED);
         bool text = load(&s->end.shared->tx_tail) != load(&s->end.shared->tx_head);
         if (!text && state != TCP_STATE_FIN_WAIT_1 && state != TCP_STATE_CLOSING && state != TCP_STATE_LAST_ACK &&

@@ -1,5 +1,6 @@
-/* What connections say when their replicas are killed: lost HOST PORT PID... The peer there echoes. A line for each: how it was heard of, the
- * call that sends, what it says the first and the second time, how often SIGPIPE came, and who the peer is. */
+/* What connections say when their replicas are killed: lost HOST PORT PID... The peer there echoes. A line for each:
+ * how it was heard of, the call that sends, what it says the first and the second time, how often SIGPIPE came, who the
+ * peer is, and the error that is left. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -114,6 +115,13 @@ static const char *outcome(long value) {
     return value < 0 ? strerrorname_np(errno) : "success";
 }
 
+static int pending(int fd) {
+    int error = -1;
+    socklen_t length = sizeof error;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    return error;
+}
+
 /* The first call: after `nothing`, until it fails, for which the ring's room would not be enough. */
 static long first(long (*call)(int fd), int fd, int patient) {
     long value = call(fd);
@@ -134,6 +142,8 @@ int main(int argc, char **argv) {
     for (int w = 0; w < WAYS; w++)
         for (int c = 0; c < SENDERS; c++)
             fds[w][c] = dial(argv[1], argv[2]);
+    int lingering = dial(argv[1], argv[2]);
+    setsockopt(lingering, SOL_SOCKET, SO_LINGER, &(struct linger){1, 600}, sizeof(struct linger));
     for (int i = 3; i < argc; i++)
         kill(atoi(argv[i]), SIGKILL);
     for (int w = 0; w < WAYS; w++)
@@ -144,8 +154,9 @@ int main(int argc, char **argv) {
             const char *one = outcome(first(senders[c].call, fd, ways[w].hear == hear_by_nothing));
             pipes = 0;
             const char *two = outcome(senders[c].call(fd));
-            printf("%s %s: %s %s %d %s\n", ways[w].name, senders[c].name, one, two, (int)pipes,
-                   outcome(getpeername(fd, (struct sockaddr *)&name, &length)));
+            const char *who = outcome(getpeername(fd, (struct sockaddr *)&name, &length));
+            printf("%s %s: %s %s %d %s %d\n", ways[w].name, senders[c].name, one, two, (int)pipes, who, pending(fd));
         }
+    printf("close: %s\n", outcome(close(lingering)));     /* there is nobody to wait for */
     return 0;
 }

@@ -89,6 +89,19 @@ assert not is_neat(sock) and sock.getsockopt(socket.SOL_SOCKET, 60) == 1
     )
 
 
+def test_what_is_about_multicast_is_the_kernel_s_to_answer(world: World) -> None:
+    check(
+        world,
+        """
+group = socket.inet_aton("224.0.0.251") + socket.inet_aton("127.0.0.1")
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+fails(errno.EADDRNOTAVAIL, sock.setsockopt, socket.IPPROTO_IP, socket.IP_DROP_MEMBERSHIP, group)
+sock.connect(PEER)
+assert is_neat(sock)
+""",
+    )
+
+
 def test_what_resolvers_cannot_do_without_is_taken(world: World) -> None:
     check(
         world,

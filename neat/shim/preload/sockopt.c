@@ -5,6 +5,10 @@
 
 #include "preload.h"
 
+/* Newer than some headers: TCP_AO_ADD_KEY to TCP_AO_REPAIR. */
+#define OPT_TCP_AO_FIRST 38
+#define OPT_TCP_AO_LAST 42
+
 /* A kernel socket that takes the place of one on NEaT gets its settings. */
 void options_copy(struct neat_socket *s, int fd, int to) {
     static const int copied[][2] = {
@@ -24,39 +28,53 @@ void options_copy(struct neat_socket *s, int fd, int to) {
 /* Set on an undecided socket, these make it the kernel's: what was asked for is a matter of the host, or would be
  * missed. */
 static const struct wish {
-    int level, name;
+    int level, name, last;         /* `last`: of a range; 0: no range */
     const char *text;
 } wishes[] = {
-    {SOL_SOCKET, SO_BINDTODEVICE, "SO_BINDTODEVICE"}, {SOL_SOCKET, SO_BINDTOIFINDEX, "SO_BINDTOIFINDEX"},
-    {SOL_SOCKET, SO_ATTACH_FILTER, "SO_ATTACH_FILTER"}, {SOL_SOCKET, SO_ATTACH_BPF, "SO_ATTACH_BPF"},
-    {IPPROTO_IP, IP_TRANSPARENT, "IP_TRANSPARENT"}, {IPPROTO_IP, IP_UNICAST_IF, "IP_UNICAST_IF"},
-    {IPPROTO_IP, IP_ADD_MEMBERSHIP, "IP_ADD_MEMBERSHIP"}, {IPPROTO_IP, IP_MULTICAST_IF, "IP_MULTICAST_IF"},
-    {IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, "IP_ADD_SOURCE_MEMBERSHIP"},
-    {IPPROTO_IP, MCAST_JOIN_GROUP, "MCAST_JOIN_GROUP"},
-    {IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, "MCAST_JOIN_SOURCE_GROUP"},
-    {IPPROTO_IP, IP_XFRM_POLICY, "IP_XFRM_POLICY"}, {IPPROTO_UDP, UDP_ENCAP, "UDP_ENCAP"},
-    {IPPROTO_IPV6, IPV6_TRANSPARENT, "IPV6_TRANSPARENT"}, {IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, "IPV6_ADD_MEMBERSHIP"},
-    {IPPROTO_IPV6, MCAST_JOIN_GROUP, "MCAST_JOIN_GROUP"},
-    {IPPROTO_IPV6, MCAST_JOIN_SOURCE_GROUP, "MCAST_JOIN_SOURCE_GROUP"},
-    {IPPROTO_TCP, TCP_REPAIR, "TCP_REPAIR"}, {IPPROTO_TCP, TCP_MD5SIG, "TCP_MD5SIG"},
+    {SOL_SOCKET, SO_BINDTODEVICE, 0, "SO_BINDTODEVICE"},
+    {SOL_SOCKET, SO_BINDTOIFINDEX, 0, "SO_BINDTOIFINDEX"},
+    {SOL_SOCKET, SO_ATTACH_FILTER, 0, "SO_ATTACH_FILTER"},
+    {SOL_SOCKET, SO_ATTACH_BPF, 0, "SO_ATTACH_BPF"},
+    {IPPROTO_IP, IP_XFRM_POLICY, 0, "IP_XFRM_POLICY"},
+    {IPPROTO_IP, IP_TRANSPARENT, 0, "IP_TRANSPARENT"},
+    {IPPROTO_IP, IP_UNICAST_IF, 0, "IP_UNICAST_IF"},
+    {IPPROTO_IP, IP_MULTICAST_IF, 0, "IP_MULTICAST_IF"},
+    {IPPROTO_IP, IP_ADD_MEMBERSHIP, 0, "IP_ADD_MEMBERSHIP"},
+    {IPPROTO_IP, IP_DROP_MEMBERSHIP, MCAST_MSFILTER, "multicast"},
+    {IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, 0, "IPV6_ADD_MEMBERSHIP"},
+    {IPPROTO_IPV6, IPV6_DROP_MEMBERSHIP, 0, "multicast"},
+    {IPPROTO_IPV6, MCAST_JOIN_GROUP, MCAST_MSFILTER, "multicast"},
+    {IPPROTO_IPV6, IPV6_TRANSPARENT, 0, "IPV6_TRANSPARENT"},
+    {IPPROTO_TCP, TCP_MD5SIG, 0, "TCP_MD5SIG"},
+    {IPPROTO_TCP, TCP_MD5SIG_EXT, 0, "TCP_MD5SIG_EXT"},
+    {IPPROTO_TCP, OPT_TCP_AO_FIRST, OPT_TCP_AO_LAST, "TCP_AO"},
+    {IPPROTO_TCP, TCP_REPAIR, 0, "TCP_REPAIR"},
+    {IPPROTO_UDP, UDP_ENCAP, 0, "UDP_ENCAP"},
 };
 
+static const struct wish *wish(int level, int name) {
+    for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++) {
+        const struct wish *at = &wishes[i];
+        if (at->level == level && name >= at->name && name <= (at->last ? at->last : at->name))
+            return at;
+    }
+    return NULL;
+}
+
+/* `foreign` of a socket: level and name. */
 static uint32_t key(int level, int name) {
     return (uint32_t)level << 16 | (uint16_t)name;
 }
 
 static const struct wish *wish_of(uint32_t foreign) {
-    for (size_t i = 0; foreign && i < sizeof wishes / sizeof *wishes; i++)
-        if (key(wishes[i].level, wishes[i].name) == foreign)
-            return &wishes[i];
-    return NULL;
+    return foreign ? wish((int)(foreign >> 16), (int)(foreign & 0xffff)) : NULL;
 }
 
 bool options_need_kernel(const struct neat_socket *s, const char **why) {
-    const struct wish *wish = wish_of(s->foreign);
-    if (wish)
-        *why = wish->text;
-    return wish != NULL;
+    const struct wish *kept = wish_of(s->foreign);
+    if (kept)
+        *why = kept->text;
+    return kept != NULL;
 }
 
 void options_decided(struct neat_socket *s) {
@@ -68,7 +86,7 @@ void options_decided(struct neat_socket *s) {
  * so is what is IPv6's own, as every true IPv6 address is the kernel's, and with an IPv4 peer it says nothing. Anything
  * else is refused at once: nobody shall rely on what would be gone after connect(). Programs ask, and do without. */
 static bool may_be_foreign(int level, int name) {
-    return level == IPPROTO_IPV6 || wish_of(key(level, name));
+    return level == IPPROTO_IPV6 || wish(level, name);
 }
 
 /* Of an undecided socket: both take it, or neither does. 0 or -errno. */
