@@ -9,6 +9,8 @@
 #define TRIES 3                    /* to find a replica that takes it; for a call that may wait: */
 #define PATIENT_TRIES 25
 #define RETRY_NS 20000000
+#define LEAVING_NS 20000           /* between looks whether all have left accept() */
+#define LEAVING_TRIES 50000
 #define LIVES 3                    /* replicas that may die on us before we give up */
 #define ANSWER_NS 2000000000       /* how long a replica may take to say NEAT_EV_CONNECTING */
 
@@ -60,6 +62,13 @@ static int failed(struct neat_socket *s, int error) {
     return error;
 }
 
+/* Who sleeps in accept() has been woken: it is gone before its number means something else. Not if this is its own thread, in a signal
+ * handler. */
+static void await_accepting(struct neat_socket *s) {
+    for (int i = 0; load(&s->accepting) && i < LEAVING_TRIES; i++)
+        nanosleep(&(struct timespec){0, LEAVING_NS}, NULL);
+}
+
 int neat_disconnect_locked(struct neat_socket *s, int fd) {
     struct neat_addr local = s->local;
     bool bound = s->bind_id && !s->any_port;
@@ -83,6 +92,7 @@ int neat_disconnect_locked(struct neat_socket *s, int fd) {
     neat_set_stage(s, STAGE_NEW);
     store(&s->reset_seen, 0);
     store(&s->end_seen, 0);
+    await_accepting(s);
     int status = renew_pair(s, fd);
     if (status == 0 && bound)
         neat_bind_locked(s, fd, &local);

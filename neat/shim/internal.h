@@ -110,6 +110,7 @@ struct neat_socket {
     uint32_t reset_seen;           /* that its replica is gone was reported */
     uint32_t end_seen;             /* the end of the stream was reported */
     int backlog;                   /* of the last listen() */
+    uint32_t accepting;            /* threads that are about to sleep on the listener's number, or do */
     uint32_t shut;                 /* what shutdown() ended of a datagram socket: 1 << SHUT_RD, 1 << SHUT_WR */
     bool connect_owed;             /* connect() said "not yet": the next one says 0, once, when it has come about (Linux) */
     uint32_t ending;               /* neat_ending found that its close() ends it */

@@ -292,6 +292,7 @@ static void in_child(void) {
         pthread_mutex_init(&s->setup, NULL);
         pthread_mutex_init(&s->parking, NULL);
         store(&s->refs, dead ? DEAD : load(&s->refs) & ~(DESCRIPTOR - 1));
+        store(&s->accepting, 0);
         if (dead)
             continue;
         close_parked(s);

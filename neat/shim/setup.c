@@ -189,15 +189,19 @@ static int find_own(const struct neat_socket *s, const struct neat_msg *message,
 
 /* pthread_cancel(3): the thread leaves its call. */
 static void cancelled(void *s) {
+    add(&((struct neat_socket *)s)->accepting, -1);
     neat_put(s);
 }
 
-/* Sleep until there is a message in the descriptor, as that says, and take nothing. pthread_cancel(3) ends the call. */
+/* Sleep until there is a message in the descriptor, as that says, and take nothing. pthread_cancel(3) ends the call. While it counts as
+ * accepting, neat_disconnect_locked() puts nothing else under the number: so it sleeps on the listener, or not at all. */
 static int await_accept(struct neat_socket *s, int listener) {
     char first;
     ssize_t n;
     pthread_cleanup_push(cancelled, s);
-    n = libc(recv)(listener, &first, sizeof first, MSG_PEEK);
+    add(&s->accepting, 1);
+    n = load(&s->stage) == STAGE_LISTENING ? libc(recv)(listener, &first, sizeof first, MSG_PEEK) : 0;
+    add(&s->accepting, -1);
     pthread_cleanup_pop(0);
     return n < 0 && errno != ECONNRESET ? -errno : 0;
 }

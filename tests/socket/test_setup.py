@@ -184,6 +184,28 @@ def test_shutting_a_listener_down_wakes_accept(world):
     assert seen == [errno.EINVAL]
 
 
+def test_shutting_a_listener_down_wakes_whoever_is_about_to_sleep(world):
+    """Somewhere between its look at the listener and its sleep, which is hit about once in 100 times."""
+    for turn in range(600):
+        listener = world.listener()
+        seen = []
+
+        def accept(listener=listener, seen=seen):
+            try:
+                listener.accept()
+            except OSError as error:
+                seen.append(error.errno)
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        for _ in range(turn * 7 % 400):
+            pass
+        listener.shutdown(socket.SHUT_RD)
+        thread.join(30)
+        assert seen == [errno.EINVAL], turn
+        world.close()
+
+
 def test_accepted_sockets_inherit(world):
     listener = world.socket()
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
