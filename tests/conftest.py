@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,12 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# What takes long comes first, so that at the end there is something to do for every worker.
+FIRST = ("test_packages.py", "test_sanitized.py", "test_bench_sides.py", "test_tools.py", "test_recovery.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in FIRST)
     if os.geteuid() == 0 and os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return
     skip = pytest.mark.skip(reason="needs root and /dev/net/tun")
@@ -44,13 +50,14 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
         base = base.parent
 
     def build_once(name: str, build: Callable[[Path], object]) -> Path:
-        made, unfinished = base / name, base / f"{name}.unfinished"
+        made, finished = base / name, base / f"{name}.finished"
         with open(base / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not made.exists():
-                unfinished.mkdir()
-                build(unfinished)
-                unfinished.rename(made)
+            if not finished.exists():
+                shutil.rmtree(made, ignore_errors=True)
+                made.mkdir()
+                build(made)
+                finished.touch()
         return made
 
     return build_once

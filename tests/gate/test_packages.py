@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, Once
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
@@ -38,12 +38,15 @@ class Environment:
     """A virtual environment with nothing of ours; what we depend on is that of the tests."""
 
     def __init__(self, where: Path) -> None:
+        self.where = where
         self.python = str(where / "bin" / "python")
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", where], check=True)
-        site = next((where / "lib").glob("python*/site-packages"))
-        (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
         hidden = ("PYTHONPATH", "NEAT_RUN_DIR", "NEAT_STACK")
         self.env = {name: value for name, value in os.environ.items() if name not in hidden}
+
+    def make(self) -> None:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", self.where], check=True)
+        site = next((self.where / "lib").glob("python*/site-packages"))
+        (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
     def run(self, *arguments: str, **more: str) -> str:
         """What `python ARGUMENTS` prints, away from the source."""
@@ -57,18 +60,24 @@ class Environment:
         self.run("-m", "pip", "install", *options, *what, **more)
 
 
-@pytest.fixture(scope="module")
-def environments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Environment]:
-    """By what was installed there. pip keeps the wheel that it makes of a source distribution."""
-    base = tmp_path_factory.mktemp("packages")
+def build(base: Path) -> None:
+    """A source distribution and the wheel that pip makes of it, and keeps; each is installed."""
     code = "import setuptools.build_meta as b, sys; b.build_sdist(sys.argv[1])"
     quiet = {"NEAT_ONLY": "-"}
     subprocess.run([sys.executable, "-c", code, base], cwd=ROOT, env=os.environ | quiet, check=True)
     sdist, wheel = Environment(base / "sdist"), Environment(base / "wheel")
+    sdist.make()
+    wheel.make()
     cache = str(base / "cache")
     sdist.install("--cache-dir", cache, "--find-links", str(base), "neat-stack", NEAT_CFLAGS="-O0 -g0")
     wheel.install(str(next((base / "cache").rglob("*.whl"))))
-    return {"sdist": sdist, "wheel": wheel}
+
+
+@pytest.fixture(scope="module")
+def environments(once: Once) -> dict[str, Environment]:
+    """By what was installed there."""
+    base = once("packages", build)
+    return {what: Environment(base / what) for what in ("sdist", "wheel")}
 
 
 @pytest.mark.parametrize("what", ["sdist", "wheel"])
