@@ -86,7 +86,7 @@ class Calls:
             if app is None:
                 app = self.registry.add_app(session.uid, session.pid, message.token)
                 if app is None:
-                    raise Refused(errno.EUSERS)
+                    raise Refused(errno.ENOBUFS)
                 self.hooks.count("apps_registered")
             # Who knows the token is that application, as with JOIN: a program that another user goes on as,
             # however long after the one that had registered it.
@@ -107,7 +107,7 @@ class Calls:
 
     def _enter(self, session: Session, app: App) -> None:
         if len(app.sessions) >= MAX_SESSIONS_PER_APP:
-            raise Refused(errno.EUSERS)
+            raise Refused(errno.ENOBUFS)
         if session.app is None:
             self.registry.enter(app, session)
             self.hooks.watch_process(session)
