@@ -48,6 +48,7 @@ cdef void pass_on(Process* p, Event* event, Endpoint* end, neat_sock* sock) noex
 cdef void endpoint_hangup(Process* p, uint32_t conn, uint32_t serial, uint32_t events) noexcept nogil
 # "Look at the rings": one token, unless one is on its way.
 cdef void send_token(Process* p, neat_sock* sock, int fd) noexcept nogil
+cdef void send_last_token(Process* p, neat_sock* sock, int fd) noexcept nogil
 # Make the descriptor writable again.
 cdef void take_fills(neat_sock* sock, int fd) noexcept nogil
 # Leave the accept queue, if it is in one.

@@ -97,6 +97,13 @@ def send_token(p, sock, fd):
         tally(p, COUNT_TOKENS_SENT)
 
 
+def send_last_token(p, sock, fd):
+    """Before a farewell: whoever sleeps takes the first message out, and that is not to be the farewell."""
+    exchange32(cython.address(sock.in_token), 1)
+    send_with(fd, b"t", 1, -1)
+    tally(p, COUNT_TOKENS_SENT)
+
+
 def take_fills(sock, fd):
     if load32(cython.address(sock.out_block)) == 0:
         return
@@ -190,16 +197,17 @@ def peer_closed(p, end, sock):
     if end.state != END_OPEN:
         return
     end.spoken = True
-    send_token(p, sock, end.fd)
+    send_last_token(p, sock, end.fd)
     send_with(end.fd, b"f", 1, -1)
     shutdown(end.fd, SHUT_WR)
     end.state = END_HALF
 
 
 def hang_up(p, end, sock):
-    """Both directions are over in order: POLLHUP without an error. That wakes a reader, too: no token."""
+    """Both directions are over in order: POLLHUP without an error."""
     take_fills(sock, end.fd)
     if end.state == END_OPEN:
+        send_last_token(p, sock, end.fd)
         send_with(end.fd, b"f", 1, -1)
     shutdown(end.fd, SHUT_RDWR)
     end.state = END_HUNG
@@ -224,7 +232,7 @@ def reset(p, conn, end, sock, error):
     if pipe2(ends, O_CLOEXEC) < 0:
         application_gone(p, conn, end)
         return
-    send_token(p, sock, end.fd)
+    send_last_token(p, sock, end.fd)
     status = send_with(end.fd, b"w", 1, ends[1])
     close(ends[1])
     endpoint_drop(p, end)

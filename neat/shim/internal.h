@@ -203,8 +203,9 @@ void neat_lock_forget(void);       /* in a forked child */
 void neat_mark(const struct endpoint *end);
 void neat_ring(const struct endpoint *end);
 void neat_resignal(const struct endpoint *end);
-bool neat_take_token(const struct endpoint *end, int fd, bool stray);
-int neat_await_message(struct neat_socket *s, int fd, int flags, bool partial);
+bool neat_take_token(const struct endpoint *end, int fd, int flags, bool stray);
+enum neat_message { NEAT_HUNG_UP, NEAT_TOKEN_THERE, NEAT_TOKEN_TAKEN };
+int neat_await_message(struct neat_socket *s, int fd, int flags, bool waits, bool partial);    /* or -errno */
 int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd);
 int neat_fill_first(struct neat_socket *s, int fd);
 void neat_repair_rx(const struct endpoint *end, int fd);

@@ -74,6 +74,7 @@ struct neat_socket *neat_new(int type, int protocol) {
     struct neat_socket *s = from_pool();
     if (!s)
         return NULL;
+    neat_thread_id();              /* known from now on: later it may be out of our rights (seccomp(2)) */
     s->type = type;
     s->protocol = protocol;
     s->family = AF_INET;

@@ -20,12 +20,13 @@ static __thread uint32_t *held[2];  /* what this thread holds: a socket's rx_loc
 
 uint32_t neat_thread_id(void) {
     if (!thread_id)
-        thread_id = (uint32_t)syscall(SYS_gettid);
+        thread_id = (uint32_t)libc(syscall)(SYS_gettid);
     return thread_id;
 }
 
+/* A child has one thread, whose number is the process's. Asked for now: later it may be out of its rights (seccomp(2)). */
 void neat_lock_forget(void) {
-    thread_id = 0;
+    thread_id = (uint32_t)getpid();
     held[0] = held[1] = NULL;
 }
 
@@ -63,7 +64,7 @@ int neat_lock(uint32_t *word) {
         if (!(seen & WAITERS) && !swap_if(word, &seen, seen | WAITERS))
             continue;
         struct timespec limit = {0, CHECK_NS};
-        syscall(SYS_futex, word, FUTEX_WAIT, holder | WAITERS, &limit, NULL, 0);
+        libc(syscall)(SYS_futex, word, FUTEX_WAIT, holder | WAITERS, &limit, NULL, 0);
         seen = load(word);
     }
 }
@@ -71,5 +72,5 @@ int neat_lock(uint32_t *word) {
 void neat_unlock(uint32_t *word) {
     note(word, NULL);
     if (swap(word, 0) & WAITERS)
-        syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
+        libc(syscall)(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
 }

@@ -65,6 +65,7 @@ static struct segment *map(int fd, int bell, const struct neat_msg *reply) {
         errno = EPROTO;
         return NULL;
     }
+    neat_spins();                  /* decided now: later it may be out of our rights (seccomp(2)) */
     new->bell = neat_hide_fd(bell);
     neat_hold_own(&new->bell);
     return new;

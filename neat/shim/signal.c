@@ -1,8 +1,10 @@
 /* Readiness: tokens, fills, dirty bits, doorbells. Read first: ARCHITECTURE.md, "Sockets".
  *
  * Invariants, beside what is said there:
- * 1. in_token == 1 <=> a token is in the descriptor, or the replica is about to send it. Only the holder of rx_lock takes one out, and only
- *    while in_token is 1 (or when it looked and saw a stray one), so nothing else on the descriptor (the farewell) is ever taken.
+ * 1. in_token == 1 <=> a token is in the descriptor, or the replica is about to send it. It is taken out with the read() that the program
+ *    itself would make, by the holder of rx_lock while in_token is 1 (or when it looked and saw a stray one), and by one thread that sleeps
+ *    in that read(). Nobody takes any when `status` says that the stream is over, and the replica sends one more before a farewell. So it is
+ *    always a token that the sleeper takes, and nothing else on the descriptor (the farewell) is ever taken.
  * 2. in_token is 0 and the ring is not empty: the replica has yet to look at in_token, or NEAT_REQ_RESIGNAL is set. Whoever sets
  *    in_token to 0 looks at rx_tail after that; the replica looks at in_token after it has moved rx_tail.
  * 3. The transmit ring is full and a thread was told so: out_block > 0, or the replica has made room since and drained it.
@@ -17,6 +19,7 @@
 #include "watch.h"
 
 #define MAX_FILLS 16
+#define OVER ((uint32_t)(NEAT_ST_RDHUP | NEAT_ST_ERROR | NEAT_ST_CLOSED))
 #define MAX_TOKENS 16              /* taken out in one repair: honest stacks have one */
 
 struct neat_client_stats neat_counters;
@@ -54,73 +57,130 @@ void neat_resignal(const struct endpoint *end) {
     neat_ring(end);
 }
 
-/* Take the token out, in_token = 0, fence. Caller holds rx_lock, found the ring empty, and looks at it again if this is true.
- * `stray`: a token was seen though in_token was 0. */
-bool neat_take_token(const struct endpoint *end, int fd, bool stray) {
-    char byte = 0;
-    if (!load(&end->shared->in_token)) {
-        if (!stray || libc(recv)(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || byte != TOKEN)
-            return false;
-    }
-    if (libc(recv)(fd, &byte, 1, MSG_DONTWAIT) != 1)
-        return false;
+static void have_token(struct neat_sock *shared) {
     tally(tokens);
-    swap(&end->shared->in_token, 0);
+    swap(&shared->in_token, 0);
     fence();
+}
+
+/* Take the token out, in_token = 0, fence. Caller holds rx_lock, found the ring empty, and looks at it again if this is true.
+ * `stray`: a token was seen though in_token was 0.
+ *
+ * It is there, or comes at once, so a read() does not wait: by the word of the stack, which is not enough where the program has said
+ * MSG_DONTWAIT (`flags`). And one who sleeps there may have got it, and been killed before it said so. */
+bool neat_take_token(const struct endpoint *end, int fd, int flags, bool stray) {
+    char byte = 0;
+    bool said = load(&end->shared->in_token) == 1;
+    bool alone = said && !(flags & MSG_DONTWAIT) && !load(&end->shared->sleepers);
+    if (!said && (!stray || libc(recv)(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || byte != TOKEN))
+        return false;
+    if (load(&end->shared->status) & OVER)
+        return false;
+    ssize_t n = alone ? libc(read)(fd, &byte, 1) : libc(recv)(fd, &byte, 1, MSG_DONTWAIT);
+    if (n != 1 && (alone || n >= 0 || errno != EAGAIN))
+        return false;
+    have_token(end->shared);
     return true;
 }
 
-struct sleeper {
-    struct neat_socket *socket;
-    bool counted;
-};
-
-/* pthread_cancel(3) in its sleep: the thread leaves its call. */
+/* pthread_cancel(3) in its sleep: the thread leaves its call, perhaps with the token. */
 static void cancelled(void *argument) {
-    const struct sleeper *at = argument;
-    if (at->counted)
-        sub(&at->socket->end.shared->sleepers, 1);
-    neat_put(at->socket);
+    struct neat_socket *s = argument;
+    have_token(s->end.shared);
+    sub(&s->end.shared->sleepers, 1);
+    neat_resignal(&s->end);
+    neat_put(s);
 }
 
-/* What recv() says of the first message, or -errno. `limit`: polled for so long before; *woken is what that said. */
-static ssize_t peek_first(int fd, int flags, const int64_t *limit, uint8_t *byte, int *woken) {
-    *woken = limit ? neat_poll(fd, POLLIN, *limit) : 1;
-    if (*woken <= 0)
-        return -EAGAIN;
-    ssize_t n = libc(recv)(fd, byte, 1, MSG_PEEK | flags);
-    return n < 0 ? -errno : n;
+static void cancelled_in_look(void *argument) {
+    struct neat_socket *s = argument;
+    neat_unlock(&s->end.shared->rx_lock);
+    neat_put(s);
 }
 
-/* Sleep until a message is in the descriptor, as its O_NONBLOCK and SO_RCVTIMEO say. It stays there.
- * Returns its first byte + 1 (a token's, when somebody else has taken it); 0 when the stack's end is shut or gone; -EAGAIN, -EINTR.
+static void cancelled_in_peek(void *s) {
+    neat_put(s);
+}
+
+/* Take one out, as the descriptor's O_NONBLOCK and SO_RCVTIMEO say. `byte`: room for it, in the frame where pthread_cancel(3) goes on. */
+static int take_message(struct neat_sock *shared, int fd, uint8_t *byte) {
+    ssize_t n = libc(read)(fd, byte, 1);
+    if (n < 0 && errno != ECONNRESET)
+        return -errno;
+    if (n != 1 || *byte != TOKEN)
+        return NEAT_HUNG_UP;
+    have_token(shared);
+    return NEAT_TOKEN_TAKEN;
+}
+
+/* What the first one says, which stays there. `how`: MSG_DONTWAIT. */
+static int peek_at_message(int fd, int how, uint8_t *byte) {
+    ssize_t n = libc(recv)(fd, byte, 1, MSG_PEEK | how);
+    if (n < 0 && errno != ECONNRESET)
+        return -errno;
+    return n == 1 && *byte == TOKEN ? NEAT_TOKEN_THERE : NEAT_HUNG_UP;
+}
+
+/* The token stays where it is with MSG_PEEK, and where programs poll past us: until the replica has sent another, they would be told that
+ * what is left in the ring is not there. */
+static int await_alone(struct neat_sock *shared, int fd, int flags, uint8_t *byte) {
+    bool takes = neat_looks_first && !(flags & MSG_PEEK);
+    return takes ? take_message(shared, fd, byte) : peek_at_message(fd, flags & MSG_DONTWAIT, byte);
+}
+
+/* The call may not wait. Where the descriptor knows that, it is the read() that the program itself would make. */
+static int look_at_message(struct neat_socket *s, int fd, int flags, uint8_t *byte) {
+    struct neat_sock *shared = s->end.shared;
+    int message, locked;
+    if (flags & MSG_DONTWAIT) {
+        pthread_cleanup_push(cancelled_in_peek, s);
+        message = peek_at_message(fd, MSG_DONTWAIT, byte);
+        pthread_cleanup_pop(0);
+        return message;
+    }
+    locked = neat_lock(&shared->rx_lock);
+    if (locked < 0)
+        return locked;
+    pthread_cleanup_push(cancelled_in_look, s);
+    message = load(&shared->status) & OVER ? NEAT_TOKEN_THERE : await_alone(shared, fd, flags, byte);
+    pthread_cleanup_pop(0);
+    neat_unlock(&shared->rx_lock);
+    return message;
+}
+
+/* Beside others: one that poll() has told of may be taken by then. */
+static int await_beside(int fd, int64_t limit, uint8_t *byte) {
+    int woken = neat_poll(fd, POLLIN, limit);
+    if (woken <= 0)
+        return woken < 0 ? woken : -EAGAIN;
+    int message = peek_at_message(fd, MSG_DONTWAIT, byte);
+    return message == -EAGAIN ? NEAT_TOKEN_THERE : message;
+}
+
+/* Sleep until a message is in the descriptor, as its O_NONBLOCK and SO_RCVTIMEO say; `waits`: they are not known to say that it does not.
+ * -EAGAIN, -EINTR.
  *
- * Every sleeper must wake up, but a message wakes one recv() only, and all that poll(). So who joins a sleeper polls. One that is killed
- * stays counted: that costs the others a system call. `partial`: the call has some bytes already, so a signal handler ends it for sure. */
-int neat_await_message(struct neat_socket *s, int fd, int flags, bool partial) {
+ * Every sleeper must wake up, but a message wakes one read() only, and all that poll(). So who joins a sleeper polls, and takes nothing. One
+ * that is killed stays counted: that costs the others a system call. `partial`: the call has some bytes already, so a signal handler ends it
+ * for sure. */
+int neat_await_message(struct neat_socket *s, int fd, int flags, bool waits, bool partial) {
+    struct neat_sock *shared = s->end.shared;
     uint8_t byte = 0;
-    bool wait = !neat_nonblocking(s, fd, flags), beside = wait && (add(&s->end.shared->sleepers, 1) != 1 || partial);
-    if (wait && neat_is_watched(&s->end))
+    int message;
+    tally(waits);
+    if (!waits)
+        return look_at_message(s, fd, flags, &byte);
+    bool beside = add(&shared->sleepers, 1) != 1 || partial;
+    if (neat_is_watched(&s->end))
         neat_unwatch(s, fd);
-    int64_t limit = beside ? neat_timeout(fd, SO_RCVTIMEO) : -1;
+    int64_t limit = !beside || neat_nonblocking(s, fd, 0) ? 0 : neat_timeout(fd, SO_RCVTIMEO);
     if (partial && limit < 0)
         limit = NEAT_FOREVER;
-    struct sleeper me = {s, wait};
-    ssize_t n;
-    int woken;
-    tally(waits);
-    pthread_cleanup_push(cancelled, &me);
-    n = peek_first(fd, wait && !beside ? 0 : MSG_DONTWAIT, beside ? &limit : NULL, &byte, &woken);
+    pthread_cleanup_push(cancelled, s);
+    message = beside ? await_beside(fd, limit, &byte) : await_alone(shared, fd, flags, &byte);
     pthread_cleanup_pop(0);
-    if (wait)
-        sub(&s->end.shared->sleepers, 1);
-    if (n == 1)
-        return byte + 1;
-    if (woken < 0)
-        return woken;
-    if (n == 0 || n == -ECONNRESET)
-        return 0;
-    return beside && woken && n == -EAGAIN ? TOKEN + 1 : (int)n;
+    sub(&shared->sleepers, 1);
+    return message;
 }
 
 /* How many messages make a descriptor like ours unwritable. */

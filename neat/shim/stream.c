@@ -23,14 +23,16 @@ void neat_reset_heard(struct endpoint *end) {
         store(&end->lost, 1);
 }
 
-/* The error that the replica reported, once. Also clears the descriptor's own, which says no more than that there is one. */
+/* The error that the replica reported, once. Also clears the descriptor's own, which says no more than that there is one; not where each
+ * poll() passes by us, who know that it was told (preload/poll.c). */
 int neat_endpoint_error(struct endpoint *end, int fd) {
     uint32_t count = load(&end->shared->error_count), seen = load(&end->error_seen);
     if (count == seen || !swap_if(&end->error_seen, &seen, count))
         return 0;
     int cleared;
     socklen_t length = sizeof cleared;
-    libc(getsockopt)(fd, SOL_SOCKET, SO_ERROR, &cleared, &length);
+    if (!neat_looks_first)
+        libc(getsockopt)(fd, SOL_SOCKET, SO_ERROR, &cleared, &length);
     uint32_t error = load(&end->shared->error);
     return error > 0 && error < 4096 ? (int)error : ECONNRESET;
 }
@@ -58,6 +60,8 @@ struct reading {
     int count, flags;
     size_t room, done;
     int sink;                      /* a pipe that gets them instead of `iov`; -1 */
+    bool stray;                    /* the first message in the descriptor is a token, whatever in_token says */
+    bool owed;                     /* we took a token out: what we leave in the ring must be signalled again */
 };
 
 /* From the ring into a pipe, which has room for them. */
@@ -86,13 +90,11 @@ static ssize_t nothing(struct neat_socket *s, int fd, uint32_t status, const str
     return 0;
 }
 
-/* Take what is there. Caller holds rx_lock. Returns bytes, 0 at the end, -EAGAIN when the ring is empty.
- * `stray`: the first message in the descriptor is a token, whatever in_token says. */
-static ssize_t take(struct neat_socket *s, int fd, struct reading *r, bool stray) {
+/* Take what is there. Caller holds rx_lock. Returns bytes, 0 at the end, -EAGAIN when the ring is empty. */
+static ssize_t take(struct neat_socket *s, int fd, struct reading *r) {
     struct endpoint *end = &s->end;
     struct neat_sock *shared = end->shared;
     uint32_t size = end->segment->rx_size;
-    bool owed = false;             /* we took a token out: what we leave in the ring must be signalled again */
     for (;;) {
         uint32_t status = load(&shared->status);
         uint64_t tail = load(&shared->rx_tail), head = load(&shared->rx_head), held = tail - head;
@@ -103,8 +105,8 @@ static ssize_t take(struct neat_socket *s, int fd, struct reading *r, bool stray
             return neat_gone(s, 0);
         }
         if (!held) {
-            if (neat_take_token(end, fd, stray)) {
-                owed = true;
+            if (neat_take_token(end, fd, r->flags, r->stray)) {
+                r->owed = true;
                 continue;
             }
             return nothing(s, fd, status, r);
@@ -120,19 +122,14 @@ static ssize_t take(struct neat_socket *s, int fd, struct reading *r, bool stray
         } else if (!(r->flags & MSG_TRUNC)) {
             neat_ring_read(end->rx, size, head, r->iov, r->count, r->done, part);
         }
-        if (r->flags & MSG_PEEK) {
-            if (owed)
-                neat_resignal(end);
+        if (r->flags & MSG_PEEK)
             return (ssize_t)part;
-        }
         if (!swap_if(&shared->rx_head, &head, head + part))
             return neat_gone(s, 0);
         neat_mark(end);
         open_window(end, held - part);
-        if (part == held && !owed)
-            owed = neat_take_token(end, fd, false);
-        if (owed && load(&shared->rx_tail) != head + part)
-            neat_resignal(end);
+        if (part == held && !r->owed)
+            r->owed = neat_take_token(end, fd, r->flags, false);
         return (ssize_t)part;
     }
 }
@@ -166,15 +163,19 @@ int neat_ready_to_move(struct neat_socket *s, int fd, int flags, bool sending) {
     }
 }
 
-static ssize_t locked_take(struct neat_socket *s, int fd, struct reading *r, bool stray) {
-    uint32_t *lock = &s->end.shared->rx_lock;
-    int locked = neat_lock(lock);
-    if (locked < 0)
-        return locked;
+static ssize_t locked_take(struct neat_socket *s, int fd, struct reading *r) {
+    struct neat_sock *shared = s->end.shared;
+    int locked = neat_lock(&shared->rx_lock);
+    ssize_t n = locked;
     if (locked > 0)
         neat_repair_rx(&s->end, fd);
-    ssize_t n = take(s, fd, r, stray);
-    neat_unlock(lock);
+    if (locked >= 0)
+        n = take(s, fd, r);
+    if (r->owed && load(&shared->rx_tail) != load(&shared->rx_head))
+        neat_resignal(&s->end);
+    r->stray = r->owed = false;
+    if (locked >= 0)
+        neat_unlock(&shared->rx_lock);
     return n;
 }
 
@@ -186,10 +187,12 @@ static int await_more(struct neat_socket *s, int fd, const struct reading *r, si
         limit = end->segment->rx_size;
     if (seen >= limit || neat_nonblocking(s, fd, r->flags) || neat_lock(&end->shared->rx_lock) < 0)
         return -EAGAIN;
-    neat_take_token(end, fd, true);
+    neat_take_token(end, fd, r->flags, true);
     neat_unlock(&end->shared->rx_lock);
     uint64_t held = load(&end->shared->rx_tail) - load(&end->shared->rx_head);
-    int message = held > seen || (load(&end->shared->status) & over) ? 0 : neat_await_message(s, fd, r->flags, true);
+    int message = 0;
+    if (held <= seen && !(load(&end->shared->status) & over))
+        message = neat_await_message(s, fd, r->flags, true, true);
     /* There are bytes, so whoever else waits must hear of them. */
     neat_resignal(end);
     return message < 0 ? message : (load(&end->shared->status) & over) ? -EAGAIN : 0;
@@ -204,27 +207,29 @@ static bool enough(struct neat_socket *s, int fd, struct reading *r, ssize_t *n)
     return r->done == r->room || (!(r->flags & MSG_WAITALL) && r->done >= load(&s->end.shared->rcvlowat));
 }
 
-/* Sleep, or not, until there may be something in the empty ring. 0: look at it again (`stray`, `hung_up`); or why not. */
-static int await_bytes(struct neat_socket *s, int *fd, const struct reading *r, bool *stray, bool *hung_up) {
-    int flags = r->flags;
+/* Sleep, or not, until there may be something in the empty ring. 0: look at it again (`*hung_up`); or why not. Whether it may sleep, the
+ * kernel knows: it is asked (fcntl) only where a poller has heard that nothing is there. */
+static int await_bytes(struct neat_socket *s, int *fd, struct reading *r, bool *hung_up) {
     if (endpoint_lost(&s->end)) {
         *hung_up = true;           /* its poller heard that before the descriptor says so */
         return 0;
     }
-    bool wait = !neat_nonblocking(s, *fd, flags);
-    if (!wait && neat_is_heard(&s->end))
+    bool known = neat_flags_known(s) || (r->flags & MSG_DONTWAIT), heard = neat_is_heard(&s->end);
+    bool waits = (!known && !heard) || !neat_nonblocking(s, *fd, r->flags);
+    if (!waits && heard)
         return -EAGAIN;
-    if (wait && neat_is_watched(&s->end))
+    if (waits && neat_is_watched(&s->end))
         neat_unwatch(s, *fd);
-    if (!*stray && neat_spins() && wait && neat_spin(&s->end))
+    if (waits && known && !r->stray && neat_spins() && neat_spin(&s->end))
         return 0;
-    int message = neat_await_message(s, *fd, flags, r->done > 0);
+    int message = neat_await_message(s, *fd, r->flags, waits, r->done > 0);
     if (message < 0)
         return message;
     *fd = neat_number(s, *fd);
     /* Anything but a token comes after the status that explains it. */
-    *stray = message == TOKEN + 1;
-    *hung_up = !*stray;
+    r->stray = message == NEAT_TOKEN_THERE;
+    r->owed = message == NEAT_TOKEN_TAKEN;
+    *hung_up = message == NEAT_HUNG_UP;
     return 0;
 }
 
@@ -232,27 +237,26 @@ static ssize_t pull(struct neat_socket *s, int fd, struct reading *r) {
     int flags = r->flags, status = neat_ready_to_move(s, fd, flags, false);
     if (status)
         return status > 0 ? 0 : status;
-    bool stray = false, hung_up = false;
+    bool hung_up = false;
     for (;;) {
-        ssize_t n = locked_take(s, fd, r, stray);
+        ssize_t n = locked_take(s, fd, r);
         if (n > 0) {
             if (enough(s, fd, r, &n))
                 return n;
-            stray = false;
             continue;
         }
         if (n != -EAGAIN || (flags & NEAT_MSG_RINGS))
             return r->done ? (ssize_t)r->done : n;
         if (hung_up)
             return r->done ? (ssize_t)r->done : neat_gone(s, 0);
-        status = await_bytes(s, &fd, r, &stray, &hung_up);
+        status = await_bytes(s, &fd, r, &hung_up);
         if (status < 0)
             return r->done ? (ssize_t)r->done : status;
     }
 }
 
 ssize_t neat_stream_recv(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags) {
-    struct reading r = {iov, count, flags, neat_iov_bytes(iov, count), 0, -1};
+    struct reading r = {.iov = iov, .count = count, .flags = flags, .room = neat_iov_bytes(iov, count), .sink = -1};
     return pull(s, fd, &r);
 }
 

@@ -139,6 +139,10 @@ class Sock:
         if self.segment.exchange(self.at + IN_TOKEN, 1) == 0:
             self.say(b"t")
 
+    def last_token(self) -> None:
+        self.segment.exchange(self.at + IN_TOKEN, 1)
+        self.say(b"t")
+
     def unfill(self) -> None:
         fills = self.segment.exchange(self.at + OUT_BLOCK, 0)
         with socket.socket(fileno=os.dup(self.fd)) as sock, contextlib.suppress(OSError):
@@ -341,7 +345,7 @@ class Replica:
         assert peer is not None
         sock.set(STATUS, sock.word(STATUS) | WRCLOSED)
         peer.set(STATUS, peer.word(STATUS) | RDHUP)
-        peer.token()
+        peer.last_token()
         peer.say(b"f")
         peer.shutdown(socket.SHUT_WR)
         for end in (sock, peer):

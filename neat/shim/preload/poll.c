@@ -59,7 +59,7 @@ static void take_stale(struct neat_socket *s, int fd) {
     if (load(&s->stage) != STAGE_CONNECTED || neat_lock(&shared->rx_lock) < 0)
         return;
     /* Less than SO_RCVLOWAT may stay behind without a token: the next bytes bring one. */
-    if (!(known(s) & INPUT) && neat_take_token(&s->end, fd, true) && (known(s) & INPUT))
+    if (!(known(s) & INPUT) && neat_take_token(&s->end, fd, 0, true) && (known(s) & INPUT))
         neat_resignal(&s->end);
     neat_unlock(&shared->rx_lock);
 }
@@ -80,6 +80,8 @@ static short exact(struct neat_socket *s, int fd, short kernel) {
         return kernel & POLLHUP && !established(s) ? DEAD : kernel;
     if ((kernel & POLLERR) && stage == STAGE_CONNECTED)
         neat_reset_heard(&s->end);
+    if (stage == STAGE_CONNECTED && (load(&s->end.shared->status) & NEAT_ST_ERROR))
+        kernel &= (short)~POLLERR;             /* it is in `now`, until it was told */
     if (kernel & (POLLERR | POLLHUP))
         return now | kernel;
     if ((kernel & INPUT) && !(now & INPUT)) {
@@ -95,6 +97,7 @@ struct polled {
     struct neat_socket **sockets;  /* ours, held; NULL: the kernel's */
     nfds_t count;
     bool ours;                     /* one of them is */
+    bool in_ms;                    /* it was asked with poll() */
 };
 
 /* Hold what is ours, and bring its readiness to the descriptor. */
@@ -151,11 +154,19 @@ static void give_back(void *argument) {
     }
 }
 
+/* Where poll() can say it, it is poll(): a sandbox may know no other. */
+static int ask_kernel(struct polled *p, const struct timespec *limit, const sigset_t *mask) {
+    int64_t ns = limit ? limit->tv_sec * INT64_C(1000000000) + limit->tv_nsec : -1;
+    if (mask || (ns > 0 && !p->in_ms))
+        return libc(ppoll)(p->asked, p->count, limit, mask);
+    return libc(poll)(p->asked, p->count, ns < 0 ? -1 : (int)((ns + 999999) / 1000000));
+}
+
 /* pthread_cancel(3) ends it. */
 static int sleep_in(struct polled *p, const struct timespec *limit, const sigset_t *mask) {
     int got;
     pthread_cleanup_push(give_back, p);
-    got = libc(ppoll)(p->asked, p->count, limit, mask);
+    got = ask_kernel(p, limit, mask);
     pthread_cleanup_pop(0);
     return got;
 }
@@ -180,10 +191,10 @@ static int wait_for(struct polled *p, int64_t deadline, const sigset_t *mask) {
     }
 }
 
-int poll_mixed(struct pollfd *fds, nfds_t count, int64_t timeout_ns, const sigset_t *mask) {
+static int poll_some(struct pollfd *fds, nfds_t count, int64_t timeout_ns, const sigset_t *mask, bool in_ms) {
     struct pollfd few_asked[FEW];
     struct neat_socket *few_sockets[FEW];
-    struct polled p = {fds, few_asked, few_sockets, count, false};
+    struct polled p = {fds, few_asked, few_sockets, count, false, in_ms};
     int status = NOT_OURS;
     if (count > FEW) {
         p.asked = malloc(count * sizeof *p.asked);
@@ -199,13 +210,18 @@ int poll_mixed(struct pollfd *fds, nfds_t count, int64_t timeout_ns, const sigse
     return status;
 }
 
+int poll_mixed(struct pollfd *fds, nfds_t count, int64_t timeout_ns, const sigset_t *mask) {
+    return poll_some(fds, count, timeout_ns, mask, false);
+}
+
 /* Whether libc alone can do it: nothing here is or was ours; or it will fail anyway. */
 static bool plain(const struct pollfd *fds, nfds_t count) {
     return bad_pointer(fds) || !count || (!fd_any() && !epoll_end()) || (count > FEW && count > fd_limit());
 }
 
 NEAT_API int poll(struct pollfd *fds, nfds_t count, int timeout) {
-    int status = plain(fds, count) ? NOT_OURS : poll_mixed(fds, count, timeout < 0 ? -1 : timeout * INT64_C(1000000), NULL);
+    int64_t limit = timeout < 0 ? -1 : timeout * INT64_C(1000000);
+    int status = plain(fds, count) ? NOT_OURS : poll_some(fds, count, limit, NULL, true);
     return status == NOT_OURS ? libc(poll)(fds, count, timeout) : (int)result(status);
 }
 

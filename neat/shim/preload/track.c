@@ -191,7 +191,7 @@ static void take_stale(const struct item *item) {
     struct neat_sock *shared = item->watched.shared;
     if (!still_there(item) || load(&shared->rx_tail) != load(&shared->rx_head) || neat_lock(&shared->rx_lock) < 0)
         return;
-    bool taken = load(&shared->rx_tail) == load(&shared->rx_head) && neat_take_token(&s->end, item->fd, true);
+    bool taken = load(&shared->rx_tail) == load(&shared->rx_head) && neat_take_token(&s->end, item->fd, 0, true);
     neat_unlock(&shared->rx_lock);
     if (taken && load(&shared->rx_tail) != load(&shared->rx_head))
         neat_resignal(&s->end);
