@@ -46,7 +46,6 @@ LEFT = {
     "sockatmark": "an ioctl that libc makes by itself, SIOCATMARK",
     "bindresvport": "libc's own bind(): such a socket is the kernel's",
     "fork": "pthread_atfork() handlers do what has to be done",
-    "clone": "a system call for what makes threads and containers; the child must exec",
     "forkpty": "libc's own fork(): pthread_atfork() handlers run there too",
     "pidfd_getfd": "for debuggers; the descriptor is like one that came with SCM_RIGHTS",
     "execveat": "not used by libc itself; fexecve() is interposed",

@@ -109,6 +109,16 @@ NEAT_API int __fcntl(int fd, int command, ...) {
     return fcntl(fd, command, value);
 }
 
+NEAT_API int __clone(int (*run)(void *), void *stack, int flags, void *argument, ...) {
+    va_list values;
+    va_start(values, argument);
+    pid_t *parent = va_arg(values, pid_t *);
+    void *storage = va_arg(values, void *);
+    pid_t *child = va_arg(values, pid_t *);
+    va_end(values);
+    return clone(run, stack, flags, argument, parent, storage, child);
+}
+
 NEAT_API pid_t __vfork(void) {
     return vfork();
 }

@@ -4,6 +4,7 @@
  * A program that is started is told by the environment that it is on NEaT. One that gets an environment without a word of NEaT in it,
  * because its parent cleaned it (nginx), is told all the same: it would be left descriptors that it can do nothing with.
  */
+#include <sched.h>
 #include <stdarg.h>
 #include <sys/wait.h>
 
@@ -79,6 +80,33 @@ static bool is_complete(char *const *environment) {
  * vfork is fork. */
 NEAT_API pid_t vfork(void) {
     return libc(fork)();
+}
+
+struct copied {
+    int (*run)(void *argument);
+    void *argument;
+};
+
+static int run_in_copy(void *argument) {
+    struct copied copied = *(struct copied *)argument;
+    neat_lock_forget();
+    return copied.run(copied.argument);
+}
+
+/* Without CLONE_VM it is a fork without pthread_atfork() handlers: what both have is no longer ours alone. What follows
+ * `argument` is read whether it is there or not, as libc does. */
+NEAT_API int clone(int (*run)(void *), void *stack, int flags, void *argument, ...) {
+    struct copied copied = {run, argument};
+    va_list values;
+    va_start(values, argument);
+    pid_t *parent = va_arg(values, pid_t *);
+    void *storage = va_arg(values, void *);
+    pid_t *child = va_arg(values, pid_t *);
+    va_end(values);
+    if ((flags & CLONE_VM) || !run)
+        return libc(clone)(run, stack, flags, argument, parent, storage, child);
+    neat_flags_shared();
+    return libc(clone)(run_in_copy, stack, flags, &copied, parent, storage, child);
 }
 
 NEAT_API int execve(const char *path, char *const arguments[], char *const environment[]) {

@@ -324,16 +324,49 @@ SCENARIO(everything_else_passes) {
     reap(child);
 }
 
-/* A copy of the process that the library was not asked about closes what it was left: that is no end. */
-SCENARIO(a_child_by_number_closes_its_copy) {
-    int fd = connected();
-    pid_t child = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0);
-    if (child == 0) {
-        close(fd);
-        _exit(0);
-    }
+static int close_and_exit(void *fd) {
+    close((int)(intptr_t)fd);
+    _exit(0);
+}
+
+static void goes_on(int fd, pid_t child) {
     reap(child);
     STEP(write(fd, "still", 5));
     peer("recv p 5");
+    say("peer: %s", peer_text);
+}
+
+/* A copy of the process, not by fork(), closes what it was left: that is no end. Nor is it one when this closes. */
+SCENARIO(a_child_by_number_closes_its_copy) {
+    int fd = connected();
+    pid_t child = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0);
+    if (child == 0)
+        close_and_exit((void *)(intptr_t)fd);
+    goes_on(fd, child);
+}
+
+SCENARIO(a_child_by_clone_closes_its_copy) {
+    static char stack[65536] __attribute__((aligned(16)));
+    int fd = connected();
+    goes_on(fd, clone(close_and_exit, stack + sizeof stack, SIGCHLD, (void *)(intptr_t)fd));
+}
+
+static int answer(void *fd) {
+    char data[8];
+    long n = read((int)(intptr_t)fd, data, sizeof data);
+    write((int)(intptr_t)fd, data, n);
+    _exit(n == 5 ? 0 : 1);
+}
+
+SCENARIO(a_child_by_clone_has_the_last_copy) {
+    static char stack[65536] __attribute__((aligned(16)));
+    int fd = connected();
+    pid_t child = clone(answer, stack + sizeof stack, SIGCHLD, (void *)(intptr_t)fd);
+    STEP(close(fd));
+    peer("send p still");
+    peer("recv p 5");
+    say("peer: %s", peer_text);
+    reap(child);
+    peer("drain p");
     say("peer: %s", peer_text);
 }
