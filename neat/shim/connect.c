@@ -269,16 +269,17 @@ static int start(struct neat_socket *s, int fd, const struct neat_addr *remote) 
 /* `later`: what a connect() says whose time is over. */
 static int await(struct neat_socket *s, int fd, int later) {
     int64_t limit = neat_timeout(fd, SO_SNDTIMEO), deadline = neat_now() + limit;
-    for (;;) {
+    /* It is a connection in memory first, and a moment later on its descriptor, which the program may poll next. */
+    for (bool writable = false;; writable = true) {
         int status = neat_connect_status(s, fd);
-        if (status != -EINPROGRESS)
+        if (status != -EINPROGRESS && (status < 0 || writable))
             return status;
         int64_t left = limit < 0 ? -1 : deadline - neat_now();
         if (limit >= 0 && left <= 0)
-            return later;
+            return status ? later : 0;
         int got = neat_sleep(s, fd, POLLOUT, left);
         if (got < 0)
-            return got;
+            return status ? got : 0;
         fd = neat_number(s, fd);
     }
 }

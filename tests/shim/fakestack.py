@@ -68,6 +68,7 @@ class Behaviour:
     RESET = 1004  # established, then reset at once
     DEADLY = 1006  # replica 0 dies of it, once; everybody else refuses
     NOISE = 1005  # established, then random messages on its descriptor
+    LATE = 1007  # established at once, and its descriptor hears of it only then
 
 
 class Segment:
@@ -263,7 +264,7 @@ class Replica:
         segment.next += 1
         sock = self.open(segment, segment.next, 1, fd)
         sock.set(OUT_BLOCK, message.u[0])
-        sock.set(STATUS, CONNECTING)
+        sock.set(STATUS, CONNECTED if port == Behaviour.LATE else CONNECTING)
         self.ephemeral += 1
         local = Address.ipv4(ADDRESS, message.local.port or self.ephemeral, 6)
         sock.say(self.event(Op.CONNECTING, message.app, sock, local=local))
@@ -275,6 +276,9 @@ class Replica:
         elif port == Behaviour.RESET:
             self.establish(message, sock, None, local)
             self.reset(sock, errno.ECONNRESET)
+        elif port == Behaviour.LATE:
+            select.select([], [], [], 0.05)
+            self.establish(message, sock, None, local)
         elif port == Behaviour.NOISE:
             self.establish(message, sock, None, local)
             for _ in range(20):

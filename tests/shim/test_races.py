@@ -157,3 +157,9 @@ def test_processes_share_a_listener(stack):
     for pid in pids:
         joined(pid)
     assert set(served) <= set(pids)
+
+
+def test_a_connection_is_writable_when_connect_returns(stack):
+    """To whoever asks the kernel, which hears of it a moment after the client core."""
+    with socket.create_connection((fakestack.ADDRESS, fakestack.Behaviour.LATE)) as sock:
+        assert select.select([], [sock], [], 0)[1] == [sock]
