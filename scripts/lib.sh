@@ -103,8 +103,10 @@ make_venv() {
   dependencies .venv/bin/python >.cache/requirements.txt
   .venv/bin/python -m pip install -q --disable-pip-version-check -r .cache/requirements.txt ||
     fail "pip could not install what pyproject.toml asks for"
-  # NEAT_ONLY=-: no module now; the build comes next, on all cores.
-  NEAT_ONLY=- .venv/bin/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e . ||
+  # NEAT_ONLY=-: no module now; the build comes next, on all cores. editable_mode=compat: a path, and not a module that
+  # each Python runs when it starts.
+  NEAT_ONLY=- .venv/bin/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps \
+    --config-settings editable_mode=compat -e . ||
     fail "pip could not install this package"
   echo "$stamp" >.venv/neat-setup
 }

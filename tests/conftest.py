@@ -1,6 +1,7 @@
 """Fixtures for every room. Tests marked `netns` are skipped where network namespaces can't be made."""
 
 import fcntl
+import gc
 import os
 import shutil
 import signal
@@ -32,6 +33,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("netns"):
             item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and what they import stay: the garbage collector need not look at them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

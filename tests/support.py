@@ -119,15 +119,16 @@ class Stack:
 
 
 def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Poll, gently, until the condition holds; its value."""
-    deadline = time.monotonic() + seconds
+    """Poll, ever more gently, until the condition holds; its value."""
+    deadline, pause = time.monotonic() + seconds, 0.01
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.3, 0.1)
 
 
 @contextlib.contextmanager

@@ -38,12 +38,12 @@ def run(tmp_path, *tests, ci="true", options=()):
     (tmp_path / "test_some.py").write_text(TESTS + "".join(tests))
     ours = ("PYTEST_", flaky.AGAIN)
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    plugins = ["-p", "tests.flaky", "-p", "no:cacheprovider"]
+    plugins = ["-p", "tests.flaky", "-p", "no:cacheprovider", *(["-p", "xdist"] if options else [])]
     command = [sys.executable, "-m", "pytest", *plugins, "-rfE", *options]
     return subprocess.run(
         command,
         cwd=tmp_path,
-        env=env | {"CI": ci, "PYTHONPATH": str(ROOT)},
+        env=env | {"CI": ci, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,
