@@ -16,7 +16,10 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
+ABI = Path("neat/abi")
 SHIM = Path("neat/shim")
+# The contracts are included by their room ("abi/channel.h"), what is in the shim by its name.
+INCLUDE_DIRS = ["neat", str(SHIM)]
 WERROR = os.environ.get("NEAT_WERROR") == "1"
 KEEP_GOING = os.environ.get("NEAT_KEEP_GOING") == "1"
 ASAN = os.environ.get("NEAT_ASAN") == "1"
@@ -77,7 +80,7 @@ def preload_sources():
 def modules():
     """One Extension for each module that is compiled."""
     found = []
-    headers = sorted(str(p) for p in SHIM.glob("*.h"))
+    headers = sorted(str(p) for room in (ABI, SHIM) for p in room.glob("*.h"))
     for top in ("neat", "neat/drivers", "neat/tools"):
         for path in sorted(Path(top).rglob("*.py*")):
             compiled = path.suffix == ".pyx" or (path.suffix == ".py" and path.with_suffix(".pxd").exists())
@@ -94,7 +97,7 @@ def modules():
                 Extension(
                     name,
                     sources,
-                    include_dirs=[str(SHIM)],
+                    include_dirs=INCLUDE_DIRS,
                     depends=headers,
                     extra_compile_args=[*CYTHON_C_FLAGS, "-D_GNU_SOURCE", *optimisation, *MORE_C_FLAGS],
                     optional=KEEP_GOING,
@@ -114,7 +117,7 @@ class BuildWithShim(build_ext):
 
     def build_shim(self, sources):
         target = (SHIM if self.inplace else Path(self.build_lib) / SHIM) / "libneat.so"
-        newest = max(p.stat().st_mtime for p in SHIM.rglob("*.[ch]"))
+        newest = max(p.stat().st_mtime for room in (ABI, SHIM) for p in room.rglob("*.[ch]"))
         if target.exists() and target.stat().st_mtime > newest and not self.force:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +132,7 @@ class BuildWithShim(build_ext):
             objects += self.compiler.compile(
                 some,
                 output_dir=str(Path(self.build_temp) / ("asan" if ASAN else "shim")),
-                include_dirs=[str(SHIM)],
+                include_dirs=INCLUDE_DIRS,
                 extra_postargs=[*SHIM_C_FLAGS, *strict, *flags, "-fPIC", *MORE_C_FLAGS],
             )
         fresh = target.with_name("libneat.so.new")

@@ -7,7 +7,7 @@ from neat.replica.process cimport (
     MAX_CHANNELS, POLLERS, SHARED_INDEXES, WATCH_CHANNEL, Channel, Process, gauge, watch_data,
 )
 from neat.replica.spares cimport spares_close, spares_open
-from neat.shim.channel cimport neat_channel
+from neat.abi.channel cimport neat_channel
 from neat.shm.atomic cimport store32
 from neat.stack.engine cimport (
     stack_channel_attach, stack_channel_detach, stack_channel_pending, stack_channel_users, stack_scan_channel,

@@ -13,10 +13,10 @@ import socket
 import time
 from typing import Any
 
+from neat.abi.messages import MESSAGE_BYTES, REPLY, BadMessage, Message, Op
 from neat.boot import Boot
 from neat.replica import ss
 from neat.replica.core import Core
-from neat.shim.messages import MESSAGE_BYTES, REPLY, BadMessage, Message, Op
 from neat.shm import rights
 from neat.shm.board import BoardWriter
 

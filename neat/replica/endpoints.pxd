@@ -17,9 +17,10 @@ from neat.replica.process cimport (
 from neat.replica.channels cimport channel_find
 from neat.replica.pollers cimport poller_signal, poller_tell
 from neat.replica.spares cimport spare_keep, spare_take
-from neat.shim.channel cimport (
-    NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_MSG_MAGIC, NEAT_OUT_WANTED, NEAT_REQ_CLOSE, NEAT_REQ_KEPT, neat_addr, neat_msg, neat_rx_offset, neat_sock, neat_tx_offset,
+from neat.abi.channel cimport (
+    NEAT_OUT_WANTED, NEAT_REQ_CLOSE, NEAT_REQ_KEPT, neat_addr, neat_rx_offset, neat_sock, neat_tx_offset,
 )
+from neat.abi.control cimport NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_MSG_MAGIC, neat_msg
 from neat.shm.atomic cimport exchange32, load32, load64
 from neat.stack.engine cimport (
     EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN, EV_TELL, EV_WRITABLE, Event, stack_close, stack_sock,

@@ -4,7 +4,7 @@ An Endpoint is the stack's end of one connection's descriptor (ARCHITECTURE.md, 
 UDP socket, which all replicas have; a Channel an application's segment as it is mapped here.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from neat.shim.channel cimport neat_addr
+from neat.abi.channel cimport neat_addr
 from neat.shm.board cimport BoardPage
 from neat.shm.ring cimport Ring
 from neat.stack.engine cimport Stack
@@ -21,7 +21,7 @@ cdef enum:
 
 cdef extern from * nogil:
     """
-    #include "channel.h"
+    #include "abi/channel.h"
     _Static_assert(NEAT_SHARED_SOCKS == 256 && NEAT_POLLERS == 24 && NEAT_SPARES == 128, "the constants above");
     """
 

@@ -19,9 +19,11 @@ from neat.replica.process cimport (
     SharedEnd, gauge, tally, watch_data,
 )
 from neat.replica.spares cimport spares_suffice, spares_sweep
-from neat.shim.channel cimport (
-    NEAT_EV_ACCEPT, NEAT_EV_REPLICA, NEAT_NOBODY_YET, NEAT_OPT_KEEPS, NEAT_OPT_LOOKS, NEAT_OPT_NONBLOCK, NEAT_OPT_OF_ACCEPT, NEAT_REQ_ABORT, NEAT_SOCK_LISTENER, NEAT_SOCK_UDP, NEAT_ST_CLOSED, NEAT_ST_ERROR, NEAT_ST_RDHUP, neat_addr, neat_msg,
+from neat.abi.channel cimport (
+    NEAT_NOBODY_YET, NEAT_OPT_KEEPS, NEAT_OPT_LOOKS, NEAT_OPT_NONBLOCK, NEAT_OPT_OF_ACCEPT, NEAT_REQ_ABORT,
+    NEAT_SOCK_LISTENER, NEAT_SOCK_UDP, NEAT_ST_CLOSED, NEAT_ST_ERROR, NEAT_ST_RDHUP, neat_addr,
 )
+from neat.abi.control cimport NEAT_EV_ACCEPT, NEAT_EV_REPLICA, neat_msg
 from neat.shm.atomic cimport fetch_or32, load32, load64, replace64, store32, store64
 from neat.stack.engine cimport (
     EV_CLOSED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_WRITABLE, ConnInfo, Event, stack_conn_info, stack_listen,

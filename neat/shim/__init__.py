@@ -1,4 +1,4 @@
-"""The client core: C that lives inside applications. Its contracts are client.h, channel.h and control.h."""
+"""The client core: C that lives inside applications. Its contracts are client.h and those of neat/abi."""
 
 from pathlib import Path
 

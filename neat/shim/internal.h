@@ -10,9 +10,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "channel.h"
+#include "abi/channel.h"
 #include "client.h"
-#include "control.h"
+#include "abi/control.h"
 #include "real.h"
 
 #define MAX_REPLICAS 16

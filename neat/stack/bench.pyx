@@ -8,7 +8,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from neat.shim.channel cimport (
+from neat.abi.channel cimport (
     NEAT_DIRTY_OFFSET, NEAT_SOCKS_OFFSET, NEAT_SUMMARY_OFFSET, neat_addr, neat_channel_bytes, neat_rx_offset, neat_sock,
     neat_tx_offset,
 )

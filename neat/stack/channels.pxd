@@ -4,7 +4,7 @@ The geometry comes from the caller, never from the segment. What the replica its
 """
 cimport cython
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
-from neat.shim.channel cimport (
+from neat.abi.channel cimport (
     NEAT_DIRTY_OFFSET, NEAT_MAX_SOCKS, NEAT_SHARED_SOCKS, NEAT_SOCK_FREE, NEAT_SOCKS_OFFSET, NEAT_SUMMARY_OFFSET,
     neat_rx_offset, neat_sock, neat_tx_offset,
 )

@@ -7,7 +7,7 @@ Errors are negative errno values.
 """
 cimport cython
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
-from neat.shim.channel cimport neat_addr, neat_sock
+from neat.abi.channel cimport neat_addr, neat_sock
 
 from neat.stack.config cimport (        # laid out there
     ConnectWishes, StackConfig, Event, Offload, OFFLOAD_CSUM, OFFLOAD_TSO4,
@@ -33,7 +33,7 @@ cdef bint stack_poll_event(Stack* stack, Event* event) noexcept nogil
 cdef void stack_expire(Stack* stack, uint64_t now) noexcept nogil
 cdef uint64_t stack_next_deadline(Stack* stack) noexcept nogil      # UINT64_MAX: none
 
-# Channels: an application's segment (neat/shim/channel.h) as this replica maps it. Geometry comes from the caller, who
+# Channels: an application's segment (neat/abi/channel.h) as this replica maps it. Geometry comes from the caller, who
 # knows it from the syscall server, never from the segment.
 cdef int stack_channel_attach(Stack* stack, uint32_t app, void* memory, uint32_t nsock, uint32_t rx_size, uint32_t tx_size) noexcept nogil
 cdef void stack_channel_detach(Stack* stack, uint32_t app) noexcept nogil       # aborts what is still open in it

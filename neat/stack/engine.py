@@ -5,7 +5,7 @@ from cython.cimports.libc.errno import ENOENT
 from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.neat.shim.channel import NEAT_SOCK_LISTENER, NEAT_SOCK_TCP, NEAT_SOCK_UDP
+from cython.cimports.neat.abi.channel import NEAT_SOCK_LISTENER, NEAT_SOCK_TCP, NEAT_SOCK_UDP
 from cython.cimports.neat.shm.ring import RECORD_FRAME
 from cython.cimports.neat.stack.channels import (
     channel_attach,

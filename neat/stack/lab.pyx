@@ -11,7 +11,7 @@ from collections import namedtuple
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
-from neat.shim.channel cimport (
+from neat.abi.channel cimport (
     NEAT_CHANNEL_MAGIC, NEAT_CHANNEL_VERSION, NEAT_DIRTY_OFFSET, NEAT_SHARED_SOCKS, NEAT_SOCKS_OFFSET, NEAT_SUMMARY_OFFSET,
     neat_addr, neat_channel, neat_channel_bytes, neat_datagram, neat_rx_offset, neat_sock, neat_tx_offset,
 )

@@ -3,7 +3,7 @@
 Parts reach each other through packet.pxd's port; a part's own fields are in its own struct (TcpPrivate, IpPrivate, UdpPrivate).
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from neat.shim.channel cimport neat_sock
+from neat.abi.channel cimport neat_sock
 from neat.stack.config cimport StackConfig
 from neat.stack.events cimport EventNode, EventQueue
 from neat.stack.ip_private cimport IpPrivate, UdpPrivate

@@ -8,10 +8,10 @@ from libc.errno cimport EADDRINUSE, EADDRNOTAVAIL, ECONNREFUSED, EINVAL, EIO, EN
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from neat.shim.channel cimport (
-    NEAT_BIND_REUSEADDR, NEAT_BIND_REUSEPORT, NEAT_OPT_PEER, NEAT_REQ_RESIGNAL, NEAT_SOCK_UDP,
-    neat_addr, neat_datagram, neat_sock,
+from neat.abi.channel cimport (
+    NEAT_OPT_PEER, NEAT_REQ_RESIGNAL, NEAT_SOCK_UDP, neat_addr, neat_datagram, neat_sock,
 )
+from neat.abi.control cimport NEAT_BIND_REUSEADDR, NEAT_BIND_REUSEPORT
 from neat.shm.atomic cimport fetch_and32, load32, load64, store32, store64
 from neat.stack.channels cimport channel_of, sock_birth, sock_death, sock_rx_ring
 from neat.stack.config cimport EV_READABLE, EV_WRITABLE

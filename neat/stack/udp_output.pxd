@@ -3,7 +3,7 @@ cimport cython
 from libc.errno cimport EACCES, EAGAIN, EDESTADDRREQ, EHOSTUNREACH, EINVAL, EMSGSIZE
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from neat.shim.channel cimport NEAT_OPT_BROADCAST, NEAT_OPT_PEER, neat_addr, neat_datagram, neat_sock
+from neat.abi.channel cimport NEAT_OPT_BROADCAST, NEAT_OPT_PEER, neat_addr, neat_datagram, neat_sock
 from neat.shm.atomic cimport load32, store64
 from neat.stack.channels cimport sock_tx_ring
 from neat.stack.config cimport EV_WRITABLE, OFFLOAD_CSUM

@@ -7,8 +7,8 @@ import secrets
 import socket
 from dataclasses import dataclass, field
 
+from neat.abi.messages import OVER_OFFSET, SHARED_SOCKS, channel_bytes, channel_header
 from neat.config import Config
-from neat.shim.messages import OVER_OFFSET, SHARED_SOCKS, channel_bytes, channel_header
 from neat.shm import doorbell, segment
 
 MAX_APPS = (

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from neat.shim.messages import PROTO_UDP, Address, Message, Op
+from neat.abi.messages import PROTO_UDP, Address, Message, Op
 from neat.syscalls.ports import Binding
 
 

@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable
 
 from neat import ports
+from neat.abi.messages import PROTO_TCP, PROTO_UDP, REPLY, Address, BindFlag, Message, Op
 from neat.config import Config
-from neat.shim.messages import PROTO_TCP, PROTO_UDP, REPLY, Address, BindFlag, Message, Op
 from neat.syscalls import wire
 from neat.syscalls.apps import (
     MAX_BINDS,

@@ -6,7 +6,7 @@ import functools
 import socket
 from typing import Any
 
-from neat.shim.messages import Message
+from neat.abi.messages import Message
 
 MAX_KINDS = 256  # the rest is only counted
 SETSOCKOPT, GETSOCKOPT, FLAGS, CONTROL, IOCTL = range(1, 6)  # enum neat_refusal

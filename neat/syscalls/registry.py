@@ -10,8 +10,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from neat.abi.messages import PROTO_TCP, PROTO_UDP, Address, Message, Op
 from neat.config import Config
-from neat.shim.messages import PROTO_TCP, PROTO_UDP, Address, Message, Op
 from neat.shm import rights
 from neat.syscalls import record as records
 from neat.syscalls import wire

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from neat.shim.messages import Message
+from neat.abi.messages import Message
 from neat.syscalls import wire
 
 ANSWER_S = 1.0  # patience with replicas; after that the request goes on without them

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from neat.abi.messages import REPLY, BadMessage, Message, Op
 from neat.boot import Boot
-from neat.shim.messages import REPLY, BadMessage, Message, Op
 from neat.shm.board import BoardWriter
 from neat.syscalls import wire
 from neat.syscalls.apps import App, Session

@@ -6,7 +6,7 @@ import os
 import select
 import socket
 
-from neat.shim.messages import MESSAGE_BYTES, BadMessage, Message
+from neat.abi.messages import MESSAGE_BYTES, BadMessage, Message
 
 MAX_FDS = 4
 QUEUE_BYTES = 4 << 20  # some thousand messages: the kernel counts about 800 bytes for one

@@ -15,14 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from neat.shim.messages import SOCK_BYTES, SOCKS_OFFSET
+from neat.abi.messages import SOCK_BYTES, SOCKS_OFFSET
 from tests.posix import worlds
 from tests.support import ROOT, Once, Stack, running_stack, wait_for
 
 pytestmark = pytest.mark.netns
 
-SHIM = ROOT / "neat" / "shim"
-FLAGS = ("-g", "-O1", "-std=gnu11", "-D_GNU_SOURCE", "-fPIC", "-fno-strict-aliasing", "-fvisibility=hidden")
+NEAT = ROOT / "neat"
+SHIM = NEAT / "shim"
+FLAGS = (
+    *("-g", "-O1", "-std=gnu11", "-D_GNU_SOURCE", "-fPIC", "-fno-strict-aliasing", "-fvisibility=hidden"),
+    f"-I{NEAT}",
+)
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-omit-frame-pointer")
 # AddressSanitizer calls setrlimit() while it sets itself up: what that runs through cannot be instrumented.
 PLAIN = ("preload/limits.c", "real.c")

@@ -18,10 +18,7 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 
-from neat.boot import Boot
-from neat.config import Config
-from neat.replica.sizes import state_bytes
-from neat.shim.messages import (
+from neat.abi.messages import (
     MAX_SOCKS,
     PROTO_TCP,
     PROTO_UDP,
@@ -35,6 +32,9 @@ from neat.shim.messages import (
     channel_header,
     rings_offset,
 )
+from neat.boot import Boot
+from neat.config import Config
+from neat.replica.sizes import state_bytes
 from neat.shm import doorbell, link, segment
 from neat.shm.board import BOARD_BYTES, BoardReader
 from neat.shm.pyring import FRAME
@@ -54,7 +54,7 @@ VNET = bytes(10)
 PATIENCE_S = 20
 GEOMETRY = (CONFIG.sockets_per_app, CONFIG.socket_rx_bytes, CONFIG.socket_tx_bytes)
 
-# Offsets in struct neat_sock (neat/shim/channel.h), all of eight or four bytes.
+# Offsets in struct neat_sock (neat/abi/channel.h), all of eight or four bytes.
 FIELDS = {
     "tx_tail": (0, "<Q"),
     "rx_head": (8, "<Q"),

@@ -8,7 +8,7 @@ import struct
 
 from scapy.layers.inet import TCP
 
-from neat.shim.messages import SOCK_BYTES, SOCKS_OFFSET, Message, Op
+from neat.abi.messages import SOCK_BYTES, SOCKS_OFFSET, Message, Op
 from tests.replica.conftest import GEOMETRY, PATIENCE_S, Peer, accept, await_true
 from tests.replica.test_replica import await_poll, established, poll
 

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 
-from neat.shim.messages import PROTO_TCP, PROTO_UDP, Address, Message, Op, channel_bytes
+from neat.abi.messages import PROTO_TCP, PROTO_UDP, Address, Message, Op, channel_bytes
 from neat.shm import doorbell, segment
 from tests.replica.conftest import (
     GEOMETRY,

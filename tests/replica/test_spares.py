@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from neat.shim.messages import SOCK_BYTES, SOCKS_OFFSET, Message, Op
+from neat.abi.messages import SOCK_BYTES, SOCKS_OFFSET, Message, Op
 from tests.replica.conftest import PATIENCE_S, REQ_ACCEPTED, Peer, accept, await_true, receive
 from tests.replica.test_pollers import WATCHER, request, set_word, word
 from tests.replica.test_replica import await_poll, poll

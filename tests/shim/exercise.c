@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../neat/shim/channel.h"
+#include "../../neat/abi/channel.h"
 #include "../../neat/shim/client.h"
 
 #define CHECK(what) \

@@ -24,7 +24,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from neat.shim.messages import (
+from neat.abi.messages import (
     PROTO_UDP,
     REPLY,
     SOCK_BYTES,

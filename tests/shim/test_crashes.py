@@ -16,7 +16,7 @@ import time
 import pytest
 
 from neat import socket
-from neat.shim.messages import SOCK_BYTES, SOCKS_OFFSET
+from neat.abi.messages import SOCK_BYTES, SOCKS_OFFSET
 from tests.shim import fakestack
 from tests.support import ROOT, wait_for
 

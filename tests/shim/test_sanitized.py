@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-SHIM = Path(__file__).parents[2] / "neat" / "shim"
-FLAGS = ["-g", "-O1", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-fno-omit-frame-pointer"]
+NEAT = Path(__file__).parents[2] / "neat"
+SHIM = NEAT / "shim"
+FLAGS = [
+    *("-g", "-O1", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-fno-omit-frame-pointer"),
+    f"-I{NEAT}",
+]
 SANITIZERS = "-fsanitize=address,undefined"
 
 pytestmark = pytest.mark.slow

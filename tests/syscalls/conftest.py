@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from neat.abi.messages import PROTO_TCP, REPLY, Address, Message, Op
 from neat.boot import Boot
 from neat.config import Config
-from neat.shim.messages import PROTO_TCP, REPLY, Address, Message, Op
 from neat.shm import segment
 from neat.shm.board import BOARD_BYTES, BoardReader
 from neat.supervisor.store import StoreServer

@@ -8,7 +8,7 @@ import select
 
 import pytest
 
-from neat.shim.messages import PROTO_TCP, PROTO_UDP, Address, Message, Op
+from neat.abi.messages import PROTO_TCP, PROTO_UDP, Address, Message, Op
 from neat.syscalls.record import BindRecord, Journal
 from tests.support import wait_for
 from tests.syscalls.conftest import STACK, pair, receive

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from neat.shim.messages import Address, BindFlag, Message, Op
+from neat.abi.messages import Address, BindFlag, Message, Op
 from tests.support import wait_for
 
 PORT = 4000

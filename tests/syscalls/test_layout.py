@@ -1,4 +1,4 @@
-"""neat/shim/messages.py against the C headers, by asking the C compiler."""
+"""neat/abi/messages.py against the C headers, by asking the C compiler."""
 
 import shutil
 import subprocess
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from neat.shim import messages
-from neat.shim.messages import Address, Message, Op
+from neat.abi import messages
+from neat.abi.messages import Address, Message, Op
 
-SHIM = Path(__file__).parents[2] / "neat" / "shim"
+NEAT = Path(__file__).parents[2] / "neat"
 PROGRAM = r"""
 #include <stdio.h>
 #include <string.h>
-#include "control.h"
+#include "abi/control.h"
 int main(void) {
     struct neat_msg m;
     memset(&m, 0, sizeof m);
@@ -42,7 +42,7 @@ def answers(tmp_path_factory):
     assert compiler, "a C compiler is needed to build the project anyway"
     place = tmp_path_factory.mktemp("layout")
     (place / "layout.c").write_text(PROGRAM)
-    subprocess.run([compiler, f"-I{SHIM}", "-o", place / "layout", place / "layout.c"], check=True)
+    subprocess.run([compiler, f"-I{NEAT}", "-o", place / "layout", place / "layout.c"], check=True)
     return subprocess.run([place / "layout"], capture_output=True, text=True, check=True).stdout.split()
 
 

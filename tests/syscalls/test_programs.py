@@ -9,7 +9,7 @@ import struct
 import msgspec
 import pytest
 
-from neat.shim.messages import BindFlag, Message, Op
+from neat.abi.messages import BindFlag, Message, Op
 from tests.support import wait_for
 from tests.syscalls.conftest import Client, inode_of, pair
 

@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from neat.shim.messages import (
+from neat.abi.messages import (
     CHANNEL_MAGIC,
     OVER_OFFSET,
     PROTO_TCP,

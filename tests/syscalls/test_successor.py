@@ -7,7 +7,7 @@ import select
 import signal
 import threading
 
-from neat.shim.messages import PROTO_UDP, Address, Message, Op
+from neat.abi.messages import PROTO_UDP, Address, Message, Op
 from tests.syscalls.conftest import pair, receive
 
 

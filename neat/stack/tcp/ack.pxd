@@ -1,7 +1,7 @@
 """The ACK field of a segment (RFC 9293 §3.10.7.4, fifth): what it acknowledges, the send window, and where it leads."""
 cimport cython
 from libc.stdint cimport uint32_t
-from neat.shim.channel cimport NEAT_ST_CONNECTED, NEAT_ST_CONNECTING
+from neat.abi.channel cimport NEAT_ST_CONNECTED, NEAT_ST_CONNECTING
 from neat.shm.atomic cimport fence, peek32, store32, store64
 from neat.stack.config cimport EV_ACCEPT, EV_CONNECTED, EV_WRITABLE
 from neat.stack.counters cimport Counter

@@ -1,7 +1,7 @@
 """What the application asks of a connection: its lines of the socket object, each value checked before it is used."""
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
-from neat.shim.channel cimport (
+from neat.abi.channel cimport (
     NEAT_OPT_KEEPALIVE, NEAT_OPT_LINGER, NEAT_REQ_ABORT, NEAT_REQ_ACCEPTED, NEAT_REQ_CLOSE, NEAT_REQ_OFFER, NEAT_REQ_RESIGNAL,
     NEAT_REQ_SHUT_WR, NEAT_REQ_TELL, NEAT_ST_ORPHAN, NEAT_ST_WRCLOSED, neat_sock,
 )

@@ -4,7 +4,7 @@ Order of the writes: a slot's `state` last at birth and first at death, so a suc
 """
 cimport cython
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
-from neat.shim.channel cimport (
+from neat.abi.channel cimport (
     NEAT_SOCK_TCP, NEAT_ST_CLOSED, NEAT_ST_ERROR, NEAT_ST_RDHUP, NEAT_ST_WRCLOSED, neat_addr, neat_sock,
 )
 from neat.shm.atomic cimport load64, store32

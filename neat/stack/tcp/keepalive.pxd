@@ -1,7 +1,7 @@
 """Keepalive (RFC 9293 §3.8.4): off unless the application asks for it."""
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
-from neat.shim.channel cimport NEAT_OPT_KEEPALIVE
+from neat.abi.channel cimport NEAT_OPT_KEEPALIVE
 from neat.shm.atomic cimport peek32
 from neat.stack.tcp.deadlines cimport timer_clear, timer_due, timer_runs, timer_set
 from neat.stack.tcp.state cimport TcpState

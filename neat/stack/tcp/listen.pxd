@@ -5,7 +5,8 @@ A connection counts against its listener's backlog from its SYN until accept() h
 cimport cython
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from neat.shim.channel cimport NEAT_BIND_REUSEPORT, NEAT_REQ_ACCEPTED, NEAT_SOCK_LISTENER, neat_addr, neat_sock
+from neat.abi.channel cimport NEAT_REQ_ACCEPTED, NEAT_SOCK_LISTENER, neat_addr, neat_sock
+from neat.abi.control cimport NEAT_BIND_REUSEPORT
 from neat.shm.atomic cimport load32, peek32
 from neat.stack.channels cimport NO_SOCK, channel_of, sock_birth, sock_death
 from neat.stack.counters cimport Counter

@@ -1,7 +1,7 @@
 """What to send next on a connection, and whether to wait: windows, Nagle, silly windows, cork (RFC 9293 §3.8.6, §3.7.4)."""
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
-from neat.shim.channel cimport NEAT_OPT_CORK, NEAT_OPT_NODELAY
+from neat.abi.channel cimport NEAT_OPT_CORK, NEAT_OPT_NODELAY
 from neat.shm.atomic cimport load32, load64, peek32
 from neat.stack.config cimport OFFLOAD_TSO4
 from neat.stack.state cimport SLOT_FIN_ACKED, SLOT_FIN_QUEUED, SLOT_TIMESTAMPS

@@ -2,7 +2,7 @@
 cimport cython
 from libc.stdint cimport int32_t, uint32_t
 from libc.string cimport memcpy, memset
-from neat.shim.channel cimport NEAT_ST_CONNECTING, neat_addr
+from neat.abi.channel cimport NEAT_ST_CONNECTING, neat_addr
 from neat.shm.ring cimport RECORD_FLOW_ADD
 from neat.stack.channels cimport channel_of
 from neat.stack.config cimport ConnectWishes

@@ -2,7 +2,7 @@
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from neat.shim.channel cimport NEAT_OPT_QUICKACK, NEAT_ST_FIN, NEAT_ST_RDHUP
+from neat.abi.channel cimport NEAT_OPT_QUICKACK, NEAT_ST_FIN, NEAT_ST_RDHUP
 from neat.shm.atomic cimport peek32, store32, store64
 from neat.stack.config cimport EV_RDHUP, EV_READABLE
 from neat.stack.counters cimport Counter

@@ -1,7 +1,7 @@
 """What a connection does when one of its timers fires (RFC 6298 §5, RFC 9293 §3.8.6.1, §3.8.4)."""
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
-from neat.shim.channel cimport NEAT_OPT_KEEPALIVE
+from neat.abi.channel cimport NEAT_OPT_KEEPALIVE
 from neat.shm.atomic cimport peek32
 from neat.stack.counters cimport Counter
 from neat.stack.state cimport SLOT_ORPHAN, SLOT_PASSIVE, ConnSlot

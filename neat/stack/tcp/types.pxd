@@ -3,7 +3,7 @@
 Names are RFC 9293 §3.3.1's. Sequence numbers are uint32_t, stream offsets uint64_t, times ns unless the name says otherwise.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from neat.shim.channel cimport neat_sock
+from neat.abi.channel cimport neat_sock
 from neat.stack.events cimport EventNode
 from neat.stack.state cimport ConnSlot
 from neat.wire.flow cimport FlowKey

@@ -1,7 +1,7 @@
-"""Cython's view of channel.h and control.h; the C headers are the truth."""
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+"""Cython's view of channel.h; the C header is the truth."""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-cdef extern from "channel.h" nogil:
+cdef extern from "abi/channel.h" nogil:
     const uint32_t NEAT_CHANNEL_MAGIC, NEAT_CHANNEL_VERSION, NEAT_DIRTY_OFFSET, NEAT_SUMMARY_OFFSET, NEAT_SPARES_OFFSET
     const uint32_t NEAT_SOCKS_OFFSET, NEAT_MAX_SOCKS, NEAT_SHARED_SOCKS
     const uint64_t NEAT_SPARE_KEPT
@@ -79,30 +79,3 @@ cdef extern from "channel.h" nogil:
     uint64_t neat_channel_bytes(uint32_t nsock, uint32_t rx_size, uint32_t tx_size)
     uint64_t neat_rx_offset(uint32_t nsock, uint32_t rx_size, uint32_t tx_size, uint32_t index)
     uint64_t neat_tx_offset(uint32_t nsock, uint32_t rx_size, uint32_t tx_size, uint32_t index)
-
-cdef extern from "control.h" nogil:
-    const uint32_t NEAT_MSG_MAGIC
-    enum: NEAT_MSG_REPLY
-    enum: NEAT_BIND_REUSEADDR, NEAT_BIND_REUSEPORT, NEAT_BIND_V6ONLY
-    enum: NEAT_OP_HELLO, NEAT_OP_JOIN, NEAT_OP_SEGMENT, NEAT_OP_BIND, NEAT_OP_LISTEN, NEAT_OP_CONNECT, NEAT_OP_PREFER
-    enum: NEAT_OP_POLLER, NEAT_OP_ADOPT, NEAT_OP_REFUSED, NEAT_OP_ADD_POLLER
-    enum: NEAT_OP_ATTACH, NEAT_OP_ADD_LISTENER, NEAT_OP_ADD_UDP, NEAT_OP_CONNECT_VIA, NEAT_OP_APP_GONE, NEAT_OP_WELCOME
-    enum: NEAT_OP_REPLICA_HELLO
-    enum: NEAT_EV_ACCEPT, NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_EV_REPLICA
-
-    struct neat_msg:
-        uint32_t magic
-        uint16_t op, flags
-        uint32_t seq
-        int32_t error
-        uint32_t app
-        uint32_t replica
-        uint64_t incarnation
-        uint64_t token
-        uint32_t sock, generation
-        uint32_t bind_id
-        int32_t backlog
-        uint32_t options
-        uint32_t prefix
-        neat_addr local, remote
-        uint32_t u[12]
