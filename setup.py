@@ -7,6 +7,7 @@ what it can and reports the rest, ``NEAT_ONLY="neat.stack. neat.wire."`` builds 
 """
 
 import os
+import runpy
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -32,6 +33,7 @@ C_FLAGS = ["-O2", "-g1", "-fno-strict-aliasing", "-Wall"]
 CYTHON_C_FLAGS = [*C_FLAGS, "-Wno-unused-function"]
 # Not on a packet's path, but run when a component starts, when somebody looks, or in tests: compiled quickly.
 OFF_THE_PATH = {
+    "neat.abi.layout",
     "neat.drivers.pysteer",
     "neat.replica.core",
     "neat.replica.counters",
@@ -170,4 +172,5 @@ def translate(extensions):
     return done
 
 
+runpy.run_path(str(ABI / "declare.py"))["declare"]()  # before anybody cimports it
 setup(ext_modules=translate(modules()), cmdclass={"build_ext": BuildWithShim})

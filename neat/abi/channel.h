@@ -15,6 +15,8 @@
  * Offsets are 64-bit, free-running, and count from the first byte of the stream: they are TCP's sequence state (ARCHITECTURE.md, "The engine").
  * The replica's own copies of rx_tail and tx_head, in its state segment, are the true ones; those here are for the application
  * to read. Neither side trusts what the other writes: a value that makes no sense ends this socket, not the process.
+ *
+ * declare.py reads this file and makes of it what Cython and Python know.
  */
 #ifndef NEAT_CHANNEL_H
 #define NEAT_CHANNEL_H
@@ -25,7 +27,6 @@
 #define NEAT_CHANNEL_MAGIC 0x4E414843u
 #define NEAT_CHANNEL_VERSION 1u
 #define NEAT_DIRTY_OFFSET 4096u
-#define NEAT_OVER_OFFSET 68u       /* neat_channel.over, for who writes it without a mapping */
 #define NEAT_SPARES_OFFSET (NEAT_DIRTY_OFFSET + 2048u)
 #define NEAT_SUMMARY_OFFSET (NEAT_DIRTY_OFFSET + 3072u)
 #define NEAT_SOCKS_OFFSET 8192u
@@ -118,6 +119,22 @@ enum neat_option {                 /* neat_sock.options */
 
 #define NEAT_OUT_WANTED 0x80000000u
 
+/* neat_sock.tcp_state: the states of RFC 9293 §3.3.2, with the numbers that Linux reports in TCP_INFO. 0: a free slot. */
+enum neat_tcp_state {
+    NEAT_TCP_FREE = 0,
+    NEAT_TCP_ESTABLISHED = 1,
+    NEAT_TCP_SYN_SENT = 2,
+    NEAT_TCP_SYN_RCVD = 3,
+    NEAT_TCP_FIN_WAIT_1 = 4,
+    NEAT_TCP_FIN_WAIT_2 = 5,
+    NEAT_TCP_TIME_WAIT = 6,
+    NEAT_TCP_CLOSED = 7,           /* over, but the application still has its descriptor */
+    NEAT_TCP_CLOSE_WAIT = 8,
+    NEAT_TCP_LAST_ACK = 9,
+    NEAT_TCP_LISTEN = 10,
+    NEAT_TCP_CLOSING = 11,
+};
+
 enum neat_status {                 /* neat_sock.status, replica writes */
     NEAT_ST_CONNECTED = 1u << 0,   /* handshake done (stays set) */
     NEAT_ST_RDHUP = 1u << 1,       /* FIN received: after rx_tail there is nothing more */
@@ -163,7 +180,7 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint32_t error_count;
     uint32_t generation;           /* odd while in use; +1 at birth, +1 at death */
     uint8_t kind;                  /* enum neat_sock_kind */
-    uint8_t tcp_state;             /* RFC 9293 state, see neat/stack/tcp/state */
+    uint8_t tcp_state;             /* enum neat_tcp_state */
     uint8_t _rep0[6];
     uint32_t drops;                /* UDP: datagrams dropped because the ring was full */
     uint32_t _rep1[5];
@@ -197,7 +214,6 @@ _Static_assert(sizeof(struct neat_addr) == 24, "neat_addr");
 _Static_assert(sizeof(struct neat_poller) == 64, "neat_poller");
 _Static_assert(sizeof(struct neat_channel) == 4096, "neat_channel");
 _Static_assert(offsetof(struct neat_channel, events) == NEAT_EVENTS_OFFSET, "events");
-_Static_assert(offsetof(struct neat_channel, over) == NEAT_OVER_OFFSET, "over");
 _Static_assert(NEAT_SPARES_OFFSET >= NEAT_DIRTY_OFFSET + NEAT_MAX_SOCKS / 8, "the dirty bitmap ends before the spares");
 _Static_assert(NEAT_SPARES_OFFSET + NEAT_SPARES * 8 <= NEAT_SUMMARY_OFFSET, "the spares end before the summary");
 _Static_assert(sizeof(struct neat_sock) == 384, "neat_sock");

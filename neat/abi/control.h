@@ -2,6 +2,7 @@
  *
  * Every message is one SOCK_SEQPACKET datagram: exactly one struct neat_msg, descriptors beside it with SCM_RIGHTS.
  * A message of another size, magic or an unknown op is dropped and counted. ARCHITECTURE.md, "Sockets", tells the story.
+ * declare.py reads this file, too.
  */
 #ifndef NEAT_CONTROL_H
 #define NEAT_CONTROL_H

@@ -1,65 +1,58 @@
-"""Python's view of control.h and of the geometry in channel.h; the C headers are the truth."""
+"""Python's view of control.h: dataclasses, packed and unpacked as layout.pyx says that they lie."""
 
 import ipaddress
+import socket
 import struct
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 
-MAGIC = 0x47534D4E
-CHANNEL_MAGIC = 0x4E414843
-CHANNEL_VERSION = 1
-SOCKS_OFFSET = 8192
-SOCK_BYTES = 384
-SHARED_SOCKS = 256
-MAX_SOCKS = 16384
-RINGS_ALIGN = 2 << 20
-OVER_OFFSET = 68  # neat_channel.over
+from neat.abi import layout
 
-_ADDRESS = "BBHI16s"
-_LAYOUT = struct.Struct("<IHHIiIIQQIIIiII" + _ADDRESS + _ADDRESS + "12I")
-MESSAGE_BYTES = _LAYOUT.size  # 160
-_ADDRESS_LAYOUT = struct.Struct("<" + _ADDRESS)
+PROTO_TCP, PROTO_UDP = socket.IPPROTO_TCP, socket.IPPROTO_UDP
+REPLY = layout.NEAT_MSG_REPLY  # neat_msg.flags
+MESSAGE_BYTES = layout.neat_msg.size
 
-PROTO_TCP = 6
-PROTO_UDP = 17
+_MESSAGE = struct.Struct(layout.neat_msg.format)
+_ADDRESS = struct.Struct(layout.neat_addr.format)
+_WORDS = layout.neat_msg["u"].count
+_NOTHING = (0,) * _WORDS
 
 
 class Op(IntEnum):
-    HELLO = 1
-    JOIN = 2
-    SEGMENT = 3
-    BIND = 4
-    LISTEN = 5
-    CONNECT = 6
-    PREFER = 7
-    POLLER = 8
-    ADOPT = 9
-    REFUSED = 10
-    ATTACH = 32
-    ADD_LISTENER = 33
-    ADD_UDP = 34
-    CONNECT_VIA = 35
-    APP_GONE = 36
-    WELCOME = 37
-    ADD_POLLER = 38
-    SWEEP = 39
-    FULL = 40
-    REPLICA_HELLO = 64
-    PORT_FREE = 65
-    ACCEPT = 96
-    CONNECTING = 97
-    FAILED = 98
-    REPLICA = 99
+    """enum neat_op, where it says what each of them means."""
 
-
-REPLY = 1  # neat_msg.flags
+    HELLO = layout.NEAT_OP_HELLO
+    JOIN = layout.NEAT_OP_JOIN
+    SEGMENT = layout.NEAT_OP_SEGMENT
+    BIND = layout.NEAT_OP_BIND
+    LISTEN = layout.NEAT_OP_LISTEN
+    CONNECT = layout.NEAT_OP_CONNECT
+    PREFER = layout.NEAT_OP_PREFER
+    POLLER = layout.NEAT_OP_POLLER
+    ADOPT = layout.NEAT_OP_ADOPT
+    REFUSED = layout.NEAT_OP_REFUSED
+    ATTACH = layout.NEAT_OP_ATTACH
+    ADD_LISTENER = layout.NEAT_OP_ADD_LISTENER
+    ADD_UDP = layout.NEAT_OP_ADD_UDP
+    CONNECT_VIA = layout.NEAT_OP_CONNECT_VIA
+    APP_GONE = layout.NEAT_OP_APP_GONE
+    WELCOME = layout.NEAT_OP_WELCOME
+    ADD_POLLER = layout.NEAT_OP_ADD_POLLER
+    SWEEP = layout.NEAT_OP_SWEEP
+    FULL = layout.NEAT_OP_FULL
+    REPLICA_HELLO = layout.NEAT_OP_REPLICA_HELLO
+    PORT_FREE = layout.NEAT_OP_PORT_FREE
+    ACCEPT = layout.NEAT_EV_ACCEPT
+    CONNECTING = layout.NEAT_EV_CONNECTING
+    FAILED = layout.NEAT_EV_FAILED
+    REPLICA = layout.NEAT_EV_REPLICA
 
 
 class BindFlag(IntFlag):
-    REUSEADDR = 1
-    REUSEPORT = 2
-    V6ONLY = 4
-    INET6 = 8
+    REUSEADDR = layout.NEAT_BIND_REUSEADDR
+    REUSEPORT = layout.NEAT_BIND_REUSEPORT
+    V6ONLY = layout.NEAT_BIND_V6ONLY
+    INET6 = layout.NEAT_BIND_INET6
 
 
 @dataclass(slots=True)
@@ -89,11 +82,11 @@ class Address:
         return not any(self.raw)
 
     def pack(self) -> bytes:
-        return _ADDRESS_LAYOUT.pack(self.family, self.protocol, self.port, self.scope, self.raw)
+        return _ADDRESS.pack(self.family, self.protocol, self.port, self.scope, self.raw)
 
     @classmethod
     def unpack(cls, data: bytes) -> "Address":
-        return cls(*_ADDRESS_LAYOUT.unpack(data))
+        return cls(*_ADDRESS.unpack(data))
 
 
 class BadMessage(ValueError):
@@ -102,7 +95,7 @@ class BadMessage(ValueError):
 
 @dataclass(slots=True)
 class Message:
-    """struct neat_msg. Descriptors travel beside it."""
+    """struct neat_msg without its magic, in its order. Descriptors travel beside it."""
 
     op: int
     flags: int = 0
@@ -120,23 +113,23 @@ class Message:
     prefix: int = 0
     local: Address = field(default_factory=Address)
     remote: Address = field(default_factory=Address)
-    u: tuple[int, ...] = (0,) * 12
+    u: tuple[int, ...] = _NOTHING
 
     def pack(self) -> bytes:
-        a, b = self.local, self.remote
-        head = (MAGIC, self.op, self.flags, self.seq, self.error, self.app, self.replica, self.incarnation)
+        a, b, magic = self.local, self.remote, layout.NEAT_MSG_MAGIC
+        head = (magic, self.op, self.flags, self.seq, self.error, self.app, self.replica, self.incarnation)
         numbers = (self.sock, self.generation, self.bind_id, self.backlog, self.options, self.prefix)
         local = (a.family, a.protocol, a.port, a.scope, a.raw)
         remote = (b.family, b.protocol, b.port, b.scope, b.raw)
-        return _LAYOUT.pack(*head, self.token, *numbers, *local, *remote, *(self.u + (0,) * 12)[:12])
+        return _MESSAGE.pack(*head, self.token, *numbers, *local, *remote, *(self.u + _NOTHING)[:_WORDS])
 
     @classmethod
     def unpack(cls, data: bytes) -> "Message":
         """BadMessage unless it is exactly one struct neat_msg. The op is not checked."""
         if len(data) != MESSAGE_BYTES:
             raise BadMessage(f"{len(data)} bytes")
-        magic, *head = _LAYOUT.unpack(data)
-        if magic != MAGIC:
+        magic, *head = _MESSAGE.unpack(data)
+        if magic != layout.NEAT_MSG_MAGIC:
             raise BadMessage(f"magic {magic:#x}")
         fields = (*head[:14], Address(*head[14:19]), Address(*head[19:24]), tuple(head[24:]))
         return cls(*fields)
@@ -146,18 +139,18 @@ class Message:
         return Message(self.op, REPLY, self.seq, error, **fields)
 
 
-def rings_offset(nsock: int) -> int:
-    end = SOCKS_OFFSET + nsock * SOCK_BYTES
-    return (end + RINGS_ALIGN - 1) & ~(RINGS_ALIGN - 1)
-
-
-def channel_bytes(nsock: int, rx_size: int, tx_size: int) -> int:
-    return rings_offset(nsock) + nsock * (rx_size + tx_size)
-
-
-_CHANNEL = struct.Struct("<IIIIQIII")
-
-
 def channel_header(app: int, replica: int, incarnation: int, nsock: int, rx_size: int, tx_size: int) -> bytes:
-    """The line of struct neat_channel that whoever makes the segment writes once."""
-    return _CHANNEL.pack(CHANNEL_MAGIC, CHANNEL_VERSION, app, replica, incarnation, nsock, rx_size, tx_size)
+    """struct neat_channel, as whoever makes the segment leaves it."""
+    header = bytearray(layout.neat_channel.size)
+    for name, value in (
+        ("magic", layout.NEAT_CHANNEL_MAGIC),
+        ("version", layout.NEAT_CHANNEL_VERSION),
+        ("app", app),
+        ("replica", replica),
+        ("incarnation", incarnation),
+        ("nsock", nsock),
+        ("rx_size", rx_size),
+        ("tx_size", tx_size),
+    ):
+        layout.neat_channel.put(header, name, value)
+    return bytes(header)

@@ -9,7 +9,7 @@ import cython
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy
 
-from neat.abi.messages import channel_bytes
+from neat.abi.layout import channel_bytes
 from neat.shm.segment import SegmentError, check
 
 CATCH_UP = 64  # calls of epoll

@@ -8,11 +8,11 @@ import socket
 from array import array
 from collections import namedtuple
 
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from neat.abi.channel cimport (
-    NEAT_CHANNEL_MAGIC, NEAT_CHANNEL_VERSION, NEAT_DIRTY_OFFSET, NEAT_SHARED_SOCKS, NEAT_SOCKS_OFFSET, NEAT_SUMMARY_OFFSET,
+    NEAT_CHANNEL_MAGIC, NEAT_CHANNEL_VERSION, NEAT_DIRTY_OFFSET, NEAT_SOCKS_OFFSET, NEAT_SUMMARY_OFFSET,
     neat_addr, neat_channel, neat_channel_bytes, neat_datagram, neat_rx_offset, neat_sock, neat_tx_offset,
 )
 from neat.shm.atomic cimport exchange32, fetch_or32, fetch_or64, load64, store64
@@ -30,56 +30,15 @@ from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 from neat.wire.headers cimport htonl
 from neat.wire.vnet cimport VNET_BYTES, VNET_F_DATA_VALID, VnetHeader
 
+from neat.abi import layout
 from neat.stack.counters import Counter
 
 LabEvent = namedtuple("LabEvent", "kinds app sock generation conn error listener_sock touched")
 
-SHARED_SOCKS = NEAT_SHARED_SOCKS
-SOCKS_OFFSET = NEAT_SOCKS_OFFSET
-SOCK_BYTES = sizeof(neat_sock)
 RECORD_BYTES = MAX_RECORD
 
 cdef enum:
     APP = 1                         # the application's id
-
-# Where each field of struct neat_sock lies, and its size: for tests that lie.
-cdef neat_sock _layout
-SOCK_FIELDS = {
-    name: (offset, size)
-    for name, offset, size in (
-        ("tx_tail", <uintptr_t>&_layout.tx_tail - <uintptr_t>&_layout, 8),
-        ("rx_head", <uintptr_t>&_layout.rx_head - <uintptr_t>&_layout, 8),
-        ("request", <uintptr_t>&_layout.request - <uintptr_t>&_layout, 4),
-        ("options", <uintptr_t>&_layout.options - <uintptr_t>&_layout, 4),
-        ("rcvlowat", <uintptr_t>&_layout.rcvlowat - <uintptr_t>&_layout, 4),
-        ("rcv_limit", <uintptr_t>&_layout.rcv_limit - <uintptr_t>&_layout, 4),
-        ("rcvbuf", <uintptr_t>&_layout.rcvbuf - <uintptr_t>&_layout, 4),
-        ("sndbuf", <uintptr_t>&_layout.sndbuf - <uintptr_t>&_layout, 4),
-        ("linger_ms", <uintptr_t>&_layout.linger_ms - <uintptr_t>&_layout, 4),
-        ("user_timeout_ms", <uintptr_t>&_layout.user_timeout_ms - <uintptr_t>&_layout, 4),
-        ("keep_idle_s", <uintptr_t>&_layout.keep_idle_s - <uintptr_t>&_layout, 4),
-        ("keep_intvl_s", <uintptr_t>&_layout.keep_intvl_s - <uintptr_t>&_layout, 4),
-        ("keep_cnt", <uintptr_t>&_layout.keep_cnt - <uintptr_t>&_layout, 4),
-        ("tos", <uintptr_t>&_layout.tos - <uintptr_t>&_layout, 1),
-        ("ttl", <uintptr_t>&_layout.ttl - <uintptr_t>&_layout, 1),
-        ("syn_retries", <uintptr_t>&_layout.syn_retries - <uintptr_t>&_layout, 1),
-        ("maxseg", <uintptr_t>&_layout.maxseg - <uintptr_t>&_layout, 4),
-        ("rx_tail", <uintptr_t>&_layout.rx_tail - <uintptr_t>&_layout, 8),
-        ("tx_head", <uintptr_t>&_layout.tx_head - <uintptr_t>&_layout, 8),
-        ("status", <uintptr_t>&_layout.status - <uintptr_t>&_layout, 4),
-        ("error", <uintptr_t>&_layout.error - <uintptr_t>&_layout, 4),
-        ("error_count", <uintptr_t>&_layout.error_count - <uintptr_t>&_layout, 4),
-        ("generation", <uintptr_t>&_layout.generation - <uintptr_t>&_layout, 4),
-        ("kind", <uintptr_t>&_layout.kind - <uintptr_t>&_layout, 1),
-        ("tcp_state", <uintptr_t>&_layout.tcp_state - <uintptr_t>&_layout, 1),
-        ("drops", <uintptr_t>&_layout.drops - <uintptr_t>&_layout, 4),
-        ("in_token", <uintptr_t>&_layout.in_token - <uintptr_t>&_layout, 4),
-        ("out_block", <uintptr_t>&_layout.out_block - <uintptr_t>&_layout, 4),
-        ("push_tail", <uintptr_t>&_layout.push_tail - <uintptr_t>&_layout, 8),
-        ("rcv_wnd", <uintptr_t>&_layout.rcv_wnd - <uintptr_t>&_layout, 4),
-    )
-}
-
 
 cdef neat_addr _address(str host, uint16_t port) except *:
     cdef neat_addr addr
@@ -438,15 +397,11 @@ cdef class Lab:
 
     def peek(self, uint32_t sock, str field):
         """A field of struct neat_sock, by name."""
-        offset, size = SOCK_FIELDS[field]
-        base = NEAT_SOCKS_OFFSET + sock * sizeof(neat_sock) + offset
-        return int.from_bytes(self.channel[base : base + size], "little")
+        return layout.neat_sock.get(self.channel, field, layout.sock_offset(sock))
 
     def poke(self, uint32_t sock, str field, value):
         """Write a field of struct neat_sock without asking anyone; sets the dirty bit."""
-        offset, size = SOCK_FIELDS[field]
-        base = NEAT_SOCKS_OFFSET + sock * sizeof(neat_sock) + offset
-        self.channel[base : base + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+        layout.neat_sock.put(self.channel, field, value, layout.sock_offset(sock))
         self.dirty(sock)
 
 

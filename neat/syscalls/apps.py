@@ -7,7 +7,8 @@ import secrets
 import socket
 from dataclasses import dataclass, field
 
-from neat.abi.messages import OVER_OFFSET, SHARED_SOCKS, channel_bytes, channel_header
+from neat.abi.layout import NEAT_SHARED_SOCKS, channel_bytes, neat_channel
+from neat.abi.messages import channel_header
 from neat.config import Config
 from neat.shm import doorbell, segment
 
@@ -19,7 +20,6 @@ MAX_SESSIONS_PER_APP = 4096  # everything under one `neat run` is one applicatio
 MAX_BINDS_PER_APP = 1024
 MAX_BINDS = 8192  # each is a descriptor here and in the guardian
 MAX_PENDING_PER_SESSION = 32
-OVER = (1).to_bytes(4, "little")
 
 
 @dataclass(eq=False)
@@ -47,7 +47,8 @@ class Channel:
 
     def end(self) -> None:
         """Its replica's state is gone: whoever uses it reads that in the segment itself."""
-        os.pwrite(self.fd, OVER, OVER_OFFSET)
+        over = neat_channel["over"]
+        os.pwrite(self.fd, (1).to_bytes(over.size, "little"), over.offset)
 
     def close(self) -> None:
         os.close(self.fd)
@@ -74,7 +75,7 @@ class App:
 
     def take_sock(self) -> int | None:
         """A free shared index: the lowest, so that replicas' tables stay dense."""
-        for index in range(SHARED_SOCKS):
+        for index in range(NEAT_SHARED_SOCKS):
             if index not in self.socks:
                 self.socks.add(index)
                 return index

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from neat.abi.messages import SOCK_BYTES, SOCKS_OFFSET
+from neat.abi.layout import NEAT_SOCKS_OFFSET, neat_sock, sock_offset
 from tests.posix import worlds
 from tests.support import ROOT, Once, Stack, running_stack, wait_for
 
@@ -118,7 +118,8 @@ while time.monotonic() < until:
     time.sleep(0.005)
 """
 SCRIBBLED_SOCKS = 400
-LOCKS = (20, 24, 28)  # in a socket object: where eight bytes would touch tx_lock or rx_lock
+# In a socket object: where eight bytes would touch tx_lock or rx_lock.
+LOCKS = range(neat_sock["tx_lock"].offset - 4, neat_sock["rx_lock"].offset + 1)
 
 
 def build(target: Path) -> None:
@@ -197,8 +198,8 @@ def segments_of(pid: int) -> list[mmap.mmap]:
 
 def scribble(chance: random.Random, segment: mmap.mmap) -> None:
     """Four or eight bytes of nonsense: pollers, event bits, dirty bits, socket objects of either side."""
-    at = chance.randrange(64, SOCKS_OFFSET + SCRIBBLED_SOCKS * SOCK_BYTES) & ~3
-    if at >= SOCKS_OFFSET and (at - SOCKS_OFFSET) % SOCK_BYTES in LOCKS:
+    at = chance.randrange(64, sock_offset(SCRIBBLED_SOCKS)) & ~3
+    if at >= NEAT_SOCKS_OFFSET and (at - NEAT_SOCKS_OFFSET) % neat_sock.size in LOCKS:
         return
     value = chance.choice(
         (bytes(8), b"\xff" * 8, b"\x01" + bytes(7), chance.randbytes(8), chance.randbytes(4))

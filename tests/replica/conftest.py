@@ -18,20 +18,9 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 
-from neat.abi.messages import (
-    MAX_SOCKS,
-    PROTO_TCP,
-    PROTO_UDP,
-    REPLY,
-    SOCK_BYTES,
-    SOCKS_OFFSET,
-    Address,
-    Message,
-    Op,
-    channel_bytes,
-    channel_header,
-    rings_offset,
-)
+from neat.abi import layout
+from neat.abi.layout import neat_sock, sock_offset
+from neat.abi.messages import PROTO_TCP, PROTO_UDP, REPLY, Address, Message, Op, channel_header
 from neat.boot import Boot
 from neat.config import Config
 from neat.replica.sizes import state_bytes
@@ -54,22 +43,8 @@ VNET = bytes(10)
 PATIENCE_S = 20
 GEOMETRY = (CONFIG.sockets_per_app, CONFIG.socket_rx_bytes, CONFIG.socket_tx_bytes)
 
-# Offsets in struct neat_sock (neat/abi/channel.h), all of eight or four bytes.
-FIELDS = {
-    "tx_tail": (0, "<Q"),
-    "rx_head": (8, "<Q"),
-    "request": (16, "<I"),
-    "options": (20, "<I"),
-    "rx_tail": (128, "<Q"),
-    "tx_head": (136, "<Q"),
-    "status": (144, "<I"),
-    "error": (148, "<I"),
-    "generation": (156, "<I"),
-    "in_token": (256, "<I"),
-    "out_block": (260, "<I"),
-}
-REQ_SHUT_WR, REQ_ACCEPTED = 1, 8
-ST_CONNECTED, ST_RDHUP, ST_ERROR = 1, 2, 4
+REQ_SHUT_WR, REQ_ACCEPTED = layout.NEAT_REQ_SHUT_WR, layout.NEAT_REQ_ACCEPTED
+ST_CONNECTED, ST_RDHUP, ST_ERROR = layout.NEAT_ST_CONNECTED, layout.NEAT_ST_RDHUP, layout.NEAT_ST_ERROR
 
 
 def await_true(condition, what):
@@ -98,43 +73,38 @@ class Channel:
 
     def __init__(self, app):
         self.app, self.bell = app, doorbell.make()
-        self.fd = segment.create(f"app{app}", channel_bytes(*GEOMETRY))
+        self.fd = segment.create(f"app{app}", layout.channel_bytes(*GEOMETRY))
         os.pwrite(self.fd, channel_header(app, 0, 1, *GEOMETRY), 0)
-        self.memory = mmap.mmap(self.fd, channel_bytes(*GEOMETRY))
+        self.memory = mmap.mmap(self.fd, layout.channel_bytes(*GEOMETRY))
 
     def get(self, sock, name):
-        offset, form = FIELDS[name]
-        return struct.unpack_from(form, self.memory, SOCKS_OFFSET + sock * SOCK_BYTES + offset)[0]
+        """A field of a socket object."""
+        return neat_sock.get(self.memory, name, sock_offset(sock))
 
     def put(self, sock, name, value):
-        offset, form = FIELDS[name]
-        struct.pack_into(form, self.memory, SOCKS_OFFSET + sock * SOCK_BYTES + offset, value)
-
-    def _ring(self, sock, tx):
-        nsock, rx, tx_size = GEOMETRY
-        return rings_offset(nsock) + sock * (rx + tx_size) + (rx if tx else 0)
+        neat_sock.put(self.memory, name, value, sock_offset(sock))
 
     def read(self, sock):
         """Everything in the receive ring, which must not wrap."""
         head, tail = self.get(sock, "rx_head"), self.get(sock, "rx_tail")
-        start = self._ring(sock, False) + head % GEOMETRY[1]
+        start = layout.rx_offset(*GEOMETRY, sock) + head % GEOMETRY[1]
         self.put(sock, "rx_head", tail)
         return self.memory[start : start + tail - head]
 
     def write(self, sock, data, ring=True):
         tail = self.get(sock, "tx_tail")
-        start = self._ring(sock, True) + tail % GEOMETRY[2]
+        start = layout.tx_offset(*GEOMETRY, sock) + tail % GEOMETRY[2]
         self.memory[start : start + len(data)] = data
         self.put(sock, "tx_tail", tail + len(data))
         self.touch(sock, ring)
 
     def touch(self, sock, ring=True):
         """Set the dirty bit, and ring."""
-        word = 4096 + (sock >> 6) * 8
+        word = layout.NEAT_DIRTY_OFFSET + (sock >> 6) * 8
         struct.pack_into(
             "<Q", self.memory, word, struct.unpack_from("<Q", self.memory, word)[0] | 1 << (sock & 63)
         )
-        at = 4096 + 3072 + (sock >> 12) * 8
+        at = layout.NEAT_SUMMARY_OFFSET + (sock >> 12) * 8
         bit = 1 << ((sock >> 6) & 63)
         struct.pack_into("<Q", self.memory, at, struct.unpack_from("<Q", self.memory, at)[0] | bit)
         if ring:
@@ -343,4 +313,4 @@ def world():
     made.close()
 
 
-__all__ = ["MAX_SOCKS", "UDP", "accept", "await_true", "receive", "resource", "signal"]
+__all__ = ["UDP", "accept", "await_true", "receive", "resource", "signal"]

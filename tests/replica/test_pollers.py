@@ -8,15 +8,18 @@ import struct
 
 from scapy.layers.inet import TCP
 
-from neat.abi.messages import SOCK_BYTES, SOCKS_OFFSET, Message, Op
+from neat.abi.layout import (
+    NEAT_EVENTS_OFFSET,
+    NEAT_OUT_WANTED,
+    NEAT_POLLERS,
+    NEAT_REQ_RESIGNAL,
+    NEAT_REQ_TELL,
+    neat_channel,
+    neat_poller,
+)
+from neat.abi.messages import Message, Op
 from tests.replica.conftest import GEOMETRY, PATIENCE_S, Peer, accept, await_true
 from tests.replica.test_replica import await_poll, established, poll
-
-POLLERS_OFFSET, POLLER_BYTES, POLLERS = 128, 64, 24
-EVENTS_OFFSET = 2048
-WATCHER = SOCKS_OFFSET + 48
-OUT_WANTED = 1 << 31
-REQ_RESIGNAL, REQ_TELL = 1 << 4, 1 << 6
 
 
 class Bell:
@@ -46,28 +49,24 @@ class Bell:
         os.close(self.fd)
 
 
-def set_word(channel, offset, value):
-    struct.pack_into("<I", channel.memory, offset, value)
-
-
-def word(channel, offset):
-    return struct.unpack_from("<I", channel.memory, offset)[0]
-
-
 def watch(channel, sock, slot):
-    set_word(channel, WATCHER + sock * SOCK_BYTES, slot + 1 if slot is not None else 0)
+    channel.put(sock, "watcher", slot + 1 if slot is not None else 0)
+
+
+def poller_offset(slot):
+    return neat_channel["pollers"].offset + slot * neat_poller.size
 
 
 def sleep(channel, slot):
-    set_word(channel, POLLERS_OFFSET + slot * POLLER_BYTES + 4, 1)
+    neat_poller.put(channel.memory, "asleep", 1, poller_offset(slot))
 
 
 def asleep(channel, slot):
-    return word(channel, POLLERS_OFFSET + slot * POLLER_BYTES + 4)
+    return neat_poller.get(channel.memory, "asleep", poller_offset(slot))
 
 
 def take_bit(channel, sock):
-    at = EVENTS_OFFSET + sock // 64 * 8
+    at = NEAT_EVENTS_OFFSET + sock // 64 * 8
     bits = struct.unpack_from("<Q", channel.memory, at)[0]
     taken = bits >> sock % 64 & 1
     if taken:  # else it is left alone: to write the word back would undo the replica's store
@@ -109,7 +108,7 @@ def test_a_poller_that_is_awake_is_not_rung(world):
 def test_room_is_told_without_draining_anything(world):
     channel, sock, end, peer, bell = watched(world)
     channel.write(sock, bytes(GEOMETRY[2]))
-    channel.put(sock, "out_block", OUT_WANTED)
+    channel.put(sock, "out_block", NEAT_OUT_WANTED)
     sleep(channel, 3)
     seen = 0
     while seen < GEOMETRY[2] // 2:
@@ -132,7 +131,7 @@ def test_what_a_poller_heard_is_owed_to_the_descriptor(world):
     assert bell.read() == b"b"
     assert not poll(end, select.POLLIN | select.POLLRDHUP)
     watch(channel, sock, None)
-    request(channel, sock, REQ_RESIGNAL)
+    request(channel, sock, NEAT_REQ_RESIGNAL)
     assert await_poll(end, select.POLLRDHUP) & select.POLLIN
     assert end.recv(8) == b"t"
 
@@ -144,7 +143,7 @@ def test_a_reset_is_owed_too(world):
     assert bell.read() == b"b"
     assert not poll(end) & (select.POLLERR | select.POLLHUP)
     watch(channel, sock, None)
-    request(channel, sock, REQ_RESIGNAL)
+    request(channel, sock, NEAT_REQ_RESIGNAL)
     assert await_poll(end, select.POLLRDHUP) & (select.POLLERR | select.POLLHUP)
 
 
@@ -155,7 +154,7 @@ def test_all_pollers_are_told(world):
     sleep(channel, 3)
     sleep(channel, 9)
     watch(channel, sock, None)
-    request(channel, sock, REQ_TELL)
+    request(channel, sock, NEAT_REQ_TELL)
     assert bell.read() == b"b" and other.read() == b"b"
     assert take_bit(channel, sock)
 
@@ -187,14 +186,14 @@ def test_pollers_that_lie_stop_nobody(world):
     """A bell that is full, watchers and bits at random, slots that do not exist."""
     channel, sock, _end, peer, bell = watched(world)
     bell.fill()
-    for app, slot in ((1, POLLERS), (1, 2**32 - 1), (77, 0)):
+    for app, slot in ((1, NEAT_POLLERS), (1, 2**32 - 1), (77, 0)):
         assert Bell(world, slot, app).read() == b"", "it is not kept"
     rng = random.Random(3)
     for _ in range(600):
         watch(channel, sock, rng.choice([3, 3, 3, 23, 24, 100, 2**32 - 2, rng.getrandbits(31)]))
         sleep(channel, 3)
         peer.send("PA", b"x")
-        channel.memory[EVENTS_OFFSET + 8 : EVENTS_OFFSET + 64] = rng.randbytes(56)
+        channel.memory[NEAT_EVENTS_OFFSET + 8 : NEAT_EVENTS_OFFSET + 64] = rng.randbytes(56)
     world.await_counter("tcp_bytes_in", 600)
     assert bell.read() == bytes(8)
     other = world.attach(2)
@@ -210,7 +209,7 @@ def test_pollers_that_lie_stop_nobody(world):
 def test_what_an_application_writes_at_any_time(world):
     """Requests, signals, bells that are no sockets: the replica goes on, and serves the next application."""
     channel, sock, _end, peer, _bell = watched(world)
-    for slot in range(POLLERS):
+    for slot in range(NEAT_POLLERS):
         with open(os.devnull, "rb") as null:
             world.say(Message(Op.ADD_POLLER, app=1, u=(slot,)), null.fileno())
         read_end, write_end = os.pipe()
@@ -219,10 +218,11 @@ def test_what_an_application_writes_at_any_time(world):
         os.close(write_end)
     rng = random.Random(4)
     for turn in range(2000):
-        at = SOCKS_OFFSET + rng.choice((sock, 3, 300, rng.randrange(GEOMETRY[0]))) * SOCK_BYTES
-        offset = rng.choice((16, 48, 112, 256, 260))  # request, watcher, inode, in_token, out_block
-        set_word(channel, at + offset, rng.choice((0, 1, 32, 64, OUT_WANTED, 2**32 - 1, rng.getrandbits(32))))
-        sleep(channel, rng.randrange(POLLERS))
+        victim = rng.choice((sock, 3, 300, rng.randrange(GEOMETRY[0])))
+        name = rng.choice(("request", "watcher", "inode", "in_token", "out_block"))
+        value = rng.choice((0, 1, 32, 64, NEAT_OUT_WANTED, 2**32 - 1, rng.getrandbits(32)))
+        channel.put(victim, name, value)
+        sleep(channel, rng.randrange(NEAT_POLLERS))
         channel.touch(rng.choice((sock, 3, rng.randrange(GEOMETRY[0]))))
         if turn % 20 == 0:
             peer.send("PA", b"x")

@@ -16,7 +16,8 @@ import msgspec
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 
-from neat.abi.messages import PROTO_TCP, PROTO_UDP, Address, Message, Op, channel_bytes
+from neat.abi.layout import NEAT_DIRTY_OFFSET, NEAT_SUMMARY_OFFSET, channel_bytes, neat_sock, sock_offset
+from neat.abi.messages import PROTO_TCP, PROTO_UDP, Address, Message, Op
 from neat.shm import doorbell, segment
 from tests.replica.conftest import (
     GEOMETRY,
@@ -358,8 +359,8 @@ def test_random_bytes_in_a_channel_end_sockets_not_the_process(world):
     channel, listener, message, _end, peer = established(world)
     rng = random.Random(7)
     for _ in range(100):
-        start = rng.choice([4096, 7168, 8192 + message.sock * 384])
-        channel.memory[start : start + 384] = rng.randbytes(384)
+        start = rng.choice([NEAT_DIRTY_OFFSET, NEAT_SUMMARY_OFFSET, sock_offset(message.sock)])
+        channel.memory[start : start + neat_sock.size] = rng.randbytes(neat_sock.size)
         doorbell.ring(world.bell)
         peer.send("PA", b"y")
         world.inject(rng.randbytes(60))

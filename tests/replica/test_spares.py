@@ -6,18 +6,19 @@ import struct
 
 import pytest
 
-from neat.abi.messages import SOCK_BYTES, SOCKS_OFFSET, Message, Op
+from neat.abi import layout
+from neat.abi.messages import Message, Op
 from tests.replica.conftest import PATIENCE_S, REQ_ACCEPTED, Peer, accept, await_true, receive
-from tests.replica.test_pollers import WATCHER, request, set_word, word
+from tests.replica.test_pollers import request, watch
 from tests.replica.test_replica import await_poll, poll
 
 LISTENER = 3
-NONBLOCK, LOOKS, KEEPS = 1 << 7, 1 << 15, 1 << 16
-REQ_RESIGNAL, REQ_CLOSE, REQ_KEPT, REQ_OFFER = 1 << 4, 1 << 5, 1 << 7, 1 << 8
-NOBODY_YET = 0xFFFFFFFF
+NONBLOCK, LOOKS, KEEPS = layout.NEAT_OPT_NONBLOCK, layout.NEAT_OPT_LOOKS, layout.NEAT_OPT_KEEPS
+REQ_RESIGNAL, REQ_CLOSE = layout.NEAT_REQ_RESIGNAL, layout.NEAT_REQ_CLOSE
+REQ_KEPT, REQ_OFFER = layout.NEAT_REQ_KEPT, layout.NEAT_REQ_OFFER
+NOBODY_YET = layout.NEAT_NOBODY_YET
 ME = 9  # the process: the upper half of the names that it gives
-ACCEPTER, KEPT, BROUGHT = SOCKS_OFFSET + 60, SOCKS_OFFSET + 120, SOCKS_OFFSET + 264
-TABLE, PLACES = 4096 + 2048, 128
+TABLE, PLACES = layout.NEAT_SPARES_OFFSET, layout.NEAT_SPARES
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def server(world):
 def serve(channel, who=ME):
     """The listener's connections go to a process that keeps pairs."""
     channel.put(LISTENER, "options", LOOKS | KEEPS)
-    set_word(channel, ACCEPTER + LISTENER * SOCK_BYTES, who)
+    channel.put(LISTENER, "accepter", who)
 
 
 def entry(channel, place):
@@ -45,10 +46,6 @@ def set_entry(channel, place, name):
 
 def name_of(place, who=ME, number=5):
     return who << 32 | number << 8 | place << 1
-
-
-def set_name(channel, field, message, name):
-    struct.pack_into("<Q", channel.memory, field + message.sock * SOCK_BYTES, name)
 
 
 def connect(world, sport):
@@ -69,7 +66,7 @@ def first(world, server, sport=40000):
 def keep(server, message, place, name):
     channel, _ = server
     set_entry(channel, place, name)
-    set_name(channel, KEPT, message, name)
+    channel.put(message.sock, "kept", name)
     request(channel, message.sock, REQ_ACCEPTED | REQ_CLOSE | REQ_KEPT)
 
 
@@ -97,13 +94,13 @@ def next_one(world, server, sport):
 
 
 def bring(server, message, place=0, who=ME):
-    set_name(server[0], BROUGHT, message, name_of(place, who))
+    server[0].put(message.sock, "brought", name_of(place, who))
     request(server[0], message.sock, REQ_ACCEPTED)
 
 
 def heard(server, message, end):
     """Whether its replica sends tokens to `end` when nobody looks into memory."""
-    set_word(server[0], WATCHER + message.sock * SOCK_BYTES, 0)
+    watch(server[0], message.sock, None)
     request(server[0], message.sock, REQ_ACCEPTED | REQ_RESIGNAL)
     return await_poll(end, select.POLLIN) & select.POLLIN and end.recv(8) == b"t"
 
@@ -143,7 +140,7 @@ def test_a_pair_is_kept_when_its_tokens_were_read(world, server):
 
 def test_a_pair_with_a_farewell_in_it_is_not_kept(world, server):
     message, peer, end = first(world, server)
-    set_word(server[0], WATCHER + message.sock * SOCK_BYTES, 0)
+    watch(server[0], message.sock, None)
     peer.send("FPA", b"bye")
     assert await_poll(end, select.POLLRDHUP) & select.POLLRDHUP
     server[0].read(message.sock)
@@ -165,7 +162,7 @@ def test_who_looks_first_is_told_nothing_until_he_waits(world, server):
     world.ends.append(end)
     peer.send("FPA", b"late")
     await_true(lambda: channel.get(message.sock, "rx_tail") == 9, "its bytes")
-    assert word(channel, WATCHER + message.sock * SOCK_BYTES) == NOBODY_YET
+    assert channel.get(message.sock, "watcher") == NOBODY_YET
     assert not poll(end, select.POLLIN | select.POLLRDHUP)
     assert heard(server, message, end)
     assert await_poll(end, select.POLLRDHUP) & select.POLLRDHUP
@@ -178,7 +175,7 @@ def test_who_does_not_look_first_gets_a_token(world):
     peer.send("PA", b"early")
     message, end = accept(listener)
     world.ends.append(end)
-    assert message.options == 0 and word(channel, WATCHER + message.sock * SOCK_BYTES) == 0
+    assert message.options == 0 and channel.get(message.sock, "watcher") == 0
     assert await_poll(end, select.POLLIN) & select.POLLIN and end.recv(8) == b"t"
 
 
@@ -231,9 +228,9 @@ def test_what_comes_before_the_replica_has_looked_is_heard(world, server):
     message, peer, end = first(world, server)
     close_and_keep(server, message, peer)
     message, peer, _ = next_one(world, server, 40001)
-    set_name(channel, BROUGHT, message, name_of(0))
+    channel.put(message.sock, "brought", name_of(0))
     channel.put(message.sock, "request", REQ_ACCEPTED)
-    set_word(channel, WATCHER + message.sock * SOCK_BYTES, 0)
+    watch(channel, message.sock, None)
     peer.send("PA", b"hello")
     assert await_poll(end, select.POLLIN) & select.POLLIN
     assert end.recv(8) == b"t"
@@ -248,7 +245,7 @@ def test_brought_to_what_is_over(world, server, flags):
     bit = 4 if flags == "RA" else 2
     await_true(lambda: server[0].get(message.sock, "status") & bit, "it is over")
     bring(server, message)
-    set_word(server[0], WATCHER + message.sock * SOCK_BYTES, 0)
+    watch(server[0], message.sock, None)
     request(server[0], message.sock, REQ_RESIGNAL)
     wanted = select.POLLERR if flags == "RA" else select.POLLRDHUP
     assert await_poll(end, select.POLLRDHUP) & wanted
@@ -263,9 +260,9 @@ def test_accepted_and_closed_before_the_replica_has_looked(world, server):
         here, there = turn % 2, 1 - turn % 2
         message, peer, fds = next_one(world, server, 40001 + turn)
         assert (message.token, fds) == (1, [])
-        set_name(channel, BROUGHT, message, name_of(here))
+        channel.put(message.sock, "brought", name_of(here))
         set_entry(channel, there, name_of(there))
-        set_name(channel, KEPT, message, name_of(there))
+        channel.put(message.sock, "kept", name_of(there))
         request(channel, message.sock, REQ_ACCEPTED | REQ_CLOSE | REQ_KEPT)
         peer.expect("its FIN", lambda tcp: "F" in tcp.flags)
         peer.send("FA")
@@ -353,7 +350,7 @@ def test_who_brings_what_there_is_not_loses_the_connection(world, server, brough
     message, peer, _ = first(world, server)
     close_and_keep(server, message, peer)
     message, peer, _ = next_one(world, server, 40001)
-    set_name(server[0], BROUGHT, message, brought)
+    server[0].put(message.sock, "brought", brought)
     request(server[0], message.sock, REQ_ACCEPTED)
     peer.expect("its end", lambda tcp: "F" in tcp.flags or "R" in tcp.flags)
     world.await_counter("pairs_unknown", 1)
@@ -379,7 +376,7 @@ def test_names_that_make_no_sense(world, server, entry_there, name):
     """The table, and what a close says of it, are anybody's in the application."""
     message, peer, end = first(world, server)
     set_entry(server[0], 3, entry_there)
-    set_name(server[0], KEPT, message, name)
+    server[0].put(message.sock, "kept", name)
     request(server[0], message.sock, REQ_ACCEPTED | REQ_CLOSE | REQ_KEPT)
     peer.expect("its FIN", lambda tcp: "F" in tcp.flags)
     peer.send("FA")
@@ -399,7 +396,7 @@ def test_a_place_that_was_given_up_is_somebody_elses(world, server):
     assert await_poll(kept[0][2], select.POLLIN) & select.POLLHUP
     message, peer, _ = next_one(world, server, 41000)
     assert message.token == 1
-    set_name(server[0], BROUGHT, message, name_of(0, number=6))
+    server[0].put(message.sock, "brought", name_of(0, number=6))
     request(server[0], message.sock, REQ_ACCEPTED)
     peer.send("PA", b"hello")
     assert heard(server, message, kept[1][2])
@@ -409,7 +406,7 @@ def test_a_name_that_was_taken_back_is_not_kept_under_the_next(world, server):
     """Its process has given the place up before its connection was over, and another one has it now."""
     kept = [first(world, server, 40000 + n) for n in range(2)]
     late, peer, end = kept[0]
-    set_name(server[0], KEPT, late, name_of(0, number=1))
+    server[0].put(late.sock, "kept", name_of(0, number=1))
     set_entry(server[0], 0, name_of(0, number=2))  # of the other one, which is over only after this
     request(server[0], late.sock, REQ_ACCEPTED | REQ_CLOSE | REQ_KEPT)
     peer.expect("its FIN", lambda tcp: "F" in tcp.flags)
@@ -454,7 +451,7 @@ def test_with_the_listener_go_those_that_nobody_has_taken(world, server):
         close_and_keep(server, message, peer, n)
     offers = [next_one(world, server, 41000 + n) for n in range(2)]
     taken, peer, _ = offers[0]
-    set_name(server[0], BROUGHT, taken, name_of(0))
+    server[0].put(taken.sock, "brought", name_of(0))
     server[0].put(taken.sock, "request", REQ_ACCEPTED)
     server[1].close()
     offers[1][1].expect("a reset", lambda tcp: "R" in tcp.flags)
@@ -492,7 +489,7 @@ def test_who_dies_before_he_could_ring_resets_it(world, server):
     message, peer, end = first(world, server)
     close_and_keep(server, message, peer)
     message, peer, _ = next_one(world, server, 40001)
-    set_name(server[0], BROUGHT, message, name_of(0))
+    server[0].put(message.sock, "brought", name_of(0))
     end.close()
     peer.expect("its end", lambda tcp: "F" in tcp.flags or "R" in tcp.flags)
     assert world.counters()["accepts_lost"] == 0

@@ -8,6 +8,7 @@ where the application listens reaches that listener. Some ports behave otherwise
 
 import contextlib
 import ctypes
+import dataclasses
 import errno
 import fcntl
 import mmap
@@ -24,39 +25,30 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from neat.abi.messages import (
-    PROTO_UDP,
-    REPLY,
-    SOCK_BYTES,
-    SOCKS_OFFSET,
-    Address,
-    Message,
-    Op,
-    channel_bytes,
-    channel_header,
-    rings_offset,
-)
+from neat.abi import layout
+from neat.abi.layout import neat_addr, neat_channel, neat_datagram, neat_sock
+from neat.abi.messages import PROTO_UDP, REPLY, Address, Message, Op, channel_header
 
 ADDRESS = "10.77.0.2"
 NSOCK, RX, TX = 512, 1 << 16, 1 << 16
-FIRST_CONNECTION = 256
+FIRST_CONNECTION = layout.NEAT_SHARED_SOCKS
 TICK_S = 0.1
-SLEEPING = 64
-DIRTY, SUMMARY = 4096, 4096 + 3072
-# struct neat_sock
-TX_TAIL, RX_HEAD, REQUEST, OPTIONS, SNDBUF, LINGER_MS, PEER = 0, 8, 16, 20, 36, 40, 64
-RX_TAIL, TX_HEAD = 128, 136
-OPT_PEER, OPT_LINGER = 16, 64
-STATUS, ERROR, ERROR_COUNT, GENERATION, KIND = 144, 148, 152, 156, 160
-SND_MSS, IN_TOKEN, OUT_BLOCK, RCV_WND = 252, 256, 260, 332
-CONNECTED, RDHUP, FAILED, CLOSED, CONNECTING, WRCLOSED = 1, 2, 4, 8, 16, 32
-SHUT_WR, ABORT, RESIGNAL = 1, 4, 16
-TCP_ESTABLISHED = 1 | 1 << 8  # kind and tcp_state
+DIRTY, SUMMARY = layout.NEAT_DIRTY_OFFSET, layout.NEAT_SUMMARY_OFFSET
+KIND_TCP, KIND_LISTENER, KIND_UDP = layout.NEAT_SOCK_TCP, layout.NEAT_SOCK_LISTENER, layout.NEAT_SOCK_UDP
+OPT_PEER, OPT_LINGER = layout.NEAT_OPT_PEER, layout.NEAT_OPT_LINGER
+CONNECTED, CONNECTING = layout.NEAT_ST_CONNECTED, layout.NEAT_ST_CONNECTING
+RDHUP, WRCLOSED, CLOSED = layout.NEAT_ST_RDHUP, layout.NEAT_ST_WRCLOSED, layout.NEAT_ST_CLOSED
+FAILED = layout.NEAT_ST_ERROR
+SHUT_WR, ABORT, RESIGNAL = layout.NEAT_REQ_SHUT_WR, layout.NEAT_REQ_ABORT, layout.NEAT_REQ_RESIGNAL
 
 _atomic = ctypes.CDLL("libatomic.so.1")
-_exchange_4, _exchange_8 = (getattr(_atomic, f"__atomic_exchange_{n}") for n in (4, 8))
-_exchange_4.restype, _exchange_8.restype = ctypes.c_uint32, ctypes.c_uint64
+_WORDS = {1: ctypes.c_uint8, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
+_EXCHANGE = {size: getattr(_atomic, f"__atomic_exchange_{size}") for size in _WORDS}
+for _size, _word in _WORDS.items():
+    _EXCHANGE[_size].restype = _word
+    _EXCHANGE[_size].argtypes = ctypes.c_void_p, _word, ctypes.c_int
 _SEQ_CST = 5
+DATAGRAM = struct.Struct(neat_datagram.format)
 
 
 class Behaviour:
@@ -75,25 +67,22 @@ class Segment:
     """One application's segment, as its replica maps it."""
 
     def __init__(self, fd: int) -> None:
-        self.map = mmap.mmap(fd, channel_bytes(NSOCK, RX, TX))
+        self.map = mmap.mmap(fd, layout.channel_bytes(NSOCK, RX, TX))
         self.base = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
         self.next = FIRST_CONNECTION
 
-    def get(self, at: int) -> int:
-        return struct.unpack_from("<I", self.map, at)[0]
+    def exchange(self, at: int, value: int, size: int) -> int:
+        return _EXCHANGE[size](self.base + at, value, _SEQ_CST)
 
-    def exchange(self, at: int, value: int) -> int:
-        return _exchange_4(ctypes.c_void_p(self.base + at), value, _SEQ_CST)
-
-    def exchange8(self, at: int, value: int) -> int:
-        return _exchange_8(ctypes.c_void_p(self.base + at), ctypes.c_uint64(value), _SEQ_CST)
+    def set_sleeping(self, value: int) -> None:
+        self.exchange(neat_channel["sleeping"].offset, value, neat_channel["sleeping"].size)
 
     def dirty(self) -> Iterator[int]:
         for w in range(4):
-            words = self.exchange8(SUMMARY + 8 * w, 0)
+            words = self.exchange(SUMMARY + 8 * w, 0, 8)
             for word in range(64):
                 if words >> word & 1:
-                    bits = self.exchange8(DIRTY + 8 * (64 * w + word), 0)
+                    bits = self.exchange(DIRTY + 8 * (64 * w + word), 0, 8)
                     yield from (64 * (64 * w + word) + b for b in range(64) if bits >> b & 1)
 
     def pending(self) -> bool:
@@ -105,28 +94,26 @@ class Sock:
 
     def __init__(self, segment: Segment, index: int, kind: int, fd: int) -> None:
         self.segment, self.index, self.fd = segment, index, fd
-        self.at = SOCKS_OFFSET + index * SOCK_BYTES
-        rings = rings_offset(NSOCK) + index * (RX + TX)
-        self.rx, self.tx = rings, rings + RX
+        self.at = layout.sock_offset(index)
+        self.rx = layout.rx_offset(NSOCK, RX, TX, index)
+        self.tx = layout.tx_offset(NSOCK, RX, TX, index)
         self.peer: Sock | None = None
-        generation = self.word(GENERATION) + 1
-        segment.map[self.at : self.at + SOCK_BYTES] = bytes(SOCK_BYTES)
-        self.set(KIND, kind)
-        self.set(SND_MSS, 1448)
-        self.set(RCV_WND, RX)
-        self.set(GENERATION, generation)
+        generation = self.get("generation") + 1
+        segment.map[self.at : self.at + neat_sock.size] = bytes(neat_sock.size)
+        self.set("kind", kind)
+        self.set("snd_mss", 1448)
+        self.set("rcv_wnd", RX)
+        self.set("generation", generation)
 
-    def word(self, offset: int) -> int:
-        return self.segment.get(self.at + offset)
+    def get(self, name: str) -> int:
+        """A field of the socket object."""
+        return neat_sock.get(self.segment.map, name, self.at)
 
-    def set(self, offset: int, value: int) -> None:
-        self.segment.exchange(self.at + offset, value)
+    def exchange(self, name: str, value: int) -> int:
+        field = neat_sock[name]
+        return self.segment.exchange(self.at + field.offset, value, field.size)
 
-    def long(self, offset: int) -> int:
-        return struct.unpack_from("<Q", self.segment.map, self.at + offset)[0]
-
-    def set_long(self, offset: int, value: int) -> None:
-        self.segment.exchange8(self.at + offset, value)
+    set = exchange
 
     def say(self, data: bytes, *fds: int) -> bool:
         """On the stack's end; false when there is no room or nobody."""
@@ -137,15 +124,15 @@ class Sock:
         return False
 
     def token(self) -> None:
-        if self.segment.exchange(self.at + IN_TOKEN, 1) == 0:
+        if self.exchange("in_token", 1) == 0:
             self.say(b"t")
 
     def last_token(self) -> None:
-        self.segment.exchange(self.at + IN_TOKEN, 1)
+        self.set("in_token", 1)
         self.say(b"t")
 
     def unfill(self) -> None:
-        fills = self.segment.exchange(self.at + OUT_BLOCK, 0)
+        fills = self.exchange("out_block", 0)
         with socket.socket(fileno=os.dup(self.fd)) as sock, contextlib.suppress(OSError):
             for _ in range(min(fills, 16)):
                 sock.recv(8, socket.MSG_DONTWAIT)
@@ -157,16 +144,17 @@ class Sock:
     def left(self) -> bool:
         """After a hang-up: is the application gone? Not after our own shutdown, with our farewell unread."""
         unread = fcntl.ioctl(self.fd, termios.TIOCOUTQ, bytes(4))
-        return not self.word(STATUS) & CLOSED or unread == bytes(4)
+        return not self.get("status") & CLOSED or unread == bytes(4)
 
     def wants_reset(self) -> bool:
-        lingers_no_time = self.word(OPTIONS) & OPT_LINGER and not self.word(LINGER_MS)
-        return bool(self.word(REQUEST) & ABORT or lingers_no_time)
+        lingers_no_time = self.get("options") & OPT_LINGER and not self.get("linger_ms")
+        return bool(self.get("request") & ABORT or lingers_no_time)
 
     def refuses(self, source: Address) -> bool:
         """UDP: connected to somebody else."""
-        peer = Address.unpack(self.segment.map[self.at + PEER : self.at + PEER + 24])
-        return bool(self.word(OPTIONS) & OPT_PEER) and (peer.raw, peer.port) != (source.raw, source.port)
+        at = self.at + neat_sock["peer"].offset
+        peer = Address.unpack(self.segment.map[at : at + neat_addr.size])
+        return bool(self.get("options") & OPT_PEER) and (peer.raw, peer.port) != (source.raw, source.port)
 
     def read(self, offset: int, ring: int, size: int, count: int) -> bytes:
         at = offset & (size - 1)
@@ -197,11 +185,11 @@ class Replica:
     def run(self) -> None:
         while True:
             for segment in self.segments.values():
-                segment.exchange(SLEEPING, 1)
+                segment.set_sleeping(1)
             # Who took `sleeping` away may have been killed before it rang: like a replica, look all the same.
             ready = self.epoll.poll(0 if any(s.pending() for s in self.segments.values()) else TICK_S)
             for segment in self.segments.values():
-                segment.exchange(SLEEPING, 0)
+                segment.set_sleeping(0)
             # Who hung up did so before who asks now.
             for fd, events in sorted(ready, key=lambda event: event[0] == self.sys.fileno()):
                 if fd == self.bell:
@@ -228,14 +216,15 @@ class Replica:
         if message.op == Op.CONNECT_VIA:
             self.connect(message, segment, fds[0])
             return
-        kind, table = (2, self.listeners) if message.op == Op.ADD_LISTENER else (3, self.udp)
+        listens = message.op == Op.ADD_LISTENER
+        kind, table = (KIND_LISTENER, self.listeners) if listens else (KIND_UDP, self.udp)
         if message.local.port in table and table[message.local.port].index == message.sock:
             os.close(fds[0])
         else:
             sock = self.open(segment, message.sock, kind, fds[0])
             sock.message = message
             table[message.local.port] = sock
-            if kind == 3:
+            if kind == KIND_UDP:
                 sock.say(self.event(Op.REPLICA, message.app, sock))
         self.sys.send(Message(message.op, REPLY, message.seq).pack())
 
@@ -252,7 +241,7 @@ class Replica:
             replica=self.slot,
             incarnation=self.incarnation,
             sock=sock.index,
-            generation=sock.word(GENERATION),
+            generation=sock.get("generation"),
             **fields,
         ).pack()
 
@@ -262,9 +251,9 @@ class Replica:
         if port == Behaviour.DEADLY and self.slot == 0 and self.incarnation == 1:
             os._exit(1)
         segment.next += 1
-        sock = self.open(segment, segment.next, 1, fd)
-        sock.set(OUT_BLOCK, message.u[0])
-        sock.set(STATUS, CONNECTED if port == Behaviour.LATE else CONNECTING)
+        sock = self.open(segment, segment.next, KIND_TCP, fd)
+        sock.set("out_block", message.u[0])
+        sock.set("status", CONNECTED if port == Behaviour.LATE else CONNECTING)
         self.ephemeral += 1
         local = Address.ipv4(ADDRESS, message.local.port or self.ephemeral, 6)
         sock.say(self.event(Op.CONNECTING, message.app, sock, local=local))
@@ -295,26 +284,26 @@ class Replica:
             theirs.send(b"c")
             segment = listener.segment
             segment.next += 1
-            peer = self.open(segment, segment.next, 1, ours.detach())
-            peer.set(KIND, TCP_ESTABLISHED)
-            peer.set(STATUS, CONNECTED)
+            peer = self.open(segment, segment.next, KIND_TCP, ours.detach())
+            peer.set("tcp_state", layout.NEAT_TCP_ESTABLISHED)
+            peer.set("status", CONNECTED)
             peer.peer, sock.peer = sock, peer
             listener.say(
                 self.event(Op.ACCEPT, message.app, peer, local=message.remote, remote=local), theirs.fileno()
             )
             theirs.close()
-        sock.set(KIND, TCP_ESTABLISHED)
-        sock.set(STATUS, CONNECTED)
+        sock.set("tcp_state", layout.NEAT_TCP_ESTABLISHED)
+        sock.set("status", CONNECTED)
         sock.unfill()
 
     def look(self, sock: Sock) -> None:
         """Carry out what the application wrote into its lines."""
-        if sock.word(REQUEST) & RESIGNAL:
-            sock.set(REQUEST, sock.word(REQUEST) & ~RESIGNAL)
-            if sock.long(RX_TAIL) != sock.long(RX_HEAD):
+        if sock.get("request") & RESIGNAL:
+            sock.set("request", sock.get("request") & ~RESIGNAL)
+            if sock.get("rx_tail") != sock.get("rx_head"):
                 sock.token()
             self.make_room(sock)
-        if sock.word(KIND) == 3:
+        if sock.get("kind") == KIND_UDP:
             self.look_udp(sock)
         elif sock.peer is not None:
             self.pump(sock)
@@ -324,43 +313,43 @@ class Replica:
         peer = sock.peer
         assert peer is not None
         while True:
-            head, tail = sock.long(TX_HEAD), sock.long(TX_TAIL)
-            to, free = peer.long(RX_TAIL), RX - (peer.long(RX_TAIL) - peer.long(RX_HEAD))
+            head, tail = sock.get("tx_head"), sock.get("tx_tail")
+            to, free = peer.get("rx_tail"), RX - (peer.get("rx_tail") - peer.get("rx_head"))
             count = min(tail - head, free)
-            peer.set(RCV_WND, free - count)
+            peer.set("rcv_wnd", free - count)
             if not 0 < count <= TX:
                 break
             peer.write(to, peer.rx, RX, sock.read(head, sock.tx, TX, count))
-            peer.set_long(RX_TAIL, to + count)
+            peer.set("rx_tail", to + count)
             peer.token()
-            sock.set_long(TX_HEAD, head + count)
+            sock.set("tx_head", head + count)
             self.make_room(sock)
-        if sock.word(REQUEST) & SHUT_WR and tail == head and not sock.word(STATUS) & WRCLOSED:
+        if sock.get("request") & SHUT_WR and tail == head and not sock.get("status") & WRCLOSED:
             self.finish(sock)
 
     def make_room(self, sock: Sock) -> None:
-        limit = sock.word(SNDBUF) or TX
-        if sock.long(TX_TAIL) - sock.long(TX_HEAD) <= limit - limit // 3:
+        limit = sock.get("sndbuf") or TX
+        if sock.get("tx_tail") - sock.get("tx_head") <= limit - limit // 3:
             sock.unfill()
 
     def finish(self, sock: Sock) -> None:
         """Our side's FIN, and its arrival at the peer."""
         peer = sock.peer
         assert peer is not None
-        sock.set(STATUS, sock.word(STATUS) | WRCLOSED)
-        peer.set(STATUS, peer.word(STATUS) | RDHUP)
+        sock.set("status", sock.get("status") | WRCLOSED)
+        peer.set("status", peer.get("status") | RDHUP)
         peer.last_token()
         peer.say(b"f")
         peer.shutdown(socket.SHUT_WR)
         for end in (sock, peer):
-            if end.word(STATUS) & RDHUP and end.word(STATUS) & WRCLOSED:
-                end.set(STATUS, end.word(STATUS) | CLOSED)
+            if end.get("status") & RDHUP and end.get("status") & WRCLOSED:
+                end.set("status", end.get("status") | CLOSED)
                 end.shutdown(socket.SHUT_RDWR)
 
     def reset(self, sock: Sock, error: int) -> None:
-        sock.set(ERROR, error)
-        sock.set(ERROR_COUNT, 1)
-        sock.set(STATUS, sock.word(STATUS) | FAILED | CLOSED)
+        sock.set("error", error)
+        sock.set("error_count", 1)
+        sock.set("status", sock.get("status") | FAILED | CLOSED)
         if sock.fd in self.by_fd:
             self.epoll.unregister(sock.fd)
             del self.by_fd[sock.fd]
@@ -369,40 +358,40 @@ class Replica:
 
     def gone(self, sock: Sock) -> None:
         """The application's last descriptor is closed."""
-        table = {2: self.listeners, 3: self.udp}.get(sock.word(KIND), {})
+        table = {KIND_LISTENER: self.listeners, KIND_UDP: self.udp}.get(sock.get("kind"), {})
         for port in [p for p, s in table.items() if s is sock]:
             del table[port]
         peer = sock.peer
         if peer is not None:
             self.pump(sock)
-            if sock.long(RX_TAIL) != sock.long(RX_HEAD) or sock.wants_reset():
+            if sock.get("rx_tail") != sock.get("rx_head") or sock.wants_reset():
                 self.reset(peer, errno.ECONNRESET)
-            elif not sock.word(STATUS) & WRCLOSED:
+            elif not sock.get("status") & WRCLOSED:
                 self.finish(sock)
             peer.peer = None
         self.epoll.unregister(sock.fd)
         del self.by_fd[sock.fd]
         os.close(sock.fd)
-        if sock.word(KIND) == 1:
-            sock.set(GENERATION, sock.word(GENERATION) + 1)
+        if sock.get("kind") == KIND_TCP:
+            sock.set("generation", sock.get("generation") + 1)
 
     def look_udp(self, sock: Sock) -> None:
         """Datagrams go to whoever is bound to their port, in this replica."""
-        while sock.long(TX_HEAD) < sock.long(TX_TAIL):
-            head = sock.long(TX_HEAD)
-            header = sock.read(head, sock.tx, TX, 32)
-            length = struct.unpack_from("<I", header)[0]
-            to = Address.unpack(header[8:32])
-            data = sock.read(head + 32, sock.tx, TX, length)
-            sock.set_long(TX_HEAD, head + 32 + (length + 7 & ~7))
-            target = self.udp.get(to.port)
+        while sock.get("tx_head") < sock.get("tx_tail"):
+            head = sock.get("tx_head")
+            header = sock.read(head, sock.tx, TX, neat_datagram.size)
+            length, _flags, *to = DATAGRAM.unpack(header)
+            data = sock.read(head + neat_datagram.size, sock.tx, TX, length)
+            sock.set("tx_head", head + neat_datagram.size + (length + 7 & ~7))
+            target = self.udp.get(Address(*to).port)
             source = Address.ipv4(ADDRESS, sock.message.local.port, PROTO_UDP)
             if target is None or target.refuses(source):
                 continue
-            if RX - (target.long(RX_TAIL) - target.long(RX_HEAD)) >= 40 + length:
-                record = struct.pack("<II", length, 0) + source.pack() + data + bytes(-length % 8)
-                target.write(target.long(RX_TAIL), target.rx, RX, record)
-                target.set_long(RX_TAIL, target.long(RX_TAIL) + len(record))
+            header = DATAGRAM.pack(length, 0, *dataclasses.astuple(source))
+            record = header + data + bytes(-length % 8)
+            if RX - (target.get("rx_tail") - target.get("rx_head")) >= len(record):
+                target.write(target.get("rx_tail"), target.rx, RX, record)
+                target.set("rx_tail", target.get("rx_tail") + len(record))
                 target.token()
         self.make_room(sock)
 
@@ -442,7 +431,7 @@ class Slot:
     def segment(self, app: int) -> int:
         if app not in self.segments:
             fd = os.memfd_create(f"app{app}.{self.slot}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            os.ftruncate(fd, channel_bytes(NSOCK, RX, TX))
+            os.ftruncate(fd, layout.channel_bytes(NSOCK, RX, TX))
             os.pwrite(fd, channel_header(app, self.slot, self.incarnation, NSOCK, RX, TX), 0)
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
             self.segments[app] = fd

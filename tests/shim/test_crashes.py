@@ -8,7 +8,6 @@ import re
 import select
 import signal
 import socket as std
-import struct
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import time
 import pytest
 
 from neat import socket
-from neat.abi.messages import SOCK_BYTES, SOCKS_OFFSET
+from neat.abi.layout import neat_sock, sock_offset
 from tests.shim import fakestack
 from tests.support import ROOT, wait_for
 
@@ -201,36 +200,33 @@ def test_another_stack_after_the_first_is_gone():
 # Relatives that share a socket.
 
 
-def objects(field, size=4):
+def objects(name):
     """(address, value) of this field in each socket object of a connection, in all segments mapped here."""
     gc.collect()  # so that no socket of an earlier test takes its segment away meanwhile
     with open("/proc/self/maps") as maps:
         bases = [
             int(m[1], 16) for m in re.finditer(r"^(\w+)-\S+ \S+ 00000000 .*memfd:app", maps.read(), re.M)
         ]
-    found = []
+    found, field = [], neat_sock[name]
     with open("/proc/self/mem", "rb") as memory:
         for base in bases:
             for index in range(fakestack.FIRST_CONNECTION, fakestack.NSOCK):
-                at = base + SOCKS_OFFSET + index * SOCK_BYTES
-                memory.seek(at + fakestack.GENERATION)
-                if struct.unpack("<I", memory.read(4))[0] & 1:
-                    memory.seek(at + field)
-                    found.append((at + field, int.from_bytes(memory.read(size), "little")))
+                memory.seek(base + sock_offset(index))
+                sock = memory.read(neat_sock.size)
+                if neat_sock.get(sock, "generation") & 1:
+                    at = base + sock_offset(index) + field.offset
+                    found.append((at, neat_sock.get(sock, name)))
     return found
 
 
-def overwrite(field, value, size=4):
+def overwrite(name, value):
     with open("/proc/self/mem", "r+b", buffering=0) as memory:
-        for address, _ in objects(field, size):
+        for address, _ in objects(name):
             memory.seek(address)
-            memory.write(value.to_bytes(size, "little"))
+            memory.write(value.to_bytes(neat_sock[name].size, "little"))
 
 
-TX_LOCK, RX_LOCK = 24, 28
-
-
-@pytest.mark.parametrize("field", [TX_LOCK, RX_LOCK])
+@pytest.mark.parametrize("field", ["tx_lock", "rx_lock"])
 def test_a_lock_whose_holder_was_killed(stack, field):
     server, client, _listener = connection()
     pid = os.fork()
@@ -266,7 +262,7 @@ def test_a_token_that_went_with_its_reader(stack):
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    overwrite(RX_LOCK, pid)
+    overwrite("rx_lock", pid)
     server.setblocking(False)
     assert server.recv(10) == b"x"
     client.sendall(b"y")
@@ -358,11 +354,11 @@ def test_a_child_is_of_the_same_application(stack):
 # Values that cannot be.
 
 
-@pytest.mark.parametrize("field", [fakestack.RX_TAIL, fakestack.RX_HEAD])
+@pytest.mark.parametrize("field", ["rx_tail", "rx_head"])
 @pytest.mark.parametrize("value", [1 << 63, 1 << 40, fakestack.RX + 1])
 def test_absurd_receive_offsets_end_the_socket_only(stack, field, value):
     server, client, _listener = connection()
-    overwrite(field, value, 8)
+    overwrite(field, value)
     for sock in (server, client):
         with pytest.raises(ConnectionResetError):
             sock.recv(10)
@@ -374,7 +370,7 @@ def test_absurd_receive_offsets_end_the_socket_only(stack, field, value):
 
 def test_absurd_send_offsets_end_the_socket_only(stack):
     server, _client, _listener = connection()
-    overwrite(fakestack.TX_HEAD, 1 << 50, 8)
+    overwrite("tx_head", 1 << 50)
     with pytest.raises(ConnectionResetError):
         server.send(b"x")
     with pytest.raises(BrokenPipeError):
@@ -383,7 +379,7 @@ def test_absurd_send_offsets_end_the_socket_only(stack):
 
 def test_an_object_that_belongs_to_another_socket_now(stack):
     server, client, _listener = connection()
-    overwrite(fakestack.GENERATION, 77)
+    overwrite("generation", 77)
     for sock in (server, client):
         with pytest.raises(ConnectionResetError):
             sock.recv(10)
@@ -401,7 +397,7 @@ def test_a_stack_that_claims_room_for_ever(stack):
         with pytest.raises(TimeoutError):
             while True:
                 client.sendall(bytes(100_000))
-                overwrite(fakestack.OUT_BLOCK, 1)
+                overwrite("out_block", 1)
         used = time.process_time() - before
     finally:
         for pid in replicas:

@@ -9,16 +9,8 @@ import struct
 
 import pytest
 
-from neat.abi.messages import (
-    CHANNEL_MAGIC,
-    OVER_OFFSET,
-    PROTO_TCP,
-    PROTO_UDP,
-    Address,
-    BindFlag,
-    Message,
-    Op,
-)
+from neat.abi import layout
+from neat.abi.messages import PROTO_TCP, PROTO_UDP, Address, BindFlag, Message, Op
 from tests.syscalls.conftest import PATIENCE_S, STACK, pair, receive
 
 
@@ -30,6 +22,11 @@ def await_counter(world, name, value):
     client.ask(Message(Op.PREFER))
     client.close()
     assert world.counter(name) >= value
+
+
+def header_of(segment_fd, name):
+    """A field of the segment's struct neat_channel."""
+    return layout.neat_channel.get(os.pread(segment_fd, layout.neat_channel.size, 0), name)
 
 
 def test_hello_names_the_stack(world):
@@ -131,8 +128,8 @@ def test_new_replica_hears_of_all_sockets_before_its_welcome(world):
     _reply, fds = client.ask(Message(Op.SEGMENT, replica=1))
     assert _reply.incarnation == 4
     assert _reply.u[:4] == (512, 1 << 21, 1 << 20, world.config.mtu)
-    magic, _version, app, replica, incarnation = struct.unpack("<IIIIQ", os.pread(fds[0], 24, 0))
-    assert (magic, app, replica, incarnation) == (CHANNEL_MAGIC, client.app, 1, 4)
+    made = [header_of(fds[0], name) for name in ("magic", "app", "replica", "incarnation")]
+    assert made == [layout.NEAT_CHANNEL_MAGIC, client.app, 1, 4]
 
 
 def test_segment_is_attached_and_comes_with_the_doorbell(world):
@@ -358,7 +355,7 @@ def test_stop_ends_it(world):
 
 
 def over(segment_fd):
-    return struct.unpack("<I", os.pread(segment_fd, 4, OVER_OFFSET))[0]
+    return header_of(segment_fd, "over")
 
 
 def segment_of(client, replica):
