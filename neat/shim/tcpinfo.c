@@ -1,17 +1,15 @@
 /* What can be seen of a socket's state: TCP_INFO, SO_MEMINFO, FIONREAD's and SIOCOUTQ's numbers. */
 #include "options.h"
 
-#define LINUX_TCP_CLOSE 7          /* of Linux's enum; neat/stack/tcp/state has the same numbers */
-#define LINUX_TCP_LISTEN 10
-
 static uint8_t state(const struct neat_socket *s, const struct neat_sock *shared) {
     uint8_t seen = __atomic_load_n(&shared->tcp_state, __ATOMIC_RELAXED);
     bool over = !endpoint_current(&s->end) || endpoint_lost(&s->end) || endpoint_closed(&s->end);
-    return over || !seen ? LINUX_TCP_CLOSE : seen;
+    return over || !seen ? NEAT_TCP_CLOSED : seen;
 }
 
 int neat_tcp_info(struct neat_socket *s, struct tcp_info *info) {
-    *info = (struct tcp_info){.tcpi_state = load(&s->stage) == STAGE_LISTENING ? LINUX_TCP_LISTEN : LINUX_TCP_CLOSE};
+    bool listens = load(&s->stage) == STAGE_LISTENING;
+    *info = (struct tcp_info){.tcpi_state = listens ? NEAT_TCP_LISTEN : NEAT_TCP_CLOSED};
     if (!s->end.shared || !endpoint_current(&s->end))
         return 0;
     const struct neat_sock *shared = s->end.shared;

@@ -11,11 +11,6 @@
 #define SPIN_CPUS 4                /* fewer: who spins takes the processor from whom he waits for */
 #define LINGER_NS 200000           /* between two looks of a close() that waits; doubles up to */
 #define LINGER_MOST_NS 10000000
-#define TCP_STATE_ESTABLISHED 1    /* neat/stack/tcp/state */
-#define TCP_STATE_FIN_WAIT_1 4
-#define TCP_STATE_CLOSE_WAIT 8
-#define TCP_STATE_LAST_ACK 9
-#define TCP_STATE_CLOSING 11
 #define LOOKS 16                   /* between two looks at the clock */
 
 #if defined(__x86_64__)
@@ -99,8 +94,8 @@ void neat_linger(const struct neat_socket *s) {
     while (endpoint_current(&s->end) && !endpoint_lost(&s->end) && neat_now() < deadline) {
         uint32_t state = __atomic_load_n(&s->end.shared->tcp_state, __ATOMIC_RELAXED);
         bool text = load(&s->end.shared->tx_tail) != load(&s->end.shared->tx_head);
-        if (!text && state != TCP_STATE_FIN_WAIT_1 && state != TCP_STATE_CLOSING && state != TCP_STATE_LAST_ACK &&
-            state != TCP_STATE_ESTABLISHED && state != TCP_STATE_CLOSE_WAIT)
+        if (!text && state != NEAT_TCP_FIN_WAIT_1 && state != NEAT_TCP_CLOSING && state != NEAT_TCP_LAST_ACK &&
+            state != NEAT_TCP_ESTABLISHED && state != NEAT_TCP_CLOSE_WAIT)
             return;
         nanosleep(&(struct timespec){0, pause}, NULL);
         pause = pause * 2 < LINGER_MOST_NS ? pause * 2 : LINGER_MOST_NS;

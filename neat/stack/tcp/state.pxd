@@ -1,19 +1,25 @@
-"""The states of RFC 9293 §3.3.2, with the numbers that Linux reports in TCP_INFO. 0 is a free slot."""
+"""The states of a connection: enum neat_tcp_state, which applications see, by the engine's names."""
 from libc.stdint cimport uint32_t
 
+from neat.abi.channel cimport (
+    NEAT_TCP_CLOSE_WAIT, NEAT_TCP_CLOSED, NEAT_TCP_CLOSING, NEAT_TCP_ESTABLISHED, NEAT_TCP_FIN_WAIT_1,
+    NEAT_TCP_FIN_WAIT_2, NEAT_TCP_FREE, NEAT_TCP_LAST_ACK, NEAT_TCP_LISTEN, NEAT_TCP_SYN_RCVD,
+    NEAT_TCP_SYN_SENT, NEAT_TCP_TIME_WAIT,
+)
+
 cpdef enum TcpState:
-    FREE = 0
-    ESTABLISHED = 1
-    SYN_SENT = 2
-    SYN_RCVD = 3
-    FIN_WAIT_1 = 4
-    FIN_WAIT_2 = 5
-    TIME_WAIT = 6
-    CLOSED = 7                      # over, but the application still has its descriptor
-    CLOSE_WAIT = 8
-    LAST_ACK = 9
-    LISTEN = 10
-    CLOSING = 11
+    FREE = NEAT_TCP_FREE
+    ESTABLISHED = NEAT_TCP_ESTABLISHED
+    SYN_SENT = NEAT_TCP_SYN_SENT
+    SYN_RCVD = NEAT_TCP_SYN_RCVD
+    FIN_WAIT_1 = NEAT_TCP_FIN_WAIT_1
+    FIN_WAIT_2 = NEAT_TCP_FIN_WAIT_2
+    TIME_WAIT = NEAT_TCP_TIME_WAIT
+    CLOSED = NEAT_TCP_CLOSED
+    CLOSE_WAIT = NEAT_TCP_CLOSE_WAIT
+    LAST_ACK = NEAT_TCP_LAST_ACK
+    LISTEN = NEAT_TCP_LISTEN
+    CLOSING = NEAT_TCP_CLOSING
 
 # The peer may still send us text: ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2.
 cdef inline bint can_receive(uint32_t state) noexcept nogil:
