@@ -4,10 +4,10 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from neat.replica.counters cimport COUNT_CHANNELS, COUNT_POLLERS
 from neat.replica.posix cimport EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLET, EPOLLIN, close, watch
 from neat.replica.process cimport (
-    MAX_CHANNELS, POLLERS, SHARED_INDEXES, WATCH_CHANNEL, Channel, Process, gauge, watch_data,
+    MAX_CHANNELS, WATCH_CHANNEL, Channel, Process, gauge, watch_data,
 )
 from neat.replica.spares cimport spares_close, spares_open
-from neat.abi.channel cimport neat_channel
+from neat.abi.channel cimport NEAT_POLLERS, NEAT_SHARED_SOCKS, neat_channel
 from neat.shm.atomic cimport store32
 from neat.stack.engine cimport (
     stack_channel_attach, stack_channel_detach, stack_channel_pending, stack_channel_users, stack_scan_channel,

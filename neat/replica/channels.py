@@ -41,9 +41,9 @@ def channel_attach(p, app, memory, length, nsock, rx, tx, bell):
     channel.nsock = nsock
     channel.rx_size = rx
     channel.tx_size = tx
-    for i in range(SHARED_INDEXES):
+    for i in range(NEAT_SHARED_SOCKS):
         channel.shared[i] = -1
-    for i in range(POLLERS):
+    for i in range(NEAT_POLLERS):
         channel.bells[i] = -1
     channel.news = 0
     spares_open(channel)
@@ -70,7 +70,7 @@ def channel_detach(p, channel):
     munmap(channel.memory, channel.bytes)
     watch(p.epoll, EPOLL_CTL_DEL, channel.bell, 0, 0)
     close(channel.bell)
-    for i in range(POLLERS):
+    for i in range(NEAT_POLLERS):
         if channel.bells[i] >= 0:
             close(channel.bells[i])
             gauge(p, COUNT_POLLERS, -1)

@@ -11,14 +11,14 @@ from neat.replica.posix cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLHUP, EPOLLIN, close, epoll_create1, monotonic_ns, watch,
 )
 from neat.replica.process cimport (
-    END_CONNECTING, END_FREE, MAX_SHARED, MAX_UNBOUND, SPARES, WATCH_BELL, WATCH_CTL, WATCH_LIFELINE, WATCH_SYS,
+    END_CONNECTING, END_FREE, MAX_SHARED, MAX_UNBOUND, WATCH_BELL, WATCH_CTL, WATCH_LIFELINE, WATCH_SYS,
     Endpoint, Process, SharedEnd,
     tally, watch_data,
 )
 from neat.replica.pollers cimport poller_add
 from neat.replica.settings cimport fill_config
 from neat.replica.shared cimport listener_add, shared_find, udp_add
-from neat.abi.channel cimport NEAT_MAX_SOCKS, NEAT_SOCK_UDP, neat_addr
+from neat.abi.channel cimport NEAT_MAX_SOCKS, NEAT_SOCK_UDP, NEAT_SPARES, neat_addr
 from neat.shm.atomic cimport exchange32, load64
 from neat.shm.board cimport BoardPage
 from neat.shm.doorbell cimport doorbell_ring

@@ -163,7 +163,7 @@ class Core:
         found = [p.endpoints[i].fd for i in range(p.endpoint_count) if p.endpoints[i].app == app]
         channel = channel_find(p, app)
         if channel != cython.NULL:
-            found += [channel.spares[i].fd for i in range(SPARES)]
+            found += [channel.spares[i].fd for i in range(NEAT_SPARES)]
         return [fd for fd in found if fd >= 0]
 
     def orphans(self):

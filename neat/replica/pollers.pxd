@@ -5,8 +5,8 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from neat.replica.channels cimport channel_find
 from neat.replica.counters cimport COUNT_POLLERS, COUNT_POLLERS_RUNG
 from neat.replica.posix cimport close, write
-from neat.replica.process cimport POLLERS, Channel, Process, gauge, tally
-from neat.abi.channel cimport NEAT_NOBODY_YET, neat_channel, neat_sock
+from neat.replica.process cimport Channel, Process, gauge, tally
+from neat.abi.channel cimport NEAT_NOBODY_YET, NEAT_POLLERS, neat_channel, neat_sock
 from neat.shm.atomic cimport exchange32, fence, fetch_or64, load32
 
 # The bell of poller `slot` of `app`, a write end that does not block; taken over when it returns 0. -ENOENT, -EINVAL.

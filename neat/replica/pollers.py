@@ -15,7 +15,7 @@ def poller_add(p, app, slot, bell):
     channel = channel_find(p, app)
     if channel == cython.NULL:
         return -ENOENT
-    if slot >= POLLERS:
+    if slot >= NEAT_POLLERS:
         return -EINVAL
     if channel.bells[slot] >= 0:
         close(channel.bells[slot])
@@ -31,7 +31,7 @@ def poller_signal(p, app, index, sock):
     watcher = load32(cython.address(sock.watcher))
     if watcher == NEAT_NOBODY_YET:
         return True
-    if watcher == 0 or watcher > POLLERS:
+    if watcher == 0 or watcher > NEAT_POLLERS:
         return False
     channel = channel_find(p, app)
     if channel == cython.NULL or index >= channel.nsock:
@@ -51,7 +51,7 @@ def poller_tell(p, app, index):
     header = cython.cast("neat_channel*", channel.memory)
     bit = ONE << (index & 63)
     fetch_or64(cython.address(header.events[index >> 6]), bit)
-    channel.news = (cython.cast(uint32_t, 1) << POLLERS) - 1
+    channel.news = (cython.cast(uint32_t, 1) << NEAT_POLLERS) - 1
     p.news = True
 
 
@@ -69,7 +69,7 @@ def pollers_ring(p):
 
 def ring(p, channel):
     header = cython.cast("neat_channel*", channel.memory)
-    for slot in range(POLLERS):
+    for slot in range(NEAT_POLLERS):
         if not channel.news >> slot & 1 or channel.bells[slot] < 0:
             continue
         asleep = cython.address(header.pollers[slot].asleep)

@@ -4,7 +4,7 @@ An Endpoint is the stack's end of one connection's descriptor (ARCHITECTURE.md, 
 UDP socket, which all replicas have; a Channel an application's segment as it is mapped here.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from neat.abi.channel cimport neat_addr
+from neat.abi.channel cimport NEAT_POLLERS, NEAT_SHARED_SOCKS, NEAT_SPARES, neat_addr
 from neat.shm.board cimport BoardPage
 from neat.shm.ring cimport Ring
 from neat.stack.engine cimport Stack
@@ -12,18 +12,9 @@ from neat.stack.engine cimport Stack
 cdef enum:
     MAX_CHANNELS = 256              # applications at one time
     MAX_SHARED = 8192               # listening and UDP sockets at one time: the most of both that may be configured
-    SHARED_INDEXES = 256            # NEAT_SHARED_SOCKS, as a constant that sizes an array
-    POLLERS = 24                    # NEAT_POLLERS, likewise
     MAX_UNBOUND = 4096              # bound sockets whose connections are over, a power of two
     MAX_FRESH = 1024                # descriptors that are not watched yet, a power of two
     KEEP_RING_BYTES = 32768         # of a freed socket's ring: what was touched beyond is given back
-    SPARES = 128                    # NEAT_SPARES, likewise
-
-cdef extern from * nogil:
-    """
-    #include "abi/channel.h"
-    _Static_assert(NEAT_SHARED_SOCKS == 256 && NEAT_POLLERS == 24 && NEAT_SPARES == 128, "the constants above");
-    """
 
 cdef enum EndpointState:
     END_FREE = 0
@@ -82,10 +73,10 @@ cdef struct Channel:
     uint8_t* memory
     uint64_t bytes
     uint32_t nsock, rx_size, tx_size
-    int16_t shared[SHARED_INDEXES]  # index into `shared`, -1
-    int32_t bells[POLLERS]          # of its pollers: write ends of pipes, -1
+    int16_t shared[NEAT_SHARED_SOCKS]   # index into `shared`, -1
+    int32_t bells[NEAT_POLLERS]     # of its pollers: write ends of pipes, -1
     uint32_t news                   # bitmap of pollers that have event bits to hear of
-    Spare spares[SPARES]            # by place in the segment's table
+    Spare spares[NEAT_SPARES]       # by place in the segment's table
     int32_t spare_count
     int32_t offered                 # connections in END_OFFERED
     uint64_t swept_at               # when spares were looked over last

@@ -15,13 +15,13 @@ from neat.replica.posix cimport (
     EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT, EPOLLRDHUP, all_read, close, make_pair, send_with, watch,
 )
 from neat.replica.process cimport (
-    END_FREE, END_OFFERED, END_OPEN, END_QUEUED, MAX_SHARED, SHARED_INDEXES, WATCH_SHARED, Channel, Endpoint, Process,
+    END_FREE, END_OFFERED, END_OPEN, END_QUEUED, MAX_SHARED, WATCH_SHARED, Channel, Endpoint, Process,
     SharedEnd, gauge, tally, watch_data,
 )
 from neat.replica.spares cimport spares_suffice, spares_sweep
 from neat.abi.channel cimport (
     NEAT_NOBODY_YET, NEAT_OPT_KEEPS, NEAT_OPT_LOOKS, NEAT_OPT_NONBLOCK, NEAT_OPT_OF_ACCEPT, NEAT_REQ_ABORT,
-    NEAT_SOCK_LISTENER, NEAT_SOCK_UDP, NEAT_ST_CLOSED, NEAT_ST_ERROR, NEAT_ST_RDHUP, neat_addr,
+    NEAT_SHARED_SOCKS, NEAT_SOCK_LISTENER, NEAT_SOCK_UDP, NEAT_ST_CLOSED, NEAT_ST_ERROR, NEAT_ST_RDHUP, neat_addr,
 )
 from neat.abi.control cimport NEAT_EV_ACCEPT, NEAT_EV_REPLICA, neat_msg
 from neat.shm.atomic cimport fetch_or32, load32, load64, replace64, store32, store64

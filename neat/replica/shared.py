@@ -14,7 +14,7 @@ KEEPER = cython.declare(uint32_t, NEAT_OPT_KEEPS | NEAT_OPT_LOOKS)
 
 def shared_find(p, app, sock):
     channel = channel_find(p, app)
-    if channel == cython.NULL or sock >= SHARED_INDEXES or channel.shared[sock] < 0:
+    if channel == cython.NULL or sock >= NEAT_SHARED_SOCKS or channel.shared[sock] < 0:
         return cython.NULL
     return cython.address(p.shared[channel.shared[sock]])
 
@@ -23,7 +23,7 @@ def shared_place(p, channel, app, sock):
     """A free entry for this socket, or -errno."""
     if channel == cython.NULL:
         return -ENOENT
-    if sock >= SHARED_INDEXES:
+    if sock >= NEAT_SHARED_SOCKS:
         return -EINVAL
     if channel.shared[sock] >= 0:
         return -EEXIST

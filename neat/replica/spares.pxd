@@ -4,8 +4,8 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from neat.replica.counters cimport COUNT_DESCRIPTORS
 from neat.replica.posix cimport EPOLL_CTL_DEL, close, is_hung_up, watch
-from neat.replica.process cimport END_OPEN, SPARES, Channel, Endpoint, Process, Spare, gauge
-from neat.abi.channel cimport NEAT_OPT_KEEPS, NEAT_SPARE_KEPT, NEAT_SPARES_OFFSET, neat_sock, neat_spare_place
+from neat.replica.process cimport END_OPEN, Channel, Endpoint, Process, Spare, gauge
+from neat.abi.channel cimport NEAT_OPT_KEEPS, NEAT_SPARE_KEPT, NEAT_SPARES, NEAT_SPARES_OFFSET, neat_sock, neat_spare_place
 from neat.shm.atomic cimport load32, load64, replace64
 
 cdef enum:

@@ -56,7 +56,7 @@ def spares_suffice(channel, who):
     if channel.spare_count <= channel.offered:
         return False
     found = cython.declare(int32_t, 0)
-    for i in range(SPARES):
+    for i in range(NEAT_SPARES):
         if channel.spares[i].fd >= 0 and channel.spares[i].name >> 32 == who:
             found += 1
             if found > channel.offered:
@@ -68,7 +68,7 @@ def spares_sweep(p, channel):
     if p.now - channel.swept_at < SWEEP_NS:
         return
     channel.swept_at = p.now
-    for i in range(SPARES):
+    for i in range(NEAT_SPARES):
         spare = cython.address(channel.spares[i])
         if spare.fd < 0:
             continue
@@ -89,7 +89,7 @@ def spare_close(p, channel, spare):
 
 
 def spares_open(channel):
-    for i in range(SPARES):
+    for i in range(NEAT_SPARES):
         channel.spares[i].fd = -1
     channel.spare_count = 0
     channel.offered = 0
@@ -97,5 +97,5 @@ def spares_open(channel):
 
 
 def spares_close(p, channel):
-    for i in range(SPARES):
+    for i in range(NEAT_SPARES):
         spare_close(p, channel, cython.address(channel.spares[i]))
