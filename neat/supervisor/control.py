@@ -2,7 +2,7 @@
 which can block us.
 
 A reply is {"ok": true, ...} or {"ok": false, "error": "one line"}. A handler returns the reply, or a
-generator (a `Task`) that yields conditions to wait for and returns the reply.
+`Task`: a generator that yields conditions to wait for and returns the reply.
 """
 
 import json
@@ -10,10 +10,12 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
+Result = TypeVar("Result")
+Waiting: TypeAlias = Generator[Callable[[], bool], None, Result]  # yields conditions, and returns this
 Reply = dict[str, Any]
-Task = Generator[Callable[[], bool], None, Reply]
+Task = Waiting[Reply]
 Handler = Callable[[dict[str, Any]], Reply | Task]
 
 MAX_REQUEST = 65_536

@@ -1,6 +1,7 @@
 """What happened to the stack: a bounded log in a small segment, so that the supervisor's successor goes on
 with it."""
 
+import contextlib
 import json
 import os
 import sys
@@ -9,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 MAX_EVENTS = 200
+LOG_BYTES = 4 << 20
 _HEADER = 8  # bytes: length of the JSON that follows
 
 
@@ -63,3 +65,17 @@ def describe(event: dict[str, Any]) -> str:
     took = f" in {event['ms']:.0f} ms" if "ms" in event else ""
     detail = f": {event['detail']}" if event["detail"] else ""
     return f"{clock} {event['component']} {event['what']}{took}{detail}"
+
+
+def trim_log() -> None:
+    """Keep stack.log, which is our stderr, from growing for ever: what is over the limit moves to
+    stack.log.1."""
+    fd = sys.stderr.fileno()
+    with contextlib.suppress(OSError):
+        size = os.fstat(fd).st_size
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        if size > LOG_BYTES and path.endswith(".log"):
+            with open(path, "rb") as log, open(path + ".1", "wb") as old:
+                log.seek(-(LOG_BYTES // 2), os.SEEK_END)
+                old.write(log.read())
+            os.ftruncate(fd, 0)

@@ -1,10 +1,10 @@
-"""The keeper: it starts components, takes leave of them, and starts them again.
+"""The keeper: it starts components, watches them, takes leave of them, and starts them again.
 
-Starting and recovering are one path: `start` makes an incarnation of a component, `_on_death` takes leave of
-one and plans the next.
+Starting and recovering are one path: `_start` makes an incarnation of a component, `_on_death` takes leave of
+one and plans the next. Whoever has a keeper calls `turn` when `due_at` has come, and whatever the selector
+says.
 """
 
-import contextlib
 import json
 import os
 import selectors
@@ -13,59 +13,129 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from neat.boot import Boot
-from neat.shm import doorbell
-from neat.shm.board import BoardWriter
+from neat.shm.board import BoardReader, BoardWriter
 from neat.shm.segment import SegmentError
-from neat.shm.steering import SlotState, Steering
+from neat.shm.steering import Steering
 from neat.supervisor import process
-from neat.supervisor.component import Component, Phase, all_components
-from neat.supervisor.events import EventLog
+from neat.supervisor.component import Component, Phase
+from neat.supervisor.events import EventLog, trim_log
 from neat.supervisor.inventory import Inventory
+from neat.supervisor.policy import Verdict
+from neat.supervisor.slots import Slots
 from neat.supervisor.standby import Standby
-from neat.supervisor.store import Store
 from neat.supervisor.watch import Watch
 
 STARTING_S = 10.0  # patience with a component that does not get ready
 STOPPING_S = 2.0  # and with one that was told to end
-LOG_BYTES = 4 << 20
-NICE_STANDBY = 10  # while it gets warm
+SETTLED_S = 0.5  # after which the driver has surely mended the link of a new replica
 NICE_READY = 0  # of a component; until it is ready it has the supervisor's own priority
 
 
 class Keeper:
-    """The components and what they are made of. A subclass turns the loop and acts on changes."""
+    """The processes of all components, on somebody else's selector."""
 
-    def __init__(self, boot: Boot) -> None:
+    def __init__(
+        self,
+        boot: Boot,
+        components: Mapping[str, Component],
+        inventory: Inventory,
+        selector: selectors.BaseSelector,
+        events: EventLog,
+        page: BoardWriter,
+        *,
+        on_change: Callable[[], None],
+        on_rows: Callable[[Component, dict[str, Any]], None],
+    ) -> None:
+        """`boot`: the supervisor's own. `on_change`: a component got ready, or died, or could not be started.
+        `on_rows`: it said something that has `rows` (neat/supervisor/questions.py)."""
         self.boot = boot
-        self.config = boot.config
-        self.directory = Path(os.environ["NEAT_RUN_DIR"])
+        self.components = components
+        self.inventory = inventory
+        self.selector = selector
+        self.events = events
+        self.page = page
+        self.on_change = on_change
+        self.on_rows = on_rows
         self.env = process.environment()
-        self.selector = selectors.DefaultSelector()
-        self.components = all_components(boot.config)
-        self.inventory = Inventory(Store(boot.fds["store"]), boot.config, self.directory)
-        self.inventory.ensure_all()
-        fds = self.inventory.fds
-        self.events = EventLog(fds["journal"])
-        self.page = BoardWriter(fds["board"], "supervisor")
-        self.page.announce(boot.incarnation)
-        self.steering = Steering(fds["steering"], boot.config.flow_entries, writable=True)
-        self.watch = Watch(boot.config.hang_ms)
-        self.standby: Standby | None = None
-        self.ending = False  # the stack ends
+        fds, config = inventory.fds, boot.config
+        self.board = BoardReader(fds["board"])
+        steering = Steering(fds["steering"], config.flow_entries, writable=True)
+        self.slots = Slots(steering, fds["bell.driver"], components["syscall"])
+        self.standby = Standby(components["replica0"].module, boot, self.env, selector)
+        self.watch = Watch(config.hang_ms)
+        self.next_look = 0.0
+        self.ending = False  # nothing is started any more
 
-    def changed(self) -> None:
-        """A component got ready, or died."""
-        raise NotImplementedError
+    # What it is asked for
 
-    def rows_arrived(self, component: Component, message: dict[str, Any]) -> None:
-        """A part of its answer to `ss`."""
-        raise NotImplementedError
+    def begin(self, adopted: Iterable[Component]) -> None:
+        """Go on with the processes that run already (neat/supervisor/adopt.py), and start the others."""
+        now = time.monotonic()
+        for component in adopted:
+            self._watch_process(component)
+            if component.phase is Phase.RUNNING:
+                self.slots.active(component)
+            else:
+                component.kill_at = now + STARTING_S
+        for component in self.components.values():
+            if component.phase is Phase.DOWN:
+                component.start_at = now
+                if component.incarnation:
+                    self.slots.void(component)
+        self.slots.steering.rebuild()  # a predecessor may have died between two writes
+        self._changed()
 
-    def start(self, component: Component) -> None:
+    def restart(self, component: Component) -> None:
+        """End and start, on request: it counts as no crash."""
+        if component.phase is Phase.DOWN:
+            component.start_at = time.monotonic()
+        else:
+            self._stop(component)
+
+    def end(self) -> None:
+        """Every component is told to end, and none is started again."""
+        self.ending = True
+        self.standby.drop()
+        for component in self.components.values():
+            self._stop(component)
+
+    def kill_all(self) -> None:
+        """At once, be it stopped or spinning."""
+        for component in self.components.values():
+            if component.phase is not Phase.DOWN:
+                component.signal(signal.SIGKILL)
+        self.standby.drop()
+
+    def all_running(self) -> bool:
+        return all(component.phase is Phase.RUNNING for component in self.components.values())
+
+    def all_down(self) -> bool:
+        return all(component.phase is Phase.DOWN for component in self.components.values())
+
+    def due_at(self) -> float:
+        """When `turn` has something to do, at the latest."""
+        starts = [c.start_at for c in self.components.values() if c.start_at is not None]
+        return min([self.next_look, *starts])
+
+    def turn(self) -> None:
+        """Starts that are due, and the look at what runs."""
+        now = time.monotonic()
+        for component in self.components.values():
+            if component.start_at is not None and component.start_at <= now:
+                try:
+                    self._start(component)
+                except (OSError, SegmentError) as error:
+                    self._on_failed_start(component, str(error))
+        if time.monotonic() >= self.next_look:
+            self._look()
+
+    # Start
+
+    def _start(self, component: Component) -> None:
         """Exec a new incarnation. A failure to start is a death like any other."""
         now = time.monotonic()
         component.start_at = None
@@ -76,8 +146,20 @@ class Keeper:
         trim_log()
         if component.slot is not None:
             self.inventory.renew_state(component.slot)
-            if self.steering.slot(component.slot).state == SlotState.SLOT_ABSENT:
-                self.steering.set_state(component.slot, SlotState.SLOT_STARTING)
+        self.slots.starting(component)
+        self._exec(component)
+        component.phase = Phase.STARTING
+        component.started_at = now
+        component.kill_at = now + STARTING_S
+        component.policy.started(now)
+        self._watch_process(component)
+        if component.kind == "syscall":
+            self.slots.say_again(self.components.values())
+        self.page.count("components_started")
+        self.events.save()
+
+    def _exec(self, component: Component) -> None:
+        """A process with the descriptors of this component, the standby where it will do."""
         fds = self.inventory.for_component(component.kind, component.slot)
         ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         own = [peer.detach()]
@@ -85,7 +167,7 @@ class Keeper:
         if component.kind == "syscall":
             fds["store"] = self.inventory.syscall_store()
             own.append(fds["store"])
-        boot = Boot(component.name, component.incarnation, self.config, fds, self.boot.secret)
+        boot = Boot(component.name, component.incarnation, self.boot.config, fds, self.boot.secret)
         try:
             child = self._take_standby(component, boot)
             if child is None:
@@ -95,53 +177,26 @@ class Keeper:
                 os.close(fd)
         self.inventory.replace(f"ctl.{component.name}", ours.detach())
         component.attach(child.pid, child)
-        component.phase = Phase.STARTING
-        component.started_at = now
-        component.kill_at = now + STARTING_S
-        component.policy.started(now)
-        self.watch_process(component)
-        if component.kind == "syscall":
-            self.tell_slots(component)
-        self.page.count("components_started")
-        self.events.save()
 
     def _take_standby(self, component: Component, boot: Boot) -> subprocess.Popen[bytes] | None:
-        """A process that is warm for a replica, or at least on its way; None when there is none."""
-        standby = self.standby
-        if component.slot is None or standby is None or not standby.alive():
+        standby = self.standby.take(boot) if component.slot is not None else None
+        if standby is None:
             return None
-        self.standby = None
-        self.selector.unregister(standby.line)
-        set_priority(standby.popen.pid, os.getpriority(os.PRIO_PROCESS, 0))
-        if standby.become(boot):
-            component.line = standby.line
-            return standby.popen
-        standby.end()
-        return None
+        component.line = standby.line
+        return standby.popen
 
-    def ensure_standby(self) -> None:
-        """Have a process get warm for the next replica that fails, at nobody's cost."""
-        if self.standby is not None and not self.standby.alive():
-            self.drop_standby()
-        if self.standby is None and not self.ending:
-            module = self.components["replica0"].module
-            self.standby = standby = Standby(module, self.boot, self.env, sys.stderr.fileno())
-            set_priority(standby.popen.pid, NICE_STANDBY)
-            self.selector.register(standby.line, selectors.EVENT_READ, self._on_standby)
+    def _on_failed_start(self, component: Component, why: str) -> None:
+        now = time.monotonic()
+        component.policy.started(now)
+        component.start_at = now + max(component.policy.died(now), 0.1)
+        component.failed_starts += 1
+        self.page.count("start_failures")
+        self.events.record(component.name, "could not be started", why)
+        self._changed()
 
-    def _on_standby(self) -> None:
-        if self.standby is not None:
-            self.standby.heard()
-            if not self.standby.warm:
-                self.drop_standby()
+    # What a process says, and its death
 
-    def drop_standby(self) -> None:
-        if self.standby is not None:
-            self.selector.unregister(self.standby.line)
-            self.standby.end()
-            self.standby = None
-
-    def watch_process(self, component: Component) -> None:
+    def _watch_process(self, component: Component) -> None:
         """Hear of its death and of what it says; the descriptors are those of its incarnation."""
         self.selector.register(component.pidfd, selectors.EVENT_READ, lambda: self._on_death(component))
         component.ctl = socket.socket(fileno=os.dup(self.inventory.fds[f"ctl.{component.name}"]))
@@ -166,9 +221,9 @@ class Keeper:
             return
         if isinstance(message, dict):
             if message.get("event") == "ready" and component.phase is Phase.STARTING:
-                self.on_ready(component)
+                self._on_ready(component)
             elif "rows" in message:
-                self.rows_arrived(component, message)
+                self.on_rows(component, message)
 
     def _drop_ctl(self, component: Component) -> None:
         if component.ctl is not None:
@@ -176,31 +231,19 @@ class Keeper:
             component.ctl.close()
             component.ctl = None
 
-    def on_ready(self, component: Component) -> None:
+    def _on_ready(self, component: Component) -> None:
         """It may be used from now on."""
         now = time.monotonic()
         component.phase = Phase.RUNNING
         component.ready_at = now
         component.kill_at = None
         component.failed_starts = 0
-        set_priority(component.pid, NICE_READY)
-        if component.slot is not None:
-            self.steering.set_state(component.slot, SlotState.SLOT_ACTIVE)
-            doorbell.ring(self.inventory.fds["bell.driver"])
-            self.components["syscall"].tell(self._replica_up(component))
+        process.set_priority(component.pid, NICE_READY)
+        self.slots.active(component)
         since = component.died_at or component.started_at
         what = "is back" if component.died_at else "is ready"
         self.events.record(component.name, what, f"pid {component.pid}", ms=(now - since) * 1000)
-        self.changed()
-
-    def _replica_up(self, component: Component) -> dict[str, object]:
-        return {"op": "replica_up", "replica": component.slot, "incarnation": component.incarnation}
-
-    def tell_slots(self, syscall: Component) -> None:
-        """A new syscall server must know which replicas are active; a new supervisor says it again."""
-        for component in self.components.values():
-            if component.slot is not None and component.phase is Phase.RUNNING:
-                syscall.tell(self._replica_up(component))
+        self._changed()
 
     def _on_death(self, component: Component) -> None:
         """Its process is gone: void what was its own, and plan the next incarnation."""
@@ -209,7 +252,8 @@ class Keeper:
         was_ready = component.phase is Phase.RUNNING or component.wanted
         self.selector.unregister(component.pidfd)
         self._drop_ctl(component)
-        self.void_slot(component)
+        if not self.ending:
+            self.slots.void(component)
         component.detach()
         component.phase = Phase.DOWN
         component.kill_at = None
@@ -224,22 +268,16 @@ class Keeper:
         component.failed_starts += not was_ready
         self.page.count("crashes")
         cause = "status not known" if status is None else process.describe_exit(status)
-        self.events.record(
-            component.name, "hung" if component.kill_reason else "died", component.kill_reason or cause
-        )
-        self.changed()
+        what = "hung" if component.kill_reason else "died"
+        self.events.record(component.name, what, component.kill_reason or cause)
+        self._changed()
 
-    def void_slot(self, component: Component) -> None:
-        """Stateless recovery: no new flow goes there, its old ones are void, and its applications are
-        told."""
-        if component.slot is not None and not self.ending:
-            self.steering.set_state(component.slot, SlotState.SLOT_RECOVERING)
-            self.steering.bump_epoch(component.slot)
-            doorbell.ring(self.inventory.fds["bell.driver"])  # it acts on the new epoch when it wakes
-            gone = {"op": "replica_down", "replica": component.slot, "incarnation": component.incarnation}
-            self.components["syscall"].tell(gone)
+    def _changed(self) -> None:
+        if self.all_running():
+            self.standby.ensure()
+        self.on_change()
 
-    def stop(self, component: Component, seconds: float = STOPPING_S) -> None:
+    def _stop(self, component: Component, seconds: float = STOPPING_S) -> None:
         """Tell it to end in order; it is killed when it does not. What is down is not started again."""
         component.start_at = None
         if component.phase in (Phase.STARTING, Phase.RUNNING):
@@ -249,46 +287,37 @@ class Keeper:
             if not component.tell({"op": "stop", "over": self.ending}):
                 component.signal(signal.SIGTERM)
 
-    def restart(self, component: Component) -> None:
-        """End and start, on request: it counts as no crash."""
-        if component.phase is Phase.DOWN:
-            component.start_at = time.monotonic()
-        else:
-            self.stop(component)
+    # Watching
 
-    def start_due(self, now: float) -> None:
+    def _look(self) -> None:
+        """Every period: heartbeats of what runs, patience with what starts or stops."""
+        now_ns = time.monotonic_ns()
+        late = self.watch.begin_round(now_ns)
+        self.next_look = now_ns / 1e9 + self.watch.period_ns / 1e9
         for component in self.components.values():
-            if component.start_at is not None and component.start_at <= now:
-                try:
-                    self.start(component)
-                except (OSError, SegmentError) as error:
-                    self._on_failed_start(component, str(error))
+            if component.phase is Phase.DOWN or component.kill_reason:
+                continue
+            if component.kill_at is not None and now_ns / 1e9 >= component.kill_at:
+                starting = component.phase is Phase.STARTING
+                component.kill(
+                    f"not ready after {STARTING_S:.0f} s" if starting else "did not stop by itself"
+                )
+            elif component.phase is Phase.RUNNING:
+                self._look_at(component, now_ns, late)
+                self._look_at_link(component, now_ns)
 
-    def _on_failed_start(self, component: Component, why: str) -> None:
-        now = time.monotonic()
-        component.policy.started(now)
-        component.start_at = now + max(component.policy.died(now), 0.1)
-        component.failed_starts += 1
-        self.page.count("start_failures")
-        self.events.record(component.name, "could not be started", why)
-        self.changed()
+    def _look_at(self, component: Component, now_ns: int, late: bool) -> None:
+        pid, heartbeat = self.board.heartbeat(component.name)
+        if pid != component.pid:
+            heartbeat = 0  # it lies about who it is
+        verdict, evidence = self.watch.look(component.name, heartbeat, component.stat_fd, now_ns, late)
+        if verdict is not Verdict.ALIVE:
+            self.page.count("hangs")
+            component.kill(f"{verdict.value}, {evidence}")
 
-
-def set_priority(pid: int, nice: int) -> None:
-    """If we may: a stack without CAP_SYS_NICE works too, on a loaded machine with longer gaps."""
-    with contextlib.suppress(PermissionError, ProcessLookupError):
-        os.setpriority(os.PRIO_PROCESS, pid, nice)
-
-
-def trim_log() -> None:
-    """Keep stack.log, which is our stderr, from growing for ever: what is over the limit moves to
-    stack.log.1."""
-    fd = sys.stderr.fileno()
-    with contextlib.suppress(OSError):
-        size = os.fstat(fd).st_size
-        path = os.readlink(f"/proc/self/fd/{fd}")
-        if size > LOG_BYTES and path.endswith(".log"):
-            with open(path, "rb") as log, open(path + ".1", "wb") as old:
-                log.seek(-(LOG_BYTES // 2), os.SEEK_END)
-                old.write(log.read())
-            os.ftruncate(fd, 0)
+    def _look_at_link(self, component: Component, now_ns: int) -> None:
+        """A replica that broke the contract of its rings gets no packets any more, so it is replaced."""
+        if component.slot is None or component.kill_reason or now_ns / 1e9 - component.ready_at < SETTLED_S:
+            return
+        if self.board.counter("driver", f"replica{component.slot}.broken"):
+            component.kill("broke its link: the driver found a ring that makes no sense")

@@ -11,6 +11,7 @@ import importlib.util
 import os
 import runpy
 import select
+import selectors
 import socket
 import subprocess
 import sys
@@ -23,30 +24,33 @@ from neat.supervisor import process
 WARM = b"warm"
 MAX_FDS = 64
 MAX_RECORD = 1 << 16
+NICE_STANDBY = 10  # while it gets warm
 
 
-class Standby:
-    """The supervisor's side: a process that is or will be warm, until it is used."""
+class StandbyProcess:
+    """A process that is or will be warm, until it is used."""
 
-    def __init__(self, module: str, boot: Boot, env: dict[str, str], stderr: int) -> None:
+    def __init__(self, module: str, boot: Boot, env: dict[str, str]) -> None:
         self.line, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.line.setblocking(False)
         with peer:
             fds = {"line": peer.fileno(), "lifeline": boot.fds["lifeline"]}
             own = Boot("standby", 1, boot.config, fds)
             self.popen: subprocess.Popen[bytes] = process.start(
-                "neat.supervisor.standby", own, env, stderr, arguments=(module,)
+                "neat.supervisor.standby", own, env, sys.stderr.fileno(), arguments=(module,)
             )
+        process.set_priority(self.popen.pid, NICE_STANDBY)
         self.warm = False
 
-    def heard(self) -> None:
-        """Its `line` is readable: it is warm, or dead, which `alive` tells."""
+    def heard(self) -> bool:
+        """Its `line` is readable: False when it is of no use any more."""
         try:
             self.warm = self.line.recv(16) == WARM
         except BlockingIOError:
-            return
+            pass
         except OSError:
             self.warm = False
+        return self.warm
 
     def alive(self) -> bool:
         return self.popen.poll() is None
@@ -59,6 +63,7 @@ class Standby:
         """
         names = {name: index for index, name in enumerate(boot.fds)}
         record = msgspec.json.encode(msgspec.structs.replace(boot, fds=names))
+        process.set_priority(self.popen.pid, os.getpriority(os.PRIO_PROCESS, 0))
         try:
             socket.send_fds(self.line, [record], list(boot.fds.values()))
         except OSError:
@@ -70,6 +75,53 @@ class Standby:
         self.popen.kill()
         self.popen.wait()
         self.line.close()
+
+
+class Standby:
+    """The place of the standby: it is filled at nobody's cost, and empty while nobody waits there."""
+
+    def __init__(
+        self, module: str, boot: Boot, env: dict[str, str], selector: selectors.BaseSelector
+    ) -> None:
+        """`boot`: the supervisor's own, whose settings and lifeline a standby has too."""
+        self.module = module
+        self.boot = boot
+        self.env = env
+        self.selector = selector
+        self.waiting: StandbyProcess | None = None
+
+    def ensure(self) -> None:
+        """Have a process get warm, unless one is or does."""
+        if self.waiting is not None and not self.waiting.alive():
+            self.drop()
+        if self.waiting is None:
+            self.waiting = StandbyProcess(self.module, self.boot, self.env)
+            self.selector.register(self.waiting.line, selectors.EVENT_READ, self._on_line)
+
+    def take(self, boot: Boot) -> StandbyProcess | None:
+        """The process that is the component of this record from now on, warm or at least on its way; the
+        caller keeps its `line` open. None when there is none."""
+        taken = self._vacate()
+        if taken is None or (taken.alive() and taken.become(boot)):
+            return taken
+        taken.end()
+        return None
+
+    def drop(self) -> None:
+        """Leave the place empty."""
+        taken = self._vacate()
+        if taken is not None:
+            taken.end()
+
+    def _vacate(self) -> StandbyProcess | None:
+        taken, self.waiting = self.waiting, None
+        if taken is not None:
+            self.selector.unregister(taken.line)
+        return taken
+
+    def _on_line(self) -> None:
+        if self.waiting is not None and not self.waiting.heard():
+            self.drop()
 
 
 def wait_for_boot(boot: Boot) -> Boot:

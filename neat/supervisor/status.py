@@ -1,103 +1,110 @@
 """The state of the stack as one JSON object: `neat status -j`. Names here are stable: see
 neat/cli/README.md."""
 
-from __future__ import annotations
-
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from neat import routes
+from neat.boot import Boot
 from neat.replica.counters import DROPS
 from neat.supervisor.component import Component, Phase
-
-if TYPE_CHECKING:
-    from neat.supervisor.core import Supervisor
-
-
-def status(supervisor: Supervisor) -> dict[str, Any]:
-    config = supervisor.config
-    now = time.monotonic()
-    standby = supervisor.standby
-    everyone = [component_status(supervisor, component, now) for component in supervisor.components.values()]
-    return {
-        "name": config.name,
-        "ready": supervisor.all_running(),
-        "address": config.address,
-        "gateway": config.gateway,
-        "tap": config.tap,
-        "netns": config.netns,
-        "routes": [routes.check(rule) for rule in config.routes],
-        "run_dir": str(supervisor.directory),
-        "guardian": {"pid": os.getppid()},
-        "standby": {"pid": standby.popen.pid, "warm": standby.warm} if standby is not None else None,
-        "components": [own_status(supervisor, now), *everyone],
-        "replicas": [
-            replica_status(supervisor, c) for c in supervisor.components.values() if c.slot is not None
-        ],
-        "driver": {"counters": counters(supervisor, "driver")},
-        "syscall": {"counters": counters(supervisor, "syscall")},
-        "events": list(supervisor.events.events),
-    }
+from neat.supervisor.events import EventLog
+from neat.supervisor.keeper import Keeper
 
 
-def component_status(supervisor: Supervisor, component: Component, now: float) -> dict[str, Any]:
-    running = component.phase is Phase.RUNNING
-    down = component.phase is Phase.DOWN
-    pid, heartbeat = supervisor.board.heartbeat(component.name)
-    beating = pid == component.pid and not down
-    return {
-        "name": component.name,
-        "pid": component.pid or None,
-        "state": component.phase.value,
-        "uptime_s": round(now - component.ready_at, 3) if running else None,
-        "restarts": max(component.incarnation - 1, 0),
-        "incarnation": component.incarnation,
-        "load": round(supervisor.watch.load(component.name), 3) if running else 0.0,
-        "heartbeat_age_ms": round(now * 1000 - heartbeat / 1e6, 1) if beating else None,
-        "starts_in_ms": round(max(component.start_at - now, 0) * 1000)
-        if component.start_at is not None
-        else None,
-    }
+class Status:
+    """Where it is seen: the board, the steering segment, the event log, and what the keeper knows."""
 
+    def __init__(self, boot: Boot, directory: Path, keeper: Keeper, events: EventLog) -> None:
+        """`boot`: the supervisor's own; `directory`: the run directory."""
+        self.boot = boot
+        self.directory = directory
+        self.components = keeper.components
+        self.all_running = keeper.all_running
+        self.board = keeper.board
+        self.steering = keeper.slots.steering
+        self.standby = keeper.standby
+        self.watch = keeper.watch
+        self.events = events
 
-def own_status(supervisor: Supervisor, now: float) -> dict[str, Any]:
-    return {
-        "name": "supervisor",
-        "pid": os.getpid(),
-        "state": "running",
-        "uptime_s": round(now - supervisor.born, 3),
-        "restarts": supervisor.boot.incarnation - 1,
-        "incarnation": supervisor.boot.incarnation,
-        "load": round(supervisor.own_load, 3),
-        "heartbeat_age_ms": 0.0,
-        "starts_in_ms": None,
-    }
+    def show(self) -> dict[str, Any]:
+        config = self.boot.config
+        now = time.monotonic()
+        components = self.components.values()
+        standby = self.standby.waiting
+        return {
+            "name": config.name,
+            "ready": self.all_running(),
+            "address": config.address,
+            "gateway": config.gateway,
+            "tap": config.tap,
+            "netns": config.netns,
+            "routes": [routes.check(rule) for rule in config.routes],
+            "run_dir": str(self.directory),
+            "guardian": {"pid": os.getppid()},
+            "standby": {"pid": standby.popen.pid, "warm": standby.warm} if standby is not None else None,
+            "components": [self._own(now), *(self._component(c, now) for c in components)],
+            "replicas": [self._replica(c, c.slot) for c in components if c.slot is not None],
+            "driver": {"counters": self._counters("driver")},
+            "syscall": {"counters": self._counters("syscall")},
+            "events": list(self.events.events),
+        }
 
+    def _component(self, component: Component, now: float) -> dict[str, Any]:
+        running = component.phase is Phase.RUNNING
+        down = component.phase is Phase.DOWN
+        pid, heartbeat = self.board.heartbeat(component.name)
+        beating = pid == component.pid and not down
+        start_at = component.start_at
+        return {
+            "name": component.name,
+            "pid": component.pid or None,
+            "state": component.phase.value,
+            "uptime_s": round(now - component.ready_at, 3) if running else None,
+            "restarts": max(component.incarnation - 1, 0),
+            "incarnation": component.incarnation,
+            "load": round(self.watch.load(component.name), 3) if running else 0.0,
+            "heartbeat_age_ms": round(now * 1000 - heartbeat / 1e6, 1) if beating else None,
+            "starts_in_ms": round(max(start_at - now, 0) * 1000) if start_at is not None else None,
+        }
 
-def replica_status(supervisor: Supervisor, component: Component) -> dict[str, Any]:
-    assert component.slot is not None
-    slot = supervisor.steering.slot(component.slot)
-    values = counters(supervisor, component.name)
-    prefix = f"{component.name}."
-    by_driver = counters(supervisor, "driver")
-    by_driver = {key.removeprefix(prefix): n for key, n in by_driver.items() if key.startswith(prefix)}
-    return {
-        "name": component.name,
-        "slot": component.slot,
-        "slot_state": slot.state_name,
-        "epoch": slot.epoch,
-        "share": slot.entries,
-        "connections": values.get("tcp_connections", 0),
-        "packets_in": values.get("rx_frames", 0),
-        "packets_out": by_driver.get("tx_frames", 0),
-        "drops": {key: n for key, n in values.items() if key in DROPS and n},
-        "counters": values,
-        "driver": by_driver,
-    }
+    def _own(self, now: float) -> dict[str, Any]:
+        page = self.board.read("supervisor")
+        return {
+            "name": "supervisor",
+            "pid": os.getpid(),
+            "state": "running",
+            "uptime_s": round(now - page.started_ns / 1e9, 3),
+            "restarts": self.boot.incarnation - 1,
+            "incarnation": self.boot.incarnation,
+            "load": round(self.watch.load("supervisor"), 3),
+            "heartbeat_age_ms": 0.0,
+            "starts_in_ms": None,
+        }
 
+    def _replica(self, component: Component, number: int) -> dict[str, Any]:
+        slot = self.steering.slot(number)
+        values = self._counters(component.name)
+        prefix = f"{component.name}."
+        by_driver = self._counters("driver")
+        by_driver = {key.removeprefix(prefix): n for key, n in by_driver.items() if key.startswith(prefix)}
+        return {
+            "name": component.name,
+            "slot": number,
+            "slot_state": slot.state_name,
+            "epoch": slot.epoch,
+            "share": slot.entries,
+            "connections": values.get("tcp_connections", 0),
+            "packets_in": values.get("rx_frames", 0),
+            "packets_out": by_driver.get("tx_frames", 0),
+            "drops": {key: n for key, n in values.items() if key in DROPS and n},
+            "counters": values,
+            "driver": by_driver,
+        }
 
-def counters(supervisor: Supervisor, name: str) -> dict[str, int]:
-    """What the component counted on its board page; empty before it ever ran."""
-    page = supervisor.board.read(name)
-    return page.counters if page is not None else {}
+    def _counters(self, name: str) -> dict[str, int]:
+        """What the component counted on its board page; empty before it ever ran."""
+        page = self.board.read(name)
+        return page.counters if page is not None else {}

@@ -45,7 +45,7 @@ class Watch:
 
     def look(self, name: str, heartbeat: int, stat_fd: int, now: int, late: bool) -> tuple[Verdict, str]:
         """The verdict, and the evidence in words. The heartbeat may be any number: its writer claims it."""
-        self._note_load(name, stat_fd, now)
+        self.note_load(name, stat_fd, now)
         beat = self._beats.get(name)
         if beat is None or beat.heartbeat != heartbeat:
             self._beats[name] = Beat(heartbeat, now)
@@ -60,7 +60,8 @@ class Watch:
         verdict = judge(Pulse(age, cpu_ns - beat.cpu_ns, state, beat.looks, late), self.hang_ns)
         return verdict, f"no heartbeat for {age // 1_000_000} ms"
 
-    def _note_load(self, name: str, stat_fd: int, now: int) -> None:
+    def note_load(self, name: str, stat_fd: int, now: int) -> None:
+        """How much CPU time it has used until now."""
         window = self._loads.get(name)
         if window is None or now - window[0] >= LOAD_WINDOW_NS:
             cpu_ns = read_stat(stat_fd)[1]

@@ -1,0 +1,47 @@
+"""The slots of the replicas, as the rest of the stack hears of them: the driver by the steering segment and
+its bell, the syscall server by messages (ARCHITECTURE.md, "How a component starts")."""
+
+from collections.abc import Iterable
+
+from neat.shm import doorbell
+from neat.shm.steering import SlotState, Steering
+from neat.supervisor.component import Component, Phase
+
+
+class Slots:
+    """Every method takes a component and does nothing for one that is no replica."""
+
+    def __init__(self, steering: Steering, driver_bell: int, syscall: Component) -> None:
+        self.steering = steering
+        self.driver_bell = driver_bell
+        self.syscall = syscall
+
+    def starting(self, replica: Component) -> None:
+        """A slot that had nobody yet will have somebody."""
+        if replica.slot is not None and self.steering.slot(replica.slot).state == SlotState.SLOT_ABSENT:
+            self.steering.set_state(replica.slot, SlotState.SLOT_STARTING)
+
+    def active(self, replica: Component) -> None:
+        """It takes new flows from now on."""
+        if replica.slot is not None:
+            self.steering.set_state(replica.slot, SlotState.SLOT_ACTIVE)
+            doorbell.ring(self.driver_bell)
+            self._tell("replica_up", replica)
+
+    def void(self, replica: Component) -> None:
+        """Stateless recovery: no new flow goes there, its old ones are void, and its applications are
+        told."""
+        if replica.slot is not None:
+            self.steering.set_state(replica.slot, SlotState.SLOT_RECOVERING)
+            self.steering.bump_epoch(replica.slot)
+            doorbell.ring(self.driver_bell)  # it acts on the new epoch when it wakes
+            self._tell("replica_down", replica)
+
+    def say_again(self, components: Iterable[Component]) -> None:
+        """A new syscall server must know which replicas are active."""
+        for component in components:
+            if component.slot is not None and component.phase is Phase.RUNNING:
+                self._tell("replica_up", component)
+
+    def _tell(self, op: str, replica: Component) -> None:
+        self.syscall.tell({"op": op, "replica": replica.slot, "incarnation": replica.incarnation})
