@@ -1,4 +1,6 @@
-"""Headers as they lie on the wire, and big-endian access. Fields named be16/be32 are in network byte order."""
+"""Headers as they lie on the wire, and big-endian access. Fields named be16/be32 are in network byte
+order."""
+
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 ctypedef uint16_t be16

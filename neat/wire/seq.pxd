@@ -1,4 +1,5 @@
 """Sequence arithmetic modulo 2**32 (RFC 9293 §3.4). The one place where sequence numbers are compared."""
+
 from libc.stdint cimport uint32_t
 
 cdef inline bint seq_lt(uint32_t a, uint32_t b) noexcept nogil:

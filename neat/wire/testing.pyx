@@ -1,4 +1,5 @@
 """The wire room as Python sees it: for tests and tools, not for a fast path."""
+
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from neat.wire cimport checksum, flow, seq
@@ -17,7 +18,9 @@ def partial_sum(const uint8_t[::1] data not None, uint32_t offset=0, uint64_t to
     return checksum.checksum_add_at(start, <uint32_t>data.shape[0], offset, total)
 
 
-def pseudo_sum_v4(const uint8_t[::1] source not None, const uint8_t[::1] destination not None, protocol, length):
+def pseudo_sum_v4(
+    const uint8_t[::1] source not None, const uint8_t[::1] destination not None, protocol, length
+):
     if source.shape[0] != 4 or destination.shape[0] != 4:
         raise ValueError("an IPv4 address has four bytes")
     return checksum.pseudo_header_v4(&source[0], &destination[0], protocol, length, 0)

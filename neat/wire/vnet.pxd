@@ -1,4 +1,6 @@
-"""The 10-byte virtio-net header that precedes each frame on a TAP device with IFF_VNET_HDR (virtio 1.2 §5.1.6)."""
+"""The 10-byte virtio-net header that precedes each frame on a TAP device with IFF_VNET_HDR (virtio 1.2
+§5.1.6)."""
+
 from libc.stdint cimport uint8_t, uint16_t
 
 cdef enum:
