@@ -2,7 +2,8 @@
 
 Use these, and nothing else, on a word that another process writes.
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from * nogil:
     """

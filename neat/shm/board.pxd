@@ -1,10 +1,12 @@
-"""Segment board: one page a component, written by that component only, read by everyone (ARCHITECTURE.md, "Memory").
+"""Segment board: one page a component, written by that component only, read by everyone (ARCHITECTURE.md,
+"Memory").
 
 A component maps its own page writable and the rest read-only. Page index: see neat.shm.board.BOARD_PAGES
-(supervisor 0, driver 1, syscall 2, guardian 3, replica k 8 + k). Counter names: neat/shm/counters.py.
+(supervisor 0, driver 1, syscall 2, guardian 3, replica k 8 + k). Counter names: neat/shm/counters.pyx.
 """
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from neat.shm.atomic cimport fence, load32, load64, poke64, store32, store64
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from neat.shm.atomic cimport poke64
 
 cdef enum:
     BOARD_MAGIC = 0x44524F42
@@ -44,10 +46,3 @@ cdef inline void board_busy(BoardPage* page, uint64_t nanoseconds) noexcept nogi
 
 cdef inline void board_count(BoardPage* page, uint32_t counter, uint64_t n) noexcept nogil:
     poke64(&page.counters[counter], page.counters[counter] + n)
-
-# An own page, mapped writable. `page` is valid as long as the object lives.
-cdef class BoardWriter:
-    cdef BoardPage* page
-    cdef readonly str component
-    cdef readonly object segment
-    cdef dict indexes               # counter name -> index

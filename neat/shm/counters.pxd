@@ -1,7 +1,8 @@
-"""Indexes of counters on the driver's board page. Those of a replica are in neat/stack/counters, those of components in plain
-Python in counters.py.
+"""Indexes of counters on the driver's board page. Those of a replica are in neat/stack/counters, those of
+components in plain Python in counters.pyx.
 
-To add one: append it before DRIVER_COUNTERS, with the prefix DRV_; its name for people is the rest in lower case.
+To add one: append it before DRIVER_COUNTERS, with the prefix DRV_; its name for people is the rest in lower
+case.
 """
 
 cpdef enum DriverCounter:
@@ -34,12 +35,14 @@ cpdef enum DriverCounter:
     DRV_FLOW_FOREIGN                # a replica spoke for a flow of another one
     DRV_FLOWS_INVALID               # entries found in the flow table that no driver can have written
     DRV_FRAGMENTS_UNMATCHED         # later fragments whose first one is not known
-    DRV_RINGS_MENDED                # broken rings emptied and taken up again, after their replica was replaced
+    # broken rings emptied and taken up again, after their replica was replaced
+    DRV_RINGS_MENDED
     DRV_LOOPED_FRAMES               # from one replica to another or itself: frames to the stack's own address
     DRV_LOOPED_BYTES
     DRIVER_COUNTERS
 
-# One block for each replica slot: index = DRIVER_REPLICAS + slot * DRIVER_REPLICA_STRIDE + a DriverReplicaCounter.
+# One block for each replica slot: index = DRIVER_REPLICAS + slot * DRIVER_REPLICA_STRIDE + a
+# DriverReplicaCounter.
 # "rx" is towards the replica.
 cdef enum:
     DRIVER_REPLICAS = 128

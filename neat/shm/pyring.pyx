@@ -1,12 +1,17 @@
-"""The frame ring as Python sees it: for tests, tools and components without a hot path. Also the address of a buffer."""
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer, PyBUF_WRITABLE
+"""The frame ring as Python sees it: for tests, tools and components without a hot path. Also the address of a
+buffer."""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from neat.shm cimport ring as rings
 from neat.shm.atomic cimport load32, load64
 
 MAX_RECORD = rings.MAX_RECORD
 RING_HEADER = sizeof(rings.RingHeader)
-PAD, FRAME, FLOW_ADD, FLOW_DELETE = rings.RECORD_PAD, rings.RECORD_FRAME, rings.RECORD_FLOW_ADD, rings.RECORD_FLOW_DELETE
+PAD = rings.RECORD_PAD
+FRAME = rings.RECORD_FRAME
+FLOW_ADD = rings.RECORD_FLOW_ADD
+FLOW_DELETE = rings.RECORD_FLOW_DELETE
 FLOW_FADES = rings.RECORD_FLOW_FADES
 OWN_FRAME = rings.RECORD_OWN_FRAME
 
@@ -17,7 +22,8 @@ def ring_bytes(uint64_t capacity):
 
 
 def buffer_address(buffer):
-    """Where the memory of a contiguous buffer lies. Caller must keep the buffer alive while the address is used."""
+    """Where the memory of a contiguous buffer lies. Caller must keep the buffer alive while the address is
+    used."""
     cdef Py_buffer view
     PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
     address = <uintptr_t>view.buf
@@ -26,7 +32,8 @@ def buffer_address(buffer):
 
 
 cdef class FrameRing:
-    """One side of a ring in a writable buffer: `FrameRing(memory, capacity, producer=True)`. ValueError if it cannot be attached."""
+    """One side of a ring in a writable buffer: `FrameRing(memory, capacity, producer=True)`. ValueError if it
+    cannot be attached."""
 
     cdef rings.Ring ring
     cdef Py_buffer memory
@@ -82,7 +89,8 @@ cdef class FrameRing:
         return bool(rings.ring_publish(&self.ring))
 
     def pop(self):
-        """(type, stamp, payload) of the next record, or None. Its room is the producer's again after release."""
+        """(type, stamp, payload) of the next record, or None. Its room is the producer's again after
+        release."""
         self.need(False)
         cdef rings.RecordHeader* record = rings.ring_peek(&self.ring)
         if record == NULL:

@@ -3,8 +3,8 @@
 Page 0 (SteeringHeader) is written by the supervisor only, the flow table behind it by the driver only.
 The supervisor changes the indirection table by writing `indirection`, then incrementing `version` (release).
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from neat.shm.atomic cimport load32, store32
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from neat.wire.flow cimport FlowKey
 
 cdef enum:
@@ -20,12 +20,14 @@ cpdef enum SlotState:
     SLOT_ABSENT = 0
     SLOT_STARTING = 1               # process started, not announced: gets no packets
     SLOT_ACTIVE = 2
-    SLOT_RECOVERING = 3             # its replica died; its frames are held back or dropped, nobody answers for it
+    # its replica died; its frames are held back or dropped, nobody answers for it
+    SLOT_RECOVERING = 3
     SLOT_TERMINATING = 4            # keeps its flows, gets no new ones (lazy termination)
 
 cdef struct ReplicaSlot:            # 16 bytes
     uint32_t state                  # a SlotState
-    uint32_t epoch                  # bumped when the connections of the slot are gone (stateless recovery): older flows are void
+    # bumped when the connections of the slot are gone (stateless recovery): older flows are void
+    uint32_t epoch
     uint8_t _reserved[8]
 
 cdef struct SteeringHeader:
@@ -40,7 +42,8 @@ cdef struct SteeringHeader:
 
 cpdef enum FlowState:              # in the order in which they make room when a bucket is full
     FLOW_FREE = 0
-    FLOW_FADING = 1                 # in TIME-WAIT: if another replica gets what is still to come, it answers by a RST
+    # in TIME-WAIT: if another replica gets what is still to come, it answers by a RST
+    FLOW_FADING = 1
     FLOW_NEW = 2                    # learnt from a SYN
     FLOW_LIVE = 3                   # seen in both directions, or added by the replica; stays
 
@@ -51,11 +54,3 @@ cdef struct FlowEntry:              # 64 bytes
     uint64_t seen                   # CLOCK_MONOTONIC ns, coarse
     uint8_t replica
     uint8_t _reserved[7]
-
-cdef class Steering:
-    cdef SteeringHeader* header
-    cdef FlowEntry* flows
-    cdef readonly object segment
-    cdef readonly uint32_t flow_capacity
-
-cdef void count_flows(SteeringHeader* header, FlowEntry* flows, uint32_t capacity, uint32_t* counts) noexcept nogil

@@ -1,11 +1,14 @@
-"""Both sides of a ring in compiled loops, as fast as they go: what meets a race that Python is too slow for."""
+"""Both sides of a ring in compiled loops, as fast as they go: what meets a race that Python is too slow
+for."""
+
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from neat.shm cimport doorbell
 from neat.shm.atomic cimport peek64
 from neat.shm.ring cimport (
-    RECORD_FRAME, RecordHeader, Ring, record_payload, ring_advance, ring_attach_consumer, ring_attach_producer, ring_commit, ring_peek,
-    ring_prepare_sleep, ring_publish, ring_release, ring_reserve,
+    RECORD_FRAME, RecordHeader, Ring, record_payload, ring_advance, ring_attach_consumer,
+    ring_attach_producer, ring_commit, ring_peek, ring_prepare_sleep, ring_publish, ring_release,
+    ring_reserve,
 )
 
 cdef extern from "<poll.h>" nogil:
@@ -33,13 +36,14 @@ cdef uint64_t clock() noexcept nogil:
 
 
 def produce(uintptr_t address, uint64_t capacity, uint64_t count, int bell, uint32_t length):
-    """Push `count` records of 8 to 2048 bytes that begin with their number, each rung for at once and awaited.
+    """Push `count` records of 8 to 2048 bytes that begin with their number, each rung for at once and
+    awaited.
 
     As long as the consumer releases before it sleeps, a wake-up that is lost stops both sides.
     """
     cdef Ring ring
     cdef uint8_t* room
-    cdef uint64_t number = 0, pause
+    cdef uint64_t number = 0
     cdef uint32_t spins
     if ring_attach_producer(&ring, <void*>address, capacity) < 0 or not 8 <= length <= 2048:
         raise ValueError("no such ring, or no such length")
@@ -60,13 +64,14 @@ def produce(uintptr_t address, uint64_t capacity, uint64_t count, int bell, uint
                 if spins & 0xFFF == 0:
                     sched_yield()
             # Pauses of many lengths, so that it meets the consumer at every point of its way to sleep.
-            for pause in range(((number * <uint64_t>2654435761) >> 16) & <uint64_t>0x7F):
+            for _pause in range(((number * <uint64_t>2654435761) >> 16) & <uint64_t>0x7F):
                 relax()
     return bool(not ring.broken)
 
 
 def consume(uintptr_t address, uint64_t capacity, uint64_t count, int bell, int timeout_ms):
-    """Take `count` records, sleeping whenever there is none. (records in order, sleeps); stops when nothing wakes it."""
+    """Take `count` records, sleeping whenever there is none. (records in order, sleeps); stops when nothing
+    wakes it."""
     cdef Ring ring
     cdef RecordHeader* record
     cdef uint64_t number = 0, sleeps = 0
@@ -95,18 +100,19 @@ def consume(uintptr_t address, uint64_t capacity, uint64_t count, int bell, int 
 
 
 def push_pop(uintptr_t address, uint64_t capacity, uint64_t batches, uint32_t batch, uint32_t length):
-    """Nanoseconds for one record of `length` bytes to be reserved, committed, peeked and advanced over, in batches."""
+    """Nanoseconds for one record of `length` bytes to be reserved, committed, peeked and advanced over, in
+    batches."""
     cdef Ring producer, consumer
-    cdef uint64_t i, start, done = 0
-    cdef uint32_t k
+    cdef uint64_t _batch, start, done = 0
+    cdef uint32_t _record
     if ring_attach_producer(&producer, <void*>address, capacity) < 0:
         raise ValueError("no such ring")
     if ring_attach_consumer(&consumer, <void*>address, capacity) < 0:
         raise ValueError("no such ring")
     with nogil:
         start = clock()
-        for i in range(batches):
-            for k in range(batch):
+        for _batch in range(batches):
+            for _record in range(batch):
                 if ring_reserve(&producer, length) != NULL:
                     ring_commit(&producer, length, RECORD_FRAME, 0)
             ring_publish(&producer)

@@ -1,4 +1,3 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
 """The frame ring. The contract, and what is shared and what is private, is in ring.pxd: read that first.
 
 Invariants that hold while a ring is not broken, all modulo 2**64:
@@ -7,25 +6,30 @@ Invariants that hold while a ring is not broken, all modulo 2**64:
 3. all counters are multiples of RECORD_ALIGN, so a record header never wraps.
 """
 
-import cython
-from cython.cimports.libc.stddef import size_t
-from cython.cimports.libc.string import memcpy
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+from neat.shm.atomic cimport exchange32, fence, load64, peek32, peek64, store32, store64
+
+# Bytes that a record with a payload of `length` takes in the ring.
+cdef inline uint64_t record_span(uint64_t length) noexcept nogil:
+    return (length + RECORD_HEADER + RECORD_ALIGN - 1) & ~<uint64_t>(RECORD_ALIGN - 1)
 
 
-def ring_attach(ring, memory, capacity):
+cdef int ring_attach(Ring* ring, void* memory, uint64_t capacity) noexcept nogil:
     """-1: not a power of two, not aligned, or counters that no two honest sides could have left."""
-    ring.shared = cython.cast("RingHeader*", memory)
-    ring.data = cython.cast("uint8_t*", memory) + cython.sizeof(RingHeader)
+    ring.shared = <RingHeader*>memory
+    ring.data = <uint8_t*>memory + sizeof(RingHeader)
     ring.capacity = capacity
     ring.broken = True
     ring.view.header.length = 0
-    ring.view.payload = cython.NULL
+    ring.view.payload = NULL
     if capacity < 2 * RECORD_ALIGN or capacity & (capacity - 1):
         return -1
-    if cython.cast(size_t, memory) & (RECORD_ALIGN - 1):
+    if <size_t>memory & (RECORD_ALIGN - 1):
         return -1
-    tail = load64(cython.address(ring.shared.tail))
-    head = load64(cython.address(ring.shared.head))
+    tail = load64(&ring.shared.tail)
+    head = load64(&ring.shared.head)
     if tail - head > capacity or (tail | head) & (RECORD_ALIGN - 1):
         return -1
     ring.local = tail
@@ -34,14 +38,14 @@ def ring_attach(ring, memory, capacity):
     return 0
 
 
-def ring_attach_producer(ring, memory, capacity):
+cdef int ring_attach_producer(Ring* ring, void* memory, uint64_t capacity) noexcept nogil:
     if ring_attach(ring, memory, capacity) < 0:
         return -1
     ring.shared.producer_epoch += 1
     return 0
 
 
-def ring_attach_consumer(ring, memory, capacity):
+cdef int ring_attach_consumer(Ring* ring, void* memory, uint64_t capacity) noexcept nogil:
     if ring_attach(ring, memory, capacity) < 0:
         return -1
     tail = ring.local
@@ -51,11 +55,11 @@ def ring_attach_consumer(ring, memory, capacity):
     return 0
 
 
-def has_room(ring, need):
+cdef bint has_room(Ring* ring, uint64_t need) noexcept nogil:
     """Whether `need` bytes from local on are free. Reads the shared head only when the cached one says no."""
     if ring.capacity - (ring.local - ring.remote) >= need:
         return True
-    head = load64(cython.address(ring.shared.head))
+    head = load64(&ring.shared.head)
     # It only moves forward, and not beyond what was written.
     if head - ring.remote > ring.local - ring.remote or head & (RECORD_ALIGN - 1):
         ring.broken = True
@@ -64,59 +68,63 @@ def has_room(ring, need):
     return ring.capacity - (ring.local - head) >= need
 
 
-def write_header(ring, offset, length, type, stamp):
-    record = cython.cast("RecordHeader*", ring.data + offset)
+cdef void write_header(
+    Ring* ring, uint64_t offset, uint32_t length, uint16_t type, uint64_t stamp
+) noexcept nogil:
+    record = <RecordHeader*>(ring.data + offset)
     record.length = length
     record.type = type
     record.flags = 0
     record.stamp = stamp
 
 
-def ring_reserve(ring, length):
+cdef uint8_t* ring_reserve(Ring* ring, uint32_t length) noexcept nogil:
     need = record_span(length)
     if ring.broken or length > MAX_RECORD or need > ring.capacity >> 1:
-        return cython.NULL
+        return NULL
     offset = ring.local & (ring.capacity - 1)
     to_end = ring.capacity - offset
     if need <= to_end:
         if not has_room(ring, need):
-            return cython.NULL
+            return NULL
         return ring.data + offset + RECORD_HEADER
     if not has_room(ring, to_end + need):
-        return cython.NULL
-    write_header(ring, offset, cython.cast("uint32_t", to_end - RECORD_HEADER), RECORD_PAD, 0)
+        return NULL
+    write_header(ring, offset, <uint32_t>(to_end - RECORD_HEADER), RECORD_PAD, 0)
     ring.local += to_end
     return ring.data + RECORD_HEADER
 
 
-def ring_commit(ring, length, type, stamp):
+cdef void ring_commit(Ring* ring, uint32_t length, uint16_t type, uint64_t stamp) noexcept nogil:
     write_header(ring, ring.local & (ring.capacity - 1), length, type, stamp)
     ring.local += record_span(length)
 
 
-def ring_push(ring, payload, length, type, stamp):
+cdef int ring_push(
+    Ring* ring, const uint8_t* payload, uint32_t length, uint16_t type, uint64_t stamp
+) noexcept nogil:
     room = ring_reserve(ring, length)
-    if room == cython.NULL:
+    if room == NULL:
         return -1
     memcpy(room, payload, length)
     ring_commit(ring, length, type, stamp)
     return 0
 
 
-def ring_publish(ring):
+cdef int ring_publish(Ring* ring) noexcept nogil:
     """Store tail, fence, load flag; the consumer: store flag, fence, load tail. One sees the other."""
     if ring.broken:
         return 0
-    store64(cython.address(ring.shared.tail), ring.local)
+    store64(&ring.shared.tail, ring.local)
     fence()
-    if peek32(cython.address(ring.shared.sleeping)) == 0:
+    if peek32(&ring.shared.sleeping) == 0:
         return 0
-    return exchange32(cython.address(ring.shared.sleeping), 0) != 0
+    return exchange32(&ring.shared.sleeping, 0) != 0
 
 
-def refresh_tail(ring):
+cdef bint refresh_tail(Ring* ring) noexcept nogil:
     """Look at the producer's tail; whether there is anything to read."""
-    tail = load64(cython.address(ring.shared.tail))
+    tail = load64(&ring.shared.tail)
     # It only moves forward, and not further than the ring is large.
     unread = tail - ring.local
     if unread > ring.capacity or unread < ring.remote - ring.local or tail & (RECORD_ALIGN - 1):
@@ -126,16 +134,17 @@ def refresh_tail(ring):
     return unread != 0
 
 
-@cython.locals(record="RecordHeader*", offset="uint64_t", span="uint64_t", to_end="uint64_t")
-def ring_peek(ring):
+cdef RecordHeader* ring_peek(Ring* ring) noexcept nogil:
+    cdef RecordHeader* record
+    cdef uint64_t offset, span, to_end
     while not ring.broken and (ring.local != ring.remote or refresh_tail(ring)):
         offset = ring.local & (ring.capacity - 1)
         to_end = ring.capacity - offset
         # Copy first, check the copy: the producer could change the original in between. The loads are atomic,
         # as after a plain copy the compiler may read the original once more.
-        record = cython.address(ring.view.header)
-        original = cython.cast("uint64_t*", ring.data + offset)
-        copy = cython.cast("uint64_t*", record)
+        record = &ring.view.header
+        original = <uint64_t*>(ring.data + offset)
+        copy = <uint64_t*>record
         copy[0] = peek64(original)
         copy[1] = peek64(original + 1)
         span = record_span(record.length)
@@ -151,28 +160,28 @@ def ring_peek(ring):
         ring.view.payload = ring.data + offset + RECORD_HEADER
         return record
     else:
-        return cython.NULL
+        return NULL
     ring.broken = True
-    return cython.NULL
+    return NULL
 
 
-def ring_advance(ring):
+cdef void ring_advance(Ring* ring) noexcept nogil:
     ring.local += record_span(ring.view.header.length)
 
 
-def ring_release(ring):
+cdef void ring_release(Ring* ring) noexcept nogil:
     if not ring.broken:
-        store64(cython.address(ring.shared.head), ring.local)
+        store64(&ring.shared.head, ring.local)
 
 
-def ring_discard(ring):
+cdef void ring_discard(Ring* ring) noexcept nogil:
     if not ring.broken and refresh_tail(ring):
         ring.local = ring.remote
         ring_release(ring)
 
 
-def ring_prepare_sleep(ring):
-    store32(cython.address(ring.shared.sleeping), 1)
+cdef int ring_prepare_sleep(Ring* ring) noexcept nogil:
+    store32(&ring.shared.sleeping, 1)
     fence()
     if not ring.broken and (ring.local != ring.remote or refresh_tail(ring)):
         ring_cancel_sleep(ring)
@@ -180,5 +189,5 @@ def ring_prepare_sleep(ring):
     return 1
 
 
-def ring_cancel_sleep(ring):
-    store32(cython.address(ring.shared.sleeping), 0)
+cdef void ring_cancel_sleep(Ring* ring) noexcept nogil:
+    store32(&ring.shared.sleeping, 0)

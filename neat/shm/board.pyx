@@ -1,4 +1,3 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
 """The board from Python: writing one's own page, reading everybody's. The layout is in board.pxd."""
 
 import os
@@ -6,12 +5,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import cython
-from cython.cimports.libc.stdint import uintptr_t
-from cython.cimports.libc.string import memcpy, memset
-
 from neat.shm import counters
 from neat.shm.segment import Segment
+
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy, memset
+from neat.shm.atomic cimport fence, load32, load64, store32, store64
 
 BOARD_BYTES = BOARD_PAGE * BOARD_PAGES_TOTAL
 BOARD_PAGES = {"supervisor": 0, "driver": 1, "syscall": 2, "guardian": 3}
@@ -36,26 +35,31 @@ def start_ticks(pid) -> int:
     return int(stat[stat.rindex(b")") + 2 :].split()[19])
 
 
-class BoardWriter:
+cdef class BoardWriter:
     """The board page of the calling component, mapped writable."""
+
+    cdef BoardPage* page
+    cdef readonly str component
+    cdef readonly object segment
+    cdef dict indexes               # counter name -> index
 
     def __init__(self, fd, component):
         """Map the page of `component` of the board segment `fd`. SegmentError if that is no board."""
         self.component = component
         self.segment = Segment(fd, BOARD_BYTES, start=page_index(component) * BOARD_PAGE, length=BOARD_PAGE)
-        self.page = cython.cast("BoardPage*", cython.cast(uintptr_t, self.segment.address))
+        self.page = <BoardPage*><uintptr_t>self.segment.address
         self.indexes = counters.names(component)
 
     @property
     def address(self):
         """Of the BoardPage, for compiled code."""
-        return cython.cast(uintptr_t, self.page)
+        return <uintptr_t>self.page
 
     def announce(self, incarnation):
         """Say who writes this page from now on: the calling process. Its counters start at zero."""
-        store32(cython.address(self.page.state), COMPONENT_ABSENT)
+        store32(&self.page.state, COMPONENT_ABSENT)
         fence()
-        memset(self.page.counters, 0, cython.sizeof(uint64_t) * BOARD_COUNTERS)
+        memset(self.page.counters, 0, sizeof(uint64_t) * BOARD_COUNTERS)
         self.page.started_ns = 0
         self.page.busy_ns = 0
         self.page.loops = 0
@@ -65,15 +69,15 @@ class BoardWriter:
         self.page.version = VERSION
         self.page.magic = BOARD_MAGIC
         self.heartbeat()
-        store32(cython.address(self.page.state), COMPONENT_STARTING)
+        store32(&self.page.state, COMPONENT_STARTING)
 
     def running(self):
         """The component may be used."""
-        store64(cython.address(self.page.started_ns), time.monotonic_ns())
-        store32(cython.address(self.page.state), COMPONENT_RUNNING)
+        store64(&self.page.started_ns, time.monotonic_ns())
+        store32(&self.page.state, COMPONENT_RUNNING)
 
     def stopping(self):
-        store32(cython.address(self.page.state), COMPONENT_STOPPING)
+        store32(&self.page.state, COMPONENT_STOPPING)
 
     def heartbeat(self):
         board_heartbeat(self.page, time.monotonic_ns())
@@ -82,10 +86,9 @@ class BoardWriter:
         """Add time spent awake."""
         board_busy(self.page, nanoseconds)
 
-    @cython.locals(index=cython.uint)
     def count(self, name, n=1):
         """Add to a counter. KeyError if this component has none of that name."""
-        index = self.indexes[name]
+        cdef uint32_t index = self.indexes[name]
         board_count(self.page, index, n)
 
 
@@ -109,12 +112,13 @@ class ComponentStatus:
         return {1: "starting", 2: "running", 3: "stopping"}.get(self.state, "absent")
 
 
-@cython.locals(copy=BoardPage, i=cython.uint)
 def read_page(address, component):
     """The status on the page at `address`, or None where nobody announced itself."""
-    shared = cython.cast("BoardPage*", cython.cast(uintptr_t, address))
-    state = load32(cython.address(shared.state))
-    memcpy(cython.address(copy), shared, cython.sizeof(BoardPage))
+    cdef BoardPage copy
+    cdef uint32_t i
+    shared = <BoardPage*><uintptr_t>address
+    state = load32(&shared.state)
+    memcpy(&copy, shared, sizeof(BoardPage))
     if copy.magic != BOARD_MAGIC or copy.version != VERSION or state == COMPONENT_ABSENT:
         return None
     values = {}
@@ -154,16 +158,15 @@ class BoardReader:
     def heartbeat(self, component):
         """(pid, heartbeat in ns of CLOCK_MONOTONIC) of a component: for a watchdog that looks often."""
         address = self.segment.address + page_index(component) * BOARD_PAGE
-        page = cython.cast("BoardPage*", cython.cast(uintptr_t, address))
-        return page.pid, load64(cython.address(page.heartbeat))
+        page = <BoardPage*><uintptr_t>address
+        return page.pid, load64(&page.heartbeat)
 
-    @cython.locals(index=cython.uint)
     def counter(self, component, name):
         """One counter of a component. KeyError if it has none of that name."""
-        index = counters.names(component)[name]
+        cdef uint32_t index = counters.names(component)[name]
         address = self.segment.address + page_index(component) * BOARD_PAGE
-        page = cython.cast("BoardPage*", cython.cast(uintptr_t, address))
-        return load64(cython.address(page.counters[index]))
+        page = <BoardPage*><uintptr_t>address
+        return load64(&page.counters[index])
 
 
 def read_board(fd):

@@ -1,4 +1,3 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
 """Doorbells from Python. Compiled loops use the inline functions of doorbell.pxd."""
 
 import os

@@ -1,4 +1,3 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
 """Names of the counters on each component's board page."""
 
 import functools

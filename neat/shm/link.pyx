@@ -1,11 +1,36 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
-"""Link segments: size, birth, and mapping them at either end. The layout is in link.pxd."""
+"""Segment link k: the two frame rings between the driver and replica k (ARCHITECTURE.md, "Memory").
 
-import cython
-from cython.cimports.libc.stdint import uintptr_t
+| offset                                | what                                        |
+|---------------------------------------|---------------------------------------------|
+| 0                                     | LinkHeader, 4096 bytes                      |
+| 4096                                  | receive ring (driver produces), header+data |
+| 4096 + ring_bytes(rx_capacity)        | transmit ring (replica produces)            |
+
+Doorbells (eventfds) travel beside the segment: `rx` wakes the replica, `tx` wakes the driver. All transmit
+rings share the driver's one doorbell. A consumer of several rings sets the sleeping flag of each, and looks
+at each again, before it blocks.
+"""
 
 from neat.shm.pyring import FrameRing
 from neat.shm.segment import Segment, SegmentError, page_align
+
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from neat.shm.ring cimport ring_bytes
+
+cdef enum:
+    LINK_MAGIC = 0x4B4E494C
+    LINK_VERSION = 1
+    LINK_HEADER = 4096
+
+cdef struct LinkHeader:
+    uint32_t magic
+    uint32_t version
+    uint64_t rx_capacity
+    uint64_t tx_capacity
+
+# Where the transmit ring starts; the receive ring starts at LINK_HEADER.
+cdef inline uint64_t link_tx_offset(uint64_t rx_capacity) noexcept nogil:
+    return LINK_HEADER + ring_bytes(rx_capacity)
 
 
 def link_bytes(rx_capacity, tx_capacity):
@@ -19,7 +44,7 @@ def link_bytes(rx_capacity, tx_capacity):
 def initialise(fd, rx_capacity, tx_capacity):
     """Write the header of a link segment that was just created (all zero: its rings are empty)."""
     segment = Segment(fd, link_bytes(rx_capacity, tx_capacity))
-    header = cython.cast("LinkHeader*", cython.cast(uintptr_t, segment.address))
+    header = <LinkHeader*><uintptr_t>segment.address
     header.rx_capacity = rx_capacity
     header.tx_capacity = tx_capacity
     header.version = LINK_VERSION
@@ -34,7 +59,7 @@ class Link:
 
     def __init__(self, fd, rx_capacity, tx_capacity):
         self.segment = Segment(fd, link_bytes(rx_capacity, tx_capacity))
-        header = cython.cast("LinkHeader*", cython.cast(uintptr_t, self.segment.address))
+        header = <LinkHeader*><uintptr_t>self.segment.address
         if header.magic != LINK_MAGIC or header.version != LINK_VERSION:
             raise SegmentError(f"descriptor {fd} is no link segment of version {LINK_VERSION}")
         if header.rx_capacity != rx_capacity or header.tx_capacity != tx_capacity:

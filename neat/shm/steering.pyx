@@ -1,4 +1,3 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
 """The steering segment as the supervisor writes it and `neat status` reads it. The layout is in steering.pxd.
 
 The driver reads page 0 with the structs of steering.pxd, and writes the flow table behind it.
@@ -6,12 +5,13 @@ The driver reads page 0 with the structs of steering.pxd, and writes the flow ta
 
 from dataclasses import dataclass
 
-import cython
-from cython.cimports.libc.stdint import uintptr_t
-from cython.cimports.libc.string import memcpy, memset
-
 from neat.shm.rss_key import draw
 from neat.shm.segment import PAGE, Segment, SegmentError, page_align
+
+from libc.stdint cimport uint8_t, uint32_t, uintptr_t
+from libc.string cimport memcpy, memset
+from neat.shm.atomic cimport load32, store32
+from neat.wire.flow cimport FlowKey
 
 ENTRIES = INDIRECTION_ENTRIES
 SLOTS = MAX_REPLICAS
@@ -24,7 +24,7 @@ def steering_bytes(flow_capacity):
         raise SegmentError(
             f"a flow table of {flow_capacity} entries: must be a power of two from 64 to 2**24"
         )
-    return page_align(STEERING_HEADER + flow_capacity * cython.sizeof(FlowEntry))
+    return page_align(STEERING_HEADER + flow_capacity * sizeof(FlowEntry))
 
 
 def initialise(fd, flow_capacity, rss_key=None):
@@ -34,9 +34,9 @@ def initialise(fd, flow_capacity, rss_key=None):
     if len(rss_key) != RSS_KEY_BYTES:
         raise ValueError(f"an RSS key has {RSS_KEY_BYTES} bytes, not {len(rss_key)}")
     segment = Segment(fd, steering_bytes(flow_capacity), length=PAGE)
-    header = cython.cast("SteeringHeader*", cython.cast(uintptr_t, segment.address))
+    header = <SteeringHeader*><uintptr_t>segment.address
     header.flow_capacity = flow_capacity
-    memcpy(header.rss_key, cython.cast("const uint8_t*", cython.cast(bytes, rss_key)), RSS_KEY_BYTES)
+    memcpy(header.rss_key, <const uint8_t*><bytes>rss_key, RSS_KEY_BYTES)
     memset(header.indirection, NO_REPLICA, INDIRECTION_ENTRIES)
     header.format = STEERING_VERSION
     header.magic = STEERING_MAGIC
@@ -80,13 +80,18 @@ class SlotStatus:
         return names.get(self.state, "absent")
 
 
-class Steering:
+cdef class Steering:
     """A mapped steering segment. Writable for the supervisor, read-only for everybody else."""
+
+    cdef SteeringHeader* header
+    cdef FlowEntry* flows
+    cdef readonly object segment
+    cdef readonly uint32_t flow_capacity
 
     def __init__(self, fd, flow_capacity, *, writable=False):
         self.segment = Segment(fd, steering_bytes(flow_capacity), writable=writable)
-        self.header = cython.cast("SteeringHeader*", cython.cast(uintptr_t, self.segment.address))
-        self.flows = cython.cast("FlowEntry*", cython.cast(uintptr_t, self.segment.address + STEERING_HEADER))
+        self.header = <SteeringHeader*><uintptr_t>self.segment.address
+        self.flows = <FlowEntry*><uintptr_t>(self.segment.address + STEERING_HEADER)
         self.flow_capacity = flow_capacity
         if self.header.magic != STEERING_MAGIC or self.header.format != STEERING_VERSION:
             raise SegmentError(f"descriptor {fd} is no steering segment of version {STEERING_VERSION}")
@@ -97,7 +102,7 @@ class Steering:
 
     @property
     def version(self):
-        return load32(cython.address(self.header.version))
+        return load32(&self.header.version)
 
     @property
     def rss_key(self):
@@ -108,44 +113,38 @@ class Steering:
         """The table as bytes, a slot each; NOBODY where none accepts."""
         return bytes(self.header.indirection[:INDIRECTION_ENTRIES])
 
-    @cython.locals(i=cython.uint)
     def slot(self, slot):
-        i = self.check_slot(slot)
+        cdef uint32_t i = self.check_slot(slot)
         table = self.indirection
         return SlotStatus(
-            slot,
-            load32(cython.address(self.header.slots[i].state)),
-            load32(cython.address(self.header.slots[i].epoch)),
-            table.count(i),
+            slot, load32(&self.header.slots[i].state), load32(&self.header.slots[i].epoch), table.count(i)
         )
 
     def slots(self):
         """SlotStatus of all slots."""
         return [self.slot(slot) for slot in range(SLOTS)]
 
-    @cython.locals(i=cython.uint)
     def set_state(self, slot, state):
         """Change the state of a slot (SlotState); only active ones have entries in the indirection table."""
-        i = self.check_slot(slot)
+        cdef uint32_t i = self.check_slot(slot)
         self.check_writable()
         if int(state) not in range(SLOT_TERMINATING + 1):
             raise ValueError(f"{state} is no state of a slot")
-        store32(cython.address(self.header.slots[i].state), int(state))
+        store32(&self.header.slots[i].state, int(state))
         self.rebuild()
 
-    @cython.locals(i=cython.uint)
     def bump_epoch(self, slot):
         """The connections of a slot are gone: its entries in the flow table are void. The new epoch."""
-        i = self.check_slot(slot)
+        cdef uint32_t i = self.check_slot(slot)
         self.check_writable()
-        store32(cython.address(self.header.slots[i].epoch), self.header.slots[i].epoch + 1)
+        store32(&self.header.slots[i].epoch, self.header.slots[i].epoch + 1)
         self.publish()
         return self.header.slots[i].epoch
 
-    @cython.locals(i=cython.uint)
     def rebuild(self):
         """Balance the table over the active slots. A supervisor that takes over calls it once: its
         predecessor may have died between two writes."""
+        cdef uint32_t i
         self.check_writable()
         accepting = {s.slot for s in self.slots() if s.state == SLOT_ACTIVE}
         for i, owner in enumerate(balance(self.indirection, accepting)):
@@ -154,13 +153,13 @@ class Steering:
 
     def flow_counts(self):
         """Flows of each slot in its present epoch. Reads the whole table: for status, not for a loop."""
-        counts = cython.declare(cython.uint[16])
-        memset(counts, 0, cython.sizeof(counts))
+        cdef uint32_t counts[16]
+        memset(counts, 0, sizeof(counts))
         count_flows(self.header, self.flows, self.flow_capacity, counts)
         return [counts[i] for i in range(SLOTS)]
 
     def publish(self):
-        store32(cython.address(self.header.version), self.header.version + 1)
+        store32(&self.header.version, self.header.version + 1)
 
     def check_slot(self, slot):
         if slot not in range(SLOTS):
@@ -172,9 +171,11 @@ class Steering:
             raise SegmentError("this mapping of the steering segment is read-only")
 
 
-def count_flows(header, flows, capacity, counts):
+cdef void count_flows(
+    SteeringHeader* header, FlowEntry* flows, uint32_t capacity, uint32_t* counts
+) noexcept nogil:
     for i in range(capacity):
-        state = load32(cython.address(flows[i].state))
+        state = load32(&flows[i].state)
         slot = flows[i].replica
         if state != FLOW_FREE and slot < MAX_REPLICAS and flows[i].epoch == header.slots[slot].epoch:
             counts[slot] += 1
@@ -183,8 +184,8 @@ def count_flows(header, flows, capacity, counts):
 def layout():
     """(name, size or offset) of what other languages and tests rely on."""
     return {
-        "SteeringHeader": cython.sizeof(SteeringHeader),
-        "ReplicaSlot": cython.sizeof(ReplicaSlot),
-        "FlowEntry": cython.sizeof(FlowEntry),
-        "FlowKey": cython.sizeof(FlowKey),
+        "SteeringHeader": sizeof(SteeringHeader),
+        "ReplicaSlot": sizeof(ReplicaSlot),
+        "FlowEntry": sizeof(FlowEntry),
+        "FlowKey": sizeof(FlowKey),
     }
