@@ -1,20 +1,21 @@
-"""The flow table: which replica has a 5-tuple (ARCHITECTURE.md, "The driver"). Lives in the steering segment, so that the driver's successor has it.
+"""The flow table: which replica has a 5-tuple (ARCHITECTURE.md, "The driver"). Lives in the steering segment,
+so that the driver's successor has it.
 
-Written by the driver only. A key lies in one of the FLOW_WINDOW entries that start where its hash says, so a lookup or an
-insertion looks at no more than those. An entry counts only while its state is not FREE; the state is stored last and
-cleared first, so a driver that is killed leaves whole entries. An entry whose slot has another epoch is void.
-"""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from neat.shm.atomic cimport fence, load32, store32
-from neat.shm.board cimport BoardPage, board_count
-from neat.shm.counters cimport DRV_FLOW_TABLE_FULL, DRV_FLOWS_EVICTED, DRV_FLOWS_INVALID, DRV_FLOWS_LEARNT
-from neat.shm.steering cimport FLOW_FREE, FLOW_LIVE, MAX_REPLICAS, FlowEntry, SteeringHeader
-from neat.wire.flow cimport FAMILY_IPV4, FAMILY_IPV6, FlowKey, flow_equal, flow_hash
+Written by the driver only. A key lies in one of the FLOW_WINDOW entries that start where its hash says, so a
+lookup or an insertion looks at no more than those. An entry counts only while its state is not FREE; the
+state is stored last and cleared first, so a driver that is killed leaves whole entries. An entry whose slot
+has another epoch is void."""
+
+from libc.stdint cimport uint32_t, uint64_t
+from neat.shm.board cimport BoardPage
+from neat.shm.steering cimport MAX_REPLICAS, FlowEntry, SteeringHeader
+from neat.wire.flow cimport FlowKey
 
 cdef enum:
     FLOW_WINDOW = 16
     FLOW_SEEN_STEP = 1_000_000_000      # ns; `seen` is not written more often
-    FLOW_IDLE = 900_000_000_000         # ns; a live flow that was not seen for so long makes room for a new one
+    # ns; a live flow that was not seen for so long makes room for a new one
+    FLOW_IDLE = 900_000_000_000
 
 cdef struct FlowTable:                  # private
     SteeringHeader* header
@@ -25,21 +26,24 @@ cdef struct FlowTable:                  # private
     BoardPage* page                     # the driver's own: counters
     uint32_t flows[MAX_REPLICAS]        # entries of each slot
 
-# capacity: entries, a power of two that the caller knows from its settings, not from the segment. -1 if it is not.
+# capacity: entries, a power of two that the caller knows from its settings, not from the segment. -1 if it is
+# not.
 # Caller must run flows_check before anything else.
-cdef int flows_attach(FlowTable* table, SteeringHeader* header, FlowEntry* entries, uint32_t capacity, uint32_t seed, BoardPage* page) noexcept nogil
-# Look at all entries: free those that no driver can have written (counted) or that are void, count the others for each slot.
+cdef int flows_attach(
+    FlowTable* table, SteeringHeader* header, FlowEntry* entries, uint32_t capacity, uint32_t seed,
+    BoardPage* page
+) noexcept nogil
+# Look at all entries: free those that no driver can have written (counted) or that are void, count the others
+# for each slot.
 # Caller runs it again whenever the epoch of a slot has changed.
 cdef void flows_check(FlowTable* table) noexcept nogil
 # The entry of a key, NULL when there is none.
 cdef FlowEntry* flow_find(FlowTable* table, const FlowKey* key) noexcept nogil
-# A new entry for a key that flow_find did not find. When its window is full, the oldest FADING or NEW flow makes room, then the
-# oldest idle one: a replica's FLOW_DELETE may have been lost. NULL (counted) when there is nothing but live flows.
-cdef FlowEntry* flow_learn(FlowTable* table, const FlowKey* key, uint32_t replica, uint32_t state) noexcept nogil
+# A new entry for a key that flow_find did not find. When its window is full, the oldest FADING or NEW flow
+# makes room, then the oldest idle one: a replica's FLOW_DELETE may have been lost. NULL (counted) when there
+# is nothing but live flows.
+cdef FlowEntry* flow_learn(
+    FlowTable* table, const FlowKey* key, uint32_t replica, uint32_t state
+) noexcept nogil
 cdef void flow_forget(FlowTable* table, FlowEntry* entry) noexcept nogil
-
-# Which of two entries is rather given up: by its state, then the one that was not seen for longer. NULL: none.
-cdef FlowEntry* weaker(FlowEntry* a, FlowEntry* b) noexcept nogil
-cdef bint is_void(FlowTable* table, const FlowEntry* entry) noexcept nogil
-cdef bint is_sound(FlowTable* table, uint32_t index) noexcept nogil
 cdef bint key_sound(const FlowKey* key) noexcept nogil

@@ -1,6 +1,8 @@
-"""Where the later fragments of a datagram go: after the first one, which has the ports. A small table, private to the driver."""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from neat.wire.flow cimport FlowKey, flow_equal, flow_hash
+"""Where the later fragments of a datagram go: after the first one, which has the ports. A small table,
+private to the driver."""
+
+from libc.stdint cimport uint32_t, uint64_t
+from neat.wire.flow cimport FlowKey
 
 cdef enum:
     FRAGMENT_SETS = 64
@@ -17,8 +19,9 @@ cdef struct FragmentTable:
     uint32_t seed
     FragmentEntry entries[FRAGMENT_SETS][FRAGMENT_WAYS]
 
-# key: of any fragment of the datagram; its ports do not matter. note: its first fragment went to `replica`; replaces the oldest of
-# its set. find: that replica, -1 when it is not known (any more).
-cdef void fragments_note(FragmentTable* table, const FlowKey* key, uint32_t id, uint32_t replica, uint64_t now) noexcept nogil
+# key: of any fragment of the datagram; its ports do not matter. note: its first fragment went to `replica`;
+# replaces the oldest of its set. find: that replica, -1 when it is not known (any more).
+cdef void fragments_note(
+    FragmentTable* table, const FlowKey* key, uint32_t id, uint32_t replica, uint64_t now
+) noexcept nogil
 cdef int fragments_find(FragmentTable* table, const FlowKey* key, uint32_t id, uint64_t now) noexcept nogil
-cdef uint32_t fragment_set(FragmentTable* table, const FlowKey* key, uint32_t id, FlowKey* hosts) noexcept nogil

@@ -5,15 +5,13 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from neat.drivers cimport classify as packets
-from neat.drivers cimport flows as tables
-from neat.drivers cimport steer
-from neat.drivers cimport toeplitz as hashing
+from neat.drivers cimport classify as packets, flows as tables, steer, toeplitz as hashing
 from neat.drivers.state cimport monotonic
-from neat.drivers.classify import FragmentPart, PacketKind
 from neat.shm.board cimport BOARD_COUNTERS, BoardPage
 from neat.shm.steering cimport STEERING_HEADER, FlowEntry, SteeringHeader
 from neat.wire.flow cimport FlowKey
+
+from neat.drivers.classify import FragmentPart, PacketKind
 
 FLOW_WINDOW = tables.FLOW_WINDOW
 HEADERS_MAX = packets.HEADERS_MAX
@@ -86,7 +84,9 @@ cdef class Steering:
         PyObject_GetBuffer(memory, &self.memory, PyBUF_WRITABLE)
         self.held = True
         if self.memory.len < STEERING_HEADER + <Py_ssize_t>flow_capacity * <Py_ssize_t>sizeof(FlowEntry):
-            raise ValueError(f"a flow table of {flow_capacity} entries does not fit into {self.memory.len} bytes")
+            raise ValueError(
+                f"a flow table of {flow_capacity} entries does not fit into {self.memory.len} bytes"
+            )
         self.steering = <steer.Steering*>calloc(1, sizeof(steer.Steering))
         if self.steering == NULL:
             raise MemoryError()
@@ -126,9 +126,9 @@ cdef class Steering:
     def time_arrivals(self, const uint8_t[::1] record not None, uint32_t count):
         """Nanoseconds to classify and steer a record from the wire, the mean of `count` times."""
         cdef packets.Packet packet
-        cdef uint32_t i
+        cdef uint32_t _time
         cdef uint64_t start = monotonic()
-        for i in range(count):
+        for _time in range(count):
             packets.classify_record(&record[0], <uint32_t>record.shape[0], False, &packet)
             steer.steer_arrival(self.steering, &packet)
         return (monotonic() - start) / count

@@ -1,4 +1,6 @@
-"""What the driver's parts share: the device, the links, the steering. Private memory; one Driver belongs to one thread."""
+"""What the driver's parts share: the device, the links, the steering. Private memory; one Driver belongs to
+one thread."""
+
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from neat.drivers.steer cimport Steering
 from neat.shm.board cimport BoardPage

@@ -1,6 +1,8 @@
-"""The Toeplitz hash that network cards steer by (Microsoft, "RSS hashing functions"), one table lookup for each input byte."""
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
-from neat.wire.flow cimport FAMILY_IPV6, FlowKey
+"""The Toeplitz hash that network cards steer by (Microsoft, "RSS hashing functions"), one table lookup for
+each input byte."""
+
+from libc.stdint cimport uint8_t, uint32_t
+from neat.wire.flow cimport FlowKey
 
 cdef enum:
     TOEPLITZ_KEY = 40               # bytes
@@ -11,10 +13,6 @@ cdef struct Toeplitz:
     uint32_t table[TOEPLITZ_INPUT][256]
 
 cdef void toeplitz_init(Toeplitz* toeplitz, const uint8_t* key) noexcept nogil      # key: TOEPLITZ_KEY bytes
-# Of a packet on its way to the stack: remote address, local address, then (if asked for) remote port, local port. An answer
-# of the stack has the same key (neat/wire/flow.pxd) and so the same hash.
+# Of a packet on its way to the stack: remote address, local address, then (if asked for) remote port, local
+# port. An answer of the stack has the same key (neat/wire/flow.pxd) and so the same hash.
 cdef uint32_t toeplitz_flow(const Toeplitz* toeplitz, const FlowKey* key, bint ports) noexcept nogil
-
-cdef uint32_t window(const uint8_t* key, uint32_t bit) noexcept nogil
-cdef uint32_t add_bytes(const Toeplitz* toeplitz, uint32_t position, const uint8_t* data, uint32_t length, uint32_t value) noexcept nogil
-cdef uint32_t add_port(const Toeplitz* toeplitz, uint32_t position, uint16_t port, uint32_t value) noexcept nogil

@@ -1,4 +1,4 @@
-"""The random key of the Toeplitz hash (drivers/toeplitz.py), drawn so that neighbouring ports spread.
+"""The random key of the Toeplitz hash (drivers/toeplitz.pyx), drawn so that neighbouring ports spread.
 
 The hash is linear: an input bit that is set adds the key's 32 bits from its position on, by xor. Clients
 take their ports one after another, or every second one (Linux), so many connections differ in a few bits

@@ -1,28 +1,51 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
-"""The device's own cost, measured in compiled loops. Used by neat.drivers.limit."""
+"""What the device can do without a stack behind it: bursts of reads and writes, and a responder that turns
+frames around. Its own cost, measured in compiled loops; used by neat.drivers.limit."""
 
 import time
 
-import cython
-from cython.cimports.libc.stdlib import free, malloc
-from cython.cimports.libc.string import memcpy
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+from neat.drivers.classify cimport ETHERNET_BYTES, be16_at
+from neat.drivers.state cimport monotonic, read_device, write_device
+from neat.shm.ring cimport MAX_RECORD
+from neat.wire.headers cimport ETHERTYPE_ARP, ETHERTYPE_IPV4, PROTO_ICMP, PROTO_TCP, PROTO_UDP
+from neat.wire.vnet cimport VNET_BYTES
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* fds, unsigned long count, int timeout)
+    const short POLLIN
+
+cdef enum:
+    WAIT_MS = 20                        # an answer that takes longer is lost
+
+cdef struct Tally:
+    uint64_t frames
+    uint64_t bytes                      # without virtio-net headers
+    uint64_t nanoseconds
 
 
-@cython.locals(i=cython.uint, byte=cython.uchar)
-def swap(a, b, length):
+cdef void swap(uint8_t* a, uint8_t* b, uint32_t length) noexcept nogil:
+    cdef uint32_t i
+    cdef uint8_t byte
     for i in range(length):
         byte = a[i]
         a[i] = b[i]
         b[i] = byte
 
 
-@cython.locals(frame="uint8_t*", ethertype=cython.uint)
-def reflect(record, length, mac):
+# Make an answer of a record, in place: ARP requests get `mac`; UDP, TCP and ICMP echo are sent back. False
+# for all else.
+cdef bint reflect(uint8_t* record, uint32_t length, const uint8_t* mac) noexcept nogil:
     if length < VNET_BYTES + ETHERNET_BYTES:
         return False
-    frame = record + VNET_BYTES
+    cdef uint8_t* frame = record + VNET_BYTES
     length -= VNET_BYTES + ETHERNET_BYTES
-    ethertype = be16_at(frame + 12)
+    cdef uint32_t ethertype = be16_at(frame + 12)
     if ethertype == ETHERTYPE_ARP:
         if not reflect_arp(frame + ETHERNET_BYTES, length, mac):
             return False
@@ -35,7 +58,7 @@ def reflect(record, length, mac):
     return True
 
 
-def reflect_arp(arp, length, mac):
+cdef bint reflect_arp(uint8_t* arp, uint32_t length, const uint8_t* mac) noexcept nogil:
     """RFC 826: the reply has the roles of sender and target exchanged."""
     if length < 28 or be16_at(arp + 6) != 1:
         return False
@@ -45,10 +68,10 @@ def reflect_arp(arp, length, mac):
     return True
 
 
-@cython.locals(header=cython.uint, total=cython.uint)
-def reflect_ip(ip, length):
+cdef bint reflect_ip(uint8_t* ip, uint32_t length) noexcept nogil:
     """Addresses and ports change places, and no checksum notices. RFC 1624: add what an echo's type loses."""
-    header = (ip[0] & 15) * 4
+    cdef uint32_t total
+    cdef uint32_t header = (ip[0] & 15) * 4
     if length < 28 or header < 20 or length < header + 8:
         return False
     if ip[9] == PROTO_UDP or ip[9] == PROTO_TCP:
@@ -65,9 +88,9 @@ def reflect_ip(ip, length):
     return True
 
 
-@cython.locals(start=cython.ulonglong, length=cython.int)
-def read_frames(tap, room, count, tally):
-    start = monotonic()
+cdef void read_frames(int tap, uint8_t* room, uint64_t count, Tally* tally) noexcept nogil:
+    cdef int length
+    cdef uint64_t start = monotonic()
     while tally.frames < count:
         length = read_device(tap, room, MAX_RECORD)
         if length < VNET_BYTES:
@@ -77,9 +100,11 @@ def read_frames(tap, room, count, tally):
     tally.nanoseconds = monotonic() - start
 
 
-@cython.locals(start=cython.ulonglong, done=cython.int)
-def write_frames(tap, record, length, count, tally):
-    start = monotonic()
+cdef int write_frames(
+    int tap, const uint8_t* record, uint32_t length, uint64_t count, Tally* tally
+) noexcept nogil:
+    cdef int done
+    cdef uint64_t start = monotonic()
     while tally.frames < count:
         done = write_device(tap, record, length)
         if done < 0:
@@ -90,9 +115,13 @@ def write_frames(tap, record, length, count, tally):
     return 0
 
 
-@cython.locals(fds=pollfd[2], length=cython.int, start=cython.ulonglong, now=cython.ulonglong)
-def answer_frames(tap, stop, room, mac, deadline, tally):
+cdef void answer_frames(
+    int tap, int stop, uint8_t* room, const uint8_t* mac, uint64_t deadline, Tally* tally
+) noexcept nogil:
     """Until `stop` is readable or the deadline has passed."""
+    cdef pollfd fds[2]
+    cdef int length
+    cdef uint64_t start, now
     fds[0].fd = tap
     fds[1].fd = stop
     fds[0].events = fds[1].events = POLLIN
@@ -114,16 +143,17 @@ def answer_frames(tap, stop, room, mac, deadline, tally):
     tally.nanoseconds = now - start
 
 
-@cython.locals(
-    fds=pollfd[1], lost=cython.ulonglong, flying=cython.uint, start=cython.ulonglong, length=cython.int
-)
-def exchange_datagrams(fd, room, size, window, count, deadline, tally):
+cdef uint64_t exchange_datagrams(
+    int fd, uint8_t* room, uint32_t size, uint32_t window, uint64_t count, uint64_t deadline, Tally* tally
+) noexcept nogil:
     """Keep `window` datagrams on their way until `count` came back. Returns how many were given up."""
+    cdef pollfd fds[1]
+    cdef int length
     fds[0].fd = fd
     fds[0].events = POLLIN
-    lost = 0
-    flying = 0
-    start = monotonic()
+    cdef uint64_t lost = 0
+    cdef uint32_t flying = 0
+    cdef uint64_t start = monotonic()
     while tally.frames + lost < count and monotonic() < deadline:
         while flying < window and write_device(fd, room, size) >= 0:
             flying += 1
@@ -142,66 +172,68 @@ def exchange_datagrams(fd, room, size, window, count, deadline, tally):
     return lost
 
 
-class Meter:
+cdef class Meter:
     """Timed operations on descriptors that do not block. Each result: {"frames", "bytes", "ns"}."""
 
+    cdef uint8_t* room
+
     def __init__(self):
-        self.room = cython.cast("uint8_t*", malloc(MAX_RECORD))
-        if self.room == cython.NULL:
+        self.room = <uint8_t*>malloc(MAX_RECORD)
+        if self.room == NULL:
             raise MemoryError
 
     def __dealloc__(self):
         free(self.room)
 
-    @cython.locals(fd=cython.int, limit=cython.ulonglong, tally=Tally)
     def read(self, tap, count):
         """Read at most `count` frames that wait in the device."""
+        cdef int fd
+        cdef uint64_t limit
         fd, limit = tap, count
-        tally = Tally(0, 0, 0)
-        with cython.nogil:
-            read_frames(fd, self.room, limit, cython.address(tally))
+        cdef Tally tally = Tally(0, 0, 0)
+        with nogil:
+            read_frames(fd, self.room, limit, &tally)
         return {"frames": tally.frames, "bytes": tally.bytes, "ns": tally.nanoseconds}
 
-    @cython.locals(
-        fd=cython.int, limit=cython.ulonglong, tally=Tally, data=bytes, size=cython.uint, failed=cython.int
-    )
     def write(self, tap, record, count):
         """Write one record `count` times. OSError when the device refuses it."""
+        cdef int fd, failed
+        cdef uint64_t limit
+        cdef bytes data
+        cdef uint32_t size
         fd, limit, data, size = tap, count, bytes(record), len(record)
         if size > MAX_RECORD:
             raise ValueError(f"a record has at most {MAX_RECORD} bytes")
-        memcpy(self.room, cython.cast("uint8_t*", data), size)
-        tally = Tally(0, 0, 0)
-        with cython.nogil:
-            failed = write_frames(fd, self.room, size, limit, cython.address(tally))
+        memcpy(self.room, <uint8_t*>data, size)
+        cdef Tally tally = Tally(0, 0, 0)
+        with nogil:
+            failed = write_frames(fd, self.room, size, limit, &tally)
         if failed:
             raise OSError(-failed, "the device refused a frame")
         return {"frames": tally.frames, "bytes": tally.bytes, "ns": tally.nanoseconds}
 
-    @cython.locals(
-        fd=cython.int, end=cython.int, tally=Tally, address=bytes, at="uint8_t*", deadline=cython.ulonglong
-    )
     def answer(self, tap, stop, mac, seconds):
         """Answer frames until the descriptor `stop` is readable, at most `seconds`."""
+        cdef int fd, end
+        cdef bytes address
         fd, end, address = tap, stop, bytes(mac)
         if len(address) != 6:
             raise ValueError("a MAC address has 6 bytes")
-        deadline = time.monotonic_ns() + int(seconds * 1e9)
-        at = cython.cast("uint8_t*", address)
-        tally = Tally(0, 0, 0)
-        with cython.nogil:
-            answer_frames(fd, end, self.room, at, deadline, cython.address(tally))
+        cdef uint64_t deadline = time.monotonic_ns() + int(seconds * 1e9)
+        cdef uint8_t* at = <uint8_t*>address
+        cdef Tally tally = Tally(0, 0, 0)
+        with nogil:
+            answer_frames(fd, end, self.room, at, deadline, &tally)
         return {"frames": tally.frames, "bytes": tally.bytes, "ns": tally.nanoseconds}
 
-    @cython.locals(
-        fd=cython.int, n=cython.uint, w=cython.uint, limit=cython.ulonglong, deadline=cython.ulonglong
-    )
-    @cython.locals(tally=Tally, lost=cython.ulonglong)
     def exchange(self, sock, size, window, count, seconds):
         """Send datagrams over a connected socket and read them back; `lost` did not return in time."""
+        cdef int fd
+        cdef uint32_t n, w
+        cdef uint64_t limit, lost
         fd, n, w, limit = sock, size, window, count
-        deadline = time.monotonic_ns() + int(seconds * 1e9)
-        tally = Tally(0, 0, 0)
-        with cython.nogil:
-            lost = exchange_datagrams(fd, self.room, n, w, limit, deadline, cython.address(tally))
+        cdef uint64_t deadline = time.monotonic_ns() + int(seconds * 1e9)
+        cdef Tally tally = Tally(0, 0, 0)
+        with nogil:
+            lost = exchange_datagrams(fd, self.room, n, w, limit, deadline, &tally)
         return {"frames": tally.frames, "bytes": tally.bytes, "ns": tally.nanoseconds, "lost": lost}

@@ -1,21 +1,24 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
 """Toeplitz hash: the xor, over all input bits that are set, of the key's 32 bits from that position on."""
 
-import cython
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from neat.wire.flow cimport FAMILY_IPV6, FlowKey
 
 
-@cython.locals(bits=cython.ulonglong, i=cython.uint)
-def window(key, bit):
+cdef uint32_t window(const uint8_t* key, uint32_t bit) noexcept nogil:
     """The 32 bits of the key from `bit` on, bit 0 being the most significant of the first byte."""
-    bits = 0
+    cdef uint32_t i
+    cdef uint64_t bits = 0
     for i in range(5):
         bits = (bits << 8) | key[(bit >> 3) + i]
-    return cython.cast("uint32_t", bits >> (8 - (bit & 7)))
+    return <uint32_t>(bits >> (8 - (bit & 7)))
 
 
-@cython.locals(position=cython.int, byte=cython.uint, bit=cython.uint, value=cython.uint)
-@cython.locals(windows=cython.uint[8])
-def toeplitz_init(toeplitz, key):
+cdef void toeplitz_init(Toeplitz* toeplitz, const uint8_t* key) noexcept nogil:
+    cdef int position
+    cdef uint32_t byte
+    cdef uint32_t bit
+    cdef uint32_t value
+    cdef uint32_t windows[8]
     for position in range(TOEPLITZ_INPUT):
         for bit in range(8):
             windows[bit] = window(key, position * 8 + bit)
@@ -27,21 +30,24 @@ def toeplitz_init(toeplitz, key):
             toeplitz.table[position][byte] = value
 
 
-@cython.locals(i=cython.uint)
-def add_bytes(toeplitz, position, data, length, value):
+cdef uint32_t add_bytes(
+    const Toeplitz* toeplitz, uint32_t position, const uint8_t* data, uint32_t length, uint32_t value
+) noexcept nogil:
+    cdef uint32_t i
     for i in range(length):
         value ^= toeplitz.table[position + i][data[i]]
     return value
 
 
-def add_port(toeplitz, position, port, value):
+cdef uint32_t add_port(
+    const Toeplitz* toeplitz, uint32_t position, uint16_t port, uint32_t value
+) noexcept nogil:
     return value ^ toeplitz.table[position][port >> 8] ^ toeplitz.table[position + 1][port & 0xFF]
 
 
-@cython.locals(width=cython.uint, value=cython.uint)
-def toeplitz_flow(toeplitz, key, ports):
-    width = 16 if key.family == FAMILY_IPV6 else 4
-    value = add_bytes(toeplitz, 0, key.remote, width, 0)
+cdef uint32_t toeplitz_flow(const Toeplitz* toeplitz, const FlowKey* key, bint ports) noexcept nogil:
+    cdef uint32_t width = 16 if key.family == FAMILY_IPV6 else 4
+    cdef uint32_t value = add_bytes(toeplitz, 0, key.remote, width, 0)
     value = add_bytes(toeplitz, width, key.local, width, value)
     if ports:
         value = add_port(toeplitz, 2 * width, key.remote_port, value)

@@ -1,4 +1,3 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
 """The loop: one timestamp, a burst from the device, a burst of each replica, sleep if there was nothing.
 
 System calls: one for each frame; and for each time that it runs out of work a few sched_yield and reads that
@@ -7,32 +6,76 @@ the epoll set and is not in it: each frame that the kernel sends would tell the 
 awake. The driver's own bell is never read: it is in the set edge-triggered.
 """
 
-import cython
-from cython.cimports.libc.stdlib import calloc, free
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free
+from neat.drivers.links cimport (
+    port_attach, ports_cancel_sleep, ports_check, ports_follow_steering, ports_prepare_sleep, ports_report,
+)
+from neat.drivers.receive cimport receive_burst
+from neat.drivers.state cimport Driver, monotonic
+from neat.drivers.steer cimport steer_attach, steer_clock
+from neat.drivers.transmit cimport transmit_burst
+from neat.shm.board cimport BoardPage, board_busy, board_count, board_heartbeat
+from neat.shm.counters cimport DRV_WAKEUPS
+from neat.shm.doorbell cimport ALONE_NS, YIELDS, worth_a_yield
+from neat.shm.steering cimport MAX_REPLICAS, STEERING_HEADER, FlowEntry, SteeringHeader
+
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        int fd
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_wait(int epoll, epoll_event* events, int size, int timeout)
+
+cdef extern from "<poll.h>" nogil:
+    enum:
+        POLLIN
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* sources, unsigned long count, int timeout)
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
+
+cdef enum:
+    LOOK_NS = 1_000_000             # a busy loop looks at its other descriptors as often as this
+    LOOK_EVENTS = 8
 
 
-class Loop:
-    @cython.locals(i=cython.int)
+cdef class Loop:
+    cdef Driver* driver
+    cdef int epoll
+    cdef int bell
+    cdef int timeout                # ms
+    cdef uint64_t spin              # ns
+    cdef uint64_t awake_since
+    cdef uint64_t looked
+    cdef list keep                  # what holds the mapped memory
+
     def __init__(self, tap, epoll, bell, board, steering, *, mac, heartbeat_ms, spin_ns):
         """tap: non-blocking. bell: is in the epoll set `epoll`, edge-triggered. board: a BoardWriter.
         steering: (address, flow entries, owner of the memory). mac: the stack's own, 6 bytes."""
-        self.driver = cython.cast("Driver*", calloc(1, cython.sizeof(Driver)))
-        if self.driver == cython.NULL:
+        cdef int i
+        self.driver = <Driver*>calloc(1, sizeof(Driver))
+        if self.driver == NULL:
             raise MemoryError
         self.driver.tap = tap
         for i in range(6):
             self.driver.mac[i] = mac[i]
         self.driver.tap_ready = True
-        self.driver.page = cython.cast("BoardPage*", cython.cast(uintptr_t, board.address))
+        self.driver.page = <BoardPage*><uintptr_t>board.address
         self.epoll = epoll
         self.bell = bell
         self.timeout = max(1, heartbeat_ms // 2)
         self.spin = spin_ns
         self.keep = [board, steering]
         address, entries, _owner = steering
-        header = cython.cast("SteeringHeader*", cython.cast(uintptr_t, address))
-        flows = cython.cast("FlowEntry*", cython.cast(uintptr_t, address + STEERING_HEADER))
-        steering_state = cython.address(self.driver.steering)
+        header = <SteeringHeader*><uintptr_t>address
+        flows = <FlowEntry*><uintptr_t>(address + STEERING_HEADER)
+        steering_state = &self.driver.steering
         if steer_attach(steering_state, header, flows, entries, self.driver.page) < 0:
             raise ValueError(f"a flow table of {entries} entries: must be a power of two")
 
@@ -43,30 +86,30 @@ class Loop:
         """Take up link k (neat.shm.link.Link); bell: the replica's eventfd."""
         if k not in range(MAX_REPLICAS):
             raise ValueError(f"slot {k}: must be 0 to {MAX_REPLICAS - 1}")
-        rx = cython.cast("void*", cython.cast(uintptr_t, link.rx_address))
-        tx = cython.cast("void*", cython.cast(uintptr_t, link.tx_address))
+        rx = <void*><uintptr_t>link.rx_address
+        tx = <void*><uintptr_t>link.tx_address
         self.keep.append(link)
         port_attach(self.driver, k, rx, tx, link.rx_capacity, bell)
         self.driver.ports = max(self.driver.ports, k + 1)
 
-    @cython.locals(found=cython.int)
     def run(self):
         """Move frames until a descriptor in the epoll set other than the bell is readable: that one.
         OSError when the device is gone. For signals, put a wake-up descriptor into the set."""
+        cdef int found
         self.awake_since = monotonic()
-        with cython.nogil:
+        with nogil:
             found = self.cycle()
         if found < 0:
             raise OSError(-found, "the TAP device is gone")
         return found
 
-    @cython.locals(found=cython.int, turns=cython.uint, shared=cython.uint, worked_at=cython.ulonglong)
-    @cython.locals(now=cython.ulonglong, idle_at=cython.ulonglong)
-    def cycle(self):
-        turns = 0
-        shared = YIELDS
-        worked_at = 0
-        idle_at = 0
+    cdef int cycle(self) noexcept nogil:
+        cdef int found
+        cdef uint64_t now
+        cdef uint32_t turns = 0
+        cdef uint32_t shared = YIELDS
+        cdef uint64_t worked_at = 0
+        cdef uint64_t idle_at = 0
         while not self.driver.failure:
             now = monotonic()
             self.driver.now = now
@@ -93,33 +136,33 @@ class Loop:
                 return found
         return -self.driver.failure
 
-    @cython.locals(moved=cython.uint)
-    def work(self):
+    cdef bint work(self) noexcept nogil:
         """One turn; whether there was anything to do."""
-        steer_clock(cython.address(self.driver.steering), self.driver.now)
+        steer_clock(&self.driver.steering, self.driver.now)
         board_heartbeat(self.driver.page, self.driver.now)
         ports_follow_steering(self.driver)
-        moved = receive_burst(self.driver) if self.driver.tap_ready else 0
+        cdef uint32_t moved = receive_burst(self.driver) if self.driver.tap_ready else 0
         moved += transmit_burst(self.driver)
         ports_check(self.driver)
         return moved > 0
 
-    @cython.locals(events=epoll_event[8], ready=cython.int, i=cython.int, found=cython.int)
-    def look(self):
+    cdef int look(self) noexcept nogil:
         """A descriptor of the epoll set that is readable, other than the bell, or -1."""
+        cdef epoll_event events[8]
+        cdef int i
         self.looked = self.driver.now
         board_busy(self.driver.page, self.driver.now - self.awake_since)
         self.awake_since = self.driver.now
         ports_report(self.driver)
-        ready = epoll_wait(self.epoll, events, LOOK_EVENTS, 0)
-        found = -1
+        cdef int ready = epoll_wait(self.epoll, events, LOOK_EVENTS, 0)
+        cdef int found = -1
         for i in range(ready):
             if events[i].data.fd != self.bell:
                 found = events[i].data.fd
         return found
 
-    @cython.locals(sources=pollfd[2])
-    def sleep(self):
+    cdef int sleep(self) noexcept nogil:
+        cdef pollfd sources[2]
         if not ports_prepare_sleep(self.driver):
             return -1
         self.driver.now = monotonic()
