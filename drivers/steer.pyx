@@ -169,28 +169,33 @@ cdef int steer_add(Steering* steering, const FlowKey* key, uint32_t replica) noe
 
 cdef int steer_fade(Steering* steering, const FlowKey* key, uint32_t replica) noexcept nogil:
     """As steer_delete, but packets for it go where they went while there is room."""
-    if not key_sound(key):
+    cdef FlowEntry* entry
+    if find_own(steering, key, replica, &entry) < 0:
         return -1
-    entry = flow_find(&steering.flows, key)
-    if entry == NULL:
-        return 0
-    if entry.replica != replica:
-        board_count(steering.page, DRV_FLOW_FOREIGN, 1)
-        return -1
-    store32(&entry.state, FLOW_FADING)
+    if entry != NULL:
+        store32(&entry.state, FLOW_FADING)
     return 0
 
 
 cdef int steer_delete(Steering* steering, const FlowKey* key, uint32_t replica) noexcept nogil:
-    """A flow that is not in the table was perhaps never learnt: that is no fault."""
+    cdef FlowEntry* entry
+    if find_own(steering, key, replica, &entry) < 0:
+        return -1
+    if entry != NULL:
+        flow_forget(&steering.flows, entry)
+        board_count(steering.page, DRV_FLOWS_DELETED, 1)
+    return 0
+
+
+# The entry of a flow that `replica` speaks for. -1: no key, or another replica's flow.
+cdef int find_own(
+    Steering* steering, const FlowKey* key, uint32_t replica, FlowEntry** entry
+) noexcept nogil:
+    """A flow that is not in the table (NULL) was perhaps never learnt: that is no fault."""
     if not key_sound(key):
         return -1
-    entry = flow_find(&steering.flows, key)
-    if entry == NULL:
-        return 0
-    if entry.replica != replica:
+    entry[0] = flow_find(&steering.flows, key)
+    if entry[0] != NULL and entry[0].replica != replica:
         board_count(steering.page, DRV_FLOW_FOREIGN, 1)
         return -1
-    flow_forget(&steering.flows, entry)
-    board_count(steering.page, DRV_FLOWS_DELETED, 1)
     return 0
