@@ -17,7 +17,7 @@ from neat.drivers.steer cimport steer_attach, steer_clock
 from neat.drivers.transmit cimport transmit_burst
 from neat.shm.board cimport BoardPage, board_busy, board_count, board_heartbeat
 from neat.shm.counters cimport DRV_WAKEUPS
-from neat.shm.doorbell cimport ALONE_NS, YIELDS, worth_a_yield
+from neat.shm.idle cimport Idle, idle_begin, idle_worked, idle_yields
 from neat.shm.steering cimport MAX_REPLICAS, STEERING_HEADER, FlowEntry, SteeringHeader
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -36,9 +36,6 @@ cdef extern from "<poll.h>" nogil:
         short events
         short revents
     int poll(pollfd* sources, unsigned long count, int timeout)
-
-cdef extern from "<sched.h>" nogil:
-    int sched_yield()
 
 cdef enum:
     LOOK_NS = 1_000_000             # a busy loop looks at its other descriptors as often as this
@@ -107,27 +104,21 @@ cdef class Loop:
         cdef int found
         cdef uint64_t now
         cdef uint32_t turns = 0
-        cdef uint32_t shared = YIELDS
-        cdef uint64_t worked_at = 0
-        cdef uint64_t idle_at = 0
+        cdef Idle idle
+        idle_begin(&idle, self.spin)
         while not self.driver.failure:
             now = monotonic()
             self.driver.now = now
             if self.work():
                 turns += 1
-                shared = 0
-                worked_at = now
+                idle_worked(&idle, now)
                 # The first turn looked at what woke us. If there is more to do than that, look at the
                 # device too.
                 if turns > 1:
                     self.driver.tap_ready = True
                 found = self.look() if now - self.looked > LOOK_NS else -1
-            elif worth_a_yield(shared, now - idle_at, now - worked_at, self.spin):
-                if now - idle_at >= ALONE_NS:
-                    shared += 1
-                idle_at = now
+            elif idle_yields(&idle, now):
                 self.driver.tap_ready = True
-                sched_yield()
                 continue
             else:
                 turns = 0

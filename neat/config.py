@@ -107,7 +107,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     def spin_ns(self) -> int:
         """Nanoseconds that a loop looks for work before it sleeps, while it is alone on its core
-        (neat/shm/doorbell.pxd)."""
+        (neat/shm/idle.pxd)."""
         return self.spin_us * 1000
 
     def mac_bytes(self) -> bytes:

@@ -12,7 +12,7 @@ from neat.replica.counters cimport (
 )
 from neat.replica.endpoints cimport endpoint_event, endpoint_hangup, endpoints_deadline, endpoints_settle
 from neat.replica.pollers cimport pollers_ring
-from neat.replica.posix cimport epoll_event, monotonic_ns, sched_yield, wait_events
+from neat.replica.posix cimport epoll_event, monotonic_ns, wait_events
 from neat.replica.process cimport (
     REASON_CTL, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CTL, WATCH_ENDPOINT, WATCH_LIFELINE,
     WATCH_SHARED, WATCH_SYS, Process, note, tally,
@@ -20,7 +20,8 @@ from neat.replica.process cimport (
 from neat.replica.shared cimport OFFERS_NS, accept_event, offers_look, shared_ready, spare_missing, udp_event
 from neat.shm.atomic cimport fence
 from neat.shm.board cimport board_busy, board_heartbeat
-from neat.shm.doorbell cimport ALONE_NS, YIELDS, doorbell_clear, doorbell_ring, worth_a_yield
+from neat.shm.doorbell cimport doorbell_clear, doorbell_ring
+from neat.shm.idle cimport Idle, idle_begin, idle_worked, idle_yields
 from neat.shm.ring cimport (
     BURST_BYTES, MAX_RECORD, RECORD_FRAME, RECORD_OWN_FRAME, RecordHeader, ring_advance, ring_cancel_sleep, ring_commit, ring_peek, ring_prepare_sleep,
     ring_publish, ring_release, ring_reserve, record_payload,
@@ -39,7 +40,7 @@ cdef enum:
     FULL_RING_NS = 50_000           # the driver does not ring when it has made room: look again after this
 
 # Turn until Python is wanted. Returns the Reasons.
-@cython.locals(shared=uint32_t, worked_at=uint64_t, idle_at=uint64_t)
+@cython.locals(idle=Idle)
 cdef uint32_t run(Process* p) noexcept nogil
 cdef uint32_t turn(Process* p) noexcept nogil
 @cython.locals(done=uint32_t, moved=uint32_t)

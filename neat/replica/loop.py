@@ -2,7 +2,7 @@
 """The replica's main loop: one turn after another in a fixed order, and sleep when there is nothing to do.
 
 It holds no lock, allocates nothing and calls no Python. Bursts are bounded, so that no input starves the
-others. Before it sleeps it looks again for a while: neat/shm/doorbell.pxd.
+others. Before it sleeps it looks again for a while: neat/shm/idle.pxd.
 """
 
 import cython
@@ -12,22 +12,14 @@ def run(p):
     p.reasons = 0
     p.returned_at = monotonic_ns()
     p.woke_at = p.returned_at
-    shared = YIELDS
-    worked_at = p.returned_at
-    idle_at = p.returned_at
+    idle_begin(cython.address(idle), p.spin_ns)
     while p.reasons == 0:
         p.now = monotonic_ns()
         if p.now - p.polled_at >= DESCRIPTOR_NS:
             descriptors(p, 0)  # before the frames: they may be for sockets that were closed before they left
         if turn(p) != 0:
-            shared = 0
-            worked_at = p.now
-        elif worth_a_yield(shared, p.now - idle_at, p.now - worked_at, p.spin_ns):
-            if p.now - idle_at >= ALONE_NS:
-                shared += 1
-            idle_at = p.now
-            sched_yield()
-        else:
+            idle_worked(cython.address(idle), p.now)
+        elif not idle_yields(cython.address(idle), p.now):
             rest(p)
         if p.now - p.returned_at >= p.tick_ns:
             p.reasons |= REASON_TICK

@@ -109,7 +109,6 @@ cdef extern from * nogil:
     uint64_t monotonic_ns "neat_now"() noexcept
     int punch "neat_punch"(void* memory, uint64_t length) noexcept
 
-    int sched_yield() noexcept
     int pipe2(int* ends, int flags) noexcept
     int close(int fd) noexcept
     int shutdown(int fd, int how) noexcept

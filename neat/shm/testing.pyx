@@ -3,8 +3,9 @@ for."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
-from neat.shm cimport doorbell
+from neat.shm cimport doorbell, idle as idling
 from neat.shm.atomic cimport peek64
+from neat.shm.idle cimport Idle, idle_begin, idle_worked, idle_yields
 from neat.shm.ring cimport (
     RECORD_FRAME, RecordHeader, Ring, record_payload, ring_advance, ring_attach_consumer,
     ring_attach_producer, ring_commit, ring_peek, ring_prepare_sleep, ring_publish, ring_release,
@@ -27,6 +28,9 @@ cdef extern from * nogil:
     #define neat_relax() __asm__ __volatile__("" ::: "memory")
     """
     void relax "neat_relax"() noexcept
+
+ALONE_NS = idling.ALONE_NS
+YIELDS = idling.YIELDS
 
 
 cdef uint64_t clock() noexcept nogil:
@@ -122,3 +126,18 @@ def push_pop(uintptr_t address, uint64_t capacity, uint64_t batches, uint32_t ba
             ring_release(&consumer)
         start = clock() - start
     return <double>start / <double>done
+
+
+cdef class IdleLoop:
+    """A loop's way to sleep (idle.pxd), with a clock of the caller's."""
+
+    cdef Idle idle
+
+    def __init__(self, uint64_t spin):
+        idle_begin(&self.idle, spin)
+
+    def worked(self, uint64_t now):
+        idle_worked(&self.idle, now)
+
+    def yields(self, uint64_t now):
+        return bool(idle_yields(&self.idle, now))
