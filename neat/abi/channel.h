@@ -5,6 +5,7 @@
  * | 0                     | struct neat_channel (4096 bytes)                              | see its fields    |
  * | NEAT_DIRTY_OFFSET     | dirty bitmap: a bit a socket, and a summary bit a bitmap word | both, atomically  |
  * | NEAT_SPARES_OFFSET    | names of pairs that are kept, uint64_t [NEAT_SPARES]          | both, atomically  |
+ * | NEAT_EVENTS_OFFSET    | a bitmap of sockets for each poller                           | both, atomically  |
  * | NEAT_SOCKS_OFFSET     | struct neat_sock [nsock]                                      | see its lines     |
  * | neat_rings_offset()   | nsock times: receive ring, then transmit ring                 | replica / app     |
  *
@@ -29,15 +30,16 @@
 #define NEAT_DIRTY_OFFSET 4096u
 #define NEAT_SPARES_OFFSET (NEAT_DIRTY_OFFSET + 2048u)
 #define NEAT_SUMMARY_OFFSET (NEAT_DIRTY_OFFSET + 3072u)
-#define NEAT_SOCKS_OFFSET 8192u
 #define NEAT_MAX_SOCKS 16384u
+#define NEAT_SOCK_WORDS (NEAT_MAX_SOCKS / 64)  /* of a bitmap with a bit a socket */
+/* Of each poller: a bit a socket that it should look at; set by the replica, taken by the poller. */
+#define NEAT_POLLERS 24u
+#define NEAT_EVENTS_OFFSET 8192u
+#define NEAT_SOCKS_OFFSET (NEAT_EVENTS_OFFSET + NEAT_POLLERS * NEAT_SOCK_WORDS * 8)
 /* Indexes below this are given out by the syscall server and mean the same socket in every replica
  * (listening and UDP sockets); those from here on are connections, given out by the replica. */
 #define NEAT_SHARED_SOCKS 256u
 #define NEAT_RINGS_ALIGN (2u << 20)
-/* A bit a socket that its poller should look at: set by the replica, taken by the poller that watches the socket. */
-#define NEAT_EVENTS_OFFSET 2048u
-#define NEAT_POLLERS 24u
 /* Places for pairs without a connection; only by compare-and-exchange. 0: free; a name: an application's process has taken it, and is about to
  * close a connection whose pair it keeps; the name with NEAT_SPARE_KEPT, which only the replica sets: that keeps its end, too. spares.c, spares.py.
  * A name is even: whose it is (32 bits), a number, the place (7 bits), 0. */
@@ -52,13 +54,13 @@ struct neat_addr {                 /* 24 bytes */
     uint8_t addr[16];              /* IPv4 in the first four bytes, rest zero */
 };
 
-/* One who waits for many sockets of this segment at once, in shared memory instead of on their descriptors (an epoll instance of the
- * application). A socket whose `watcher` is p + 1 is signalled to poller p: its bit in the events bitmap, and poller p's bell if that one was
- * asleep; nothing is written into its descriptor. ARCHITECTURE.md, "Pollers". */
-struct neat_poller {               /* 64 bytes; the application writes */
-    uint32_t owner;                /* pid of the process that has it, 0: free; by compare-and-exchange */
+/* One who waits for many sockets of this segment at once, in shared memory instead of on their descriptors: an epoll
+ * instance of the application. ARCHITECTURE.md, "Readiness". */
+struct neat_poller {               /* 64 bytes */
+    uint32_t owner;                /* application: pid of the process that has it, 0: free; by compare-and-exchange */
     uint32_t asleep;               /* 1: it is about to block; the replica that takes that away rings its bell */
-    uint32_t _pad[14];
+    uint64_t summary[NEAT_SOCK_WORDS / 64];    /* both, atomically: which words of its bitmap may have bits */
+    uint32_t _pad[6];
 };
 
 struct neat_channel {              /* 4096 bytes */
@@ -74,8 +76,7 @@ struct neat_channel {              /* 4096 bytes */
                                       Beside `sleeping`, which who sends looks at anyhow */
     uint8_t _pad1[56];
     struct neat_poller pollers[NEAT_POLLERS];
-    uint8_t _reserved[NEAT_EVENTS_OFFSET - 128 - NEAT_POLLERS * 64];
-    uint64_t events[NEAT_MAX_SOCKS / 64];
+    uint8_t _reserved[NEAT_DIRTY_OFFSET - 128 - NEAT_POLLERS * 64];
 };
 
 enum neat_sock_kind { NEAT_SOCK_FREE = 0, NEAT_SOCK_TCP = 1, NEAT_SOCK_LISTENER = 2, NEAT_SOCK_UDP = 3 };
@@ -85,9 +86,8 @@ enum neat_request {                /* what the application wants; only ever set,
     NEAT_REQ_SHUT_RD = 1u << 1,
     NEAT_REQ_ABORT = 1u << 2,      /* RST on close, as with SO_LINGER and no time */
     NEAT_REQ_ACCEPTED = 1u << 3,   /* accept() has taken it: it no longer counts against the backlog; look at `brought` */
-    NEAT_REQ_RESIGNAL = 1u << 4,   /* look at readiness again and signal it (set and cleared atomically by either side) */
+    NEAT_REQ_NOTIFY = 1u << 4,     /* tell all its waiters, as if something had changed (set and cleared atomically by either side) */
     NEAT_REQ_CLOSE = 1u << 5,      /* its last descriptor is being closed: as the hang-up, which may come much later */
-    NEAT_REQ_TELL = 1u << 6,       /* it was taken off its poller: set its event bit and wake every poller that sleeps (cleared likewise) */
     NEAT_REQ_KEPT = 1u << 7,       /* beside NEAT_REQ_CLOSE: the application keeps its end of the pair, as `kept`, for another connection */
     NEAT_REQ_OFFER = 1u << 8,      /* accept() was to bring a pair, and has none: offer it again, with one (cleared likewise) */
 };
@@ -110,12 +110,16 @@ enum neat_option {                 /* neat_sock.options */
     NEAT_OPT_INQ = 1u << 17,       /* TCP: likewise (TCP_INQ) */
     /* A listener: how the last accept() wants the next connections; NEAT_EV_ACCEPT.options: how this one is. */
     NEAT_OPT_NONBLOCK = 1u << 7,   /* O_NONBLOCK */
-    NEAT_OPT_LOOKS = 1u << 15,     /* its program looks into memory before it waits on a descriptor: born with NEAT_NOBODY_YET */
+    NEAT_OPT_LOOKS = 1u << 15,     /* its program counts itself among the waiters before it waits: born without any */
     NEAT_OPT_KEEPS = 1u << 16,     /* it keeps ends of pairs (NEAT_REQ_KEPT), and may be asked to bring one */
 };
 
 #define NEAT_OPT_OF_ACCEPT ((uint32_t)(NEAT_OPT_NONBLOCK | NEAT_OPT_LOOKS | NEAT_OPT_KEEPS))
-#define NEAT_NOBODY_YET 0xFFFFFFFFu
+
+/* neat_sock.waiters: who is to hear of a change. Bit p: poller p. From bit 32 on: how many wait on its descriptor now. */
+#define NEAT_WAITERS_POLLERS ((UINT64_C(1) << NEAT_POLLERS) - 1)
+#define NEAT_WAITERS_UNSEEN (UINT64_C(1) << 31)    /* somebody may wait on its descriptor who does not count himself */
+#define NEAT_WAITER (UINT64_C(1) << 32)
 
 #define NEAT_OUT_WANTED 0x80000000u
 
@@ -156,10 +160,8 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint32_t rcvbuf, sndbuf;       /* limits, bytes; 0: the ring's size */
     uint32_t linger_ms;
     uint32_t user_timeout_ms;
-    uint32_t watcher;              /* 0: readiness is signalled on the descriptor; p + 1: to poller p; NEAT_NOBODY_YET: not at all,
-                                      whoever takes that away looks for himself */
-    uint32_t sleepers;             /* threads that sleep in a receive; the replica never looks */
-    uint32_t hinted;               /* members of epoll instances that hear by its descriptor; the replica never looks */
+    uint64_t waiters;              /* NEAT_WAITERS_*, atomically. Whoever comes in looks at the socket object after that */
+    uint32_t _app0;
     uint32_t accepter;             /* a listener: who has accepted there last, as in the names of its spares */
     /* application writes */
     struct neat_addr peer;         /* UDP: see NEAT_OPT_PEER */
@@ -191,7 +193,7 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     /* both, atomically */
     uint32_t in_token;             /* 1: a wake-up byte is in the descriptor, or on its way: it polls readable */
     uint32_t out_block;            /* fill messages in the application's end: it polls unwritable until the replica drains;
-                                      NEAT_OUT_WANTED: none, but its poller wants to hear of room */
+                                      NEAT_OUT_WANTED: none, but somebody wants to hear of room */
     uint64_t brought;              /* the replica puts `generation` here when accept() is to bring a spare, and accept() replaces that by its name;
                                       whoever finds another value comes too late */
     uint64_t push_tail;            /* application: tx_tail when it set TCP_NODELAY last; NEAT_OPT_CORK does not
@@ -213,7 +215,7 @@ struct neat_datagram {             /* 32 bytes */
 _Static_assert(sizeof(struct neat_addr) == 24, "neat_addr");
 _Static_assert(sizeof(struct neat_poller) == 64, "neat_poller");
 _Static_assert(sizeof(struct neat_channel) == 4096, "neat_channel");
-_Static_assert(offsetof(struct neat_channel, events) == NEAT_EVENTS_OFFSET, "events");
+_Static_assert(NEAT_DIRTY_OFFSET + 4096 <= NEAT_EVENTS_OFFSET, "the bitmaps of pollers come after the dirty bitmap and the spares");
 _Static_assert(NEAT_SPARES_OFFSET >= NEAT_DIRTY_OFFSET + NEAT_MAX_SOCKS / 8, "the dirty bitmap ends before the spares");
 _Static_assert(NEAT_SPARES_OFFSET + NEAT_SPARES * 8 <= NEAT_SUMMARY_OFFSET, "the spares end before the summary");
 _Static_assert(sizeof(struct neat_sock) == 384, "neat_sock");

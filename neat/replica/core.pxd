@@ -18,8 +18,8 @@ from neat.replica.process cimport (
 from neat.replica.pollers cimport poller_add
 from neat.replica.settings cimport fill_config
 from neat.replica.shared cimport listener_add, shared_find, udp_add
-from neat.abi.channel cimport NEAT_MAX_SOCKS, NEAT_SOCK_UDP, NEAT_SPARES, neat_addr
-from neat.shm.atomic cimport exchange32, load64
+from neat.abi.channel cimport NEAT_MAX_SOCKS, NEAT_SOCK_UDP, NEAT_SPARES, NEAT_WAITERS_UNSEEN, neat_addr
+from neat.shm.atomic cimport exchange32, load64, store64
 from neat.shm.board cimport BoardPage
 from neat.shm.doorbell cimport doorbell_ring
 from neat.shm.ring cimport ring_attach_consumer, ring_attach_producer, ring_discard

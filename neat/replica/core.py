@@ -261,6 +261,7 @@ class Core:
         lines = stack_sock(p.stack, app, info.sock)
         if lines != cython.NULL:
             exchange32(cython.address(lines.out_block), fills)
+            store64(cython.address(lines.waiters), NEAT_WAITERS_UNSEEN)
         tell_connecting(p, end, cython.address(info.local))
         return True
 

@@ -15,15 +15,16 @@ from neat.replica.process cimport (
     MAX_FRESH, MAX_UNBOUND, REASON_TICK, WATCH_ENDPOINT, Channel, Endpoint, Fresh, Process, SharedEnd, gauge, tally, watch_data,
 )
 from neat.replica.channels cimport channel_find
-from neat.replica.pollers cimport poller_signal, poller_tell
+from neat.replica.pollers cimport pollers_notify
 from neat.replica.spares cimport spare_keep, spare_take
 from neat.abi.channel cimport (
-    NEAT_OUT_WANTED, NEAT_REQ_CLOSE, NEAT_REQ_KEPT, neat_addr, neat_rx_offset, neat_sock, neat_tx_offset,
+    NEAT_OUT_WANTED, NEAT_REQ_CLOSE, NEAT_REQ_KEPT, NEAT_WAITERS_UNSEEN, neat_addr, neat_rx_offset, neat_sock, neat_tx_offset,
 )
 from neat.abi.control cimport NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_MSG_MAGIC, neat_msg
 from neat.shm.atomic cimport exchange32, load32, load64
 from neat.stack.engine cimport (
-    EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN, EV_TELL, EV_WRITABLE, Event, stack_close, stack_sock,
+    EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN, EV_WRITABLE, Event, stack_close,
+    stack_conn_ready, stack_sock,
 )
 
 cdef enum:
@@ -42,9 +43,12 @@ cdef void endpoint_drop(Process* p, Endpoint* end) noexcept nogil
 # What the engine has to say about a connection that was handed over, or is about to be (shared.py).
 @cython.locals(over="bint")
 cdef void endpoint_event(Process* p, Event* event) noexcept nogil
-# Pass it on to the poller that watches, or to the descriptor.
-@cython.locals(kinds=uint32_t, connecting=bint)
-cdef void pass_on(Process* p, Event* event, Endpoint* end, neat_sock* sock) noexcept nogil
+# Tell those who wait, by memory or by the descriptor.
+@cython.locals(connecting=bint, waiters=uint64_t)
+cdef void notify(Process* p, Event* event, Endpoint* end, neat_sock* sock) noexcept nogil
+# Make the descriptor show what holds, if it does not yet. `error`: why, when it fails to connect.
+@cython.locals(ready=uint32_t)
+cdef void endpoint_show(Process* p, int32_t conn, Endpoint* end, neat_sock* sock, int error) noexcept nogil
 # What epoll has to say.
 cdef void endpoint_hangup(Process* p, uint32_t conn, uint32_t serial, uint32_t events) noexcept nogil
 # "Look at the rings": one token, unless one is on its way.
@@ -63,7 +67,7 @@ cdef void tell_connecting(Process* p, Endpoint* end, const neat_addr* local) noe
 cdef void tell_failed(Process* p, int fd, int error) noexcept nogil
 
 # END_OFFERED: has accept() brought a pair meanwhile?
-@cython.locals(owed=uint32_t, options=uint32_t, name=uint64_t)
+@cython.locals(options=uint32_t, name=uint64_t)
 cdef void endpoint_taken(Process* p, int32_t conn, Endpoint* end, neat_sock* sock) noexcept nogil
 # END_OFFERED: its message has left the listener's queue; so has each that this replica sent before.
 cdef void offer_read(Process* p, Endpoint* end) noexcept nogil

@@ -15,7 +15,6 @@ import cython
 from cython.cimports.libc.string import memset
 
 GONE = cython.declare(cython.uint, EPOLLHUP | EPOLLERR)
-OWED = cython.declare(uint32_t, EV_RESET | EV_CLOSED | EV_RDHUP)
 PAGE_MASK = cython.declare(uint64_t, 4095)
 
 
@@ -43,7 +42,6 @@ def endpoint_open(p, conn, fd, state, later):
     end.fd = fd
     end.serial = p.serial
     end.state = state
-    end.owed = 0
     end.options = 0
     end.spoken = False
     gauge(p, COUNT_DESCRIPTORS, 1)
@@ -123,14 +121,12 @@ def endpoint_event(p, event):
         endpoint_taken(p, event.conn, end, sock)
         if kinds == EV_TAKEN:
             return
-        if end.state == END_OFFERED:
-            end.owed |= kinds & OWED
-        elif end.state == END_QUEUED:
-            # What it waits for is signalled when it is handed over.
+        if end.state == END_QUEUED:
+            # What else it waits for is told when it is handed over.
             if kinds & EV_RESET:
                 application_gone(p, event.conn, end)
-        elif end.fd >= 0 and end.state < END_HUNG and sock != cython.NULL:
-            pass_on(p, event, end, sock)
+        elif sock != cython.NULL:
+            notify(p, event, end, sock)
     if over:
         if end.state != END_FREE:
             endpoint_taken(p, event.conn, end, stack_sock(p.stack, event.app, event.sock))
@@ -141,28 +137,30 @@ def endpoint_event(p, event):
         give_back(p, event.app, event.sock, event.touched)
 
 
-def pass_on(p, event, end, sock):
-    kinds = event.kinds
+def notify(p, event, end, sock):
     connecting = end.state == END_CONNECTING
-    if kinds & EV_CONNECTED and connecting:
+    if event.kinds & EV_CONNECTED and connecting:
         end.state = END_OPEN
-    if kinds & (EV_WRITABLE | EV_CONNECTED):
+    if event.kinds & (EV_WRITABLE | EV_CONNECTED) and end.fd >= 0:
         take_fills(sock, end.fd)
-    if kinds & EV_TELL:
-        poller_tell(p, event.app, event.sock)
-    kinds |= end.owed
-    if poller_signal(p, event.app, event.sock, sock) and not (kinds & EV_RESET and connecting):
-        end.owed = kinds & OWED
+    waiters = load64(cython.address(sock.waiters))
+    pollers_notify(p, event.app, event.sock, waiters)
+    if waiters >= NEAT_WAITERS_UNSEEN or connecting:
+        endpoint_show(p, event.conn, end, sock, event.error)
+
+
+def endpoint_show(p, conn, end, sock, error):
+    if end.state != END_CONNECTING and end.state != END_OPEN and end.state != END_HALF:
         return
-    end.owed = 0
-    if kinds & EV_READABLE:
-        send_token(p, sock, end.fd)
-    if kinds & EV_RESET:
-        reset(p, event.conn, end, sock, event.error)
-    elif kinds & EV_CLOSED:
+    ready = stack_conn_ready(p.stack, conn)
+    if ready & EV_RESET:
+        reset(p, conn, end, sock, error)
+    elif ready & EV_CLOSED:
         hang_up(p, end, sock)
-    elif kinds & EV_RDHUP:
+    elif ready & EV_RDHUP:
         peer_closed(p, end, sock)
+    elif ready & EV_READABLE:
+        send_token(p, sock, end.fd)
 
 
 def unbind(p, end):
@@ -266,7 +264,7 @@ def endpoint_taken(p, conn, end, sock):
         return
     channel = channel_find(p, end.app)
     fd = -1 if channel == cython.NULL else spare_take(p, channel, name)
-    owed, options = end.owed, end.options
+    options = end.options
     offer_read(p, end)
     offer_over(p, end)
     if fd < 0 or endpoint_open(p, conn, fd, END_OPEN, channel.announces) < 0:
@@ -275,9 +273,10 @@ def endpoint_taken(p, conn, end, sock):
         tally(p, COUNT_PAIRS_UNKNOWN)
         application_gone(p, conn, end)
         return
-    end.owed = owed
     end.options = options
     tally(p, COUNT_PAIRS_REUSED)
+    if load64(cython.address(sock.waiters)) >= NEAT_WAITERS_UNSEEN:
+        endpoint_show(p, conn, end, sock, 0)
 
 
 def offer_read(p, end):

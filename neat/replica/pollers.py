@@ -1,7 +1,7 @@
 # ruff: noqa: F821 - names without an import come from the sibling .pxd
 """Those who wait for many sockets in shared memory: event bits, and their bells.
 
-Why no wake-up is lost: neat/shim/watch.c. The write end of a bell has never been an application's, so its
+Why no wake-up is lost: docs/contracts/readiness.md. The write end of a bell has never been an application's, so its
 O_NONBLOCK stays, and no write blocks; one that has filled the pipe is deaf by its own doing.
 """
 
@@ -27,31 +27,22 @@ def poller_add(p, app, slot, bell):
     return 0
 
 
-def poller_signal(p, app, index, sock):
-    watcher = load32(cython.address(sock.watcher))
-    if watcher == NEAT_NOBODY_YET:
-        return True
-    if watcher == 0 or watcher > NEAT_POLLERS:
-        return False
+def pollers_notify(p, app, index, waiters):
+    pollers = cython.cast(uint32_t, waiters & NEAT_WAITERS_POLLERS)
     channel = channel_find(p, app)
-    if channel == cython.NULL or index >= channel.nsock:
-        return False
-    header = cython.cast("neat_channel*", channel.memory)
-    bit = ONE << (index & 63)
-    fetch_or64(cython.address(header.events[index >> 6]), bit)
-    channel.news |= cython.cast(uint32_t, 1) << (watcher - 1)
-    p.news = True
-    return True
-
-
-def poller_tell(p, app, index):
-    channel = channel_find(p, app)
-    if channel == cython.NULL or index >= channel.nsock:
+    if pollers == 0 or channel == cython.NULL or index >= channel.nsock:
         return
     header = cython.cast("neat_channel*", channel.memory)
-    bit = ONE << (index & 63)
-    fetch_or64(cython.address(header.events[index >> 6]), bit)
-    channel.news = (cython.cast(uint32_t, 1) << NEAT_POLLERS) - 1
+    word = index >> 6
+    for slot in range(NEAT_POLLERS):
+        if not pollers >> slot & 1:
+            continue
+        # The bit, then its summary. One that is there still will be taken, and looked at, after this.
+        bits = cython.cast("uint64_t*", channel.memory + NEAT_EVENTS_OFFSET) + slot * NEAT_SOCK_WORDS + word
+        if not fetch_or64(bits, ONE << (index & 63)) >> (index & 63) & 1:
+            summary = cython.address(header.pollers[slot].summary[word >> 6])
+            fetch_or64(summary, ONE << (word & 63))
+    channel.news |= pollers
     p.news = True
 
 

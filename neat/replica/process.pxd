@@ -34,7 +34,6 @@ cdef struct Endpoint:               # by index of the connection slot
     uint32_t bind_id                # of the bound socket that it was; 0: none
     uint32_t serial                 # of `fd`: an epoll event that carries another one is stale
     int32_t next                    # next in the accept queue
-    uint32_t owed                   # EventKinds that its descriptor was not told: it hears of them when it has no poller
     uint32_t listener               # index of the listening socket that it came by
     uint32_t options                # NEAT_OPT_OF_ACCEPT: how it was made
     int16_t queue                   # the listener's place in `shared` while it is queued there, -1

@@ -9,7 +9,7 @@ from neat.replica.counters cimport (
     COUNT_PAIRS_MISSED, COUNT_UDP_SOCKETS,
 )
 from neat.replica.endpoints cimport (
-    application_gone, compose, endpoint_drop, endpoint_of, endpoint_open, endpoint_taken, offer_over, offer_read, peer_closed, send_token, take_fills, unqueue,
+    application_gone, compose, endpoint_drop, endpoint_of, endpoint_open, endpoint_show, endpoint_taken, offer_over, offer_read, send_token, take_fills, unqueue,
 )
 from neat.replica.posix cimport (
     EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT, EPOLLRDHUP, all_read, close, make_pair, send_with, watch,
@@ -20,13 +20,13 @@ from neat.replica.process cimport (
 )
 from neat.replica.spares cimport spares_suffice, spares_sweep
 from neat.abi.channel cimport (
-    NEAT_NOBODY_YET, NEAT_OPT_KEEPS, NEAT_OPT_LOOKS, NEAT_OPT_NONBLOCK, NEAT_OPT_OF_ACCEPT, NEAT_REQ_ABORT,
-    NEAT_SHARED_SOCKS, NEAT_SOCK_LISTENER, NEAT_SOCK_UDP, NEAT_ST_CLOSED, NEAT_ST_ERROR, NEAT_ST_RDHUP, neat_addr,
+    NEAT_OPT_KEEPS, NEAT_OPT_LOOKS, NEAT_OPT_NONBLOCK, NEAT_OPT_OF_ACCEPT, NEAT_REQ_ABORT, NEAT_SHARED_SOCKS, NEAT_SOCK_LISTENER,
+    NEAT_SOCK_UDP, NEAT_WAITERS_UNSEEN, neat_addr,
 )
 from neat.abi.control cimport NEAT_EV_ACCEPT, NEAT_EV_REPLICA, neat_msg
-from neat.shm.atomic cimport fetch_or32, load32, load64, replace64, store32, store64
+from neat.shm.atomic cimport fetch_or32, load32, replace64, store64
 from neat.stack.engine cimport (
-    EV_CLOSED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_WRITABLE, ConnInfo, Event, stack_conn_info, stack_listen,
+    EV_FREED, EV_READABLE, EV_WRITABLE, ConnInfo, Event, stack_conn_info, stack_listen,
     stack_set_backlog, stack_set_defer, stack_sock, stack_udp_bind, stack_udp_unbind, stack_unlisten,
 )
 
@@ -67,9 +67,7 @@ cdef void hand_over(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener
 cdef bint may_bring(Process* p, Endpoint* end, SharedEnd* listener) noexcept nogil
 @cython.locals(ends="int[2]", options=uint32_t)
 cdef bint new_pair(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noexcept nogil
-@cython.locals(info=ConnInfo, message=neat_msg, brings=bint)
+@cython.locals(info=ConnInfo, message=neat_msg, brings=bint, unseen=uint64_t)
 cdef int offer(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noexcept nogil
-@cython.locals(status=uint32_t)
-cdef void settle(Process* p, Endpoint* end) noexcept nogil
 cdef void serve_queue(Process* p, SharedEnd* listener) noexcept nogil
 cdef void await_room(Process* p, SharedEnd* listener, bint wanted) noexcept nogil

@@ -125,7 +125,6 @@ def accept_event(p, event):
     end.sock = event.sock
     end.generation = event.generation
     end.listener = event.listener_sock
-    end.owed = 0
     listener = listener_of(p, end)
     if listener == cython.NULL:
         tally(p, COUNT_ACCEPT_NO_LISTENER)
@@ -244,8 +243,9 @@ def offer(p, conn, end, listener):
     message.local = info.local
     message.remote = info.remote
     sock = stack_sock(p.stack, end.app, end.sock)
-    if sock != cython.NULL and end.options & NEAT_OPT_LOOKS:
-        store32(cython.address(sock.watcher), NEAT_NOBODY_YET)
+    unseen = 0 if end.options & NEAT_OPT_LOOKS else NEAT_WAITERS_UNSEEN
+    if sock != cython.NULL:
+        store64(cython.address(sock.waiters), unseen)
     if sock != cython.NULL and brings:
         store64(cython.address(sock.brought), end.generation)
     status = send_with(listener.fd, cython.address(message), cython.sizeof(neat_msg), end.app_fd)
@@ -268,26 +268,9 @@ def offer(p, conn, end, listener):
         end.unanswered = 0
         channel_find(p, end.app).offered += 1
     tally(p, COUNT_ACCEPTS_SENT)
-    settle(p, end)
+    if unseen and sock != cython.NULL:
+        endpoint_show(p, conn, end, sock, 0)
     return 0
-
-
-def settle(p, end):
-    """Signal what came while it waited: data, or the peer's FIN; or owe it to who looks first."""
-    sock = stack_sock(p.stack, end.app, end.sock)
-    if sock == cython.NULL:
-        return
-    status = load32(cython.address(sock.status))
-    if end.options & NEAT_OPT_LOOKS:
-        end.owed |= EV_RDHUP if status & NEAT_ST_RDHUP else 0
-        end.owed |= EV_CLOSED if status & NEAT_ST_CLOSED else 0
-        end.owed |= EV_RESET if status & NEAT_ST_ERROR else 0
-        return
-    if load64(cython.address(sock.rx_tail)) != 0:
-        send_token(p, sock, end.fd)
-    # A reset that came together with the handshake is told by its own event, which comes after this.
-    if status & NEAT_ST_RDHUP and not status & NEAT_ST_ERROR:
-        peer_closed(p, end, sock)
 
 
 def await_room(p, listener, wanted):

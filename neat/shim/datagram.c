@@ -195,11 +195,11 @@ static int put(struct neat_socket *s, int fd, struct endpoint *end, const struct
         return -EIO;
     }
     if (size - used < need) {
-        int status = neat_fill(s, end, fd);
+        int status = neat_fill(s, end, fd, true);
         if (status < 0)
             return -ENETDOWN;
         if (size - (tail - load(&shared->tx_head)) >= size / 3)
-            neat_resignal(end);
+            neat_notify(end);
         return -EAGAIN;
     }
     neat_ring_poke(end->tx, size, tail, header, sizeof *header);

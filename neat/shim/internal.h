@@ -49,7 +49,7 @@ struct segment {
     uint32_t nsock, rx_size, tx_size;   /* checked; never read again from the segment */
     uint32_t largest;              /* bytes of a datagram that the stack can send */
     int bell;                      /* the replica's doorbell */
-    int64_t refused_at;            /* when it had no place for a poller, ns (watch.c) */
+    int64_t refused_at;            /* when it had no place for a poller, ns (preload/track.c) */
 };
 
 /* One socket object in one segment: a connection has one, a UDP socket one in each replica. */
@@ -113,7 +113,7 @@ struct neat_socket {
     uint32_t accepting;            /* threads that are about to sleep on the listener's number, or do */
     uint32_t shut;                 /* what shutdown() ended of a datagram socket: 1 << SHUT_RD, 1 << SHUT_WR */
     bool connect_owed;             /* connect() said "not yet": the next one says 0, once, when it has come about (Linux) */
-    uint32_t ending;               /* neat_ending found that its close() ends it */
+    uint32_t kernel_waits;         /* how often the kernel was told to wait on its descriptor: by an epoll instance, or for a signal */
     uint32_t keepable;             /* accepted under NEAT_OPT_KEEPS */
     uint32_t traced;               /* the kernel listens to its descriptor, or was told something about it, that a close by us need not end */
     uint32_t late_error;           /* what ended recvmmsg() after some messages: the next call says so */
@@ -202,11 +202,12 @@ void neat_lock_forget(void);       /* in a forked child */
 /* signal.c: see there for the invariants. */
 void neat_mark(const struct endpoint *end);
 void neat_ring(const struct endpoint *end);
-void neat_resignal(const struct endpoint *end);
+void neat_notify(const struct endpoint *end);      /* the replica is to tell all who wait, as if something had changed */
 bool neat_take_token(const struct endpoint *end, int fd, int flags, bool stray);
-enum neat_message { NEAT_HUNG_UP, NEAT_TOKEN_THERE, NEAT_TOKEN_TAKEN };
-int neat_await_message(struct neat_socket *s, int fd, int flags, bool waits, bool partial);    /* or -errno */
-int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd);
+enum neat_message { NEAT_HUNG_UP, NEAT_TOKEN_THERE, NEAT_TOKEN_TAKEN, NEAT_NEWS };   /* NEWS: nothing was looked at, memory says more */
+int neat_look_for_message(struct neat_socket *s, int fd, int flags);
+int neat_await_message(struct neat_socket *s, int fd, int flags, bool partial, uint64_t seen);    /* or -errno */
+int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd, bool waits);
 int neat_fill_first(struct neat_socket *s, int fd);
 void neat_repair_rx(const struct endpoint *end, int fd);
 void neat_repair_tx(const struct endpoint *end, int fd);
@@ -266,7 +267,6 @@ struct neat_socket *neat_new(int type, int protocol);   /* with one descriptor r
 void neat_undup(struct neat_socket *s);        /* one descriptor less, which somebody else has closed or never was */
 /* `fd` is about to be closed or replaced by the caller, who then says neat_undup: calls that are under way go on with a copy. */
 void neat_leave(struct neat_socket *s, int fd);
-void neat_ending(struct neat_socket *s);       /* before its number is given up: does that end the connection? */
 int neat_parked(struct neat_socket *s, int fd);
 bool neat_in_use(const struct neat_socket *s);      /* a call is under way, beside the one that asks */
 bool neat_has_copies(const struct neat_socket *s);  /* the application has more than one descriptor of it */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "watch.h"
+#include "readiness.h"
 
 #define CALL UINT64_C(1)
 #define PARKED (UINT64_C(1) << 31)
@@ -197,19 +197,13 @@ static bool is_ending(struct neat_socket *s) {
     return DESCRIPTORS(refs) == 1 && !CALLS(refs) && neat_flags_known(s) && neat_stage(s) == STAGE_CONNECTED;
 }
 
-void neat_ending(struct neat_socket *s) {
-    if (is_ending(s))
-        store(&s->ending, 1);
-}
-
 /* Nothing is in its end of the pair, nor set on it, and nobody else waits there: then the next connection may have it. The replica has the
  * last word. */
 static bool is_keepable(const struct neat_socket *s) {
     const struct neat_sock *shared = s->end.shared;
-    uint32_t farewell = NEAT_ST_RDHUP | NEAT_ST_ERROR | NEAT_ST_CLOSED;
     return load(&s->keepable) && !load(&s->traced) && !load(&s->small_buffer) &&
            !(load(&s->settings.options) & NEAT_OPT_LINGER) && !(load(&shared->request) & NEAT_REQ_SHUT_RD) &&
-           !load(&shared->in_token) && (load(&shared->watcher) || !(load(&shared->status) & farewell));
+           !load(&shared->in_token) && !neat_is_shown(&s->end);
 }
 
 /* The last descriptor goes: tell the replica what its hang-up cannot tell, or will tell later. Returns the copy of its end of the pair that is
@@ -218,18 +212,13 @@ static struct spare *announce(struct neat_socket *s, int fd, bool keep) {
     uint32_t wanted = NEAT_REQ_CLOSE;
     if (DESCRIPTORS(load(&s->refs)) != 1 || neat_stage(s) != STAGE_CONNECTED || !endpoint_current(&s->end))
         return NULL;
-    if (!is_ending(s)) {
-        if (load(&s->ending))
-            neat_unwatch(s, fd);   /* a fork came in between: what its poller was not told goes to the copies */
+    if (!is_ending(s))
         return NULL;
-    }
     struct spare *spare = NULL;
     uint64_t name;
     if (keep && is_keepable(s))
         spare = neat_spare_keep(s->end.segment, fd, load(&s->nonblock), &name);
     if (spare) {
-        uint32_t nobody = 0;
-        swap_if(&s->end.shared->watcher, &nobody, NEAT_NOBODY_YET);    /* a farewell would be in it for ever */
         store(&s->end.shared->kept, name);
         wanted |= NEAT_REQ_KEPT;
     }

@@ -5,7 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "watch.h"
+#include "readiness.h"
 
 #define MAX_BACKLOG 4096
 #define SURE_ACCEPTS 64            /* a look for a free descriptor number is good for so many accepts ... */
@@ -307,8 +307,8 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
         set_bits(&new->end.shared->request, NEAT_REQ_ACCEPTED);
         neat_options_apply(new, &new->end);
         neat_mark(&new->end);
-        if (!neat_looks_first && neat_is_watched(&new->end))
-            neat_unwatch(new, accepted);
+        if (!neat_looks_first)
+            neat_wait_unseen(new, accepted);
     } else {
         /* Its replica died meanwhile: the application gets it all the same, and a reset from it. Nobody else may know of a spare. */
         neat_set_stage(new, STAGE_LOST);

@@ -1,22 +1,13 @@
-/* Readiness: tokens, fills, dirty bits, doorbells. Read first: ARCHITECTURE.md, "Sockets".
+/* What a connection's descriptor shows: tokens and fills; and how the replica is told: dirty bits, doorbells.
+ * Read first: docs/contracts/readiness.md, which has the invariants.
  *
- * Invariants, beside what is said there:
- * 1. in_token == 1 <=> a token is in the descriptor, or the replica is about to send it. It is taken out with the read() that the program
- *    itself would make, by the holder of rx_lock while in_token is 1 (or when it looked and saw a stray one), and by one thread that sleeps
- *    in that read(). Nobody takes any when `status` says that the stream is over, and the replica sends one more before a farewell. So it is
- *    always a token that the sleeper takes, and nothing else on the descriptor (the farewell) is ever taken.
- * 2. in_token is 0 and the ring is not empty: the replica has yet to look at in_token, or NEAT_REQ_RESIGNAL is set. Whoever sets
- *    in_token to 0 looks at rx_tail after that; the replica looks at in_token after it has moved rx_tail.
- * 3. The transmit ring is full and a thread was told so: out_block > 0, or the replica has made room since and drained it.
- * 4. A dirty bit is set before its summary bit, and both before `sleeping` is read; the replica sets `sleeping` before it looks at
- *    the bitmap for the last time. So a bit that is set while it sleeps is followed by a bell, if `neat_ring` was asked for. Whoever is killed
- *    between taking `sleeping` away and the bell leaves that to the replica's tick (every 100 ms at least).
- * 5. What a holder of rx_lock or tx_lock left half done when it was killed breaks 1 or 3 for relatives that share the socket;
- *    whoever takes the lock over restores them (neat_repair_*).
+ * What a holder of rx_lock or tx_lock left half done when it was killed breaks them for relatives that share the socket; whoever takes the
+ * lock over restores them (neat_repair_*). Whoever is killed between taking `sleeping` away and the bell leaves that to the replica's tick
+ * (every 100 ms at least).
  */
 #include <unistd.h>
 
-#include "watch.h"
+#include "readiness.h"
 
 #define MAX_FILLS 16
 #define OVER ((uint32_t)(NEAT_ST_RDHUP | NEAT_ST_ERROR | NEAT_ST_CLOSED))
@@ -50,9 +41,8 @@ void neat_ring(const struct endpoint *end) {
     }
 }
 
-/* Ask the replica to look at readiness again, and signal it. */
-void neat_resignal(const struct endpoint *end) {
-    set_bits(&end->shared->request, NEAT_REQ_RESIGNAL);
+void neat_notify(const struct endpoint *end) {
+    set_bits(&end->shared->request, (uint32_t)NEAT_REQ_NOTIFY);
     neat_mark(end);
     neat_ring(end);
 }
@@ -71,7 +61,7 @@ static void have_token(struct neat_sock *shared) {
 bool neat_take_token(const struct endpoint *end, int fd, int flags, bool stray) {
     char byte = 0;
     bool said = load(&end->shared->in_token) == 1;
-    bool alone = said && !(flags & MSG_DONTWAIT) && !load(&end->shared->sleepers);
+    bool alone = said && !(flags & MSG_DONTWAIT) && load(&end->shared->waiters) < NEAT_WAITER;
     if (!said && (!stray || libc(recv)(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || byte != TOKEN))
         return false;
     if (load(&end->shared->status) & OVER)
@@ -87,8 +77,8 @@ bool neat_take_token(const struct endpoint *end, int fd, int flags, bool stray) 
 static void cancelled(void *argument) {
     struct neat_socket *s = argument;
     have_token(s->end.shared);
-    sub(&s->end.shared->sleepers, 1);
-    neat_resignal(&s->end);
+    neat_wait_end(&s->end);
+    neat_notify(&s->end);
     neat_put(s);
 }
 
@@ -129,12 +119,14 @@ static int await_alone(struct neat_sock *shared, int fd, int flags, uint8_t *byt
 }
 
 /* The call may not wait. Where the descriptor knows that, it is the read() that the program itself would make. */
-static int look_at_message(struct neat_socket *s, int fd, int flags, uint8_t *byte) {
+int neat_look_for_message(struct neat_socket *s, int fd, int flags) {
     struct neat_sock *shared = s->end.shared;
+    uint8_t byte = 0;
     int message, locked;
+    tally(waits);
     if (flags & MSG_DONTWAIT) {
         pthread_cleanup_push(cancelled_in_peek, s);
-        message = peek_at_message(fd, MSG_DONTWAIT, byte);
+        message = peek_at_message(fd, MSG_DONTWAIT, &byte);
         pthread_cleanup_pop(0);
         return message;
     }
@@ -142,7 +134,7 @@ static int look_at_message(struct neat_socket *s, int fd, int flags, uint8_t *by
     if (locked < 0)
         return locked;
     pthread_cleanup_push(cancelled_in_look, s);
-    message = load(&shared->status) & OVER ? NEAT_TOKEN_THERE : await_alone(shared, fd, flags, byte);
+    message = load(&shared->status) & OVER ? NEAT_TOKEN_THERE : await_alone(shared, fd, flags, &byte);
     pthread_cleanup_pop(0);
     neat_unlock(&shared->rx_lock);
     return message;
@@ -157,29 +149,28 @@ static int await_beside(int fd, int64_t limit, uint8_t *byte) {
     return message == -EAGAIN ? NEAT_TOKEN_THERE : message;
 }
 
-/* Sleep until a message is in the descriptor, as its O_NONBLOCK and SO_RCVTIMEO say; `waits`: they are not known to say that it does not.
- * -EAGAIN, -EINTR.
+/* Sleep until a message is in the descriptor, as its O_NONBLOCK and SO_RCVTIMEO say. `seen`: rx_tail when the caller looked; `partial`: the
+ * call has some bytes already, so a signal handler ends it for sure. -EAGAIN, -EINTR.
  *
  * Every sleeper must wake up, but a message wakes one read() only, and all that poll(). So who joins a sleeper polls, and takes nothing. One
- * that is killed stays counted: that costs the others a system call. `partial`: the call has some bytes already, so a signal handler ends it
- * for sure. */
-int neat_await_message(struct neat_socket *s, int fd, int flags, bool waits, bool partial) {
+ * that is killed stays counted: that costs the others a system call. */
+int neat_await_message(struct neat_socket *s, int fd, int flags, bool partial, uint64_t seen) {
     struct neat_sock *shared = s->end.shared;
     uint8_t byte = 0;
     int message;
     tally(waits);
-    if (!waits)
-        return look_at_message(s, fd, flags, &byte);
-    bool beside = add(&shared->sleepers, 1) != 1 || partial;
-    if (neat_is_watched(&s->end))
-        neat_unwatch(s, fd);
+    bool beside = neat_wait_begin(shared) > 1 || partial;
+    if (load(&shared->rx_tail) != seen || (load(&shared->status) & OVER)) {
+        neat_wait_end(&s->end);
+        return NEAT_NEWS;
+    }
     int64_t limit = !beside || neat_nonblocking(s, fd, 0) ? 0 : neat_timeout(fd, SO_RCVTIMEO);
     if (partial && limit < 0)
         limit = NEAT_FOREVER;
     pthread_cleanup_push(cancelled, s);
     message = beside ? await_beside(fd, limit, &byte) : await_alone(shared, fd, flags, &byte);
     pthread_cleanup_pop(0);
-    sub(&shared->sleepers, 1);
+    neat_wait_end(&s->end);
     return message;
 }
 
@@ -224,16 +215,17 @@ int neat_fill_first(struct neat_socket *s, int fd) {
     return count;
 }
 
-/* Make the descriptor unwritable, because the transmit ring is full. Caller holds tx_lock, and looks at tx_head after this. */
-int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd) {
+/* The transmit ring is full: ask for room in memory; or, if somebody waits on the descriptor or the caller is going to, make that
+ * unwritable. Caller holds tx_lock, and looks at tx_head after this. */
+int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd, bool waits) {
     uint32_t block = load(&end->shared->out_block), wanted = NEAT_OUT_WANTED;
-    if (load(&end->shared->watcher)) {
+    if (!waits && !neat_is_shown(end)) {
         if (!block)
             swap(&end->shared->out_block, NEAT_OUT_WANTED);
         fence();
         return 0;
     }
-    /* What a poller that is gone had asked for is asked for anew. */
+    /* What was asked for in memory is asked for here: all hear of it. */
     if (block && (block != wanted || !swap_if(&end->shared->out_block, &wanted, 0)))
         return 0;
     int count = neat_fill_first(s, fd);
@@ -254,12 +246,12 @@ void neat_repair_rx(const struct endpoint *end, int fd) {
             break;
     }
     swap(&end->shared->in_token, 0);
-    neat_resignal(end);
+    neat_notify(end);
 }
 
 /* The last holder of tx_lock was killed: it may have filled the descriptor and not have said so. */
 void neat_repair_tx(const struct endpoint *end, int fd) {
     if (!load(&end->shared->out_block) && !(neat_poll(fd, POLLOUT, 0) & POLLOUT))
         swap(&end->shared->out_block, load(&fills_needed) ? load(&fills_needed) : 1);
-    neat_resignal(end);
+    neat_notify(end);
 }

@@ -2,7 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "watch.h"
+#include "readiness.h"
 
 #define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | NEAT_MSG_RINGS)
 #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_CONFIRM | MSG_EOR | NEAT_MSG_RINGS)
@@ -93,8 +93,8 @@ int neat_shutdown(struct neat_socket *s, int fd, int how) {
     /* What comes after this is no news: the replica may give the connection up before our descriptor is closed. */
     if ((wanted & NEAT_REQ_SHUT_RD) && (wanted & NEAT_REQ_SHUT_WR))
         store(&s->reset_seen, 1);
-    if (neat_is_watched(&s->end))
-        neat_watch_poke(&s->end);
+    if (neat_is_polled(&s->end))
+        neat_changed(&s->end);
     neat_mark(&s->end);
     neat_ring(&s->end);
     /* Makes the descriptor readable for ever, as Linux does. Never SHUT_WR: to the replica that is a hang-up. */

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "internal.h"
-#include "watch.h"
+#include "readiness.h"
 
 /* Its replica is gone, or says things that cannot be. Linux reports a reset once; after that, `later`. */
 int neat_gone(struct neat_socket *s, int later) {
@@ -61,7 +61,7 @@ struct reading {
     size_t room, done;
     int sink;                      /* a pipe that gets them instead of `iov`; -1 */
     bool stray;                    /* the first message in the descriptor is a token, whatever in_token says */
-    bool owed;                     /* we took a token out: what we leave in the ring must be signalled again */
+    bool owed;                     /* we took a token out: what we leave in the ring must be shown again */
 };
 
 /* From the ring into a pipe, which has room for them. */
@@ -171,8 +171,8 @@ static ssize_t locked_take(struct neat_socket *s, int fd, struct reading *r) {
         neat_repair_rx(&s->end, fd);
     if (locked >= 0)
         n = take(s, fd, r);
-    if (r->owed && load(&shared->rx_tail) != load(&shared->rx_head))
-        neat_resignal(&s->end);
+    if (r->owed && load(&shared->rx_tail) != load(&shared->rx_head) && neat_is_shown(&s->end))
+        neat_notify(&s->end);
     r->stray = r->owed = false;
     if (locked >= 0)
         neat_unlock(&shared->rx_lock);
@@ -189,12 +189,9 @@ static int await_more(struct neat_socket *s, int fd, const struct reading *r, si
         return -EAGAIN;
     neat_take_token(end, fd, r->flags, true);
     neat_unlock(&end->shared->rx_lock);
-    uint64_t held = load(&end->shared->rx_tail) - load(&end->shared->rx_head);
-    int message = 0;
-    if (held <= seen && !(load(&end->shared->status) & over))
-        message = neat_await_message(s, fd, r->flags, true, true);
-    /* There are bytes, so whoever else waits must hear of them. */
-    neat_resignal(end);
+    int message = neat_await_message(s, fd, r->flags, true, load(&end->shared->rx_head) + seen);
+    if (neat_is_shown(end))
+        neat_notify(end);          /* there are bytes, so whoever else waits must hear of them */
     return message < 0 ? message : (load(&end->shared->status) & over) ? -EAGAIN : 0;
 }
 
@@ -214,15 +211,14 @@ static int await_bytes(struct neat_socket *s, int *fd, struct reading *r, bool *
         *hung_up = true;           /* its poller heard that before the descriptor says so */
         return 0;
     }
-    bool known = neat_flags_known(s) || (r->flags & MSG_DONTWAIT), heard = neat_is_heard(&s->end);
-    bool waits = (!known && !heard) || !neat_nonblocking(s, *fd, r->flags);
-    if (!waits && heard)
+    bool known = neat_flags_known(s) || (r->flags & MSG_DONTWAIT), polled = neat_is_polled(&s->end);
+    bool waits = (!known && !polled) || !neat_nonblocking(s, *fd, r->flags);
+    if (!waits && polled)
         return -EAGAIN;
-    if (waits && neat_is_watched(&s->end))
-        neat_unwatch(s, *fd);
     if (waits && known && !r->stray && neat_spins() && neat_spin(&s->end))
         return 0;
-    int message = neat_await_message(s, *fd, r->flags, waits, r->done > 0);
+    int message = waits ? neat_await_message(s, *fd, r->flags, r->done > 0, load(&s->end.shared->rx_head))
+                        : neat_look_for_message(s, *fd, r->flags);
     if (message < 0)
         return message;
     *fd = neat_number(s, *fd);

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "internal.h"
-#include "watch.h"
+#include "readiness.h"
 
 #define MAX_FRUITLESS 4
 #define DOUBTFUL_NS 10000000
@@ -56,9 +56,9 @@ static ssize_t look_at_file(const struct writing *w) {
     return n < 0 ? -errno : !n;
 }
 
-/* Put in what fits. Caller holds tx_lock. Returns bytes; -EAGAIN when the ring is full, and then, as whenever it gets
- * full, the descriptor is unwritable. */
-static ssize_t put(struct neat_socket *s, int fd, struct writing *w) {
+/* Put in what fits. Caller holds tx_lock. Returns bytes; -EAGAIN when the ring is full. Then, as whenever it gets full, room is asked for;
+ * `waits`: the caller is going to sleep until the descriptor is writable. */
+static ssize_t put(struct neat_socket *s, int fd, struct writing *w, bool waits) {
     struct endpoint *end = &s->end;
     struct neat_sock *shared = end->shared;
     uint32_t size = end->segment->tx_size, limit = load(&shared->sndbuf);
@@ -93,23 +93,23 @@ static ssize_t put(struct neat_socket *s, int fd, struct writing *w) {
         tail += part;
     }
     if (part == free) {
-        status = neat_fill(s, end, fd);
+        status = neat_fill(s, end, fd, waits);
         if (status < 0 && !part)
             return neat_gone(s, -EPIPE);
         if (tail - load(&shared->tx_head) <= limit - limit / 3 || (load(&shared->request) & NEAT_REQ_SHUT_WR))
-            neat_resignal(end);
+            neat_notify(end);
     }
     return part ? (ssize_t)part : -EAGAIN;
 }
 
-static ssize_t locked_put(struct neat_socket *s, int fd, struct writing *w) {
+static ssize_t locked_put(struct neat_socket *s, int fd, struct writing *w, bool waits) {
     uint32_t *lock = &s->end.shared->tx_lock;
     int locked = neat_lock(lock);
     if (locked < 0)
         return locked;
     if (locked > 0)
         neat_repair_tx(&s->end, fd);
-    ssize_t n = put(s, fd, w);
+    ssize_t n = put(s, fd, w, waits);
     neat_unlock(lock);
     return n;
 }
@@ -130,12 +130,10 @@ static int await_room(struct neat_socket *s, int fd, int flags, struct waiting *
         w->wait = !neat_nonblocking(s, fd, flags);
         int64_t limit = w->wait ? neat_timeout(fd, SO_SNDTIMEO) : -1;
         w->deadline = limit < 0 ? -1 : neat_now() + limit;
-        if (w->wait && neat_is_watched(&s->end)) {
-            neat_unwatch(s, fd);
-            return 0;              /* Now the descriptor has to be made unwritable. */
-        }
+        if (w->wait)
+            return 0;              /* now the descriptor has to be made unwritable */
     }
-    if (!w->wait && neat_is_heard(&s->end))
+    if (!w->wait && neat_is_polled(&s->end))
         return -EAGAIN;
     int64_t left = !w->wait ? 0 : w->deadline < 0 ? (partial ? NEAT_FOREVER : -1) : w->deadline - neat_now();
     if ((w->wait && w->deadline >= 0 && left <= 0) || (!w->wait && w->fruitless))
@@ -155,7 +153,7 @@ static ssize_t push(struct neat_socket *s, int fd, struct writing *w, int flags)
     if (status < 0)
         return status;
     do {
-        ssize_t n = locked_put(s, fd, w);
+        ssize_t n = locked_put(s, fd, w, waiting.wait);
         if (n > 0) {
             w->done += (size_t)n;
             waiting.hung_up = false;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "readiness.h"
 
 struct endpoint *neat_subsocket(struct neat_socket *s, uint32_t replica) {
     return replica < MAX_REPLICAS ? load(&s->subsockets[replica]) : NULL;
@@ -86,7 +86,7 @@ bool neat_subsockets_read(struct neat_socket *s, int fd, int limit) {
             swap(&end->shared->in_token, 0);
         fence();
         if (load(&end->shared->rx_tail) != load(&end->shared->rx_head))
-            neat_resignal(end);
+            neat_notify(end);
     }
     return true;
 }

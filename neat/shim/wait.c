@@ -42,19 +42,6 @@ int neat_poll(int fd, short events, int64_t timeout_ns) {
     return entry.revents;
 }
 
-/* pthread_cancel(3): the thread leaves its call. */
-static void cancelled(void *s) {
-    neat_put(s);
-}
-
-int neat_sleep(struct neat_socket *s, int fd, short events, int64_t timeout_ns) {
-    int got;
-    pthread_cleanup_push(cancelled, s);
-    got = neat_poll(fd, events, timeout_ns);
-    pthread_cleanup_pop(0);
-    return got;
-}
-
 int neat_wait(int fd, short events, int64_t timeout_ns) {
     int got = neat_poll(fd, events, timeout_ns);
     return got > 0 ? 1 : got;

@@ -41,7 +41,7 @@ cdef enum EventKind:
     EV_CLOSED = 32                      # both directions over in order: the descriptor should hang up
     EV_RESET = 64                       # it ended with `error`
     EV_FREED = 128                      # its sock and conn index may be reused from now on: forget them
-    EV_TELL = 256                       # NEAT_REQ_TELL: it was taken off its poller
+    EV_NOTIFY = 256                     # NEAT_REQ_NOTIFY: tell all who wait, whatever has changed
     EV_OFFER = 512                      # NEAT_REQ_OFFER: accept() has no descriptor for it
     EV_TAKEN = 1024                     # NEAT_REQ_ACCEPTED
 

@@ -11,7 +11,7 @@ from neat.abi.channel cimport neat_addr, neat_sock
 
 from neat.stack.config cimport (        # laid out there
     ConnectWishes, StackConfig, Event, Offload, OFFLOAD_CSUM, OFFLOAD_TSO4,
-    EventKind, EV_ACCEPT, EV_CONNECTED, EV_READABLE, EV_WRITABLE, EV_RDHUP, EV_CLOSED, EV_RESET, EV_FREED, EV_TELL, EV_OFFER, EV_TAKEN,
+    EventKind, EV_ACCEPT, EV_CONNECTED, EV_READABLE, EV_WRITABLE, EV_RDHUP, EV_CLOSED, EV_RESET, EV_FREED, EV_NOTIFY, EV_OFFER, EV_TAKEN,
 )
 from neat.stack.state cimport Suspect
 from neat.stack.types cimport CHANNELS, FlowQueue, FlowRecord, Stack     # its fields are the engine's own business
@@ -73,6 +73,8 @@ cdef struct ConnInfo:                   # 128 bytes, for ss, accept messages, an
     uint32_t iss, irs, snd_una, snd_nxt, rcv_nxt, snd_wnd, rcv_wnd
     uint32_t cwnd, ssthresh, mss, srtt_us, rto_us, retransmits
 cdef int stack_conn_info(Stack* stack, int32_t conn, ConnInfo* info) noexcept nogil     # -ENOENT
+# What holds of a connection now, that its descriptor can show: of EV_READABLE, EV_RDHUP, EV_CLOSED, EV_RESET.
+cdef uint32_t stack_conn_ready(Stack* stack, int32_t conn) noexcept nogil
 # Connections in TIME_WAIT, or in FIN_WAIT_2 without a descriptor, hold no slot: they are listed apart. Start with 0, go on with what
 # it returns; 0 is the end.
 @cython.locals(at=uint32_t)

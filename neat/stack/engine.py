@@ -36,7 +36,7 @@ from cython.cimports.neat.stack.state import (
     state_bytes,
 )
 from cython.cimports.neat.stack.tcp.commands import tcp_close, tcp_command
-from cython.cimports.neat.stack.tcp.connection import conn_release
+from cython.cimports.neat.stack.tcp.connection import conn_ready, conn_release
 from cython.cimports.neat.stack.tcp.listen import listen_backlog, listen_close, listen_defer, listen_open
 from cython.cimports.neat.stack.tcp.output import tcp_poll
 from cython.cimports.neat.stack.tcp.ports import ports_share
@@ -327,6 +327,13 @@ def stack_conn_info(stack, conn, info):
     info.rto_us = tcb.rto_us
     info.retransmits = tcb.retransmits
     return 0
+
+
+def stack_conn_ready(stack, conn):
+    if conn < 0 or cython.cast(uint32_t, conn) >= stack.config.max_connections:
+        return 0
+    tcb = cython.address(stack.tcp.tcbs[conn])
+    return 0 if tcb.slot == cython.NULL or tcb.sock == cython.NULL else conn_ready(tcb)
 
 
 def stack_waiting_info(stack, start, info):

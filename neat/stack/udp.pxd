@@ -9,7 +9,7 @@ from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from neat.abi.channel cimport (
-    NEAT_OPT_PEER, NEAT_REQ_RESIGNAL, NEAT_SOCK_UDP, neat_addr, neat_datagram, neat_sock,
+    NEAT_OPT_PEER, NEAT_REQ_NOTIFY, NEAT_SOCK_UDP, neat_addr, neat_datagram, neat_sock,
 )
 from neat.abi.control cimport NEAT_BIND_REUSEADDR, NEAT_BIND_REUSEPORT
 from neat.shm.atomic cimport fetch_and32, load32, load64, store32, store64

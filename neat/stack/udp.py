@@ -320,8 +320,8 @@ def udp_command(stack, channel, sock, shared):
     i = channel.owners[sock].owner
     bind = cython.address(table.binds[i])
     slot = cython.address(stack.udp_slots[i])
-    if load32(cython.address(shared.request)) & NEAT_REQ_RESIGNAL:
-        fetch_and32(cython.address(shared.request), ~cython.cast("uint32_t", NEAT_REQ_RESIGNAL))
+    if load32(cython.address(shared.request)) & NEAT_REQ_NOTIFY:
+        fetch_and32(cython.address(shared.request), ~cython.cast("uint32_t", NEAT_REQ_NOTIFY))
         event_raise(cython.address(stack.events), cython.address(bind.node), EV_READABLE | EV_WRITABLE)
     if bind.broken:
         return

@@ -9,14 +9,13 @@ import pytest
 from neat.abi import layout
 from neat.abi.messages import Message, Op
 from tests.replica.conftest import PATIENCE_S, REQ_ACCEPTED, Peer, accept, await_true, receive
-from tests.replica.test_pollers import request, watch
+from tests.replica.test_pollers import UNSEEN, request, set_waiters
 from tests.replica.test_replica import await_poll, poll
 
 LISTENER = 3
 NONBLOCK, LOOKS, KEEPS = layout.NEAT_OPT_NONBLOCK, layout.NEAT_OPT_LOOKS, layout.NEAT_OPT_KEEPS
-REQ_RESIGNAL, REQ_CLOSE = layout.NEAT_REQ_RESIGNAL, layout.NEAT_REQ_CLOSE
+REQ_NOTIFY, REQ_CLOSE = layout.NEAT_REQ_NOTIFY, layout.NEAT_REQ_CLOSE
 REQ_KEPT, REQ_OFFER = layout.NEAT_REQ_KEPT, layout.NEAT_REQ_OFFER
-NOBODY_YET = layout.NEAT_NOBODY_YET
 ME = 9  # the process: the upper half of the names that it gives
 TABLE, PLACES = layout.NEAT_SPARES_OFFSET, layout.NEAT_SPARES
 
@@ -100,8 +99,8 @@ def bring(server, message, place=0, who=ME):
 
 def heard(server, message, end):
     """Whether its replica sends tokens to `end` when nobody looks into memory."""
-    watch(server[0], message.sock, None)
-    request(server[0], message.sock, REQ_ACCEPTED | REQ_RESIGNAL)
+    set_waiters(server[0], message.sock, UNSEEN)
+    request(server[0], message.sock, REQ_ACCEPTED | REQ_NOTIFY)
     return await_poll(end, select.POLLIN) & select.POLLIN and end.recv(8) == b"t"
 
 
@@ -140,7 +139,7 @@ def test_a_pair_is_kept_when_its_tokens_were_read(world, server):
 
 def test_a_pair_with_a_farewell_in_it_is_not_kept(world, server):
     message, peer, end = first(world, server)
-    watch(server[0], message.sock, None)
+    set_waiters(server[0], message.sock, UNSEEN)
     peer.send("FPA", b"bye")
     assert await_poll(end, select.POLLRDHUP) & select.POLLRDHUP
     server[0].read(message.sock)
@@ -162,7 +161,7 @@ def test_who_looks_first_is_told_nothing_until_he_waits(world, server):
     world.ends.append(end)
     peer.send("FPA", b"late")
     await_true(lambda: channel.get(message.sock, "rx_tail") == 9, "its bytes")
-    assert channel.get(message.sock, "watcher") == NOBODY_YET
+    assert channel.get(message.sock, "waiters") == 0
     assert not poll(end, select.POLLIN | select.POLLRDHUP)
     assert heard(server, message, end)
     assert await_poll(end, select.POLLRDHUP) & select.POLLRDHUP
@@ -175,7 +174,7 @@ def test_who_does_not_look_first_gets_a_token(world):
     peer.send("PA", b"early")
     message, end = accept(listener)
     world.ends.append(end)
-    assert message.options == 0 and channel.get(message.sock, "watcher") == 0
+    assert message.options == 0 and channel.get(message.sock, "waiters") == UNSEEN
     assert await_poll(end, select.POLLIN) & select.POLLIN and end.recv(8) == b"t"
 
 
@@ -230,7 +229,7 @@ def test_what_comes_before_the_replica_has_looked_is_heard(world, server):
     message, peer, _ = next_one(world, server, 40001)
     channel.put(message.sock, "brought", name_of(0))
     channel.put(message.sock, "request", REQ_ACCEPTED)
-    watch(channel, message.sock, None)
+    set_waiters(channel, message.sock, UNSEEN)
     peer.send("PA", b"hello")
     assert await_poll(end, select.POLLIN) & select.POLLIN
     assert end.recv(8) == b"t"
@@ -245,8 +244,8 @@ def test_brought_to_what_is_over(world, server, flags):
     bit = 4 if flags == "RA" else 2
     await_true(lambda: server[0].get(message.sock, "status") & bit, "it is over")
     bring(server, message)
-    watch(server[0], message.sock, None)
-    request(server[0], message.sock, REQ_RESIGNAL)
+    set_waiters(server[0], message.sock, UNSEEN)
+    request(server[0], message.sock, REQ_NOTIFY)
     wanted = select.POLLERR if flags == "RA" else select.POLLRDHUP
     assert await_poll(end, select.POLLRDHUP) & wanted
 

@@ -39,7 +39,7 @@ OPT_PEER, OPT_LINGER = layout.NEAT_OPT_PEER, layout.NEAT_OPT_LINGER
 CONNECTED, CONNECTING = layout.NEAT_ST_CONNECTED, layout.NEAT_ST_CONNECTING
 RDHUP, WRCLOSED, CLOSED = layout.NEAT_ST_RDHUP, layout.NEAT_ST_WRCLOSED, layout.NEAT_ST_CLOSED
 FAILED = layout.NEAT_ST_ERROR
-SHUT_WR, ABORT, RESIGNAL = layout.NEAT_REQ_SHUT_WR, layout.NEAT_REQ_ABORT, layout.NEAT_REQ_RESIGNAL
+SHUT_WR, ABORT, NOTIFY = layout.NEAT_REQ_SHUT_WR, layout.NEAT_REQ_ABORT, layout.NEAT_REQ_NOTIFY
 
 _atomic = ctypes.CDLL("libatomic.so.1")
 _WORDS = {1: ctypes.c_uint8, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
@@ -103,6 +103,7 @@ class Sock:
         self.set("kind", kind)
         self.set("snd_mss", 1448)
         self.set("rcv_wnd", RX)
+        self.set("waiters", layout.NEAT_WAITERS_UNSEEN)  # tokens are all that this stack knows
         self.set("generation", generation)
 
     def get(self, name: str) -> int:
@@ -298,8 +299,8 @@ class Replica:
 
     def look(self, sock: Sock) -> None:
         """Carry out what the application wrote into its lines."""
-        if sock.get("request") & RESIGNAL:
-            sock.set("request", sock.get("request") & ~RESIGNAL)
+        if sock.get("request") & NOTIFY:
+            sock.set("request", sock.get("request") & ~NOTIFY)
             if sock.get("rx_tail") != sock.get("rx_head"):
                 sock.token()
             self.make_room(sock)

@@ -4,11 +4,12 @@ import random
 
 import pytest
 
+from neat.stack.lab import SOCK_BYTES, SOCKS_OFFSET
 from neat.stack.state import SIZES
 from neat.stack.tcp.state import TcpState
 
 from .harness.conn import Conn
-from .harness.host import EV_READABLE, EV_RESET, EV_WRITABLE, REQ_RESIGNAL
+from .harness.host import EV_NOTIFY, EV_READABLE, EV_RESET, EV_WRITABLE, REQ_NOTIFY
 
 
 def test_layout_of_the_state_segment():
@@ -74,14 +75,14 @@ def test_the_replicas_own_lines_are_never_read_back(conn):
     assert conn.lab.users == 2
 
 
-def test_resignal(conn):
+def test_notify(conn):
     conn.established()
     conn.run("+0 < P. 1:101(100) ack 1\n+.04 > . 1:1(0) ack 101")
     conn.host.take_events()
-    conn.lab.request(conn.sock, REQ_RESIGNAL)
+    conn.lab.request(conn.sock, REQ_NOTIFY)
     conn.settle()
-    assert conn.event_kinds == EV_READABLE | EV_WRITABLE
-    assert conn.lab.peek(conn.sock, "request") & REQ_RESIGNAL == 0
+    assert conn.event_kinds == EV_NOTIFY | EV_WRITABLE
+    assert conn.lab.peek(conn.sock, "request") & REQ_NOTIFY == 0
 
 
 def test_dirty_bits_of_sockets_that_are_not_there(conn):
@@ -100,10 +101,10 @@ def test_random_bytes_over_the_whole_channel(seed):
     conn = Conn(1000)
     conn.established()
     for _ in range(50):
-        at = rng.randrange(4096, 8192 + 260 * 384)
+        at = rng.randrange(4096, SOCKS_OFFSET + 260 * SOCK_BYTES)
         conn.lab.channel[at : at + 64] = rng.randbytes(64)
         for _ in range(5):
-            at = 8192 + 256 * 384 + rng.randrange(384)
+            at = SOCKS_OFFSET + 256 * SOCK_BYTES + rng.randrange(SOCK_BYTES)
             conn.lab.channel[at : at + 4] = rng.randbytes(4)
         conn.lab.dirty(conn.sock)
         conn.lab.scan()

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from .harness.frames import ETH_ARP, PEER_IP, PEER_MAC, STACK_IP, STACK_MAC, UDP, arp, ethernet, ipv4, udp
-from .harness.host import EV_READABLE, EV_WRITABLE, REQ_RESIGNAL, Host
+from .harness.host import EV_READABLE, EV_WRITABLE, REQ_NOTIFY, Host
 
 SOCK, PORT = 3, 7000
 OPT_PEER, OPT_BROADCAST = 1 << 4, 1 << 5
@@ -275,7 +275,7 @@ class TestSending:
         assert sorted(sent) == [b"a"] * 3 + [b"b"] * 3
 
     def test_resignal(self, host):
-        host.lab.request(SOCK, REQ_RESIGNAL)
+        host.lab.request(SOCK, REQ_NOTIFY)
         host.turn()
         assert host.take_events()[0].kinds & EV_READABLE
         assert host.lab.peek(SOCK, "request") == 0

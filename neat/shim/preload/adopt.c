@@ -151,8 +151,6 @@ bool adopt(int fd) {
     if (!s)
         return false;
     fd_enter(fd, s, false);
-    if (load(&s->stage) == STAGE_CONNECTED)
-        epoll_untrack(s, fd);      /* a poller of the program before is gone without a word */
     log_line("descriptor %d is a socket that was left to this program", fd);
     return true;
 }
@@ -177,7 +175,6 @@ static void pass(int fd) {
     if (!s)
         return;
     adopt_stamp();
-    epoll_untrack(s, fd);
     neat_put(s);
 }
 

@@ -4,6 +4,7 @@
 #include <net/if.h>
 #include <stdarg.h>
 
+#include "../readiness.h"
 #include "preload.h"
 
 /* Interface ioctls of any Internet socket (netdevice(7), arp(7), rtentry), which say nothing about the socket itself. */
@@ -17,7 +18,8 @@ static bool takes_integer(int command) {
 /* It stays set on the file when the connection is over; and the signals that it asks for come from the descriptor. */
 static void leave_trace(struct neat_socket *s, int fd) {
     store(&s->traced, 1);
-    epoll_untrack(s, fd);
+    add(&s->kernel_waits, 1);
+    neat_wait_unseen(s, fd);
 }
 
 /* F_SETFL, with the cache of O_NONBLOCK kept right: another thread that reads it in between sees the old or the new one. */

@@ -17,8 +17,6 @@ NEAT_API int close(int fd) {
         return -1;
     }
     struct neat_socket *s = fd_leave(fd);
-    if (s)
-        neat_ending(s);
     epoll_forget(fd);
     return s ? (int)result(neat_close(s, fd)) : libc(close)(fd);
 }
@@ -51,7 +49,6 @@ NEAT_API int close_range(unsigned first, unsigned last, int flags) {
     for (unsigned fd = first; fd < end && fd <= last; fd++) {
         struct neat_socket *s = fd_leave((int)fd);
         if (s) {
-            neat_ending(s);
             epoll_forget((int)fd);
             neat_close(s, (int)fd);
         }

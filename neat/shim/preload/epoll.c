@@ -65,11 +65,7 @@ static int add_member(struct instance *instance, int epfd, int fd, const struct 
         item->events = event->events | ALWAYS;
         item->data = event->data;
         item->socket = s;
-        item->early = s != NULL;
-        if (s) {
-            store(&s->traced, 1);
-            neat_unwatch(s, fd);   /* it is tracked when its descriptor has told something */
-        }
+        item->early = s != NULL;   /* it is tracked when its descriptor has told something */
     } else if (status && !old) {
         item_drop(instance, item);
     }
@@ -91,8 +87,8 @@ static int change_member(struct instance *instance, int epfd, struct item *item,
 
 static int remove_member(struct instance *instance, int epfd, struct item *item) {
     int status = 0;
-    if (item->kind != TRACKED && libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, item->fd, &(struct epoll_event){0}) < 0)
-        status = -errno;
+    if (item->kind != TRACKED)
+        status = item_unregister(epfd, item);
     if (status == 0 || status == -ENOENT) {
         untrack(instance, item);
         item_drop(instance, item);
@@ -112,7 +108,8 @@ NEAT_API int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
     if (!instance) {
         if (s) {
             store(&s->traced, 1);
-            neat_unwatch(s, fd);
+            add(&s->kernel_waits, 1);
+            neat_wait_unseen(s, fd);
         }
         status = libc(epoll_ctl)(epfd, op, fd, event) < 0 ? -errno : 0;
     } else {
@@ -162,8 +159,4 @@ NEAT_API int epoll_pwait2(int epfd, struct epoll_event *events, int room, const 
         n = wait_in(epfd, events, room, ns, mask);
     }
     return n == -ENOSYS ? libc(epoll_pwait2)(epfd, events, room, timeout, mask) : (int)result(n);
-}
-
-void epoll_untrack(struct neat_socket *s, int fd) {
-    neat_unwatch(s, fd);
 }

@@ -1,18 +1,19 @@
-/* epoll instances: what the files of this family share. Read first: preload.h; ARCHITECTURE.md, "Pollers".
+/* epoll instances: what the files of this family share. Read first: preload.h; docs/contracts/readiness.md.
  *
  * An instance stays the kernel's epoll, under the descriptor that the application knows. Beside it stands a record of its members (items).
  * A member is one of
  *   - the kernel's: in the kernel's epoll, with the flags that the application gave and a marker instead of its data;
- *   - tracked: a connection of NEaT that is not in the kernel's epoll at all. Its replica signals it in shared memory;
- *   - hinted: a connection that has to be signalled on its descriptor, because somebody else waits for it too. The kernel's epoll has it edge-
- *     triggered, which says when to look. As with a tracked one, what is ready is read from the socket object.
+ *   - tracked: a connection of NEaT that is not in the kernel's epoll at all. Its replica tells us in shared memory, and what is ready is read
+ *     from the socket object.
+ * So a connection is the kernel's only while it is not connected yet, where its segment has no place for one more poller, and in an instance
+ * that is polled itself, or that another process has, too.
  *
  * Locks: `registry` (instances.c) before an instance's `lock`. Neither is held while anybody sleeps.
  */
 #ifndef NEAT_EPOLL_H
 #define NEAT_EPOLL_H
 
-#include "../watch.h"
+#include "../poller.h"
 #include "preload.h"
 
 #define ITEMS_A_PAGE 1024
@@ -25,7 +26,7 @@
  * and is told to the program. That is hardly a marker by chance: no pointer has the highest bit set. */
 #define MARKER (UINT64_C(1) << 63 | UINT64_C(0xb3d) << 20)
 #define MARKER_BITS (UINT64_C(1) << 63 | UINT64_C(0xfff) << 20)
-#define MARK_BELL 0x7fffffffu      /* a serial number; instead of a descriptor: the watcher's number */
+#define MARK_BELL 0x7fffffffu      /* a serial number; instead of a descriptor: the poller's number */
 #define MARK_KICK 0x7ffffffeu
 
 static inline uint64_t marker(uint32_t serial, uint32_t number) {
@@ -53,13 +54,13 @@ struct item {
     uint32_t serial;
     uint32_t events;               /* as the application gave them; without events when a one-shot was told */
     epoll_data_t data;
-    enum { KERNEL, TRACKED, HINTED } kind;
+    enum { KERNEL, TRACKED } kind;
     bool queued;
     bool early;                    /* was added before it was connected: its kind is to be found out */
     struct neat_socket *socket;    /* of NEaT, else NULL; not held: its memory is never given back (life.c) */
-    struct watcher *watcher;       /* TRACKED */
-    struct segment *held;          /* HINTED: a reference */
-    struct watched watched;        /* both */
+    struct poller *poller;         /* TRACKED: its poller, */
+    struct item *twin;             /* the next of the same socket there, */
+    struct view view;              /* and what was seen */
 };
 
 struct instance {
@@ -70,12 +71,12 @@ struct instance {
     bool foreign;                  /* made by a parent process, which may use it too */
     bool exposed;                  /* its kernel's epoll must tell all: it is polled, or another process has it */
     uint32_t serial;
-    uint32_t ours;                 /* members that are tracked or hinted */
+    uint32_t ours;                 /* members that are tracked */
     uint32_t sleepers;             /* threads that are about to block, or do */
     int kick;                      /* eventfd that wakes them; -1: not needed yet */
     int64_t looked_at;             /* when the kernel was asked last, ns */
-    struct watcher *watchers;
-    uint32_t watcher_count;
+    struct poller *pollers;
+    uint32_t poller_count;
     struct item *first, *last;     /* the ready list: what may be ready; a level-triggered member stays until it is found not to be */
     uint32_t queued;
     struct item *strays;           /* closed by the application, but the kernel may tell of them: a copy is open somewhere */
@@ -103,23 +104,24 @@ void item_stray(struct instance *instance, struct item *item);  /* its number is
 void item_forget_all(struct instance *instance);
 /* What the kernel's epoll has of it: 0 or -errno. */
 int item_register(int epfd, const struct item *item, int op, uint32_t events);
+int item_unregister(int epfd, const struct item *item);
 void ready_add(struct instance *instance, struct item *item);
 void ready_remove(struct instance *instance, struct item *item);
 int ready_collect(struct instance *instance, struct epoll_event *events, int room);
 
 /* track.c. Caller holds the instance's lock. */
-/* A connection's kind is settled: tracked, or hinted, also in the kernel's epoll (`registered`: it is there). False: it is the kernel's. */
+/* A connection's kind is settled. True: tracked, and not in the kernel's epoll any more (`registered`: it is there). */
 bool track(struct instance *instance, int epfd, struct item *item, bool registered);
 bool renew(struct instance *instance, int epfd, struct item *item);     /* whether it was: its socket is connected anew */
 void untrack(struct instance *instance, struct item *item);     /* no longer ours; the kernel's epoll is the caller's matter */
 void give_up(struct instance *instance, int epfd, struct item *item);   /* to the kernel's epoll, with the application's flags */
-/* Its number is being closed, but a copy is open: the kernel's epoll tells of it until that is closed, too (epoll(7)). From now on it is
- * signalled on its descriptor only. */
+/* Its number is being closed, but a copy is open: the kernel's epoll tells of it until that is closed, too (epoll(7)). */
 void leave_behind(struct instance *instance, struct item *item);
-void harvest(struct instance *instance, int epfd);     /* event bits to the ready list */
-void hinted(struct instance *instance, struct item *item, uint32_t events);    /* the kernel says: look */
-void watcher_died(struct instance *instance, struct watcher *w);
-void watchers_forget(struct instance *instance, bool ours);
+void harvest(struct instance *instance);       /* event bits to the ready list */
+/* What the kernel says of a connection's descriptor, made exact. */
+uint32_t exact_events(struct item *item, uint32_t told);
+void poller_died(struct instance *instance, struct poller *poller);
+void pollers_forget(struct instance *instance, bool ours);
 void kick(struct instance *instance, int epfd);        /* wake a thread that sleeps in it */
 
 /* wait.c */

@@ -48,7 +48,7 @@ static struct instance **entry_of(int fd) {
 static void clear(struct instance *instance) {
     instance_lock(instance);
     item_forget_all(instance);
-    watchers_forget(instance, !instance->foreign);
+    pollers_forget(instance, !instance->foreign);
     if (instance->kick >= 0)
         neat_close_own(instance->kick);
     instance->kick = -1;
@@ -208,7 +208,7 @@ static void forget_member(struct instance *instance, int fd, bool lost) {
     } else if (item && item->socket) {
         /* Ours stays open while a thread is inside a call on it, or in another process: nobody is to hear of it any more. */
         if (item->kind != TRACKED && !instance->foreign)
-            libc(epoll_ctl)(instance->epfd, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
+            item_unregister(instance->epfd, item);
         untrack(instance, item);
         item_drop(instance, item);
     } else if (item) {
@@ -252,8 +252,9 @@ void epoll_moving(int fd) {
         if (!load(&at->refs))
             continue;
         instance_lock(at);
-        if (item_find(at, fd))
-            libc(epoll_ctl)(at->epfd, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
+        struct item *item = item_find(at, fd);
+        if (item)
+            item_unregister(at->epfd, item);
         instance_unlock(at);
     }
     leave(&registry);
@@ -283,18 +284,18 @@ void epoll_moved(int fd) {
         neat_put(s);
 }
 
-/* In a forked child: the parent goes on with it. Its sockets are taken off the parent's pollers, and are in the kernel's epoll then, under
- * the same markers, for both. */
+/* In a forked child: the parent goes on with it. All are in the kernel's epoll then, under the same markers, for both: the parent finds that
+ * out when the kernel tells it of one that it tracks (wait.c). */
 void instance_expose(struct instance *instance, int epfd) {
     instance->exposed = true;
     for (int page = 0; page < PAGES && instance->ours; page++)
         for (int i = 0; instance->pages[page] && i < ITEMS_A_PAGE; i++)
-            if (instance->pages[page][i] && instance->pages[page][i]->kind != KERNEL)
+            if (instance->pages[page][i] && instance->pages[page][i]->kind == TRACKED)
                 give_up(instance, epfd, instance->pages[page][i]);
     /* Bells are readable for ever. The kernel drops one with its last copy, and the syscall server may not have closed its own yet. */
-    for (struct watcher *w = instance->watchers; w && !instance->foreign; w = w->next)
-        libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, w->bell, &(struct epoll_event){0});
-    watchers_forget(instance, !instance->foreign);
+    for (struct poller *at = instance->pollers; at && !instance->foreign; at = at->next)
+        libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, at->bell, &(struct epoll_event){0});
+    pollers_forget(instance, !instance->foreign);
     if (instance->kick >= 0)
         neat_close_own(instance->kick);
     instance->kick = -1;
@@ -333,7 +334,7 @@ static void in_child(void) {
 }
 
 /* The kernel's epoll is shared with the parent now, whose record says what is in it. What the parent tracks stays the parent's until the
- * child uses the instance: then it takes the sockets off the parent's pollers, and both find them in the kernel's epoll (epoll.c). */
+ * child uses the instance (instance_expose). */
 void epoll_after_fork_child(void) {
     for (struct instance *at = all; at; at = at->next) {
         if (!at->refs)
@@ -341,7 +342,7 @@ void epoll_after_fork_child(void) {
         at->refs &= ~(DESCRIPTOR - 1);         /* the threads that were inside calls are not here */
         at->sleepers = 0;
         at->foreign = true;
-        watchers_forget(at, false);
+        pollers_forget(at, false);
     }
 }
 

@@ -68,7 +68,7 @@ void item_forget_all(struct instance *instance) {
             struct item *item = instance->pages[page][i];
             if (!item)
                 continue;
-            if (item->kind != KERNEL)
+            if (item->kind == TRACKED)
                 untrack(instance, item);
             free(item);
         }
@@ -88,9 +88,22 @@ void item_forget_all(struct instance *instance) {
 int item_register(int epfd, const struct item *item, int op, uint32_t events) {
     struct epoll_event event = {.events = events};
     event.data.u64 = marker(item->serial, (uint32_t)item->fd);
-    if (item->socket)
+    if (libc(epoll_ctl)(epfd, op, item->fd, &event) < 0)
+        return -errno;
+    if (item->socket && op == EPOLL_CTL_ADD) {
         store(&item->socket->traced, 1);     /* the kernel's epoll would go on to tell of it */
-    return libc(epoll_ctl)(epfd, op, item->fd, &event) < 0 ? -errno : 0;
+        add(&item->socket->kernel_waits, 1);
+        neat_wait_unseen(item->socket, item->fd);
+    }
+    return 0;
+}
+
+int item_unregister(int epfd, const struct item *item) {
+    if (libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, item->fd, &(struct epoll_event){0}) < 0)
+        return -errno;
+    if (item->socket)
+        sub(&item->socket->kernel_waits, 1);
+    return 0;
 }
 
 void ready_add(struct instance *instance, struct item *item) {
@@ -131,8 +144,8 @@ int ready_collect(struct instance *instance, struct epoll_event *events, int roo
         uint32_t wanted = item->events & ~HOW;     /* none: a one-shot that was told */
         /* What is told now is no edge when its bit comes a moment later: the replica sets that after the change. */
         if (item->events & EPOLLET)
-            neat_edges(&item->watched);
-        uint32_t ready = wanted ? neat_readiness(&item->watched, item->socket, item->fd, wanted) & wanted : 0;
+            neat_edges(&item->view);
+        uint32_t ready = wanted ? neat_readiness(&item->view, item->socket, item->fd, wanted) & wanted : 0;
         if (!ready)
             continue;
         events[count].events = ready;

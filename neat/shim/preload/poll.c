@@ -1,10 +1,10 @@
 /* poll() and ppoll(); select.c rests on them.
  *
- * Descriptors are real, so the kernel does the waiting. Before it, sockets that some epoll instance watches in shared memory go back to their
- * descriptors. What it says of a socket of ours is then made exact: a unix socket's answer differs from TCP's in details, and
- * a token may be there of which the bytes are taken already.
+ * Descriptors are real, so the kernel does the waiting; who waits on a connection is counted meanwhile, so that its descriptor shows what
+ * comes. What the kernel says of a socket of ours is then made exact: a unix socket's answer differs from TCP's in details, and a token may
+ * be there of which the bytes are taken already.
  */
-#include "../watch.h"
+#include "../readiness.h"
 #include "poll.h"
 
 #define FEW 64
@@ -14,19 +14,17 @@
 #define ALWAYS (POLLERR | POLLHUP | POLLNVAL)
 #define DEAD (INPUT | OUTPUT | POLLRDHUP | POLLERR | POLLHUP)
 
-/* What holds of a connection whatever its descriptor says. Whether there is room, the descriptor says when the ring was full. */
-static short readiness(struct neat_socket *s) {
-    struct endpoint *end = &s->end;
-    struct watched at;
-    if (!end->shared)
+/* What holds of a connection whatever its descriptor says. Room that is wanted and not there makes the descriptor unwritable. */
+static short readiness(struct neat_socket *s, int fd, short wanted) {
+    struct view view;
+    if (!s->end.shared)
         return 0;
-    neat_watched_set(end, false, &at);
-    short room = load(&end->shared->out_block) ? 0 : OUTPUT;
-    return (short)neat_readiness(&at, s, -1, 0) | room;
+    neat_view_set(&s->end, true, &view);
+    return (short)neat_readiness(&view, s, fd, (uint32_t)(unsigned short)wanted);
 }
 
 /* What holds now, from what we know ourselves (poll of Linux's tcp and udp). */
-static short known(struct neat_socket *s) {
+static short known(struct neat_socket *s, int fd, short wanted) {
     if (s->type == SOCK_DGRAM)
         return neat_datagram_events(s);
     switch (load(&s->stage)) {
@@ -34,7 +32,7 @@ static short known(struct neat_socket *s) {
     case STAGE_BOUND:
         return OUTPUT | POLLHUP | (load(&s->dissolved) ? POLLERR : 0);
     case STAGE_CONNECTED:
-        return readiness(s);
+        return readiness(s, fd, wanted);
     case STAGE_LOST:
         return load(&s->reset_seen) ? DEAD & ~POLLERR : DEAD;
     default:
@@ -59,8 +57,8 @@ static void take_stale(struct neat_socket *s, int fd) {
     if (load(&s->stage) != STAGE_CONNECTED || neat_lock(&shared->rx_lock) < 0)
         return;
     /* Less than SO_RCVLOWAT may stay behind without a token: the next bytes bring one. */
-    if (!(known(s) & INPUT) && neat_take_token(&s->end, fd, 0, true) && (known(s) & INPUT))
-        neat_resignal(&s->end);
+    if (!(known(s, fd, 0) & INPUT) && neat_take_token(&s->end, fd, 0, true) && (known(s, fd, 0) & INPUT))
+        neat_notify(&s->end);
     neat_unlock(&shared->rx_lock);
 }
 
@@ -69,8 +67,8 @@ static bool established(const struct neat_socket *s) {
 }
 
 /* What poll() says of a socket of ours, from what the kernel says of its descriptor. */
-static short exact(struct neat_socket *s, int fd, short kernel) {
-    short now = known(s);
+static short exact(struct neat_socket *s, int fd, short wanted, short kernel) {
+    short now = known(s, fd, wanted);
     uint32_t stage = load(&s->stage);
     if (kernel & POLLNVAL)
         return POLLNVAL;
@@ -86,7 +84,7 @@ static short exact(struct neat_socket *s, int fd, short kernel) {
         return now | kernel;
     if ((kernel & INPUT) && !(now & INPUT)) {
         take_stale(s, fd);
-        now |= known(s);
+        now |= known(s, fd, 0);
     }
     return now | (kernel & (OUTPUT | POLLWRBAND | POLLRDHUP));
 }
@@ -95,19 +93,22 @@ struct polled {
     struct pollfd *fds;            /* the application's */
     struct pollfd *asked;          /* what the kernel is asked */
     struct neat_socket **sockets;  /* ours, held; NULL: the kernel's */
+    struct neat_sock **counted;    /* where this thread is among the waiters; NULL: nowhere */
     nfds_t count;
     bool ours;                     /* one of them is */
     bool in_ms;                    /* it was asked with poll() */
 };
 
-/* Hold what is ours, and bring its readiness to the descriptor. */
+/* Hold what is ours, and be among those who wait there. */
 static void look_up(struct polled *p) {
     for (nfds_t i = 0; i < p->count; i++) {
         int fd = p->fds[i].fd;
-        p->sockets[i] = fd_get(fd);
-        if (p->sockets[i]) {
+        struct neat_socket *s = p->sockets[i] = fd_get(fd);
+        p->counted[i] = s && s->type == SOCK_STREAM ? load(&s->end.shared) : NULL;
+        if (p->counted[i])
+            neat_wait_begin(p->counted[i]);
+        if (s) {
             p->ours = true;
-            epoll_untrack(p->sockets[i], fd);
         } else if (epoll_is_instance(fd)) {
             epoll_expose(fd);
         }
@@ -124,7 +125,7 @@ static bool ask(struct polled *p) {
         if (!s)
             continue;
         p->asked[i].events = askable(s, p->fds[i].events);
-        ready |= (known(s) & (p->fds[i].events | ALWAYS)) != 0;
+        ready |= (known(s, p->fds[i].fd, p->fds[i].events) & (p->fds[i].events | ALWAYS)) != 0;
     }
     return ready;
 }
@@ -136,7 +137,7 @@ static int tell(struct polled *p) {
         struct neat_socket *s = p->sockets[i];
         short revents = p->asked[i].revents;
         if (s)
-            revents = exact(s, p->fds[i].fd, revents) & (p->fds[i].events | ALWAYS);
+            revents = exact(s, p->fds[i].fd, p->fds[i].events, revents) & (p->fds[i].events | ALWAYS);
         p->fds[i].revents = revents;
         count += revents != 0;
     }
@@ -145,11 +146,16 @@ static int tell(struct polled *p) {
 
 static void give_back(void *argument) {
     struct polled *p = argument;
-    for (nfds_t i = 0; p->ours && i < p->count; i++)
-        if (p->sockets[i])
-            neat_put(p->sockets[i]);
+    for (nfds_t i = 0; p->ours && i < p->count; i++) {
+        struct neat_socket *s = p->sockets[i];
+        if (s && p->counted[i] && p->counted[i] == load(&s->end.shared))
+            neat_wait_end(&s->end);
+        if (s)
+            neat_put(s);
+    }
     if (p->count > FEW) {
         free(p->asked);
+        free(p->counted);
         free(p->sockets);
     }
 }
@@ -194,13 +200,15 @@ static int wait_for(struct polled *p, int64_t deadline, const sigset_t *mask) {
 static int poll_some(struct pollfd *fds, nfds_t count, int64_t timeout_ns, const sigset_t *mask, bool in_ms) {
     struct pollfd few_asked[FEW];
     struct neat_socket *few_sockets[FEW];
-    struct polled p = {fds, few_asked, few_sockets, count, false, in_ms};
+    struct neat_sock *few_counted[FEW];
+    struct polled p = {fds, few_asked, few_sockets, few_counted, count, false, in_ms};
     int status = NOT_OURS;
     if (count > FEW) {
         p.asked = malloc(count * sizeof *p.asked);
         p.sockets = malloc(count * sizeof *p.sockets);
+        p.counted = malloc(count * sizeof *p.counted);
     }
-    if (p.asked && p.sockets)
+    if (p.asked && p.sockets && p.counted)
         look_up(&p);
     else
         status = -ENOMEM;

@@ -74,8 +74,7 @@ extern bool log_verbose;
 void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_refused(enum neat_refusal kind, int level, int name);
 
-/* epoll.c: before a socket's descriptor is polled by the kernel (poll, select, a blocking call), or is handed to another program. */
-void epoll_untrack(struct neat_socket *s, int fd);
+/* epoll.c and its family. */
 void epoll_forget(int fd);                     /* the descriptor is being closed or replaced */
 void epoll_lost(int fd);                       /* it was closed past us, and the number is another file's */
 void epoll_moving(int fd);                     /* its number is about to refer to another file */

@@ -19,18 +19,26 @@ static int kernel_wait(int epfd, struct epoll_event *events, int room, int64_t t
 }
 
 static void heard(struct instance *instance, uint32_t number, uint32_t events) {
-    struct watcher *w = instance->watchers;
-    while (w && w->number != number)
-        w = w->next;
-    if (!w)
+    struct poller *poller = instance->pollers;
+    while (poller && poller->number != number)
+        poller = poller->next;
+    if (!poller)
         return;
     bool hung_up = events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR);
-    neat_watcher_heard(w, hung_up);
+    neat_poller_heard(poller, hung_up);
     /* Those who sleep have not heard it, and will not: the next one is for them. The caller looks at the bits after this. */
     if (instance->sleepers)
-        neat_watcher_asleep(w);
+        neat_poller_asleep(poller);
     if (hung_up)
-        watcher_died(instance, w);
+        poller_died(instance, poller);
+}
+
+/* The kernel tells of a member that we track. If it has that, a forked child has given it all members (instance_expose): it has ours, too, then. */
+static bool is_shared(struct instance *instance, int epfd, const struct item *item) {
+    if (libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, item->fd, &(struct epoll_event){0}) < 0)
+        return false;              /* it was tracked after the kernel was asked */
+    instance_expose(instance, epfd);
+    return true;
 }
 
 /* What the kernel told, in the application's terms; returns how many of them are left. Caller holds the lock. */
@@ -48,14 +56,15 @@ static int translate(struct instance *instance, int epfd, struct epoll_event *ev
         if (serial == MARK_BELL || serial == MARK_KICK)
             continue;
         struct item *item = item_of_marker(instance, fd, serial);
-        if (!item || item->kind == TRACKED)
+        if (!item || (item->kind == TRACKED && !is_shared(instance, epfd, item)))
             continue;
-        if (item->kind == HINTED) {
-            hinted(instance, item, told);
-            continue;
-        }
         /* Added before it was connected: the ready list says what there is, from now on. */
         if (item->early && track(instance, epfd, item, true))
+            continue;
+        told = exact_events(item, told) & item->events;
+        if (!told && (item->events & EPOLLONESHOT))
+            item_register(epfd, item, EPOLL_CTL_MOD, item->events);
+        if (!told)
             continue;
         events[kept].events = told;
         events[kept++].data = item->data;
@@ -65,7 +74,7 @@ static int translate(struct instance *instance, int epfd, struct epoll_event *ev
 
 /* What is left when there is no more room is for those who sleep. */
 static int gather(struct instance *instance, int epfd, struct epoll_event *events, int room) {
-    harvest(instance, epfd);
+    harvest(instance);
     int n = room > 0 ? ready_collect(instance, events, room) : 0;
     if (instance->queued)
         kick(instance, epfd);
@@ -76,7 +85,7 @@ static int gather(struct instance *instance, int epfd, struct epoll_event *event
 static int at_once(struct instance *instance, int epfd, struct epoll_event *events, int room, const sigset_t *mask) {
     int n = 0;
     instance_lock(instance);
-    harvest(instance, epfd);
+    harvest(instance);
     int64_t now = instance->queued ? neat_now() : 0;
     if (now && now - instance->looked_at >= LOOK_NS) {
         /* Half of the room, so that neither kind hides the other. */
@@ -104,11 +113,11 @@ static int look(struct instance *instance, int epfd, struct epoll_event *events,
 }
 
 static void set_asleep(struct instance *instance, bool asleep) {
-    for (struct watcher *w = instance->watchers; w; w = w->next) {
+    for (struct poller *at = instance->pollers; at; at = at->next) {
         if (asleep)
-            neat_watcher_asleep(w);
+            neat_poller_asleep(at);
         else
-            neat_watcher_awake(w);
+            neat_poller_awake(at);
     }
 }
 
@@ -135,7 +144,7 @@ static int sleep_once(struct instance *instance, int epfd, struct epoll_event *e
     instance_lock(instance);
     instance->sleepers++;
     set_asleep(instance, true);
-    harvest(instance, epfd);
+    harvest(instance);
     int n = ready_collect(instance, events, room);
     if (n) {
         instance->sleepers--;

@@ -2,11 +2,11 @@
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from neat.abi.channel cimport (
-    NEAT_OPT_KEEPALIVE, NEAT_OPT_LINGER, NEAT_REQ_ABORT, NEAT_REQ_ACCEPTED, NEAT_REQ_CLOSE, NEAT_REQ_OFFER, NEAT_REQ_RESIGNAL,
-    NEAT_REQ_SHUT_WR, NEAT_REQ_TELL, NEAT_ST_ORPHAN, NEAT_ST_WRCLOSED, neat_sock,
+    NEAT_OPT_KEEPALIVE, NEAT_OPT_LINGER, NEAT_REQ_ABORT, NEAT_REQ_ACCEPTED, NEAT_REQ_CLOSE, NEAT_REQ_NOTIFY, NEAT_REQ_OFFER,
+    NEAT_REQ_SHUT_WR, NEAT_ST_ORPHAN, NEAT_ST_WRCLOSED, neat_sock,
 )
 from neat.shm.atomic cimport fetch_and32, load32, load64, peek32, store32
-from neat.stack.config cimport EV_OFFER, EV_READABLE, EV_TELL, EV_WRITABLE
+from neat.stack.config cimport EV_NOTIFY, EV_OFFER, EV_WRITABLE
 from neat.stack.counters cimport Counter
 from neat.stack.state cimport SLOT_FIN_QUEUED, SLOT_FIN_SEEN, SLOT_ORPHAN, ConnSlot
 from neat.stack.tcp.ack cimport is_writable
@@ -23,7 +23,7 @@ from neat.stack.tcp.window cimport window_worth_update
 from neat.stack.types cimport Stack, count
 
 # Its dirty bit was set: look at everything that the application may have changed.
-@cython.locals(sock="neat_sock*", request=uint32_t, head=uint64_t, over=bint)
+@cython.locals(sock="neat_sock*", request=uint32_t, head=uint64_t)
 cdef void tcp_command(Stack* stack, Tcb* tcb) noexcept nogil
 # The last descriptor is closed, as with close() on Linux.
 @cython.locals(slot="ConnSlot*", state=uint32_t)

@@ -42,16 +42,9 @@ def tcp_command(stack, tcb):
     head = tcb.rx_head
     if not take_offsets(stack, tcb):
         return
-    if request & NEAT_REQ_RESIGNAL:
-        fetch_and32(cython.address(sock.request), ~NEAT_REQ_RESIGNAL)
-        over = tcb.slot.state == TcpState.CLOSED or tcb.slot.state == TcpState.TIME_WAIT
-        if tcb.slot.rx_tail > tcb.rx_head or tcb.slot.flags & SLOT_FIN_SEEN or over:
-            conn_event(stack, tcb, EV_READABLE)
-        if is_writable(tcb):
-            conn_event(stack, tcb, EV_WRITABLE)
-    if request & NEAT_REQ_TELL:
-        fetch_and32(cython.address(sock.request), ~NEAT_REQ_TELL)
-        conn_event(stack, tcb, EV_TELL)
+    if request & NEAT_REQ_NOTIFY:
+        fetch_and32(cython.address(sock.request), ~NEAT_REQ_NOTIFY)
+        conn_event(stack, tcb, EV_NOTIFY | EV_WRITABLE if is_writable(tcb) else EV_NOTIFY)
     if tcb.slot.state == TcpState.CLOSED or tcb.slot.state == TcpState.TIME_WAIT:
         return
     if request & NEAT_REQ_SHUT_WR:

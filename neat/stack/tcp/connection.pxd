@@ -10,7 +10,7 @@ from neat.abi.channel cimport (
 from neat.shm.atomic cimport load64, store32
 from neat.shm.ring cimport RECORD_FLOW_DELETE
 from neat.stack.channels cimport NO_SOCK, sock_birth, sock_death, sock_release, sock_rx_ring, sock_tx_ring
-from neat.stack.config cimport EV_CLOSED, EV_FREED, EV_RESET, EV_TAKEN
+from neat.stack.config cimport EV_CLOSED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN
 from neat.stack.counters cimport Counter
 from neat.stack.events cimport event_raise
 from neat.stack.state cimport (
@@ -37,6 +37,9 @@ cdef int conn_take_sock(Stack* stack, Tcb* tcb, Channel* channel) noexcept nogil
 cdef void conn_set_state(Tcb* tcb, uint32_t state) noexcept nogil
 cdef void conn_status(Tcb* tcb, uint32_t bits) noexcept nogil          # or-s neat_status bits in
 cdef void conn_event(Stack* stack, Tcb* tcb, uint32_t kinds) noexcept nogil
+# What holds now, as kinds of events, from what the engine itself knows.
+@cython.locals(kinds=uint32_t)
+cdef uint32_t conn_ready(Tcb* tcb) noexcept nogil
 # accept() has taken it: EV_TAKEN, once.
 cdef void conn_taken(Stack* stack, Tcb* tcb) noexcept nogil
 # Or it died first: it no longer counts against its listener's backlog.

@@ -102,6 +102,19 @@ def conn_event(stack, tcb, kinds):
     event_raise(cython.address(stack.events), cython.address(tcb.event), kinds)
 
 
+def conn_ready(tcb):
+    kinds = 0
+    if tcb.slot.rx_tail != load64(cython.address(tcb.sock.rx_head)):
+        kinds |= EV_READABLE
+    if tcb.status & NEAT_ST_RDHUP:
+        kinds |= EV_READABLE | EV_RDHUP
+    if tcb.status & NEAT_ST_ERROR:
+        kinds |= EV_RESET
+    elif tcb.status & NEAT_ST_CLOSED:
+        kinds |= EV_CLOSED
+    return kinds
+
+
 def conn_taken(stack, tcb):
     if tcb.slot.flags & (SLOT_PASSIVE | SLOT_ACCEPTED) == SLOT_PASSIVE:
         conn_leave_backlog(stack, tcb)
