@@ -195,23 +195,6 @@ static int last_words(int fd) {
     return error;
 }
 
-/* Caller holds `setup`. */
-static uint32_t settle(struct neat_socket *s) {
-    if (load(&s->stage) == STAGE_CONNECTING && endpoint_current(&s->end) && (load(&s->end.shared->status) & NEAT_ST_CONNECTED))
-        neat_set_stage(s, STAGE_CONNECTED);
-    return load(&s->stage);
-}
-
-/* A signal handler that closes a socket may have interrupted its own thread with `setup` in hand: what that finds out is as good. */
-uint32_t neat_stage(struct neat_socket *s) {
-    uint32_t stage = load(&s->stage);
-    if (__builtin_expect(stage != STAGE_CONNECTING, 1) || pthread_mutex_trylock(&s->setup))
-        return stage;
-    stage = settle(s);
-    pthread_mutex_unlock(&s->setup);
-    return stage;
-}
-
 /* Whether an attempt to connect is under way still. Caller holds `setup`, has settled it, and found STAGE_CONNECTING. */
 static bool under_way(const struct neat_socket *s, int fd) {
     uint32_t status = load(&s->end.shared->status);
@@ -219,7 +202,7 @@ static bool under_way(const struct neat_socket *s, int fd) {
 }
 
 static int status_locked(struct neat_socket *s, int fd) {
-    uint32_t stage = settle(s);
+    uint32_t stage = neat_settle(s);
     if (stage != STAGE_CONNECTING)
         return stage == STAGE_CONNECTED ? 0 : -ENOTCONN;
     if (under_way(s, fd))
@@ -238,7 +221,7 @@ int neat_connect_status(struct neat_socket *s, int fd) {
 int neat_connect_end(struct neat_socket *s, int fd) {
     int status = 0;
     pthread_mutex_lock(&s->setup);
-    uint32_t stage = settle(s);
+    uint32_t stage = neat_settle(s);
     if (stage == STAGE_CONNECTING)
         status = under_way(s, fd) ? neat_disconnect_locked(s, fd) : -ENOTCONN;
     pthread_mutex_unlock(&s->setup);

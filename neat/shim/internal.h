@@ -140,6 +140,11 @@ struct neat_socket {
     } hints[HINTS];
 };
 
+/* Its part in that slot; NULL: none. */
+static inline struct endpoint *neat_subsocket(struct neat_socket *s, uint32_t replica) {
+    return replica < MAX_REPLICAS ? load(&s->subsockets[replica]) : NULL;
+}
+
 /* registration.c: the connection to the syscall server. Sends `message` (its seq and app are filled in) with nfds descriptors,
  * and puts the answer (with our app and token) in its place; up to two descriptors that came with it in got[] (-1: none).
  * 0 or -errno: the answer's, or -ENETDOWN. */
@@ -169,13 +174,32 @@ int neat_move_own(int fd);         /* the application wants that number: 0, or -
  * of it, whatever the program says with mlockall(2). NULL: errno says why. */
 void *neat_map(int fd, size_t bytes);
 
+/* wait.c */
+/* Whether a wait that a signal handler has interrupted goes on: every handler has SA_RESTART (signal(7)). NULL: never. */
+extern bool (*neat_restarts)(void);
+/* Every wait of this program on a descriptor passes by us. */
+extern bool neat_looks_first;
+#define NEAT_FOREVER (INT64_MAX / 2)           /* no limit, but every signal handler ends the wait (signal(7), SA_RESTART) */
+int neat_poll(int fd, short events, int64_t timeout_ns);    /* revents (0: time is over), or -errno */
+int64_t neat_timeout(int fd, int name);        /* SO_RCVTIMEO or SO_SNDTIMEO in ns; -1: none */
+int64_t neat_now(void);                        /* CLOCK_MONOTONIC, ns */
+int64_t neat_spin_ns(void);                    /* how long who waits looks first, ns; decided by the first who asks */
+static inline bool neat_spins(void) {          /* this machine has processors to spare */
+    return neat_spin_ns() > 0;
+}
+
 /* segments.c */
 int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, struct segment **out);
 void neat_segment_put(struct segment *segment);
 void neat_segment_keep(struct segment *segment);   /* one reference more; the caller has one */
+/* endpoint.c */
 int neat_endpoint_open(struct endpoint *end, uint64_t owner, uint32_t replica, uint64_t incarnation, uint32_t index,
                        uint32_t generation);
 void neat_endpoint_close(struct endpoint *end);
+int neat_endpoint_error(struct endpoint *end, int fd);     /* the error that is pending, once; 0 */
+/* Its descriptor says that it is reset: what that means when the replica has not said so before. */
+void neat_reset_heard(struct endpoint *end);
+int neat_gone(struct neat_socket *s, int later);           /* -ECONNRESET the first time, then `later` */
 static inline bool endpoint_current(const struct endpoint *end) {
     return end->shared && load(&end->shared->generation) == end->generation;
 }
@@ -228,10 +252,6 @@ ssize_t neat_splice_in(struct neat_socket *s, int fd, int pipe, size_t count);
 ssize_t neat_splice_out(struct neat_socket *s, int fd, int pipe, size_t count);
 ssize_t neat_stream_recv(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags);
 ssize_t neat_stream_send(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags);
-int neat_endpoint_error(struct endpoint *end, int fd);     /* the error that is pending, once; 0 */
-int neat_gone(struct neat_socket *s, int later);           /* -ECONNRESET the first time, then `later` */
-/* Its descriptor says that it is reset: what that means when the replica has not said so before. */
-void neat_reset_heard(struct endpoint *end);
 
 /* datagram.c */
 ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message, int flags);
@@ -245,8 +265,6 @@ void neat_put_stream_control(struct neat_socket *s, bool bytes, struct msghdr *m
 
 /* subsockets.c */
 int neat_subsockets_open(struct neat_socket *s, const struct neat_msg *bound);
-void neat_subsockets_close(struct neat_socket *s);
-struct endpoint *neat_subsocket(struct neat_socket *s, uint32_t replica);  /* NULL: none in that slot */
 bool neat_subsockets_read(struct neat_socket *s, int fd, int limit);
 
 /* spares.c: application's ends of pairs whose connections are over, for the next ones. Any thread, signal handlers too. */
@@ -262,18 +280,32 @@ bool neat_spares_drop(void);       /* whether there were any: numbers are free n
 void neat_spares_accepted(struct neat_sock *listener);     /* at an accept() there: this process may have some for the next ones */
 void neat_spares_limit_changed(void);
 
-/* life.c */
+/* refs.c */
 struct neat_socket *neat_new(int type, int protocol);   /* with one descriptor reference */
 void neat_undup(struct neat_socket *s);        /* one descriptor less, which somebody else has closed or never was */
-/* `fd` is about to be closed or replaced by the caller, who then says neat_undup: calls that are under way go on with a copy. */
-void neat_leave(struct neat_socket *s, int fd);
+void neat_park(struct neat_socket *s, int fd); /* `fd` is about to be closed: calls that are under way go on with a copy */
 int neat_parked(struct neat_socket *s, int fd);
 bool neat_in_use(const struct neat_socket *s);      /* a call is under way, beside the one that asks */
+bool neat_is_alone(const struct neat_socket *s);    /* one descriptor, and no call is under way */
 bool neat_has_copies(const struct neat_socket *s);  /* the application has more than one descriptor of it */
 /* The descriptor to go on with after a sleep: `fd`, unless that number was closed meanwhile. */
 static inline int neat_number(struct neat_socket *s, int fd) {
     return __builtin_expect(load(&s->parked) != NULL, 0) ? neat_parked(s, fd) : fd;
 }
+
+/* stage.c */
+void neat_set_stage(struct neat_socket *s, enum stage stage);
+/* Its stage now: a connect() comes about in the replica, and the first call that asks finds that out. Waits for
+ * nobody. */
+uint32_t neat_stage(struct neat_socket *s);
+uint32_t neat_settle(struct neat_socket *s);   /* the same; caller holds `setup` */
+
+/* pair.c */
+int neat_pair(int *application_end, int *stack_end);        /* the canary is in it */
+
+/* life.c */
+/* `fd` is about to be closed or replaced by the caller, who then says neat_undup: calls that are under way go on with a copy. */
+void neat_leave(struct neat_socket *s, int fd);
 
 /* setup.c, connect.c */
 /* What is set on a listener for the connections that it will accept goes into its socket objects: a program after exec finds it there. */
@@ -281,21 +313,16 @@ void neat_listener_apply(struct neat_socket *s);
 extern uint32_t neat_limits_seen;  /* RLIMIT_NOFILE does not change without neat_limits_changed(): each setrlimit() passes by us */
 void neat_limits_changed(void);
 int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *local);
-int neat_pair(int *application_end, int *stack_end);        /* the canary is in it */
-void neat_set_stage(struct neat_socket *s, enum stage stage);
 /* Linux's tcp_disconnect(): it is as new, under the same number, but for the port that the application chose. A connection is reset. Caller
  * holds `setup`. 0 or -errno. */
 int neat_disconnect_locked(struct neat_socket *s, int fd);
 /* How a connect() that is under way stands: 0 done, -EINPROGRESS, or what it failed with (the socket is as new then). */
 int neat_connect_status(struct neat_socket *s, int fd);
-/* Its stage now: a connect() comes about in the replica, and the first call that asks finds that out. Waits for
- * nobody. */
-uint32_t neat_stage(struct neat_socket *s);
 /* shutdown() of an attempt to connect ends it: 0. -ENOTCONN: it has failed, which is still to be told. 1: it is
  * a connection now. */
 int neat_connect_end(struct neat_socket *s, int fd);
 
-/* wait.c */
+/* flags.c */
 bool neat_nonblocking(const struct neat_socket *s, int fd, int flags);
 /* The flags of descriptors born from now on in an interposed program are seen by us (neat_flags_born); those of older ones may be changed by
  * another process. */
@@ -303,34 +330,30 @@ void neat_flags_shared(void);
 uint32_t neat_flags_now(void);
 /* `now`: neat_flags_now() before it was born. */
 void neat_flags_born(struct neat_socket *s, bool nonblock, uint32_t now);
+bool neat_flags_known(const struct neat_socket *s);
+
+/* sleep.c */
+/* neat_poll() in a call on `s`, which the caller holds: a thread that is cancelled in its sleep (pthread_cancel(3)) gives it back. */
+int neat_sleep(struct neat_socket *s, int fd, short events, int64_t timeout_ns);
 /* close() with SO_LINGER: until the peer has acknowledged all, the FIN too, or the time is over. */
 void neat_linger(const struct neat_socket *s);
-bool neat_flags_known(const struct neat_socket *s);
-/* Whether a wait that a signal handler has interrupted goes on: every handler has SA_RESTART (signal(7)). NULL: never. */
-extern bool (*neat_restarts)(void);
-/* Every wait of this program on a descriptor passes by us. */
-extern bool neat_looks_first;
-#define NEAT_FOREVER (INT64_MAX / 2)           /* no limit, but every signal handler ends the wait (signal(7), SA_RESTART) */
-int neat_poll(int fd, short events, int64_t timeout_ns);    /* revents (0: time is over), or -errno */
-/* The same in a call on `s`, which the caller holds: a thread that is cancelled in its sleep (pthread_cancel(3)) gives it back. */
-int neat_sleep(struct neat_socket *s, int fd, short events, int64_t timeout_ns);
-int64_t neat_timeout(int fd, int name);        /* SO_RCVTIMEO or SO_SNDTIMEO in ns; -1: none */
-int64_t neat_now(void);                        /* CLOCK_MONOTONIC, ns */
-bool neat_spins(void);                         /* this machine has processors to spare */
 bool neat_spin(const struct endpoint *end);    /* a little while, for something to arrive: did it? */
 
-/* options.c */
+/* settings.c */
 void neat_options_apply(struct neat_socket *s, const struct endpoint *end);
 void neat_options_read(struct neat_socket *s, const struct neat_sock *shared);
 uint32_t neat_receive_limit(const struct settings *settings);
+uint32_t neat_synacks_of(int seconds);         /* TCP_DEFER_ACCEPT, as it is kept */
+uint32_t neat_defer_seconds(const struct neat_socket *s);  /* TCP_DEFER_ACCEPT; 0: off */
+
+/* options.c */
 /* setsockopt, except that nothing is counted: NEAT_UNSUPPORTED when Linux does it and NEaT does not. */
 #define NEAT_UNSUPPORTED (-4095)
 int neat_set_option(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length);
 /* Counts it, and says what Linux says to what it does not know. */
 int neat_refuse(enum neat_refusal kind, int level, int name);
-uint32_t neat_defer_seconds(const struct neat_socket *s);  /* TCP_DEFER_ACCEPT; 0: off */
-/* Hears of what is refused, if it is linked in (preload/log.c). */
-__attribute__((weak)) void neat_on_refusal(enum neat_refusal kind, int level, int name);
+/* Hears of what is refused; NULL: nobody does. */
+extern void (*neat_on_refusal)(enum neat_refusal kind, int level, int name);
 
 /* names.c */
 int neat_from_sockaddr(const struct neat_socket *s, const struct sockaddr *address, socklen_t length, struct neat_addr *out);

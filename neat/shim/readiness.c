@@ -125,34 +125,3 @@ void neat_changed(const struct endpoint *end) {
     }
     set_bits(&end->shared->request, (uint32_t)NEAT_REQ_NOTIFY);
 }
-
-/* A thread that sleeps on a connection's descriptor is counted meanwhile. */
-struct sleeper {
-    struct neat_socket *s;
-    bool counted;
-};
-
-static void wake(struct sleeper *sleeper) {
-    if (sleeper->counted)
-        neat_wait_end(&sleeper->s->end);
-}
-
-/* pthread_cancel(3): the thread leaves its call. */
-static void cancelled(void *argument) {
-    struct sleeper *sleeper = argument;
-    wake(sleeper);
-    neat_put(sleeper->s);
-}
-
-int neat_sleep(struct neat_socket *s, int fd, short events, int64_t timeout_ns) {
-    struct sleeper sleeper = {s, s->type == SOCK_STREAM && s->end.shared};
-    int got = events;
-    pthread_cleanup_push(cancelled, &sleeper);
-    if (sleeper.counted)
-        neat_wait_begin(s->end.shared);
-    if (!sleeper.counted || !(load(&s->end.shared->status) & (NEAT_ST_ERROR | NEAT_ST_CLOSED | NEAT_ST_WRCLOSED)))
-        got = neat_poll(fd, events, timeout_ns);
-    pthread_cleanup_pop(0);
-    wake(&sleeper);
-    return got;
-}

@@ -136,7 +136,7 @@ static int dial(void) {
 void neat_keep_door(void) {
     char path[sizeof((struct sockaddr_un *)0)->sun_path];
     pthread_mutex_lock(&self.lock);
-    int fd = self.door < 0 && server_path(path, sizeof path) == 0 ? open(path, O_PATH | O_CLOEXEC) : -1;
+    int fd = self.door < 0 && server_path(path, sizeof path) == 0 ? libc(open)(path, O_PATH | O_CLOEXEC) : -1;
     if (fd >= 0) {
         self.door = neat_hide_fd(fd);
         neat_hold_own(&self.door);

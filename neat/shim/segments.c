@@ -65,7 +65,7 @@ static struct segment *map(int fd, int bell, const struct neat_msg *reply) {
         errno = EPROTO;
         return NULL;
     }
-    neat_spins();                  /* decided now: later it may be out of our rights (seccomp(2)) */
+    neat_spin_ns();                /* decided now: later it may be out of our rights (seccomp(2)) */
     new->bell = neat_hide_fd(bell);
     neat_hold_own(&new->bell);
     return new;
@@ -181,37 +181,6 @@ void neat_segment_put(struct segment *segment) {
         return;
     sweep();
     pthread_mutex_unlock(&lock);
-}
-
-/* generation 0: whatever the object has now. */
-int neat_endpoint_open(struct endpoint *end, uint64_t owner, uint32_t replica, uint64_t incarnation, uint32_t index,
-                       uint32_t generation) {
-    struct segment *segment;
-    if (replica >= MAX_REPLICAS)
-        return -EPROTO;
-    int status = neat_segment_get(owner, replica, incarnation, &segment);
-    if (status < 0)
-        return status;
-    if (index >= segment->nsock) {
-        neat_segment_put(segment);
-        return -EPROTO;
-    }
-    memset(end, 0, sizeof *end);
-    end->segment = segment;
-    end->index = index;
-    end->shared = (struct neat_sock *)(segment->base + NEAT_SOCKS_OFFSET) + index;
-    end->rx = segment->base + neat_rx_offset(segment->nsock, segment->rx_size, segment->tx_size, index);
-    end->tx = end->rx + segment->rx_size;
-    end->generation = generation ? generation : load(&end->shared->generation);
-    return 0;
-}
-
-void neat_endpoint_close(struct endpoint *end) {
-    if (!end->shared)
-        return;
-    neat_segment_put(end->segment);
-    end->shared = NULL;
-    end->segment = NULL;
 }
 
 /* A fork finds the list whole. */

@@ -13,12 +13,7 @@
 #define OVER ((uint32_t)(NEAT_ST_RDHUP | NEAT_ST_ERROR | NEAT_ST_CLOSED))
 #define MAX_TOKENS 16              /* taken out in one repair: honest stacks have one */
 
-struct neat_client_stats neat_counters;
 static uint32_t fills_needed;      /* messages beside the canary that make a descriptor unwritable; 0: not measured yet */
-
-void neat_stats(struct neat_client_stats *out) {
-    *out = neat_counters;
-}
 
 /* Tell the replica to look at this socket, when it is awake or wakes up next. */
 void neat_mark(const struct endpoint *end) {

@@ -8,27 +8,6 @@
 #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_CONFIRM | MSG_EOR | NEAT_MSG_RINGS)
 #define MAX_IOV 1024
 
-void neat_set_stage(struct neat_socket *s, enum stage stage) {
-    store(&s->stage, (uint32_t)stage);
-}
-
-int neat_pair(int *application_end, int *stack_end) {
-    int ends[2], zero = 0;
-    if (libc(socketpair)(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-        return -errno;
-    libc(setsockopt)(ends[0], SOL_SOCKET, SO_SNDBUF, &zero, sizeof zero);
-    if (libc(send)(ends[0], "c", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1) {
-        int error = errno;
-        libc(close)(ends[0]);
-        libc(close)(ends[1]);
-        return -error;
-    }
-    *application_end = ends[0];
-    *stack_end = neat_hide_fd(ends[1]);
-    neat_hold_own(stack_end);
-    return 0;
-}
-
 int neat_socket(int family, int type, int protocol, struct neat_socket **out) {
     int flags = type & (SOCK_NONBLOCK | SOCK_CLOEXEC), fd;
     type &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -8,35 +8,6 @@
 #include "internal.h"
 #include "readiness.h"
 
-/* Its replica is gone, or says things that cannot be. Linux reports a reset once; after that, `later`. */
-int neat_gone(struct neat_socket *s, int later) {
-    store(&s->end.lost, 1);
-    if (swap(&s->reset_seen, 1))
-        return later;
-    tally(resets);
-    return -ECONNRESET;
-}
-
-/* The kernel closed what a dead process had; a replica that lives writes its reason first. */
-void neat_reset_heard(struct endpoint *end) {
-    if (endpoint_current(end) && !(load(&end->shared->status) & (NEAT_ST_ERROR | NEAT_ST_CLOSED)))
-        store(&end->lost, 1);
-}
-
-/* The error that the replica reported, once. Also clears the descriptor's own, which says no more than that there is one; not where each
- * poll() passes by us, who know that it was told (preload/poll.c). */
-int neat_endpoint_error(struct endpoint *end, int fd) {
-    uint32_t count = load(&end->shared->error_count), seen = load(&end->error_seen);
-    if (count == seen || !swap_if(&end->error_seen, &seen, count))
-        return 0;
-    int cleared;
-    socklen_t length = sizeof cleared;
-    if (!neat_looks_first)
-        libc(getsockopt)(fd, SOL_SOCKET, SO_ERROR, &cleared, &length);
-    uint32_t error = load(&end->shared->error);
-    return error > 0 && error < 4096 ? (int)error : ECONNRESET;
-}
-
 /* After rx_head has moved, leaving `held` bytes: does the replica have to be woken to open the window? The socket is marked already, so an
  * awake replica looks at it anyway. A sleeping one has said in rcv_wnd what the peer knows: wake it when that has at least doubled,
  * by two segments or half the ring, or grew by half the ring. */

@@ -12,10 +12,6 @@
 
 #include "readiness.h"
 
-struct endpoint *neat_subsocket(struct neat_socket *s, uint32_t replica) {
-    return replica < MAX_REPLICAS ? load(&s->subsockets[replica]) : NULL;
-}
-
 static void install(struct neat_socket *s, uint32_t replica, uint64_t incarnation, uint32_t index) {
     if (replica >= MAX_REPLICAS)
         return;
@@ -89,20 +85,4 @@ bool neat_subsockets_read(struct neat_socket *s, int fd, int limit) {
             neat_notify(end);
     }
     return true;
-}
-
-static void drop(struct endpoint *end) {
-    neat_endpoint_close(end);
-    free(end);
-}
-
-void neat_subsockets_close(struct neat_socket *s) {
-    for (uint32_t replica = 0; replica < MAX_REPLICAS; replica++)
-        if (s->subsockets[replica])
-            drop(s->subsockets[replica]);
-    while (s->retired) {
-        struct endpoint *next = s->retired->next;
-        drop(s->retired);
-        s->retired = next;
-    }
 }

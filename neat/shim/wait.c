@@ -1,5 +1,4 @@
-/* Sleeping on a descriptor, and how long; spinning, where that is affordable. */
-#include <fcntl.h>
+/* Time; sleeping on any descriptor, and how long; how long to spin, where that is affordable. */
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/time.h>
@@ -9,15 +8,6 @@
 
 #define SPIN_NS 20000
 #define SPIN_CPUS 4                /* fewer: who spins takes the processor from whom he waits for */
-#define LINGER_NS 200000           /* between two looks of a close() that waits; doubles up to */
-#define LINGER_MOST_NS 10000000
-#define LOOKS 16                   /* between two looks at the clock */
-
-#if defined(__x86_64__)
-#define relax() __builtin_ia32_pause()
-#else
-#define relax() __asm__ volatile("yield")
-#endif
 
 static int64_t spin_ns = -1;       /* not decided yet */
 bool (*neat_restarts)(void);
@@ -56,45 +46,6 @@ int64_t neat_timeout(int fd, int name) {
     return (int64_t)at.tv_sec * 1000000000 + (int64_t)at.tv_usec * 1000;
 }
 
-/* A new generation each time that another process may have got descriptors of ours. */
-static uint32_t flags_generation = 1;
-
-void neat_flags_shared(void) {
-    add(&flags_generation, 1);
-}
-
-uint32_t neat_flags_now(void) {
-    return load(&flags_generation);
-}
-
-void neat_flags_born(struct neat_socket *s, bool nonblock, uint32_t now) {
-    store(&s->nonblock, (uint32_t)nonblock);
-    store(&s->flags_known, now);
-}
-
-bool neat_flags_known(const struct neat_socket *s) {
-    return load(&s->flags_known) == load(&flags_generation);
-}
-
-void neat_linger(const struct neat_socket *s) {
-    int64_t deadline = neat_now() + (int64_t)s->settings.linger_ms * 1000000, pause = LINGER_NS;
-    while (endpoint_current(&s->end) && !endpoint_lost(&s->end) && neat_now() < deadline) {
-        uint32_t state = __atomic_load_n(&s->end.shared->tcp_state, __ATOMIC_RELAXED);
-        bool text = load(&s->end.shared->tx_tail) != load(&s->end.shared->tx_head);
-        if (!text && state != NEAT_TCP_FIN_WAIT_1 && state != NEAT_TCP_CLOSING && state != NEAT_TCP_LAST_ACK &&
-            state != NEAT_TCP_ESTABLISHED && state != NEAT_TCP_CLOSE_WAIT)
-            return;
-        nanosleep(&(struct timespec){0, pause}, NULL);
-        pause = pause * 2 < LINGER_MOST_NS ? pause * 2 : LINGER_MOST_NS;
-    }
-}
-
-bool neat_nonblocking(const struct neat_socket *s, int fd, int flags) {
-    if (flags & MSG_DONTWAIT)
-        return true;
-    return neat_flags_known(s) ? load(&s->nonblock) : (libc(fcntl)(fd, F_GETFL) & O_NONBLOCK) != 0;
-}
-
 /* NEAT_SPIN_US decides, else the number of processors that we may use. */
 static int64_t decide(void) {
     const char *set = getenv("NEAT_SPIN_US");
@@ -104,22 +55,8 @@ static int64_t decide(void) {
     return sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) >= SPIN_CPUS ? SPIN_NS : 0;
 }
 
-bool neat_spins(void) {
+int64_t neat_spin_ns(void) {
     if (load(&spin_ns) < 0)
         store(&spin_ns, decide());
-    return load(&spin_ns) > 0;
-}
-
-bool neat_spin(const struct endpoint *end) {
-    const struct neat_sock *shared = end->shared;
-    uint32_t status = load(&shared->status);
-    int64_t deadline = neat_now() + load(&spin_ns);
-    do {
-        for (int i = 0; i < LOOKS; i++) {
-            if (load(&shared->rx_tail) != load(&shared->rx_head) || load(&shared->status) != status)
-                return true;
-            relax();
-        }
-    } while (neat_now() < deadline);
-    return false;
+    return load(&spin_ns);
 }

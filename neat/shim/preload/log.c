@@ -70,10 +70,6 @@ static bool known(uint64_t kind) {
     return false;
 }
 
-void neat_on_refusal(enum neat_refusal kind, int level, int name) {
-    log_refused(kind, level, name);
-}
-
 void log_refused(enum neat_refusal kind, int level, int name) {
     static const char *const kinds[] = {"?", "setsockopt", "getsockopt", "flags", "control message", "ioctl"};
     struct neat_msg message = {.op = NEAT_OP_REFUSED, .u = {(uint32_t)kind, (uint32_t)level, (uint32_t)name}};
@@ -84,4 +80,8 @@ void log_refused(enum neat_refusal kind, int level, int name) {
     strncpy((char *)&message.u[4], program_invocation_short_name, 15);
     neat_tell(&message);
     errno = kept;
+}
+
+__attribute__((constructor(110))) static void listen_to_refusals(void) {
+    neat_on_refusal = log_refused;
 }
