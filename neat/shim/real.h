@@ -37,7 +37,7 @@
     X(recvmsg) X(sendmmsg) X(recvmmsg) X(sendfile) X(sendfile64) X(splice) X(tee) X(vmsplice) X(copy_file_range) X(dup) X(dup2) X(dup3) \
     X(fcntl) X(fcntl64) X(ioctl) X(poll) X(ppoll) X(select) X(pselect) X(epoll_create) X(epoll_create1) X(epoll_ctl) \
     X(epoll_wait) X(epoll_pwait) X(epoll_pwait2) X(fork) X(vfork) X(clone) X(execve) X(execv) X(execvp) X(execvpe) X(fexecve) \
-    X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(fdopen) X(vdprintf) X(lseek) X(lseek64) X(isatty) X(fstat) X(sigaction) X(daemon) X(setuid) X(seteuid) X(setreuid) X(setresuid) X(chroot) \
+    X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(fdopen) X(dprintf) X(vdprintf) X(lseek) X(lseek64) X(isatty) X(fstat) X(sigaction) X(daemon) X(setuid) X(seteuid) X(setreuid) X(setresuid) X(chroot) \
     X(setrlimit) X(setrlimit64) X(prlimit) X(prlimit64) X(mlockall) X(syscall) X(open) X(open64) X(openat) X(openat64) \
     X(creat) X(creat64) X(pipe) X(pipe2) X(eventfd) X(signalfd) X(timerfd_create) X(memfd_create) X(inotify_init) \
     X(inotify_init1) X(mkstemp) X(mkstemp64) X(mkostemp) X(mkostemp64) X(shm_open) X(posix_openpt)

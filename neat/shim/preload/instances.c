@@ -261,10 +261,9 @@ void epoll_moving(int fd) {
 }
 
 /* An undecided socket was decided: the kernel's epoll has lost it with the file that its number had. */
-void epoll_moved(int fd) {
+void epoll_moved(int fd, struct neat_socket *s) {
     if (fd < 0 || fd >= MOST || !is_member(fd))
         return;
-    struct neat_socket *s = fd_get(fd);
     enter(&registry);
     for (struct instance *at = all; at; at = at->next) {
         if (!load(&at->refs))
@@ -280,8 +279,6 @@ void epoll_moved(int fd) {
         instance_unlock(at);
     }
     leave(&registry);
-    if (s)
-        neat_put(s);
 }
 
 /* In a forked child: the parent goes on with it. All are in the kernel's epoll then, under the same markers, for both: the parent finds that

@@ -78,7 +78,8 @@ void log_refused(enum neat_refusal kind, int level, int name);
 void epoll_forget(int fd);                     /* the descriptor is being closed or replaced */
 void epoll_lost(int fd);                       /* it was closed past us, and the number is another file's */
 void epoll_moving(int fd);                     /* its number is about to refer to another file */
-void epoll_moved(int fd);                      /* its number refers to another file now (an undecided socket was decided) */
+/* Its number refers to another file now: a socket on NEaT, which the caller holds; NULL: the kernel's, or undecided. */
+void epoll_moved(int fd, struct neat_socket *s);
 bool epoll_is_instance(int fd);
 void epoll_copied(int fd, int copy);           /* after dup(): an epoll instance has one more number (any other descriptor: nothing happens) */
 int epoll_end(void);                           /* one beyond the highest number that epoll_forget must hear of */

@@ -99,7 +99,7 @@ __attribute__((constructor)) static void set_up(void) {
         snprintf(kept, sizeof kept, "%s", text);
         const char *wrong = parse_rule(text);
         if (wrong)
-            dprintf(STDERR_FILENO, "neat: NEAT_ROUTES: \"%s\" %s; it is passed over\n", kept, wrong);
+            libc(dprintf)(STDERR_FILENO, "neat: NEAT_ROUTES: \"%s\" %s; it is passed over\n", kept, wrong);
     }
     free(copy);
     if (!address || !*address)
@@ -111,7 +111,7 @@ __attribute__((constructor)) static void set_up(void) {
         own = host;
         own_prefix = prefix;
     } else {
-        dprintf(STDERR_FILENO, "neat: NEAT_ADDRESS: \"%s\" is not an address of the form 10.77.0.2/24\n", address);
+        libc(dprintf)(STDERR_FILENO, "neat: NEAT_ADDRESS: \"%s\" is not an address of the form 10.77.0.2/24\n", address);
     }
 }
 

@@ -263,7 +263,7 @@ static int connect_routed(struct neat_socket *s, int fd, bool undecided, const s
     if (unspecified(address, length)) {
         status = undecided ? connect_kernel(s, fd, address, length) : neat_connect(s, fd, address, length);
         if (status == 0 && !undecided)
-            epoll_moved(fd);
+            epoll_moved(fd, s);
         return status;
     }
     if (undecided || movable(s))
@@ -352,7 +352,7 @@ NEAT_API int shutdown(int fd, int how) {
     bool may_dissolve = s->type == SOCK_STREAM && neat_stage(s) != STAGE_CONNECTED;
     int status = neat_shutdown(s, fd, how);
     if (status == 0 && may_dissolve && load(&s->stage) != STAGE_LISTENING)
-        epoll_moved(fd);
+        epoll_moved(fd, s);
     neat_put(s);
     return (int)result(status);
 }

@@ -166,8 +166,8 @@ static int put_in_place(int fd, int with) {
     epoll_moving(fd);
     if (libc(dup3)(with, fd, cloexec ? O_CLOEXEC : 0) < 0)
         return -errno;
-    clear_bits(&table[fd], UNDECIDED);
-    epoll_moved(fd);
+    uintptr_t s = clear_bits(&table[fd], UNDECIDED) & ~UNDECIDED;
+    epoll_moved(fd, (struct neat_socket *)s);
     return 0;
 }
 
@@ -216,7 +216,7 @@ int fd_return(struct neat_socket *s, int kernel, bool undecided) {
         if (status == 0)
             store(&table[fd], undecided ? (uintptr_t)s | UNDECIDED : 0);
         if (status == 0)
-            epoll_moved(fd);
+            epoll_moved(fd, NULL);
         refs += status == 0 && !undecided;
     }
     if (undecided && s->stack_end >= 0) {

@@ -190,7 +190,7 @@ void kick(struct instance *instance, int epfd) {
         return;
     bool fresh = instance->kick < 0;
     if (fresh) {
-        int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        int fd = libc(eventfd)(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (fd < 0)
             return;
         instance->kick = neat_hide_fd(fd);
