@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "order.h"
 #include "real.h"
 
 struct neat_real neat_real;
@@ -28,6 +29,6 @@ void neat_real_find(void) {
     __atomic_store_n(&neat_real_known, true, __ATOMIC_RELEASE);
 }
 
-__attribute__((constructor(101))) static void at_load(void) {
+AT_START(ORDER_REAL) void at_load(void) {
     neat_real_find();
 }

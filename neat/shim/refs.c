@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "internal.h"
+#include "order.h"
 
 #define CALL UINT64_C(1)
 #define PARKED (UINT64_C(1) << 31)
@@ -244,7 +245,6 @@ static void in_child(void) {
     }
 }
 
-/* After segments.c and registration.c: so their locks are free when the child destroys sockets. */
-__attribute__((constructor(130))) static void set_up(void) {
+AT_START(ORDER_SOCKETS) void set_up(void) {
     pthread_atfork(before_fork, in_parent, in_child);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "order.h"
 
 #define REPLY_SECONDS 5
 #define RESTART_NS 3000000000      /* how long a restarted server may take to come back */
@@ -340,6 +341,6 @@ static void in_child(void) {
         neat_hold_own(&self.inherited);
 }
 
-__attribute__((constructor(120))) static void set_up(void) {
+AT_START(ORDER_REGISTRATION) void set_up(void) {
     pthread_atfork(before_fork, in_parent, in_child);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "order.h"
 
 #define MAX_RING_BYTES (1u << 26)
 #define TRIES 50                   /* while the replica has not mapped its side yet (-EAGAIN) */
@@ -192,6 +193,6 @@ static void after_fork(void) {
     pthread_mutex_unlock(&lock);
 }
 
-__attribute__((constructor(120))) static void set_up(void) {
+AT_START(ORDER_SEGMENTS) void set_up(void) {
     pthread_atfork(before_fork, after_fork, after_fork);
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "order.h"
 
 #define MOST 64
 #define SHARE 32                   /* of the numbers that the process may have, at most one in so many */
@@ -217,6 +218,6 @@ static void in_child(void) {
     store(&who, 0);
 }
 
-__attribute__((constructor(125))) static void set_up(void) {
+AT_START(ORDER_SPARES) void set_up(void) {
     pthread_atfork(NULL, NULL, in_child);
 }

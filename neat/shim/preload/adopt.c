@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
+#include "../order.h"
 #include "preload.h"
 
 void adopt_stamp(void) {
@@ -193,7 +194,7 @@ void adopt_received(const struct msghdr *message) {
 }
 
 /* A program starts: what was it left? One that was left no such thing does not even look for the stack. */
-__attribute__((constructor(160))) static void at_start(void) {
+AT_START(ORDER_ADOPT) void at_start(void) {
     neat_remember_place();
     if (!getenv("NEAT_APP"))
         return;

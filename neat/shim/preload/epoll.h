@@ -57,7 +57,7 @@ struct item {
     enum { KERNEL, TRACKED } kind;
     bool queued;
     bool early;                    /* was added before it was connected: its kind is to be found out */
-    struct neat_socket *socket;    /* of NEaT, else NULL; not held: its memory is never given back (life.c) */
+    struct neat_socket *socket;    /* of NEaT, else NULL; not held: its memory is never given back (refs.c) */
     struct poller *poller;         /* TRACKED: its poller, */
     struct item *twin;             /* the next of the same socket there, */
     struct view view;              /* and what was seen */

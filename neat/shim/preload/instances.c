@@ -1,5 +1,6 @@
 /* Which descriptors are epoll instances, and their lives. An instance's memory is never given back to be something else, so one that was
  * found is counted first and then looked for again (as in table.c). */
+#include "../order.h"
 #include "epoll.h"
 
 #define MOST (PAGES * ITEMS_A_PAGE)
@@ -343,7 +344,6 @@ void epoll_after_fork_child(void) {
     }
 }
 
-/* Between life.c and table.c: the table's lock is taken before the registry's, and that before those of the core. */
-__attribute__((constructor(135))) static void set_up(void) {
+AT_START(ORDER_INSTANCES) void set_up(void) {
     pthread_atfork(before_fork, in_parent, in_child);
 }

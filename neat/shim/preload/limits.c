@@ -1,9 +1,10 @@
 /* setrlimit and prlimit: accept() relies on RLIMIT_NOFILE (setup.c, look_for_number). */
 #include <sys/resource.h>
 
+#include "../order.h"
 #include "preload.h"
 
-__attribute__((constructor)) static void seen(void) {
+AT_START(ORDER_HOOKS) void seen(void) {
     store(&neat_limits_seen, 1);
 }
 

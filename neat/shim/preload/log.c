@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <time.h>
 
+#include "../order.h"
 #include "preload.h"
 
 #define LINE 512
@@ -12,8 +13,7 @@ static int log_fd = -1;            /* standard error as it was at the start: a d
 static uint64_t told[KINDS];
 static uint32_t told_next;
 
-/* Before adopt.c's. */
-__attribute__((constructor(155))) static void set_up(void) {
+AT_START(ORDER_LOG) void set_up(void) {
     const char *set = getenv("NEAT_VERBOSE");
     if (!set || !*set || !strcmp(set, "0"))
         return;
@@ -82,6 +82,6 @@ void log_refused(enum neat_refusal kind, int level, int name) {
     errno = kept;
 }
 
-__attribute__((constructor(110))) static void listen_to_refusals(void) {
+AT_START(ORDER_HOOKS) void listen_to_refusals(void) {
     neat_on_refusal = log_refused;
 }

@@ -1,5 +1,5 @@
-/* Processes and programs that this one starts. What fork() does to us is in pthread_atfork handlers, which run in libc's own fork: life.c
- * (calls that other threads are in), registration.c, segments.c, table.c; this file's come last.
+/* Processes and programs that this one starts. What fork() does to us is in pthread_atfork handlers, which run in libc's own fork: refs.c
+ * (calls that other threads are in), registration.c, segments.c, table.c; this file's come last (../order.h).
  *
  * A program that is started is told by the environment that it is on NEaT. One that gets an environment without a word of NEaT in it,
  * because its parent cleaned it (nginx), is told all the same: it would be left descriptors that it can do nothing with.
@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <sys/wait.h>
 
+#include "../order.h"
 #include "preload.h"
 
 #define CARRIED 8
@@ -31,8 +32,7 @@ static void remember_environment(void) {
     }
 }
 
-/* Handlers of a child run in the order of their registration: when this one does, all locks are free. */
-__attribute__((constructor(150))) static void set_up(void) {
+AT_START(ORDER_PROCESS) void set_up(void) {
     remember_environment();
     pthread_atfork(NULL, NULL, in_child);
 }

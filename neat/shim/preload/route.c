@@ -15,6 +15,7 @@
  * NEAT_ADDRESS (`neat run`) says the stack's address and network; without it the stack is asked, when that matters. */
 #include <arpa/inet.h>
 
+#include "../order.h"
 #include "preload.h"
 
 #define MAX_RULES 64
@@ -91,7 +92,7 @@ static const char *parse_rule(char *text) {
     return NULL;
 }
 
-__attribute__((constructor)) static void set_up(void) {
+AT_START(ORDER_CALLS) void set_up(void) {
     const char *set = getenv("NEAT_ROUTES"), *address = getenv("NEAT_ADDRESS");
     char *copy = set ? strdup(set) : NULL, *state = NULL, own_text[64];
     for (char *text = copy ? strtok_r(copy, ", ", &state) : NULL; text; text = strtok_r(NULL, ", ", &state)) {

@@ -1,6 +1,7 @@
 /* SA_RESTART (signal(7)): a wait of ours that sleeps in poll() cannot leave it to the kernel to go on after a handler, so it does that itself
  * when every handler of the program has SA_RESTART. Which one ran is not known. Looked up when a wait was interrupted, which is seldom,
  * so there is no way to install a handler that we do not see. */
+#include "../order.h"
 #include "preload.h"
 
 static bool restarts(void) {
@@ -15,6 +16,6 @@ static bool restarts(void) {
     return true;
 }
 
-__attribute__((constructor(110))) static void set_up(void) {
+AT_START(ORDER_HOOKS) void set_up(void) {
     neat_restarts = restarts;
 }

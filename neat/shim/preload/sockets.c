@@ -4,6 +4,7 @@
  * the stack refuses leaves the application what it had, and a socket on the wildcard may still connect to an address that is the kernel's. */
 #include <arpa/inet.h>
 
+#include "../order.h"
 #include "preload.h"
 
 #define IPPROTO_MULTIPATH 262      /* IPPROTO_MPTCP, which older headers do not have; on NEaT it is TCP, as where the peer has none */
@@ -234,7 +235,7 @@ NEAT_API int accept(int fd, struct sockaddr *address, socklen_t *length) {
     return accept4(fd, address, length, 0);
 }
 
-__attribute__((constructor(110))) static void set_up(void) {
+AT_START(ORDER_HOOKS) void set_up(void) {
     neat_looks_first = true;
 }
 

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <sys/syscall.h>
 
+#include "../order.h"
 #include "preload.h"
 
 #define SIGSET_BYTES 8             /* of a mask, to the kernel */
@@ -27,7 +28,7 @@ static bool io_uring_allowed = true;
 
 /* io_uring reaches the kernel's files only, and what it closes or waits for passes by us. Programs can do
  * without: a kernel may not have it. */
-__attribute__((constructor(150))) static void set_up(void) {
+AT_START(ORDER_CALLS) void set_up(void) {
     const char *set = getenv("NEAT_IO_URING");
     io_uring_allowed = !getenv("NEAT_APP") || (set && *set && strcmp(set, "0"));
 }

@@ -1,5 +1,5 @@
 /* Which descriptors are ours. Looked at in every call, from any thread, without a lock: a socket object's memory is
- * never given back to be something else (life.c), so one that was found is held first and then looked for again.
+ * never given back to be something else (refs.c), so one that was found is held first and then looked for again.
  *
  * A number may change hands past us: closed by a system call that is made without libc, by a child that shares the
  * descriptors (CLONE_FILES), by io_uring. No bytes of its new file may go to the connection then, nor the other way.
@@ -13,6 +13,7 @@
  */
 #include <sys/mman.h>
 
+#include "../order.h"
 #include "preload.h"
 
 #define MOST (1 << 20)             /* Linux's fs.nr_open; a descriptor beyond is always the kernel's */
@@ -237,6 +238,6 @@ static void after_fork(void) {
     pthread_mutex_unlock(&deciding);
 }
 
-__attribute__((constructor(140))) static void set_up(void) {
+AT_START(ORDER_TABLE) void set_up(void) {
     pthread_atfork(before_fork, after_fork, after_fork);
 }
