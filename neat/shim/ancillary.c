@@ -3,7 +3,7 @@
 #include <sys/time.h>
 #include <time.h>
 
-#include "internal.h"
+#include "data.h"
 
 /* Linux's put_cmsg(): what does not fit is cut, and MSG_CTRUNC says so. `used` bytes are there already. */
 static size_t put(struct msghdr *message, size_t used, int level, int type, const void *data, size_t length) {

@@ -1,5 +1,5 @@
 /* What this process has met: `neat status` and tests look at it. */
-#include "internal.h"
+#include "base.h"
 
 struct neat_client_stats neat_counters;
 

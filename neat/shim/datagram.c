@@ -3,7 +3,7 @@
  * Receive looks at the replicas in turn. Send takes the replica that the peer's last datagram came from, so that an answer goes the way
  * of the question; else one that the socket stays with.
  */
-#include "internal.h"
+#include "data.h"
 
 #define CHECK_NS 10000000          /* how often a socket that only sends looks for NEAT_EV_REPLICA */
 #define ALL_MESSAGES 32

@@ -2,40 +2,18 @@
 #ifndef NEAT_INTERNAL_H
 #define NEAT_INTERNAL_H
 
-#include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
 
 #include "abi/channel.h"
-#include "client.h"
 #include "abi/control.h"
-#include "real.h"
+#include "base.h"
 
 #define MAX_REPLICAS 16
 #define MAX_DATAGRAM 65507u        /* what a length field of IPv4 leaves for text */
 #define HINTS 8
 #define NEAT_KEPT 96               /* options that are kept, at most */
 #define TOKEN 't'                  /* the only message on a connection's descriptor that the client core takes out */
-
-/* Words in shared memory: nothing else touches them. */
-#define load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define load_seq(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
-#define store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
-#define swap(p, v) __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
-#define set_bits(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
-#define clear_bits(p, v) __atomic_fetch_and((p), ~(v), __ATOMIC_SEQ_CST)
-#define add(p, v) __atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST)
-#define sub(p, v) __atomic_sub_fetch((p), (v), __ATOMIC_SEQ_CST)
-#define fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
-#define swap_if(p, expected, v) \
-    __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE)
-
-#define tally(field) __atomic_fetch_add(&neat_counters.field, 1, __ATOMIC_RELAXED)
-extern struct neat_client_stats neat_counters;
 
 /* A mapped segment app a,k. Cached by (owner, replica, incarnation); unmapped with its last user. */
 struct segment {
@@ -92,7 +70,7 @@ struct settings {
 };
 
 struct neat_socket {
-    uint64_t refs;                 /* life.c; stays first */
+    uint64_t refs;                 /* refs.c; stays first */
     struct neat_socket *next_free; /* in the pool of dead ones */
     struct neat_socket *next_ever; /* of all that were ever made: their memory is never given back */
     struct parked *parked;         /* descriptors to close when no call is under way */
@@ -159,35 +137,6 @@ void neat_tell(struct neat_msg *message);
 bool neat_registered(void);        /* the last request reached the syscall server */
 void neat_keep_door(void);         /* so that a server which is started later can be reached whatever rights are left then */
 
-/* own.c: descriptors that the application neither sees nor closes. */
-int neat_hide_fd(int fd);          /* from now on one of those, under the number that is returned */
-int neat_copy_hidden(int fd);      /* a copy that is one of those; -1 when there is no number above those of applications */
-void neat_close_own(int fd);
-bool neat_is_own(int fd);
-void neat_own_lost(int fd);        /* it is one of those, and was closed past us: the kernel has given the number to another file */
-int neat_own_end(void);            /* one beyond the highest that was ever one of those */
-/* `where` holds the number of one of those, and may be given another at any time (neat_move_own), until it is closed. */
-void neat_hold_own(int *where);
-int neat_move_own(int fd);         /* the application wants that number: 0, or -EBUSY */
-
-/* memory.c: readable and writable memory, of a file from its beginning or (-1) of nobody, that costs what is touched
- * of it, whatever the program says with mlockall(2). NULL: errno says why. */
-void *neat_map(int fd, size_t bytes);
-
-/* wait.c */
-/* Whether a wait that a signal handler has interrupted goes on: every handler has SA_RESTART (signal(7)). NULL: never. */
-extern bool (*neat_restarts)(void);
-/* Every wait of this program on a descriptor passes by us. */
-extern bool neat_looks_first;
-#define NEAT_FOREVER (INT64_MAX / 2)           /* no limit, but every signal handler ends the wait (signal(7), SA_RESTART) */
-int neat_poll(int fd, short events, int64_t timeout_ns);    /* revents (0: time is over), or -errno */
-int64_t neat_timeout(int fd, int name);        /* SO_RCVTIMEO or SO_SNDTIMEO in ns; -1: none */
-int64_t neat_now(void);                        /* CLOCK_MONOTONIC, ns */
-int64_t neat_spin_ns(void);                    /* how long who waits looks first, ns; decided by the first who asks */
-static inline bool neat_spins(void) {          /* this machine has processors to spare */
-    return neat_spin_ns() > 0;
-}
-
 /* segments.c */
 int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, struct segment **out);
 void neat_segment_put(struct segment *segment);
@@ -217,12 +166,6 @@ static inline bool endpoint_lost(const struct endpoint *end) {
     return load(&end->lost) || segment_over(end->segment);
 }
 
-/* lock.c: 0: locked; 1: locked, but the last holder died inside; -EAGAIN: this thread holds it (a signal handler). */
-int neat_lock(uint32_t *word);
-void neat_unlock(uint32_t *word);
-uint32_t neat_thread_id(void);
-void neat_lock_forget(void);       /* in a forked child */
-
 /* signal.c: see there for the invariants. */
 void neat_mark(const struct endpoint *end);
 void neat_ring(const struct endpoint *end);
@@ -235,33 +178,6 @@ int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd, bool wa
 int neat_fill_first(struct neat_socket *s, int fd);
 void neat_repair_rx(const struct endpoint *end, int fd);
 void neat_repair_tx(const struct endpoint *end, int fd);
-
-/* ring.c: bytes between a ring and an iovec, wrapping; `skip` bytes of the iovec are done already. */
-void neat_ring_read(const uint8_t *ring, uint32_t size, uint64_t at, const struct iovec *iov, int count, size_t skip,
-                    size_t length);
-void neat_ring_write(uint8_t *ring, uint32_t size, uint64_t at, const struct iovec *iov, int count, size_t skip, size_t length);
-void neat_ring_peek(const uint8_t *ring, uint32_t size, uint64_t at, void *data, size_t length);
-void neat_ring_poke(uint8_t *ring, uint32_t size, uint64_t at, const void *data, size_t length);
-size_t neat_iov_bytes(const struct iovec *iov, int count);
-
-/* stream.c, stream_out.c */
-/* Where a receive or send on this socket stands before it looks at the rings: 0, or what it returns. */
-int neat_ready_to_move(struct neat_socket *s, int fd, int flags, bool sending);
-/* Between the rings and a pipe: `count` bytes at most, which the pipe must have, or have room for. */
-ssize_t neat_splice_in(struct neat_socket *s, int fd, int pipe, size_t count);
-ssize_t neat_splice_out(struct neat_socket *s, int fd, int pipe, size_t count);
-ssize_t neat_stream_recv(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags);
-ssize_t neat_stream_send(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags);
-
-/* datagram.c */
-ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message, int flags);
-ssize_t neat_datagram_send(struct neat_socket *s, int fd, const struct msghdr *message, int flags);
-short neat_datagram_events(struct neat_socket *s);     /* POLLIN and POLLERR bits that hold now */
-
-/* ancillary.c: what the application asked to be told of this datagram, into msg_control. */
-void neat_put_control(const struct neat_socket *s, const struct neat_datagram *header, struct msghdr *message);
-/* The same of a connection; `bytes`: there were some. */
-void neat_put_stream_control(struct neat_socket *s, bool bytes, struct msghdr *message);
 
 /* subsockets.c */
 int neat_subsockets_open(struct neat_socket *s, const struct neat_msg *bound);
@@ -345,15 +261,6 @@ void neat_options_read(struct neat_socket *s, const struct neat_sock *shared);
 uint32_t neat_receive_limit(const struct settings *settings);
 uint32_t neat_synacks_of(int seconds);         /* TCP_DEFER_ACCEPT, as it is kept */
 uint32_t neat_defer_seconds(const struct neat_socket *s);  /* TCP_DEFER_ACCEPT; 0: off */
-
-/* options.c */
-/* setsockopt, except that nothing is counted: NEAT_UNSUPPORTED when Linux does it and NEaT does not. */
-#define NEAT_UNSUPPORTED (-4095)
-int neat_set_option(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length);
-/* Counts it, and says what Linux says to what it does not know. */
-int neat_refuse(enum neat_refusal kind, int level, int name);
-/* Hears of what is refused; NULL: nobody does. */
-extern void (*neat_on_refusal)(enum neat_refusal kind, int level, int name);
 
 /* names.c */
 int neat_from_sockaddr(const struct neat_socket *s, const struct sockaddr *address, socklen_t length, struct neat_addr *out);

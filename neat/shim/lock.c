@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "base.h"
 
 #define WAITERS 0x80000000u
 #define CHECK_NS 20000000

@@ -1,7 +1,7 @@
 /* Mappings that a program's mlockall(2) does not fill. */
 #include <sys/mman.h>
 
-#include "internal.h"
+#include "base.h"
 
 #define PAGE 4096
 

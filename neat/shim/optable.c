@@ -2,6 +2,7 @@
  *
  * First values, limits and rounding are what a kernel socket shows (tests/socket/test_options.py asks both). */
 #include <limits.h>
+#include <linux/tcp.h>
 
 #include "options.h"
 

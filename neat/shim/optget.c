@@ -1,5 +1,6 @@
 /* getsockopt. Read first: options.c. */
 #include <linux/sock_diag.h>
+#include <linux/tcp.h>
 #include <sys/stat.h>
 
 #include "options.h"

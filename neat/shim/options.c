@@ -1,6 +1,7 @@
 /* setsockopt: the options of optable.c, and those with a rule of their own. What is in neither is refused as Linux refuses what it does
  * not know, and counted. getsockopt: optget.c. */
 #include <limits.h>
+#include <linux/tcp.h>
 
 #include "options.h"
 

@@ -2,8 +2,6 @@
 #ifndef NEAT_OPTIONS_H
 #define NEAT_OPTIONS_H
 
-#include <linux/tcp.h>
-
 #include "internal.h"
 
 /* What NEaT does with an option's value. Every value is Linux's: what it is at first, what is an error, how it is rounded. */
@@ -35,11 +33,19 @@ struct option {
 /* Of a socket of type `kind`. NULL: not in the table. *row: its number, below NEAT_KEPT. */
 const struct option *neat_option_find(int kind, int level, int name, uint32_t *row);
 
-/* options.c */
+/* options.c: setsockopt, except that nothing is counted: NEAT_UNSUPPORTED when Linux does it and NEaT does not. */
+#define NEAT_UNSUPPORTED (-4095)
+int neat_set_option(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length);
+/* Counts it, and says what Linux says to what it does not know. */
+int neat_refuse(enum neat_refusal kind, int level, int name);
+/* Hears of what is refused; NULL: nobody does. */
+extern void (*neat_on_refusal)(enum neat_refusal kind, int level, int name);
+
 #define ENGINE "reno"              /* neat/stack/tcp/congestion.py: NewReno, as Linux's of that name */
 bool neat_option_level(const struct neat_socket *s, int level);    /* sockets of this kind have options of this level */
 
 /* tcpinfo.c */
+struct tcp_info;
 int neat_tcp_info(struct neat_socket *s, struct tcp_info *info);
 
 #endif

@@ -2,7 +2,7 @@
  * meet them among its low numbers nor close them: programs that become daemons close all that they know of. */
 #include <sys/resource.h>
 
-#include "internal.h"
+#include "base.h"
 
 #define MOST 65536                 /* a descriptor beyond is not protected */
 #define LOW 700                    /* above what programs count on, below FD_SETSIZE */

@@ -1,5 +1,5 @@
 /* Copying between byte rings and the application's buffers. Offsets and lengths are checked by the callers. */
-#include "internal.h"
+#include "data.h"
 
 #define MOST_BYTES ((size_t)0x7ffff000)      /* Linux moves no more at once (write(2)) */
 

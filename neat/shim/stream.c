@@ -5,7 +5,7 @@
  */
 #include <unistd.h>
 
-#include "internal.h"
+#include "data.h"
 #include "readiness.h"
 
 /* After rx_head has moved, leaving `held` bytes: does the replica have to be woken to open the window? The socket is marked already, so an

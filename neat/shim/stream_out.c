@@ -4,7 +4,7 @@
  */
 #include <unistd.h>
 
-#include "internal.h"
+#include "data.h"
 #include "readiness.h"
 
 #define MAX_FRUITLESS 4

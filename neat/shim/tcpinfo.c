@@ -1,4 +1,7 @@
 /* What can be seen of a socket's state: TCP_INFO, SO_MEMINFO, FIONREAD's and SIOCOUTQ's numbers. */
+#include <linux/tcp.h>
+
+#include "data.h"
 #include "options.h"
 
 static uint8_t state(const struct neat_socket *s, const struct neat_sock *shared) {

@@ -4,7 +4,7 @@
 #include <sys/time.h>
 #include <time.h>
 
-#include "internal.h"
+#include "base.h"
 
 #define SPIN_NS 20000
 #define SPIN_CPUS 4                /* fewer: who spins takes the processor from whom he waits for */

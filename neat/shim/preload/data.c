@@ -4,6 +4,7 @@
  */
 #include <limits.h>
 
+#include "../data.h"
 #include "preload.h"
 
 #define MOST_BYTES ((size_t)INT_MAX & ~(size_t)4095)    /* MAX_RW_COUNT of Linux: longer transfers are cut to this */

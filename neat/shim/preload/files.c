@@ -1,5 +1,6 @@
 /* sendfile() and splice(). tee(), vmsplice() and copy_file_range() need nothing: they take no socket, and our descriptors are sockets
  * to the kernel, too. */
+#include "../data.h"
 #include "preload.h"
 
 #define MOST_BYTES ((size_t)0x7ffff000)

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <time.h>
 
+#include "../options.h"
 #include "../order.h"
 #include "preload.h"
 

@@ -2,6 +2,7 @@
 #include <limits.h>
 #include <time.h>
 
+#include "../data.h"
 #include "preload.h"
 
 #define MOST_PARTS 1024            /* UIO_MAXIOV; also the most messages at once */

@@ -4,6 +4,7 @@
  * comes. What the kernel says of a socket of ours is then made exact: a unix socket's answer differs from TCP's in details, and a token may
  * be there of which the bytes are taken already.
  */
+#include "../data.h"
 #include "../readiness.h"
 #include "poll.h"
 

@@ -3,6 +3,7 @@
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 
+#include "../options.h"
 #include "preload.h"
 
 /* Newer than some headers: TCP_AO_ADD_KEY to TCP_AO_REPAIR. */
@@ -79,7 +80,7 @@ bool options_need_kernel(const struct neat_socket *s, const char **why) {
 
 void options_decided(struct neat_socket *s) {
     if (s->foreign)
-        neat_on_refusal(NEAT_REFUSED_SETSOCKOPT, (int)(s->foreign >> 16), (int)(s->foreign & 0xffff));
+        log_refused(NEAT_REFUSED_SETSOCKOPT, (int)(s->foreign >> 16), (int)(s->foreign & 0xffff));
 }
 
 /* NEaT does not have it, the kernel may, and the socket may still become either's. What makes it the kernel's is taken;
