@@ -6,7 +6,8 @@
 #include "data.h"
 
 /* Linux's put_cmsg(): what does not fit is cut, and MSG_CTRUNC says so. `used` bytes are there already. */
-static size_t put(struct msghdr *message, size_t used, int level, int type, const void *data, size_t length) {
+static size_t put_cmsg(struct msghdr *message, size_t used, int level, int type, const void *data,
+                       size_t length) {
     size_t left = message->msg_controllen - used, whole = CMSG_LEN(length), space = CMSG_SPACE(length);
     struct cmsghdr header = {.cmsg_len = whole < left ? whole : left, .cmsg_level = level, .cmsg_type = type};
     char *at = (char *)message->msg_control + used;
@@ -26,8 +27,8 @@ static size_t put_time(struct msghdr *message, size_t used, bool nanoseconds) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     struct timeval coarse = {now.tv_sec, now.tv_nsec / 1000};
-    return nanoseconds ? put(message, used, SOL_SOCKET, SCM_TIMESTAMPNS, &now, sizeof now)
-                       : put(message, used, SOL_SOCKET, SCM_TIMESTAMP, &coarse, sizeof coarse);
+    return nanoseconds ? put_cmsg(message, used, SOL_SOCKET, SCM_TIMESTAMPNS, &now, sizeof now)
+                       : put_cmsg(message, used, SOL_SOCKET, SCM_TIMESTAMP, &coarse, sizeof coarse);
 }
 
 /* The stack has no devices: index 0. */
@@ -41,11 +42,11 @@ static size_t put_destination(struct msghdr *message, size_t used, const struct 
     if (six) {
         memcpy(&info6.ipi6_addr, mapped, sizeof mapped);
         memcpy((uint8_t *)&info6.ipi6_addr + 12, &info.ipi_addr, 4);
-        return put(message, used, IPPROTO_IPV6, IPV6_PKTINFO, &info6, sizeof info6);
+        return put_cmsg(message, used, IPPROTO_IPV6, IPV6_PKTINFO, &info6, sizeof info6);
     }
     if (neat_stack_address(&own, &prefix) == 0)
         memcpy(&info.ipi_spec_dst, own.addr, 4);
-    return put(message, used, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
+    return put_cmsg(message, used, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
 }
 
 /* tcp(7), TCP_INQ: what is left to read, the end of the stream too. */
@@ -61,7 +62,7 @@ void neat_put_stream_control(struct neat_socket *s, bool bytes, struct msghdr *m
         used = put_time(message, used, options & NEAT_OPT_TIMESTAMPNS);
     if (options & NEAT_OPT_INQ) {
         int left = bytes_left(s);
-        used = put(message, used, IPPROTO_TCP, TCP_CM_INQ, &left, sizeof left);
+        used = put_cmsg(message, used, IPPROTO_TCP, TCP_CM_INQ, &left, sizeof left);
     }
     message->msg_controllen = used;
 }
@@ -78,8 +79,8 @@ void neat_put_control(const struct neat_socket *s, const struct neat_datagram *h
     if (options & NEAT_OPT_PKTINFO)
         used = put_destination(message, used, header, false);
     if (options & NEAT_OPT_RECVTTL)
-        used = put(message, used, IPPROTO_IP, IP_TTL, &ttl, sizeof ttl);
+        used = put_cmsg(message, used, IPPROTO_IP, IP_TTL, &ttl, sizeof ttl);
     if (options & NEAT_OPT_RECVTOS)
-        used = put(message, used, IPPROTO_IP, IP_TOS, &tos, sizeof tos);
+        used = put_cmsg(message, used, IPPROTO_IP, IP_TOS, &tos, sizeof tos);
     message->msg_controllen = used;
 }

@@ -26,7 +26,7 @@ static uint64_t padded(uint32_t length) {
 }
 
 /* The next datagram of one replica. Caller holds rx_lock. -EAGAIN: none. */
-static ssize_t take(struct neat_socket *s, struct endpoint *end, struct msghdr *message, int flags) {
+static ssize_t take_datagram(struct neat_socket *s, struct endpoint *end, struct msghdr *message, int flags) {
     struct neat_sock *shared = end->shared;
     struct neat_datagram header;
     uint32_t size = end->segment->rx_size;
@@ -57,7 +57,7 @@ static ssize_t take(struct neat_socket *s, struct endpoint *end, struct msghdr *
 }
 
 /* The first datagram of any replica, beginning after the one that had the last. An error that a replica reports comes first. */
-static ssize_t take_any(struct neat_socket *s, int fd, struct msghdr *message, int flags) {
+static ssize_t take_any_datagram(struct neat_socket *s, int fd, struct msghdr *message, int flags) {
     uint32_t first = s->next_replica;
     for (uint32_t i = 0; i < MAX_REPLICAS; i++) {
         struct endpoint *end = neat_subsocket(s, (first + i) % MAX_REPLICAS);
@@ -71,7 +71,7 @@ static ssize_t take_any(struct neat_socket *s, int fd, struct msghdr *message, i
         int locked = neat_lock(&end->shared->rx_lock);
         if (locked < 0)
             return locked;
-        ssize_t n = take(s, end, message, flags);
+        ssize_t n = take_datagram(s, end, message, flags);
         neat_unlock(&end->shared->rx_lock);
         if (n != -EAGAIN) {
             if (!(flags & MSG_PEEK))
@@ -83,7 +83,7 @@ static ssize_t take_any(struct neat_socket *s, int fd, struct msghdr *message, i
 }
 
 /* After a datagram was taken: when nothing is left anywhere, the descriptor must not stay readable. */
-static void settle(struct neat_socket *s, int fd) {
+static void settle_tokens(struct neat_socket *s, int fd) {
     bool token = false;
     for (uint32_t replica = 0; replica < MAX_REPLICAS; replica++) {
         struct endpoint *end = neat_subsocket(s, replica);
@@ -106,9 +106,9 @@ ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message
             return status;
     }
     for (;;) {
-        ssize_t n = take_any(s, fd, message, flags);
+        ssize_t n = take_any_datagram(s, fd, message, flags);
         if (n >= 0 && !(flags & MSG_PEEK))
-            settle(s, fd);
+            settle_tokens(s, fd);
         if (n == -EAGAIN && (load(&s->shut) & 1u << SHUT_RD))
             return 0;
         if (n != -EAGAIN || (flags & NEAT_MSG_RINGS))
@@ -153,7 +153,7 @@ short neat_datagram_events(struct neat_socket *s) {
 }
 
 /* An ICMP error reaches the replica that its quoted datagram's answer would, which need not be the one that sent it. */
-static int pending_error(struct neat_socket *s, int fd) {
+static int parts_error(struct neat_socket *s, int fd) {
     int error = 0;
     for (uint32_t replica = 0; replica < MAX_REPLICAS && !error; replica++) {
         struct endpoint *end = neat_subsocket(s, replica);
@@ -163,7 +163,7 @@ static int pending_error(struct neat_socket *s, int fd) {
     return error;
 }
 
-static struct endpoint *choose(struct neat_socket *s, const struct neat_addr *peer) {
+static struct endpoint *choose_replica(struct neat_socket *s, const struct neat_addr *peer) {
     uint64_t key = peer_key(peer);
     const struct peer_hint *hint = &s->hints[(key ^ key >> 32) % HINTS];
     struct endpoint *end = NULL, *last = NULL;
@@ -183,8 +183,8 @@ static struct endpoint *choose(struct neat_socket *s, const struct neat_addr *pe
 }
 
 /* Put one datagram in. Caller holds tx_lock. -EAGAIN: no room, and the descriptor is unwritable. */
-static int put(struct neat_socket *s, int fd, struct endpoint *end, const struct msghdr *message,
-               const struct neat_datagram *header) {
+static int put_datagram(struct neat_socket *s, int fd, struct endpoint *end, const struct msghdr *message,
+                        const struct neat_datagram *header) {
     struct neat_sock *shared = end->shared;
     uint32_t size = end->segment->tx_size;
     uint64_t tail = load(&shared->tx_tail), used = tail - load(&shared->tx_head), need = padded(header->length);
@@ -271,18 +271,18 @@ ssize_t neat_datagram_send(struct neat_socket *s, int fd, const struct msghdr *m
     }
     look_for_replicas(s, fd);
     for (;;) {
-        struct endpoint *end = choose(s, &header.addr);
+        struct endpoint *end = choose_replica(s, &header.addr);
         if (!end)
             return -ENETDOWN;
         if (header.length > end->segment->largest)
             return -EMSGSIZE;
-        int error = pending_error(s, fd);
+        int error = parts_error(s, fd);
         if (error)
             return -error;
         int locked = neat_lock(&end->shared->tx_lock);
         if (locked < 0)
             return locked;
-        status = put(s, fd, end, message, &header);
+        status = put_datagram(s, fd, end, message, &header);
         neat_unlock(&end->shared->tx_lock);
         if (status == 0)
             return header.length;

@@ -9,22 +9,22 @@
 
 static uint64_t own[MOST / 64];
 static int *holders[MOST];         /* where the number is kept, if it may change */
-static int end;
+static int own_end;
 
 bool neat_is_own(int fd) {
     return fd >= 0 && fd < MOST && (load(&own[fd / 64]) >> (fd % 64) & 1);
 }
 
 int neat_own_end(void) {
-    return load(&end);
+    return load(&own_end);
 }
 
 static void set_own(int fd, bool ours) {
-    int seen = load(&end);
+    int seen = load(&own_end);
     if (fd < 0 || fd >= MOST)
         return;
     uint64_t bit = UINT64_C(1) << (fd % 64);
-    while (ours && seen <= fd && !swap_if(&end, &seen, fd + 1))
+    while (ours && seen <= fd && !swap_if(&own_end, &seen, fd + 1))
         ;
     if (ours)
         set_bits(&own[fd / 64], bit);

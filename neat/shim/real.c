@@ -15,7 +15,7 @@ static long missing(void) {
     return -1;
 }
 
-static void find(void **slot, const char *name) {
+static void find_call(void **slot, const char *name) {
     *slot = dlsym(RTLD_NEXT, name);
     if (!*slot)
         *slot = (void *)(uintptr_t)missing;
@@ -23,7 +23,7 @@ static void find(void **slot, const char *name) {
 
 void neat_real_find(void) {
     /* Twice at the same time does no harm: both find the same. */
-#define X(name) find((void **)&neat_real.name, #name);
+#define X(name) find_call((void **)&neat_real.name, #name);
     NEAT_REAL_CALLS(X)
 #undef X
     __atomic_store_n(&neat_real_known, true, __ATOMIC_RELEASE);

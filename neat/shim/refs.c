@@ -214,19 +214,19 @@ bool neat_has_copies(const struct neat_socket *s) {
     return DESCRIPTORS(load(&s->refs)) > 1;
 }
 
-static void before_fork(void) {
+static void pool_before_fork(void) {
     pthread_mutex_lock(&pool_lock);
     neat_flags_shared();
 }
 
 /* What another thread has accepted between that and the fork is in the child, too. */
-static void in_parent(void) {
+static void pool_in_parent(void) {
     neat_flags_shared();
     pthread_mutex_unlock(&pool_lock);
 }
 
 /* Other threads are not there any more: neither are their calls, nor what they had locked. */
-static void in_child(void) {
+static void sockets_in_child(void) {
     neat_flags_shared();
     pthread_mutex_init(&pool_lock, NULL);
     for (struct neat_socket *s = ever; s; s = s->next_ever) {
@@ -245,6 +245,6 @@ static void in_child(void) {
     }
 }
 
-AT_START(ORDER_SOCKETS) void set_up(void) {
-    pthread_atfork(before_fork, in_parent, in_child);
+AT_START(ORDER_SOCKETS) void set_up_sockets(void) {
+    pthread_atfork(pool_before_fork, pool_in_parent, sockets_in_child);
 }

@@ -199,7 +199,7 @@ static void tell_all(void) {
     self.untold_count = 0;
 }
 
-static int introduce(uint16_t op) {
+static int introduce_process(uint16_t op) {
     int got[2] = {-1, -1};
     struct neat_msg message = {.op = op, .token = self.token};
     int status = exchange(&message, NULL, 0, got);
@@ -224,11 +224,11 @@ static int attach(void) {
     int status = dial();
     if (status < 0)
         return status;
-    status = self.known ? introduce(NEAT_OP_JOIN) : -ENOENT;
+    status = self.known ? introduce_process(NEAT_OP_JOIN) : -ENOENT;
     if (status < 0 && status != -EPIPE) {
         self.token = place.said ? place.app : look_up_app();
         self.app = 0;
-        status = introduce(NEAT_OP_HELLO);
+        status = introduce_process(NEAT_OP_HELLO);
     }
     if (status < 0) {
         hang_up();
@@ -319,15 +319,15 @@ bool neat_registered(void) {
     return connected;
 }
 
-static void before_fork(void) {
+static void registration_before_fork(void) {
     pthread_mutex_lock(&self.lock);
 }
 
-static void in_parent(void) {
+static void registration_in_parent(void) {
     pthread_mutex_unlock(&self.lock);
 }
 
-static void in_child(void) {
+static void registration_in_child(void) {
     pthread_mutex_init(&self.lock, NULL);
     neat_lock_forget();
     if (self.fd < 0)
@@ -341,6 +341,6 @@ static void in_child(void) {
         neat_hold_own(&self.inherited);
 }
 
-AT_START(ORDER_REGISTRATION) void set_up(void) {
-    pthread_atfork(before_fork, in_parent, in_child);
+AT_START(ORDER_REGISTRATION) void set_up_registration(void) {
+    pthread_atfork(registration_before_fork, registration_in_parent, registration_in_child);
 }

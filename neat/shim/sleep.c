@@ -52,7 +52,7 @@ static void wake(struct sleeper *sleeper) {
 }
 
 /* pthread_cancel(3): the thread leaves its call. */
-static void cancelled(void *argument) {
+static void cancelled_in_sleep(void *argument) {
     struct sleeper *sleeper = argument;
     wake(sleeper);
     neat_put(sleeper->s);
@@ -61,7 +61,7 @@ static void cancelled(void *argument) {
 int neat_sleep(struct neat_socket *s, int fd, short events, int64_t timeout_ns) {
     struct sleeper sleeper = {s, s->type == SOCK_STREAM && s->end.shared};
     int got = events;
-    pthread_cleanup_push(cancelled, &sleeper);
+    pthread_cleanup_push(cancelled_in_sleep, &sleeper);
     if (sleeper.counted)
         neat_wait_begin(s->end.shared);
     if (!sleeper.counted || !(load(&s->end.shared->status) & (NEAT_ST_ERROR | NEAT_ST_CLOSED | NEAT_ST_WRCLOSED)))

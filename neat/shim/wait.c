@@ -47,7 +47,7 @@ int64_t neat_timeout(int fd, int name) {
 }
 
 /* NEAT_SPIN_US decides, else the number of processors that we may use. */
-static int64_t decide(void) {
+static int64_t decide_spinning(void) {
     const char *set = getenv("NEAT_SPIN_US");
     cpu_set_t cpus;
     if (set && *set)
@@ -57,6 +57,6 @@ static int64_t decide(void) {
 
 int64_t neat_spin_ns(void) {
     if (load(&spin_ns) < 0)
-        store(&spin_ns, decide());
+        store(&spin_ns, decide_spinning());
     return load(&spin_ns);
 }

@@ -85,7 +85,7 @@ static struct neat_socket *find_connection(uint64_t owner, uint64_t inode) {
 }
 
 /* What was set on a bound socket is in the lines of any of its parts. */
-static void read_parts(struct neat_socket *s, const struct neat_msg *bound) {
+static void read_settings(struct neat_socket *s, const struct neat_msg *bound) {
     struct endpoint part = {0};
     for (uint32_t replica = 0; replica < MAX_REPLICAS && !part.shared; replica++)
         if ((bound->replica & (1u << replica)) && neat_endpoint_open(&part, s->owner, replica, 0, bound->sock, 0) < 0)
@@ -115,7 +115,7 @@ static struct neat_socket *find_bound(uint64_t owner, uint64_t inode) {
     s->settings.reuse_address = message.options & NEAT_BIND_REUSEADDR;
     s->settings.reuse_port = message.options & NEAT_BIND_REUSEPORT;
     if (udp || message.backlog >= 0)
-        read_parts(s, &message);
+        read_settings(s, &message);
     s->shared_index = message.sock;
     if (udp)
         neat_subsockets_open(s, &message);
@@ -125,7 +125,7 @@ static struct neat_socket *find_bound(uint64_t owner, uint64_t inode) {
 }
 
 /* A number that is in the table already: this one is a copy of it. */
-static struct neat_socket *copy_of(uint64_t inode) {
+static struct neat_socket *copy_of_inode(uint64_t inode) {
     for (int fd = 0; fd < fd_end(); fd++) {
         struct neat_socket *s = fd_get(fd);
         if (!s)
@@ -144,7 +144,7 @@ bool adopt(int fd) {
     uint64_t owner, inode = neat_is_own(fd) ? 0 : inode_of_pair(fd);
     if (!inode || neat_attach(&owner) < 0)
         return false;
-    struct neat_socket *s = copy_of(inode);
+    struct neat_socket *s = copy_of_inode(inode);
     if (!s)
         s = find_connection(owner, inode);
     if (!s)
@@ -171,7 +171,7 @@ static void each_descriptor(const struct msghdr *message, void (*act)(int fd)) {
     }
 }
 
-static void pass(int fd) {
+static void pass_descriptor(int fd) {
     struct neat_socket *s = fd_get(fd);
     if (!s)
         return;
@@ -181,16 +181,16 @@ static void pass(int fd) {
 
 void adopt_passed(const struct msghdr *message) {
     if (fd_any() && message && message->msg_control && message->msg_controllen)
-        each_descriptor(message, pass);
+        each_descriptor(message, pass_descriptor);
 }
 
-static void receive(int fd) {
+static void receive_descriptor(int fd) {
     adopt(fd_fresh(fd));
 }
 
 void adopt_received(const struct msghdr *message) {
     if (message->msg_control && message->msg_controllen)
-        each_descriptor(message, receive);
+        each_descriptor(message, receive_descriptor);
 }
 
 /* A program starts: what was it left? One that was left no such thing does not even look for the stack. */

@@ -82,7 +82,7 @@ NEAT_API int fcntl64(int fd, int command, ...) {
 }
 
 /* By a kernel socket made for it. */
-static int ask_kernel(unsigned long request, void *argument) {
+static int ask_kernel_socket(unsigned long request, void *argument) {
     int fd = libc(socket)(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
@@ -141,7 +141,7 @@ static int socket_ioctl(struct neat_socket *s, int fd, unsigned long request, vo
         return -ENOTTY;
     default:
         if (request >= SIOC_DEVICES_FIRST && request <= SIOC_DEVICES_LAST)
-            return ask_kernel(request, argument);
+            return ask_kernel_socket(request, argument);
         return libc(ioctl)(fd, request, argument) < 0 ? -errno : 0;    /* a unix socket answers as any socket: ENOTTY */
     }
 }

@@ -15,7 +15,7 @@ void raise_sigpipe(void) {
     raise(SIGPIPE);
 }
 
-static size_t cut(size_t length) {
+static size_t cut_bytes(size_t length) {
     return length < MOST_BYTES ? length : MOST_BYTES;
 }
 
@@ -38,7 +38,7 @@ int check_parts(const struct iovec *iov, long count, bool discard) {
             return -EINVAL;
         if (bad_pointer(iov[i].iov_base) && iov[i].iov_len && sum < MOST_BYTES && !discard)
             return -EFAULT;
-        sum = cut(sum + iov[i].iov_len);
+        sum = cut_bytes(sum + iov[i].iov_len);
     }
     return 0;
 }
@@ -99,14 +99,15 @@ NEAT_API ssize_t read(int fd, void *data, size_t length) {
         return libc(read)(fd, data, length);
     if (!length)
         return received(s, 0);
-    return received(s, bad_pointer(data) ? receive_nowhere(s, fd, 0) : neat_recv(s, fd, data, cut(length), 0));
+    bool nowhere = bad_pointer(data);
+    return received(s, nowhere ? receive_nowhere(s, fd, 0) : neat_recv(s, fd, data, cut_bytes(length), 0));
 }
 
 NEAT_API ssize_t write(int fd, const void *data, size_t length) {
     struct neat_socket *s = fd_get(fd);
     if (!s)
         return libc(write)(fd, data, length);
-    return sent(s, bad_pointer(data) && length ? -EFAULT : neat_send(s, fd, data, cut(length), 0), 0);
+    return sent(s, bad_pointer(data) && length ? -EFAULT : neat_send(s, fd, data, cut_bytes(length), 0), 0);
 }
 
 /* Of readv(), writev() and their kin: 0, -EINVAL, -EFAULT. */
@@ -184,7 +185,7 @@ NEAT_API ssize_t recvfrom(int fd, void *data, size_t length, int flags, struct s
         return libc(recvfrom)(fd, data, length, flags, address, address_length);
     if (bad_buffer(s, data, length, flags) || (address && (bad_pointer(address) || bad_pointer(address_length))))
         return received(s, receive_nowhere(s, fd, flags));
-    return received(s, neat_recvfrom(s, fd, data, cut(length), receive_flags(flags), address,
+    return received(s, neat_recvfrom(s, fd, data, cut_bytes(length), receive_flags(flags), address,
                                      address ? address_length : NULL));
 }
 
@@ -194,7 +195,7 @@ NEAT_API ssize_t recv(int fd, void *data, size_t length, int flags) {
         return libc(recv)(fd, data, length, flags);
     if (bad_buffer(s, data, length, flags))
         return received(s, receive_nowhere(s, fd, flags));
-    return received(s, neat_recv(s, fd, data, cut(length), receive_flags(flags)));
+    return received(s, neat_recv(s, fd, data, cut_bytes(length), receive_flags(flags)));
 }
 
 NEAT_API ssize_t sendto(int fd, const void *data, size_t length, int flags, const struct sockaddr *address,
@@ -207,7 +208,7 @@ NEAT_API ssize_t sendto(int fd, const void *data, size_t length, int flags, cons
         return libc(sendto)(fd, data, length, flags, address, address_length);
     if (bad_pointer(data) && length)
         return sent(s, -EFAULT, flags);
-    return sent(s, neat_sendto(s, fd, data, cut(length), send_flags(flags), address, address_length), flags);
+    return sent(s, neat_sendto(s, fd, data, cut_bytes(length), send_flags(flags), address, address_length), flags);
 }
 
 NEAT_API ssize_t send(int fd, const void *data, size_t length, int flags) {
@@ -216,5 +217,5 @@ NEAT_API ssize_t send(int fd, const void *data, size_t length, int flags) {
         return libc(send)(fd, data, length, flags);
     if (bad_pointer(data) && length)
         return sent(s, -EFAULT, flags);
-    return sent(s, neat_send(s, fd, data, cut(length), send_flags(flags)), flags);
+    return sent(s, neat_send(s, fd, data, cut_bytes(length), send_flags(flags)), flags);
 }

@@ -56,7 +56,7 @@ static int replace(int from, int to, int flags) {
     return copy;
 }
 
-static bool is_open(int fd) {
+static bool is_open_number(int fd) {
     return !neat_is_own(fd) && libc(fcntl)(fd, F_GETFD) >= 0;
 }
 
@@ -65,7 +65,7 @@ NEAT_API int dup2(int from, int to) {
         errno = EBADF;
         return -1;
     }
-    if (from == to || to < 0 || !is_open(from))
+    if (from == to || to < 0 || !is_open_number(from))
         return libc(dup2)(from, to);
     return replace(from, to, 0);
 }
@@ -75,7 +75,7 @@ NEAT_API int dup3(int from, int to, int flags) {
         errno = EBADF;
         return -1;
     }
-    if (from == to || to < 0 || (flags & ~O_CLOEXEC) || !is_open(from))
+    if (from == to || to < 0 || (flags & ~O_CLOEXEC) || !is_open_number(from))
         return libc(dup3)(from, to, flags);
     return replace(from, to, flags);
 }

@@ -7,7 +7,7 @@
 #define SURE_ROOM 4096             /* what fits into a pipe that polls writable: a page */
 
 /* For reading (O_RDONLY) or writing (O_WRONLY). */
-static bool is_open(int fd, int how) {
+static bool is_open_for(int fd, int how) {
     int mode = libc(fcntl)(fd, F_GETFL);
     return mode >= 0 && !(mode & O_PATH) && ((mode & O_ACCMODE) == O_RDWR || (mode & O_ACCMODE) == how);
 }
@@ -15,7 +15,7 @@ static bool is_open(int fd, int how) {
 /* What sendfile() reads from: it can be positioned. */
 static int check_file(int file, bool positioned) {
     struct stat about;
-    if (!is_open(file, O_RDONLY))
+    if (!is_open_for(file, O_RDONLY))
         return -EBADF;
     if (libc(fstat)(file, &about) < 0)
         return -errno;
@@ -60,7 +60,7 @@ static bool wants_no_wait(int pipe, unsigned flags) {
 }
 
 /* Bytes that can be read from the pipe at once; 0 when all writers are gone. */
-static int await_bytes(int pipe, bool wait) {
+static int await_pipe_bytes(int pipe, bool wait) {
     for (;;) {
         int bytes = pipe_bytes(pipe);
         if (bytes)
@@ -76,7 +76,7 @@ static int await_bytes(int pipe, bool wait) {
 }
 
 /* Bytes that the pipe is sure to take. */
-static int await_room(int pipe, bool wait) {
+static int await_pipe_room(int pipe, bool wait) {
     int got = neat_poll(pipe, POLLOUT, wait ? -1 : 0);
     if (got < 0)
         return got;
@@ -91,7 +91,7 @@ static int await_room(int pipe, bool wait) {
 static ssize_t from_pipe(struct neat_socket *s, int fd, int pipe, size_t count, unsigned flags) {
     size_t done = 0;
     while (done < count) {
-        ssize_t n = await_bytes(pipe, !done && !wants_no_wait(pipe, flags));
+        ssize_t n = await_pipe_bytes(pipe, !done && !wants_no_wait(pipe, flags));
         if (n <= 0)
             return done ? (ssize_t)done : n;
         size_t part = (size_t)n < count - done ? (size_t)n : count - done;
@@ -106,7 +106,7 @@ static ssize_t from_pipe(struct neat_socket *s, int fd, int pipe, size_t count, 
 }
 
 static ssize_t to_pipe(struct neat_socket *s, int fd, int pipe, size_t count, unsigned flags) {
-    int room = await_room(pipe, !wants_no_wait(pipe, flags));
+    int room = await_pipe_room(pipe, !wants_no_wait(pipe, flags));
     if (room < 0)
         return room;
     return neat_splice_in(s, fd, pipe, (size_t)room < count ? (size_t)room : count);
@@ -124,7 +124,7 @@ NEAT_API ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offs
         n = -EINVAL;
     else if (!count)
         n = 0;
-    else if (!is_open(pipe, source ? O_WRONLY : O_RDONLY))
+    else if (!is_open_for(pipe, source ? O_WRONLY : O_RDONLY))
         n = -EBADF;
     else if (libc(fcntl)(pipe, F_GETPIPE_SZ) < 0)
         n = -EINVAL;

@@ -14,7 +14,7 @@ static int log_fd = -1;            /* standard error as it was at the start: a d
 static uint64_t told[KINDS];
 static uint32_t told_next;
 
-AT_START(ORDER_LOG) void set_up(void) {
+AT_START(ORDER_LOG) void set_up_log(void) {
     const char *set = getenv("NEAT_VERBOSE");
     if (!set || !*set || !strcmp(set, "0"))
         return;
@@ -62,7 +62,7 @@ void log_line(const char *format, ...) {
 }
 
 /* Whether this kind was told already; it is from now on. */
-static bool known(uint64_t kind) {
+static bool told_before(uint64_t kind) {
     for (int i = 0; i < KINDS; i++)
         if (__atomic_load_n(&told[i], __ATOMIC_RELAXED) == kind)
             return true;
@@ -75,7 +75,7 @@ void log_refused(enum neat_refusal kind, int level, int name) {
     static const char *const kinds[] = {"?", "setsockopt", "getsockopt", "flags", "control message", "ioctl"};
     struct neat_msg message = {.op = NEAT_OP_REFUSED, .u = {(uint32_t)kind, (uint32_t)level, (uint32_t)name}};
     int kept = errno;
-    if (known((uint64_t)kind << 56 | ((uint64_t)(uint32_t)level & 0xffffff) << 32 | (uint32_t)name))
+    if (told_before((uint64_t)kind << 56 | ((uint64_t)(uint32_t)level & 0xffffff) << 32 | (uint32_t)name))
         return;
     log_line("refused: %s level %d name %d (%#x)", kinds[kind <= NEAT_REFUSED_IOCTL ? kind : 0], level, name, (unsigned)name);
     strncpy((char *)&message.u[4], program_invocation_short_name, 15);

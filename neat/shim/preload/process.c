@@ -15,7 +15,7 @@
 
 static char *carried[CARRIED];     /* NAME=VALUE, as they were when this program began; NULL */
 
-static void in_child(void) {
+static void process_in_child(void) {
     epoll_after_fork_child();
 }
 
@@ -32,9 +32,9 @@ static void remember_environment(void) {
     }
 }
 
-AT_START(ORDER_PROCESS) void set_up(void) {
+AT_START(ORDER_PROCESS) void set_up_process(void) {
     remember_environment();
-    pthread_atfork(NULL, NULL, in_child);
+    pthread_atfork(NULL, NULL, process_in_child);
 }
 
 static bool names(const char *entry, const char *other) {
@@ -42,7 +42,7 @@ static bool names(const char *entry, const char *other) {
     return !strncmp(entry, other, length);
 }
 
-static bool has(char *const *environment, const char *entry) {
+static bool has_variable(char *const *environment, const char *entry) {
     for (; environment && *environment; environment++)
         if (names(*environment, entry))
             return true;
@@ -61,14 +61,14 @@ static char *const *complete(char *const *environment, char **fresh) {
     int count = count_of(environment);
     memcpy(fresh, environment, (size_t)count * sizeof *fresh);
     for (int i = 0; i < CARRIED && carried[i]; i++)
-        if (!has(environment, carried[i]))
+        if (!has_variable(environment, carried[i]))
             fresh[count++] = carried[i];
     fresh[count] = NULL;
     return fresh;
 }
 
 static bool is_complete(char *const *environment) {
-    return !carried[0] || has(environment, carried[0]);
+    return !carried[0] || has_variable(environment, carried[0]);
 }
 
 /* In the caller's frame: after fork() in a threaded program there may be no heap. */

@@ -35,8 +35,8 @@ struct rule {
 static struct rule rules[MAX_RULES];
 static int rule_count;
 static enum route by_default = ROUTE_NEAT;
-static struct host own;
-static int own_prefix = -1;        /* own is not known */
+static struct host stack_host;
+static int stack_prefix = -1;      /* stack_host is not known */
 
 static bool matches(const struct host *host, const struct host *network, int length) {
     if (host->v4 != network->v4 || memcmp(host->bytes, network->bytes, (size_t)length / 8))
@@ -92,7 +92,7 @@ static const char *parse_rule(char *text) {
     return NULL;
 }
 
-AT_START(ORDER_CALLS) void set_up(void) {
+AT_START(ORDER_CALLS) void set_up_routes(void) {
     const char *set = getenv("NEAT_ROUTES"), *address = getenv("NEAT_ADDRESS");
     char *copy = set ? strdup(set) : NULL, *state = NULL, own_text[64];
     for (char *text = copy ? strtok_r(copy, ", ", &state) : NULL; text; text = strtok_r(NULL, ", ", &state)) {
@@ -109,8 +109,8 @@ AT_START(ORDER_CALLS) void set_up(void) {
     int prefix;
     snprintf(own_text, sizeof own_text, "%s", address);
     if (parse_network(own_text, &host, &prefix) && host.v4) {
-        own = host;
-        own_prefix = prefix;
+        stack_host = host;
+        stack_prefix = prefix;
     } else {
         libc(dprintf)(STDERR_FILENO, "neat: NEAT_ADDRESS: \"%s\" is not an address of the form 10.77.0.2/24\n", address);
     }
@@ -120,9 +120,9 @@ AT_START(ORDER_CALLS) void set_up(void) {
 static bool stack_address(struct host *host, int *prefix) {
     struct neat_addr local;
     uint32_t bits;
-    if (own_prefix >= 0) {
-        *host = own;
-        *prefix = own_prefix;
+    if (stack_prefix >= 0) {
+        *host = stack_host;
+        *prefix = stack_prefix;
         return true;
     }
     if (neat_stack_address(&local, &bits) < 0 || bits > 32)

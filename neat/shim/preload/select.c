@@ -11,11 +11,11 @@
 
 enum { IN, OUT, EXCEPT, SETS };
 
-static bool has(const fd_set *set, int fd) {
+static bool set_has(const fd_set *set, int fd) {
     return set && (((const unsigned long *)set)[(size_t)fd / BITS] >> ((size_t)fd % BITS) & 1);
 }
 
-static void take(fd_set *set, int fd) {
+static void set_take(fd_set *set, int fd) {
     ((unsigned long *)set)[(size_t)fd / BITS] &= ~(1ul << ((size_t)fd % BITS));
 }
 
@@ -29,7 +29,7 @@ static unsigned long word_of(const fd_set *set, int count, int word) {
 }
 
 /* The asked descriptors; `fds` NULL: only count them. */
-static nfds_t gather(int count, fd_set *const sets[SETS], struct pollfd *fds) {
+static nfds_t gather_sets(int count, fd_set *const sets[SETS], struct pollfd *fds) {
     nfds_t found = 0;
     for (int word = 0; word * (int)BITS < count; word++) {
         unsigned long any = 0;
@@ -38,9 +38,9 @@ static nfds_t gather(int count, fd_set *const sets[SETS], struct pollfd *fds) {
         for (; any; any &= any - 1) {
             int fd = word * (int)BITS + __builtin_ctzl(any);
             if (fds) {
-                short events = has(sets[IN], fd) ? POLLIN | POLLRDNORM | POLLRDBAND : 0;
-                events |= has(sets[OUT], fd) ? POLLOUT | POLLWRNORM | POLLWRBAND : 0;
-                events |= has(sets[EXCEPT], fd) ? POLLPRI : 0;
+                short events = set_has(sets[IN], fd) ? POLLIN | POLLRDNORM | POLLRDBAND : 0;
+                events |= set_has(sets[OUT], fd) ? POLLOUT | POLLWRNORM | POLLWRBAND : 0;
+                events |= set_has(sets[EXCEPT], fd) ? POLLPRI : 0;
                 fds[found] = (struct pollfd){.fd = fd, .events = events};
             }
             found++;
@@ -60,10 +60,10 @@ static int scatter(fd_set *const sets[SETS], const struct pollfd *fds, nfds_t fo
         if (!sets[i])
             continue;
         for (nfds_t k = 0; k < found; k++) {
-            bool was = has(sets[i], fds[k].fd), is = was && (fds[k].revents & wanted[i]);
+            bool was = set_has(sets[i], fds[k].fd), is = was && (fds[k].revents & wanted[i]);
             bits += is;
             if (was && !is)
-                take(sets[i], fds[k].fd);
+                set_take(sets[i], fds[k].fd);
         }
     }
     return bits;
@@ -71,12 +71,12 @@ static int scatter(fd_set *const sets[SETS], const struct pollfd *fds, nfds_t fo
 
 static int select_mixed(int count, fd_set *const sets[SETS], int64_t timeout_ns, const sigset_t *mask) {
     struct pollfd few[FEW], *fds = few;
-    nfds_t found = gather(count, sets, NULL);
+    nfds_t found = gather_sets(count, sets, NULL);
     if (found > FEW)
         fds = malloc(found * sizeof *fds);
     if (!fds)
         return -ENOMEM;
-    gather(count, sets, fds);
+    gather_sets(count, sets, fds);
     int status = found ? poll_mixed(fds, found, timeout_ns, mask) : NOT_OURS;
     if (status >= 0)
         status = scatter(sets, fds, found);
@@ -85,26 +85,27 @@ static int select_mixed(int count, fd_set *const sets[SETS], int64_t timeout_ns,
     return status;
 }
 
-static bool plain(int count, const fd_set *in, const fd_set *out, const fd_set *except) {
+static bool plain_select(int count, const fd_set *in, const fd_set *out, const fd_set *except) {
     return count <= 0 || (in && bad_pointer(in)) || (out && bad_pointer(out)) || (except && bad_pointer(except)) ||
            (!fd_any() && !epoll_end());
 }
 
 /* Linux looks at no more than the descriptors that there may be. */
-static int cut(int count) {
+static int cut_count(int count) {
     return count <= FD_SETSIZE || (uint64_t)count < fd_limit() ? count : (int)fd_limit();
 }
 
 NEAT_API int select(int count, fd_set *restrict in, fd_set *restrict out, fd_set *restrict except, struct timeval *restrict timeout) {
     fd_set *const sets[SETS] = {in, out, except};
     int64_t limit = -1, began = 0;
-    if (plain(count, in, out, except) || (timeout && (bad_pointer(timeout) || timeout->tv_sec < 0 || timeout->tv_usec < 0)))
+    bool no_time = timeout && (bad_pointer(timeout) || timeout->tv_sec < 0 || timeout->tv_usec < 0);
+    if (no_time || plain_select(count, in, out, except))
         return libc(select)(count, in, out, except, timeout);
     if (timeout && timeout->tv_sec <= INT32_MAX) {
         limit = timeout->tv_sec * INT64_C(1000000000) + timeout->tv_usec * INT64_C(1000);
         began = neat_now();
     }
-    int status = select_mixed(cut(count), sets, limit, NULL);
+    int status = select_mixed(cut_count(count), sets, limit, NULL);
     if (status == NOT_OURS)
         return libc(select)(count, in, out, except, timeout);
     if (limit >= 0) {
@@ -120,6 +121,7 @@ NEAT_API int pselect(int count, fd_set *restrict in, fd_set *restrict out, fd_se
                      const struct timespec *restrict timeout, const sigset_t *restrict mask) {
     fd_set *const sets[SETS] = {in, out, except};
     int64_t limit = poll_limit(timeout);
-    int status = limit < -1 || plain(count, in, out, except) ? NOT_OURS : select_mixed(cut(count), sets, limit, mask);
+    bool plain = limit < -1 || plain_select(count, in, out, except);
+    int status = plain ? NOT_OURS : select_mixed(cut_count(count), sets, limit, mask);
     return status == NOT_OURS ? libc(pselect)(count, in, out, except, timeout, mask) : (int)result(status);
 }

@@ -16,6 +16,6 @@ static bool restarts(void) {
     return true;
 }
 
-AT_START(ORDER_HOOKS) void set_up(void) {
+AT_START(ORDER_HOOKS) void set_up_restarts(void) {
     neat_restarts = restarts;
 }

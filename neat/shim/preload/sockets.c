@@ -55,8 +55,8 @@ static const char *shown(const struct sockaddr *address, socklen_t length, char 
     return text;
 }
 
-static void tell(const struct neat_socket *s, int fd, const char *call, const struct sockaddr *address, socklen_t length,
-                 enum route route, const char *why, int status) {
+static void tell_route(const struct neat_socket *s, int fd, const char *call, const struct sockaddr *address,
+                       socklen_t length, enum route route, const char *why, int status) {
     char text[80];
     if (!log_verbose)
         return;
@@ -159,7 +159,7 @@ static enum route place(struct neat_socket *s, int fd, const char *call, const s
         if (*status < 0)
             undecide(s, *status);
     }
-    tell(s, fd, call, address, length, route, why, *status);
+    tell_route(s, fd, call, address, length, route, why, *status);
     return route;
 }
 
@@ -235,7 +235,7 @@ NEAT_API int accept(int fd, struct sockaddr *address, socklen_t *length) {
     return accept4(fd, address, length, 0);
 }
 
-AT_START(ORDER_HOOKS) void set_up(void) {
+AT_START(ORDER_HOOKS) void set_up_looks(void) {
     neat_looks_first = true;
 }
 
@@ -276,7 +276,7 @@ static int connect_routed(struct neat_socket *s, int fd, bool undecided, const s
     if (route == ROUTE_KERNEL && !undecided)
         status = move_to_kernel(s, fd);
     if (*why)
-        tell(s, fd, "connect", address, length, route, why, status);
+        tell_route(s, fd, "connect", address, length, route, why, status);
     if (status < 0)
         return status;
     if (route == ROUTE_KERNEL)
@@ -319,7 +319,7 @@ int fd_decide_for_peer(struct neat_socket *s, int fd, const struct sockaddr *add
         status = decide_neat(s, fd);
     else
         fd_decide_kernel(s);
-    tell(s, fd, "send to", address, length, route, why, status);
+    tell_route(s, fd, "send to", address, length, route, why, status);
     return status;
 }
 

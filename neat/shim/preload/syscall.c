@@ -28,12 +28,12 @@ static bool io_uring_allowed = true;
 
 /* io_uring reaches the kernel's files only, and what it closes or waits for passes by us. Programs can do
  * without: a kernel may not have it. */
-AT_START(ORDER_CALLS) void set_up(void) {
+AT_START(ORDER_CALLS) void set_up_calls(void) {
     const char *set = getenv("NEAT_IO_URING");
     io_uring_allowed = !getenv("NEAT_APP") || (set && *set && strcmp(set, "0"));
 }
 
-static long pass(const struct call *call) {
+static long pass_call(const struct call *call) {
     return libc(syscall)(call->number, call->a, call->b, call->c, call->d, call->e, call->f);
 }
 
@@ -66,7 +66,7 @@ static bool sound_mask(long mask, long bytes) {
 static long wait_by_poll(const struct call *call) {
     struct timespec *limit = (struct timespec *)call->c;
     if (!sound_limit(call->c) || !sound_mask(call->d, call->e))
-        return pass(call);
+        return pass_call(call);
     int64_t began = neat_now();
     long value = ppoll((struct pollfd *)call->a, (nfds_t)call->b, limit, (const sigset_t *)call->d);
     return with_time_left(value, limit, began);
@@ -81,7 +81,7 @@ static long wait_by_select(const struct call *call) {
     } *masked = (void *)call->f;
     bool sound = !masked || (!bad_pointer(masked) && sound_mask((long)masked->mask, (long)masked->bytes));
     if (!sound_limit(call->e) || !sound)
-        return pass(call);
+        return pass_call(call);
     int64_t began = neat_now();
     fd_set *in = (fd_set *)call->b, *out = (fd_set *)call->c, *except = (fd_set *)call->d;
     long value = pselect((int)call->a, in, out, except, limit, masked ? masked->mask : NULL);
@@ -92,7 +92,7 @@ static long wait_by_select(const struct call *call) {
  * ours alone. */
 static long copy_process(const struct call *call) {
     neat_flags_shared();
-    long child = pass(call);
+    long child = pass_call(call);
     if (child == 0)
         neat_lock_forget();
     return child;
@@ -230,7 +230,7 @@ static bool is_about_process(const struct call *c, long *value) {
         process_settle();
         return false;
     case SYS_setrlimit: case SYS_prlimit64:
-        *value = pass(c);
+        *value = pass_call(c);
         neat_limits_changed();
         return true;
     }
@@ -266,7 +266,7 @@ static bool gives_number(const struct call *c, long *value) {
     default:
         return false;
     }
-    *value = fd_fresh((int)pass(c));
+    *value = fd_fresh((int)pass_call(c));
     return true;
 }
 

@@ -20,12 +20,12 @@
 #define UNDECIDED ((uintptr_t)1)
 
 static uintptr_t *table;           /* [MOST]; memory comes as it is touched */
-static int end;
+static int table_end;
 static pthread_mutex_t deciding = PTHREAD_MUTEX_INITIALIZER;
 
-static uintptr_t *entry_of(int fd) {
+static uintptr_t *socket_entry(int fd) {
     uintptr_t *entries = load(&table);
-    return entries && fd >= 0 && fd < load(&end) ? &entries[fd] : NULL;
+    return entries && fd >= 0 && fd < load(&table_end) ? &entries[fd] : NULL;
 }
 
 static bool is_pair(int fd) {
@@ -52,7 +52,7 @@ static void expire(uintptr_t *entry, uintptr_t seen, int fd) {
 }
 
 int fd_fresh(int fd) {
-    uintptr_t *entry = entry_of(fd);
+    uintptr_t *entry = socket_entry(fd);
     uintptr_t seen = entry ? load(entry) : 0;
     int kept = errno;
     if (neat_is_own(fd))
@@ -66,7 +66,7 @@ int fd_fresh(int fd) {
 }
 
 struct neat_socket *fd_get_any(int fd, bool *undecided) {
-    uintptr_t *entry = entry_of(fd);
+    uintptr_t *entry = socket_entry(fd);
     uintptr_t seen = entry ? load(entry) : 0;
     while (seen) {
         struct neat_socket *s = neat_get((struct neat_socket *)(seen & ~UNDECIDED));
@@ -112,7 +112,7 @@ void fd_release(struct neat_socket *s, bool undecided) {
     neat_put(s);
 }
 
-static uintptr_t *make_table(void) {
+static uintptr_t *make_socket_table(void) {
     uintptr_t *fresh = neat_map(-1, MOST * sizeof *table), *none = NULL;
     if (!fresh)
         return NULL;
@@ -122,11 +122,11 @@ static uintptr_t *make_table(void) {
 }
 
 void fd_enter(int fd, struct neat_socket *s, bool undecided) {
-    uintptr_t *entries = load(&table) ? load(&table) : make_table();
-    int seen = load(&end);
+    uintptr_t *entries = load(&table) ? load(&table) : make_socket_table();
+    int seen = load(&table_end);
     if (!entries || fd < 0 || fd >= MOST)
         return;
-    while (seen <= fd && !swap_if(&end, &seen, fd + 1))
+    while (seen <= fd && !swap_if(&table_end, &seen, fd + 1))
         ;
     uintptr_t old = swap(&entries[fd], (uintptr_t)s | (undecided ? UNDECIDED : 0));
     if (old)
@@ -134,7 +134,7 @@ void fd_enter(int fd, struct neat_socket *s, bool undecided) {
 }
 
 struct neat_socket *fd_leave(int fd) {
-    uintptr_t *entry = entry_of(fd);
+    uintptr_t *entry = socket_entry(fd);
     uintptr_t old = entry && load(entry) ? swap(entry, 0) : 0;
     struct neat_socket *s = (struct neat_socket *)(old & ~UNDECIDED);
     if (!s || !is_stale(s, fd))
@@ -145,7 +145,7 @@ struct neat_socket *fd_leave(int fd) {
 }
 
 int fd_end(void) {
-    return load(&end);
+    return load(&table_end);
 }
 
 bool fd_any(void) {
@@ -230,14 +230,14 @@ int fd_return(struct neat_socket *s, int kernel, bool undecided) {
     return status;
 }
 
-static void before_fork(void) {
+static void table_before_fork(void) {
     pthread_mutex_lock(&deciding);
 }
 
-static void after_fork(void) {
+static void table_after_fork(void) {
     pthread_mutex_unlock(&deciding);
 }
 
-AT_START(ORDER_TABLE) void set_up(void) {
-    pthread_atfork(before_fork, after_fork, after_fork);
+AT_START(ORDER_TABLE) void set_up_table(void) {
+    pthread_atfork(table_before_fork, table_after_fork, table_after_fork);
 }
