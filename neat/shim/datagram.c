@@ -16,7 +16,7 @@ static uint64_t peer_key(const struct neat_addr *addr) {
 
 static void remember(struct neat_socket *s, const struct neat_addr *peer, uint32_t replica) {
     uint64_t key = peer_key(peer);
-    struct peer_hint *hint = &s->hints[(key ^ key >> 32) % HINTS];
+    struct peer_hint *hint = &s->datagram.hints[(key ^ key >> 32) % HINTS];
     __atomic_store_n(&hint->replica, replica, __ATOMIC_RELAXED);
     __atomic_store_n(&hint->peer, key, __ATOMIC_RELAXED);
 }
@@ -58,7 +58,7 @@ static ssize_t take_datagram(struct neat_socket *s, struct endpoint *end, struct
 
 /* The first datagram of any replica, beginning after the one that had the last. An error that a replica reports comes first. */
 static ssize_t take_any_datagram(struct neat_socket *s, int fd, struct msghdr *message, int flags) {
-    uint32_t first = s->next_replica;
+    uint32_t first = s->datagram.next_replica;
     for (uint32_t i = 0; i < MAX_REPLICAS; i++) {
         struct endpoint *end = neat_subsocket(s, (first + i) % MAX_REPLICAS);
         if (!end || !endpoint_current(end))
@@ -75,7 +75,7 @@ static ssize_t take_any_datagram(struct neat_socket *s, int fd, struct msghdr *m
         neat_unlock(&end->shared->rx_lock);
         if (n != -EAGAIN) {
             if (!(flags & MSG_PEEK))
-                s->next_replica = (first + i + 1) % MAX_REPLICAS;
+                s->datagram.next_replica = (first + i + 1) % MAX_REPLICAS;
             return n;
         }
     }
@@ -109,7 +109,7 @@ ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message
         ssize_t n = take_any_datagram(s, fd, message, flags);
         if (n >= 0 && !(flags & MSG_PEEK))
             settle_tokens(s, fd);
-        if (n == -EAGAIN && (load(&s->shut) & 1u << SHUT_RD))
+        if (n == -EAGAIN && (load(&s->datagram.shut) & 1u << SHUT_RD))
             return 0;
         if (n != -EAGAIN || (flags & NEAT_MSG_RINGS))
             return n;
@@ -128,7 +128,7 @@ ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message
         if (got < 0)
             return got;
         if (got & POLLRDHUP)
-            set_bits(&s->shut, 1u << SHUT_RD);     /* by another thread, or process */
+            set_bits(&s->datagram.shut, 1u << SHUT_RD);     /* by another thread, or process */
         if (got & (POLLHUP | POLLERR))
             return neat_gone(s, -ENETDOWN);
         fd = neat_number(s, fd);
@@ -136,7 +136,7 @@ ssize_t neat_datagram_recv(struct neat_socket *s, int fd, struct msghdr *message
 }
 
 short neat_datagram_events(struct neat_socket *s) {
-    uint32_t shut = load(&s->shut);
+    uint32_t shut = load(&s->datagram.shut);
     short events = shut & 1u << SHUT_RD ? POLLIN | POLLRDNORM | POLLRDHUP : 0;
     if ((shut & 1u << SHUT_RD) && (shut & 1u << SHUT_WR))
         events |= POLLHUP;
@@ -165,7 +165,7 @@ static int parts_error(struct neat_socket *s, int fd) {
 
 static struct endpoint *choose_replica(struct neat_socket *s, const struct neat_addr *peer) {
     uint64_t key = peer_key(peer);
-    const struct peer_hint *hint = &s->hints[(key ^ key >> 32) % HINTS];
+    const struct peer_hint *hint = &s->datagram.hints[(key ^ key >> 32) % HINTS];
     struct endpoint *end = NULL, *last = NULL;
     if (__atomic_load_n(&hint->peer, __ATOMIC_RELAXED) == key)
         end = neat_subsocket(s, __atomic_load_n(&hint->replica, __ATOMIC_RELAXED));
@@ -177,7 +177,7 @@ static struct endpoint *choose_replica(struct neat_socket *s, const struct neat_
                 return end;
             last = end;
         }
-        end = neat_subsocket(s, (s->sticky + i) % MAX_REPLICAS);
+        end = neat_subsocket(s, (s->datagram.sticky + i) % MAX_REPLICAS);
     }
     return end && endpoint_current(end) ? end : last;
 }
@@ -249,8 +249,8 @@ static int address_it(struct neat_socket *s, const struct msghdr *message, struc
 
 static void look_for_replicas(struct neat_socket *s, int fd) {
     int64_t now = neat_now();
-    if (now - __atomic_load_n(&s->looked_at, __ATOMIC_RELAXED) > CHECK_NS) {
-        __atomic_store_n(&s->looked_at, now, __ATOMIC_RELAXED);
+    if (now - __atomic_load_n(&s->datagram.looked_at, __ATOMIC_RELAXED) > CHECK_NS) {
+        __atomic_store_n(&s->datagram.looked_at, now, __ATOMIC_RELAXED);
         neat_subsockets_read(s, fd, ALL_MESSAGES);
     }
 }
@@ -261,7 +261,7 @@ ssize_t neat_datagram_send(struct neat_socket *s, int fd, const struct msghdr *m
     int status = address_it(s, message, &header);
     if (status < 0)
         return status;
-    if (load(&s->shut) & 1u << SHUT_WR)
+    if (load(&s->datagram.shut) & 1u << SHUT_WR)
         return -EPIPE;
     if (load(&s->stage) != STAGE_UDP) {
         struct sockaddr_in any = {.sin_family = AF_INET};

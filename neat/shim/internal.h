@@ -69,6 +69,21 @@ struct settings {
     int32_t kept[NEAT_KEPT];       /* of optable.c, by row: the difference to what is usual */
 };
 
+/* Of a UDP socket. */
+struct datagram {
+    struct endpoint *parts[MAX_REPLICAS];       /* by slot; replaced whole, atomically (subsockets.c) */
+    struct endpoint *retired;      /* replaced ones, which a thread may still be using */
+    uint32_t index;                /* of each part in its segment */
+    uint32_t next_replica;         /* where receive looks first */
+    uint32_t sticky;               /* where unsolicited datagrams go */
+    uint32_t shut;                 /* what shutdown() ended: 1 << SHUT_RD, 1 << SHUT_WR */
+    int64_t looked_at;             /* when a sender last looked for NEAT_EV_REPLICA */
+    struct peer_hint {             /* the replica that a peer's last datagram came from */
+        uint64_t peer;             /* address and port, 0: none */
+        uint32_t replica;
+    } hints[HINTS];
+};
+
 struct neat_socket {
     uint64_t refs;                 /* refs.c; stays first */
     struct neat_socket *next_free; /* in the pool of dead ones */
@@ -80,16 +95,13 @@ struct neat_socket {
     int family;                    /* AF_INET; AF_INET6: IPv4 in IPv4-mapped addresses (RFC 4291 §2.5.5.2) */
     uint32_t nonblock;             /* O_NONBLOCK is set; valid if `flags_known` */
     uint32_t flags_known;          /* this process alone has the descriptor and sees each change of its flags, as neat_flags_known says */
-    int aside;                     /* its kernel socket while it may still become the kernel's (preload/sockets.c); -1 */
     uint64_t inode;                /* of its descriptor, once the stack was told; 0 */
     int stack_end;                 /* the pair's other end, until the stack gets it; -1 */
-    uint32_t foreign;              /* level << 16 | name of what is set on the kernel socket and cannot be on NEaT (preload/sockopt.c) */
     uint32_t small_buffer;         /* SO_SNDBUF of the descriptor is at its minimum */
     uint32_t reset_seen;           /* that its replica is gone was reported */
     uint32_t end_seen;             /* the end of the stream was reported */
     int backlog;                   /* of the last listen() */
     uint32_t accepting;            /* threads that are about to sleep on the listener's number, or do */
-    uint32_t shut;                 /* what shutdown() ended of a datagram socket: 1 << SHUT_RD, 1 << SHUT_WR */
     bool connect_owed;             /* connect() said "not yet": the next one says 0, once, when it has come about (Linux) */
     uint32_t kernel_waits;         /* how often the kernel was told to wait on its descriptor: by an epoll instance, or for a signal */
     uint32_t keepable;             /* accepted under NEAT_OPT_KEEPS */
@@ -105,22 +117,14 @@ struct neat_socket {
     bool source_chosen;            /* of `local`, by connect(): it was the wildcard */
     struct settings settings;
     struct endpoint end;           /* of a connection */
-    struct endpoint *subsockets[MAX_REPLICAS];  /* of a UDP socket, by slot; replaced whole, atomically */
-    struct endpoint *retired;      /* replaced ones, which a thread may still be using */
-    uint32_t next_replica;         /* where receive looks first */
-    uint32_t sticky;               /* where unsolicited datagrams go */
-    uint32_t udp_index;
+    struct datagram datagram;
     uint32_t shared_index;         /* of a listener */
-    int64_t looked_at;             /* when a sender last looked for NEAT_EV_REPLICA */
-    struct peer_hint {             /* the replica that a peer's last datagram came from */
-        uint64_t peer;             /* address and port, 0: none */
-        uint32_t replica;
-    } hints[HINTS];
+    uint64_t interposed;           /* the preload library's own (preload/preload.h); 0 at birth */
 };
 
 /* Its part in that slot; NULL: none. */
 static inline struct endpoint *neat_subsocket(struct neat_socket *s, uint32_t replica) {
-    return replica < MAX_REPLICAS ? load(&s->subsockets[replica]) : NULL;
+    return replica < MAX_REPLICAS ? load(&s->datagram.parts[replica]) : NULL;
 }
 
 /* registration.c: the connection to the syscall server. Sends `message` (its seq and app are filled in) with nfds descriptors,
@@ -198,6 +202,7 @@ void neat_spares_limit_changed(void);
 
 /* refs.c */
 struct neat_socket *neat_new(int type, int protocol);   /* with one descriptor reference */
+extern void (*neat_on_end)(struct neat_socket *s);      /* hears that a socket is over; NULL: nobody does */
 void neat_undup(struct neat_socket *s);        /* one descriptor less, which somebody else has closed or never was */
 void neat_park(struct neat_socket *s, int fd); /* `fd` is about to be closed: calls that are under way go on with a copy */
 int neat_parked(struct neat_socket *s, int fd);

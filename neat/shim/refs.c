@@ -79,10 +79,9 @@ struct neat_socket *neat_new(int type, int protocol) {
     s->protocol = protocol;
     s->family = AF_INET;
     s->stack_end = -1;
-    s->aside = -1;
     s->local.family = 4;
     s->local.protocol = (uint8_t)protocol;
-    s->sticky = (uint32_t)neat_now() * 2654435761u >> 16;
+    s->datagram.sticky = (uint32_t)neat_now() * 2654435761u >> 16;
     pthread_mutex_init(&s->setup, NULL);
     pthread_mutex_init(&s->parking, NULL);
     add(&s->refs, DESCRIPTOR - DEAD);
@@ -116,22 +115,24 @@ static void drop_subsocket(struct endpoint *end) {
 
 static void drop_subsockets(struct neat_socket *s) {
     for (uint32_t replica = 0; replica < MAX_REPLICAS; replica++)
-        if (s->subsockets[replica])
-            drop_subsocket(s->subsockets[replica]);
-    while (s->retired) {
-        struct endpoint *next = s->retired->next;
-        drop_subsocket(s->retired);
-        s->retired = next;
+        if (s->datagram.parts[replica])
+            drop_subsocket(s->datagram.parts[replica]);
+    while (s->datagram.retired) {
+        struct endpoint *next = s->datagram.retired->next;
+        drop_subsocket(s->datagram.retired);
+        s->datagram.retired = next;
     }
 }
+
+void (*neat_on_end)(struct neat_socket *s);
 
 /* Give back what it has. Caller has made it DEAD. */
 static void destroy(struct neat_socket *s) {
     close_parked(s);
     if (s->stack_end >= 0)
         neat_close_own(s->stack_end);
-    if (s->aside >= 0)
-        neat_close_own(s->aside);
+    if (neat_on_end)
+        neat_on_end(s);
     neat_endpoint_close(&s->end);
     drop_subsockets(s);
     pthread_mutex_destroy(&s->setup);

@@ -38,7 +38,7 @@ int neat_socket(int family, int type, int protocol, struct neat_socket **out) {
 
 /* As Linux, also one without a peer is shut: that wakes up who receives there. */
 static int shutdown_datagram(struct neat_socket *s, int fd, int how) {
-    set_bits(&s->shut, how == SHUT_RDWR ? 1u << SHUT_RD | 1u << SHUT_WR : 1u << how);
+    set_bits(&s->datagram.shut, how == SHUT_RDWR ? 1u << SHUT_RD | 1u << SHUT_WR : 1u << how);
     if (how != SHUT_WR)
         libc(shutdown)(fd, SHUT_RD);
     return load(&s->settings.options) & NEAT_OPT_PEER ? 0 : -ENOTCONN;

@@ -27,16 +27,16 @@ static void install(struct neat_socket *s, uint32_t replica, uint64_t incarnatio
     }
     neat_options_apply(s, new);
     neat_mark(new);
-    store(&s->subsockets[replica], new);
+    store(&s->datagram.parts[replica], new);
     if (old) {
-        old->next = s->retired;
-        s->retired = old;
+        old->next = s->datagram.retired;
+        s->datagram.retired = old;
     }
 }
 
 /* After NEAT_OP_BIND. Caller holds `setup`. */
 int neat_subsockets_open(struct neat_socket *s, const struct neat_msg *bound) {
-    s->udp_index = bound->sock;
+    s->datagram.index = bound->sock;
     for (uint32_t replica = 0; replica < MAX_REPLICAS; replica++)
         if (bound->replica & (1u << replica))
             install(s, replica, 0, bound->sock);
@@ -45,12 +45,12 @@ int neat_subsockets_open(struct neat_socket *s, const struct neat_msg *bound) {
 }
 
 static void renew(struct neat_socket *s, const struct neat_msg *event) {
-    if (event->magic != NEAT_MSG_MAGIC || event->op != NEAT_EV_REPLICA || event->sock != s->udp_index) {
+    if (event->magic != NEAT_MSG_MAGIC || event->op != NEAT_EV_REPLICA || event->sock != s->datagram.index) {
         tally(bad_messages);
         return;
     }
     pthread_mutex_lock(&s->setup);
-    install(s, event->replica, event->incarnation, s->udp_index);
+    install(s, event->replica, event->incarnation, s->datagram.index);
     pthread_mutex_unlock(&s->setup);
 }
 

@@ -44,7 +44,7 @@ int neat_inq(struct neat_socket *s) {
         return held <= s->end.segment->rx_size ? (int)held : 0;
     }
     for (uint32_t i = 0; i < MAX_REPLICAS; i++) {
-        const struct endpoint *end = neat_subsocket(s, (s->next_replica + i) % MAX_REPLICAS);
+        const struct endpoint *end = neat_subsocket(s, (s->datagram.next_replica + i) % MAX_REPLICAS);
         struct neat_datagram header;
         if (!end || !endpoint_current(end))
             continue;

@@ -15,6 +15,18 @@
 
 #include "../internal.h"
 
+/* What this library alone keeps with a socket; all 0 at birth. */
+struct interposed {
+    int aside;                     /* its kernel socket while it may still become the kernel's (sockets.c); 0 or less: none */
+    uint32_t foreign;              /* level << 16 | name of what is set on that and cannot be on NEaT (sockopt.c) */
+};
+
+_Static_assert(sizeof(struct interposed) == sizeof((struct neat_socket *)0)->interposed, "the core has room for it");
+
+static inline struct interposed *interposed(struct neat_socket *s) {
+    return (struct interposed *)&s->interposed;
+}
+
 /* table.c. A socket from fd_get or fd_get_any is held for a call: give it back with neat_put. */
 struct neat_socket *fd_get(int fd);            /* NULL: the kernel's, or undecided */
 struct neat_socket *fd_get_any(int fd, bool *undecided);   /* NULL: the kernel's */
@@ -61,7 +73,7 @@ int fd_decide_for_peer(struct neat_socket *s, int fd, const struct sockaddr *add
 
 /* sockopt.c */
 void options_copy(struct neat_socket *s, int fd, int to);
-bool options_need_kernel(const struct neat_socket *s, const char **why);   /* something is set that NEaT cannot do */
+bool options_need_kernel(struct neat_socket *s, const char **why);   /* something is set that NEaT cannot do */
 void options_decided(struct neat_socket *s);   /* it is on NEaT now: say what has no effect there */
 
 /* route.c: where an address goes, by the rules of `neat run`. */

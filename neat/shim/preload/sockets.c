@@ -75,18 +75,17 @@ static bool v6only(const struct neat_socket *s, int fd, bool undecided) {
 /* An undecided socket goes to NEaT; its kernel socket is kept aside. */
 static int decide_neat(struct neat_socket *s, int fd) {
     static const int timeouts[] = {SO_RCVTIMEO, SO_SNDTIMEO};
-    int aside = libc(fcntl)(fd, F_DUPFD_CLOEXEC, 0);
+    int aside = libc(fcntl)(fd, F_DUPFD_CLOEXEC, 1);     /* 0 says that there is none */
     if (aside < 0)
         return -errno;
     aside = neat_hide_fd(aside);
     int status = fd_decide_neat(s);
-    if (status < 0 || load(&s->aside) >= 0) {
+    if (status < 0 || load(&interposed(s)->aside) > 0) {
         neat_close_own(aside);
         return status;
     }
-    store(&s->aside, aside);
-    neat_hold_own(&s->aside);
-    neat_hold_own(&s->aside);
+    store(&interposed(s)->aside, aside);
+    neat_hold_own(&interposed(s)->aside);
     for (int i = 0; i < 2; i++) {
         struct timeval limit;
         socklen_t length = sizeof limit;
@@ -99,15 +98,15 @@ static int decide_neat(struct neat_socket *s, int fd) {
 
 /* What was kept aside is not needed any more. */
 static void drop_aside(struct neat_socket *s) {
-    int aside = swap(&s->aside, -1);
-    if (aside >= 0)
+    int aside = swap(&interposed(s)->aside, 0);
+    if (aside > 0)
         neat_close_own(aside);
 }
 
 /* The stack refused an undecided socket: it is again what it was. Keeps `status`. */
 static int undecide(struct neat_socket *s, int status) {
-    int aside = swap(&s->aside, -1);
-    if (aside < 0)
+    int aside = swap(&interposed(s)->aside, 0);
+    if (aside <= 0)
         return status;
     fd_return(s, aside, true);
     neat_close_own(aside);
@@ -116,8 +115,8 @@ static int undecide(struct neat_socket *s, int status) {
 
 /* The kernel's socket for one that is on NEaT already: kept aside, or made anew (after an exec, or a connect() that failed). */
 static int kernel_twin(struct neat_socket *s, int fd) {
-    int twin = swap(&s->aside, -1);
-    if (twin >= 0)
+    int twin = swap(&interposed(s)->aside, 0);
+    if (twin > 0)
         return twin;
     twin = libc(socket)(s->family, s->type | SOCK_CLOEXEC, s->protocol);
     if (twin < 0)
@@ -237,6 +236,7 @@ NEAT_API int accept(int fd, struct sockaddr *address, socklen_t *length) {
 
 AT_START(ORDER_HOOKS) void set_up_looks(void) {
     neat_looks_first = true;
+    neat_on_end = drop_aside;
 }
 
 static bool unspecified(const struct sockaddr *address, socklen_t length) {

@@ -71,16 +71,17 @@ static const struct wish *wish_of(uint32_t foreign) {
     return foreign ? wish((int)(foreign >> 16), (int)(foreign & 0xffff)) : NULL;
 }
 
-bool options_need_kernel(const struct neat_socket *s, const char **why) {
-    const struct wish *kept = wish_of(s->foreign);
+bool options_need_kernel(struct neat_socket *s, const char **why) {
+    const struct wish *kept = wish_of(interposed(s)->foreign);
     if (kept)
         *why = kept->text;
     return kept != NULL;
 }
 
 void options_decided(struct neat_socket *s) {
-    if (s->foreign)
-        log_refused(NEAT_REFUSED_SETSOCKOPT, (int)(s->foreign >> 16), (int)(s->foreign & 0xffff));
+    uint32_t foreign = interposed(s)->foreign;
+    if (foreign)
+        log_refused(NEAT_REFUSED_SETSOCKOPT, (int)(foreign >> 16), (int)(foreign & 0xffff));
 }
 
 /* NEaT does not have it, the kernel may, and the socket may still become either's. What makes it the kernel's is taken;
@@ -94,7 +95,7 @@ static bool may_be_foreign(int level, int name) {
 static int set_undecided(struct neat_socket *s, int fd, int level, int name, const void *value,
                          socklen_t length) {
     struct settings before = s->settings;
-    bool elsewhere = wish_of(s->foreign);
+    bool elsewhere = wish_of(interposed(s)->foreign);
     int ours = elsewhere ? 0 : neat_set_option(s, fd, level, name, value, length);
     if (ours == NEAT_UNSUPPORTED && !may_be_foreign(level, name))
         return neat_refuse(NEAT_REFUSED_SETSOCKOPT, level, name);
@@ -104,9 +105,9 @@ static int set_undecided(struct neat_socket *s, int fd, int level, int name, con
         return -errno;
     }
     if (ours < 0)
-        s->foreign = key(level, name);
-    else if (s->foreign == key(level, name))
-        s->foreign = 0;                /* it was turned off */
+        interposed(s)->foreign = key(level, name);
+    else if (interposed(s)->foreign == key(level, name))
+        interposed(s)->foreign = 0;    /* it was turned off */
     return 0;
 }
 
@@ -120,8 +121,8 @@ NEAT_API int setsockopt(int fd, int level, int name, const void *value, socklen_
         status = set_undecided(s, fd, level, name, value, length);
     } else {
         status = neat_setsockopt(s, fd, level, name, value, length);
-        int aside = load(&s->aside);
-        if (status == 0 && aside >= 0)
+        int aside = load(&interposed(s)->aside);
+        if (status == 0 && aside > 0)
             libc(setsockopt)(aside, level, name, value, length);
     }
     neat_put(s);
