@@ -21,6 +21,8 @@ ABI = Path("neat/abi")
 SHIM = Path("neat/shim")
 # The contracts are included by their room ("abi/channel.h"), what is in the shim by its name.
 INCLUDE_DIRS = ["neat", str(SHIM)]
+CORE = "neat.socket._core"
+SHIM_DEPENDS = sorted(str(p) for room in (ABI, SHIM) for p in room.rglob("*.[ch]"))
 WERROR = os.environ.get("NEAT_WERROR") == "1"
 KEEP_GOING = os.environ.get("NEAT_KEEP_GOING") == "1"
 ASAN = os.environ.get("NEAT_ASAN") == "1"
@@ -70,7 +72,7 @@ DIRECTIVES = {
 
 
 def client_sources():
-    """The client core's C files: linked into the preload library and into ``neat.socket._core``."""
+    """The client core's C files: compiled once, linked into the preload library and into ``CORE``."""
     return sorted(str(p) for p in SHIM.glob("*.c"))
 
 
@@ -82,7 +84,7 @@ def preload_sources():
 def modules():
     """One Extension for each module that is compiled."""
     found = []
-    headers = sorted(str(p) for room in (ABI, SHIM) for p in room.glob("*.h"))
+    headers = sorted(str(p) for p in ABI.glob("*.h"))
     for top in ("neat", "neat/drivers", "neat/tools"):
         for path in sorted(Path(top).rglob("*.py*")):
             compiled = path.suffix == ".pyx" or (path.suffix == ".py" and path.with_suffix(".pxd").exists())
@@ -91,16 +93,13 @@ def modules():
             name = ".".join(path.with_suffix("").parts)
             if name in (e.name for e in found) or (ONLY and not name.startswith(ONLY)):
                 continue
-            sources = [str(path)]
             optimisation = ["-O1"] if name in OFF_THE_PATH else []
-            if name == "neat.socket._core":
-                sources += client_sources()
             found.append(
                 Extension(
                     name,
-                    sources,
+                    [str(path)],
                     include_dirs=INCLUDE_DIRS,
-                    depends=headers,
+                    depends=headers + (SHIM_DEPENDS if name == CORE else []),
                     extra_compile_args=[*CYTHON_C_FLAGS, "-D_GNU_SOURCE", *optimisation, *MORE_C_FLAGS],
                     optional=KEEP_GOING,
                 )
@@ -109,46 +108,64 @@ def modules():
 
 
 class BuildWithShim(build_ext):
-    """``build_ext`` that also links ``neat/shim/libneat.so``, which is no Python module."""
+    """``build_ext`` that also makes ``neat/shim/libneat.so``, which is no Python module."""
 
     def run(self):
+        self.in_checkout = bool(self.inplace)  # build_ext hides it while it builds
+        self.shim = None
         super().run()
-        sources = client_sources() + preload_sources()
-        if sources and self.compiler is not None:  # there is none when no module was asked for
-            self.build_shim(sources)
+        if self.shim:  # there is none when no module was asked for
+            self.link_shim(self.shim)
 
-    def build_shim(self, sources):
-        target = (SHIM if self.inplace else Path(self.build_lib) / SHIM) / "libneat.so"
-        newest = max(p.stat().st_mtime for room in (ABI, SHIM) for p in room.rglob("*.[ch]"))
-        if target.exists() and target.stat().st_mtime > newest and not self.force:
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
+    def build_extensions(self):
+        objects = self.shim = self.compile_shim("shim", [])
+        if ASAN:
+            self.shim = self.compile_shim("asan", ["-fsanitize=address", "-fno-omit-frame-pointer"])
+        for extension in self.extensions:
+            if extension.name == CORE:
+                extension.extra_objects = objects[: len(client_sources())]
+        super().build_extensions()
+
+    def compile_shim(self, folder, sanitize):
+        """The objects, in the order of the sources; made anew when any is older than what they depend on."""
+        sources = client_sources() + preload_sources()
+        output = str(Path(self.build_temp) / folder)
+        objects = self.compiler.object_filenames(sources, output_dir=output)
+        oldest = min((Path(o).stat().st_mtime if Path(o).exists() else 0 for o in objects), default=0)
+        if not self.force and oldest > max(Path(p).stat().st_mtime for p in SHIM_DEPENDS):
+            return objects
         # In a checkout always; the compiler of somebody who installs us may know more warnings than ours.
-        strict = ["-Werror"] if WERROR or self.inplace else []
-        sanitize = ["-fsanitize=address", "-fno-omit-frame-pointer"] if ASAN else []
-        objects = []
+        strict = ["-Werror"] if WERROR or self.in_checkout else []
         for some, flags in (
             ([s for s in sources if s not in SHIM_PLAIN], sanitize),
             ([s for s in sources if s in SHIM_PLAIN], []),
         ):
-            objects += self.compiler.compile(
+            self.compiler.compile(
                 some,
-                output_dir=str(Path(self.build_temp) / ("asan" if ASAN else "shim")),
+                output_dir=output,
                 include_dirs=INCLUDE_DIRS,
                 extra_postargs=[*SHIM_C_FLAGS, *strict, *flags, "-fPIC", *MORE_C_FLAGS],
             )
+        return objects
+
+    def link_shim(self, objects):
+        target = (SHIM if self.in_checkout else Path(self.build_lib) / SHIM) / "libneat.so"
+        newest = max(Path(o).stat().st_mtime for o in objects)
+        if target.exists() and target.stat().st_mtime > newest and not self.force:
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name("libneat.so.new")
         self.compiler.link_shared_object(
             objects,
             str(fresh),
             libraries=["pthread", "dl"],
-            extra_postargs=[*sanitize, "-Wl,-soname,libneat.so"],
+            extra_postargs=[*(["-fsanitize=address"] if ASAN else []), "-Wl,-soname,libneat.so"],
         )
         fresh.replace(target)  # whole, at once: programs may be starting with it
 
     def get_outputs(self):
         outputs = super().get_outputs()
-        if client_sources() and not self.inplace:
+        if not self.in_checkout:
             outputs.append(str(Path(self.build_lib) / SHIM / "libneat.so"))
         return outputs
 
