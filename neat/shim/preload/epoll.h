@@ -93,7 +93,13 @@ struct instance *instance_get(int epfd);       /* held for a call, NULL: none of
 void instance_put(struct instance *instance);
 int instance_enter(int epfd);                  /* a fresh epoll descriptor: 0 or -errno */
 void instance_expose(struct instance *instance, int epfd);      /* all members to the kernel's epoll, for good. Caller holds its lock */
+
+/* members.c */
+#define MEMBERS (PAGES * ITEMS_A_PAGE)         /* descriptors from here on are the kernel's alone */
 void member_note(int fd);                      /* some instance has it: epoll_forget must look */
+void member_reach(int fd);                     /* an instance has that number */
+bool member_is(int fd);
+bool member_taken(int fd);                     /* whether it was; it is none any more */
 
 /* interest.c. Caller holds the instance's lock. */
 struct item *item_find(struct instance *instance, int fd);
@@ -101,7 +107,7 @@ struct item *item_of_marker(struct instance *instance, int fd, uint32_t serial);
 struct item *item_make(struct instance *instance, int fd, const struct epoll_event *event);     /* NULL: no memory */
 void item_drop(struct instance *instance, struct item *item);   /* out of the record; the kernel is the caller's matter */
 void item_stray(struct instance *instance, struct item *item);  /* its number is closed; the kernel may go on */
-void item_forget_all(struct instance *instance);
+void item_forget_all(struct instance *instance);        /* when it is over, and none is tracked any more */
 /* What the kernel's epoll has of it: 0 or -errno. */
 int item_register(int epfd, const struct item *item, int op, uint32_t events);
 int item_unregister(int epfd, const struct item *item);
@@ -114,6 +120,7 @@ int ready_collect(struct instance *instance, struct epoll_event *events, int roo
 bool track(struct instance *instance, int epfd, struct item *item, bool registered);
 bool renew(struct instance *instance, int epfd, struct item *item);     /* whether it was: its socket is connected anew */
 void untrack(struct instance *instance, struct item *item);     /* no longer ours; the kernel's epoll is the caller's matter */
+void untrack_all(struct instance *instance);
 void give_up(struct instance *instance, int epfd, struct item *item);   /* to the kernel's epoll, with the application's flags */
 /* Its number is being closed, but a copy is open: the kernel's epoll tells of it until that is closed, too (epoll(7)). */
 void leave_behind(struct instance *instance, struct item *item);

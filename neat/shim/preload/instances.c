@@ -3,15 +3,12 @@
 #include "../order.h"
 #include "epoll.h"
 
-#define MOST (PAGES * ITEMS_A_PAGE)
 #define CALL UINT64_C(1)
 #define DESCRIPTOR (UINT64_C(1) << 32)
 
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 static struct instance *all;
-static struct instance **by_number;            /* [MOST] */
-static int end;                                /* one beyond the highest number in either table */
-static uint64_t members[MOST / 64];            /* descriptors that some instance has or had */
+static struct instance **by_number;            /* [MEMBERS] */
 
 /* What a signal handler closes while its thread is inside of a lock cannot be looked for then. */
 #define LATER 16                   /* so many at a time; others stay in the record until their number is used again */
@@ -19,12 +16,12 @@ static __thread volatile int inside;           /* locks that this thread holds, 
 static __thread volatile int later[LATER];
 static __thread volatile int later_count;
 
-static void enter(pthread_mutex_t *lock) {
+static void enter_lock(pthread_mutex_t *lock) {
     inside++;
     pthread_mutex_lock(lock);
 }
 
-static void leave(pthread_mutex_t *lock) {
+static void leave_lock(pthread_mutex_t *lock) {
     pthread_mutex_unlock(lock);
     if (--inside)
         return;
@@ -33,21 +30,22 @@ static void leave(pthread_mutex_t *lock) {
 }
 
 void instance_lock(struct instance *instance) {
-    enter(&instance->lock);
+    enter_lock(&instance->lock);
 }
 
 void instance_unlock(struct instance *instance) {
-    leave(&instance->lock);
+    leave_lock(&instance->lock);
 }
 
-static struct instance **entry_of(int fd) {
+static struct instance **instance_entry(int fd) {
     struct instance **entries = load(&by_number);
-    return entries && fd >= 0 && fd < MOST ? &entries[fd] : NULL;
+    return entries && fd >= 0 && fd < MEMBERS ? &entries[fd] : NULL;
 }
 
 /* Its last descriptor is closed. Caller holds the registry and the last reference. */
-static void clear(struct instance *instance) {
+static void clear_instance(struct instance *instance) {
     instance_lock(instance);
+    untrack_all(instance);
     item_forget_all(instance);
     pollers_forget(instance, !instance->foreign);
     if (instance->kick >= 0)
@@ -56,19 +54,19 @@ static void clear(struct instance *instance) {
     instance_unlock(instance);
 }
 
-static void put(struct instance *instance, uint64_t one) {
+static void put_instance(struct instance *instance, uint64_t one) {
     /* `refs` reaches 0 only when it is clean: until then nobody takes it for a new one. */
     uint64_t seen = load(&instance->refs);
     while (!swap_if(&instance->refs, &seen, seen == one ? one | CALL << 31 : seen - one))
         ;
     if (seen != one)
         return;
-    clear(instance);
+    clear_instance(instance);
     add(&instance->refs, -(one | CALL << 31));
 }
 
 struct instance *instance_get(int epfd) {
-    struct instance **entry = entry_of(epfd);
+    struct instance **entry = instance_entry(epfd);
     struct instance *seen = entry ? load(entry) : NULL;
     while (seen) {
         /* One that is unused stays so: it may be about to become another's. */
@@ -82,25 +80,25 @@ struct instance *instance_get(int epfd) {
         struct instance *now = load_seq(entry);
         if (now == seen)
             return seen;
-        put(seen, CALL);
+        put_instance(seen, CALL);
         seen = now;
     }
     return NULL;
 }
 
 void instance_put(struct instance *instance) {
-    put(instance, CALL);
+    put_instance(instance, CALL);
 }
 
 bool epoll_is_instance(int fd) {
-    struct instance **entry = entry_of(fd);
+    struct instance **entry = instance_entry(fd);
     return entry && load(entry);
 }
 
-static bool make_table(void) {
+static bool make_instance_table(void) {
     if (load(&by_number))
         return true;
-    struct instance **fresh = neat_map(-1, MOST * sizeof *by_number);
+    struct instance **fresh = neat_map(-1, MEMBERS * sizeof *by_number);
     if (!fresh)
         return false;
     store(&by_number, fresh);
@@ -121,28 +119,22 @@ static struct instance *unused(void) {
     return fresh;
 }
 
-static void reach(int fd) {
-    int seen = load(&end);
-    while (seen <= fd && !swap_if(&end, &seen, fd + 1))
-        ;
-}
-
 int instance_enter(int epfd) {
     int status = -ENOMEM;
-    if (epfd >= MOST)
+    if (epfd >= MEMBERS)
         return 0;                  /* the kernel's alone */
-    enter(&registry);
-    struct instance *instance = make_table() ? unused() : NULL;
+    enter_lock(&registry);
+    struct instance *instance = make_instance_table() ? unused() : NULL;
     if (instance) {
         instance->epfd = epfd;
         instance->foreign = instance->exposed = false;
         instance->looked_at = 0;
         add(&instance->refs, DESCRIPTOR);
         store(&by_number[epfd], instance);
-        reach(epfd);
+        member_reach(epfd);
         status = 0;
     }
-    leave(&registry);
+    leave_lock(&registry);
     return status;
 }
 
@@ -150,13 +142,13 @@ void epoll_copied(int fd, int copy) {
     struct instance *instance = instance_get(fd);
     if (!instance)
         return;
-    enter(&registry);
-    if (copy >= 0 && copy < MOST) {
+    enter_lock(&registry);
+    if (copy >= 0 && copy < MEMBERS) {
         add(&instance->refs, DESCRIPTOR);
         store(&by_number[copy], instance);
-        reach(copy);
+        member_reach(copy);
     }
-    leave(&registry);
+    leave_lock(&registry);
     instance_put(instance);
 }
 
@@ -170,32 +162,14 @@ static void another_number(struct instance *instance) {
 }
 
 static void forget_instance(int fd) {
-    enter(&registry);
+    enter_lock(&registry);
     struct instance *instance = swap(&by_number[fd], NULL);
     if (instance) {
         if (instance->epfd == fd && load(&instance->refs) >> 32 > 1)
             another_number(instance);
-        put(instance, DESCRIPTOR);
+        put_instance(instance, DESCRIPTOR);
     }
-    leave(&registry);
-}
-
-int epoll_end(void) {
-    return load(&end);
-}
-
-void member_note(int fd) {
-    reach(fd);
-    set_bits(&members[fd / 64], UINT64_C(1) << (fd % 64));
-}
-
-static bool is_member(int fd) {
-    return load(&members[fd / 64]) >> (fd % 64) & 1;
-}
-
-static bool member_taken(int fd) {
-    uint64_t bit = UINT64_C(1) << (fd % 64);
-    return is_member(fd) && (clear_bits(&members[fd / 64], bit) & bit);
+    leave_lock(&registry);
 }
 
 static void forget_member(struct instance *instance, int fd, bool lost) {
@@ -218,37 +192,37 @@ static void forget_member(struct instance *instance, int fd, bool lost) {
     instance_unlock(instance);
 }
 
-static void forget(int fd, bool lost) {
+static void forget_number(int fd, bool lost) {
     if (epoll_is_instance(fd))
         forget_instance(fd);
     if (!member_taken(fd))
         return;
-    enter(&registry);
+    enter_lock(&registry);
     for (struct instance *at = all; at; at = at->next)
         if (load(&at->refs))
             forget_member(at, fd, lost);
-    leave(&registry);
+    leave_lock(&registry);
 }
 
 void epoll_forget(int fd) {
-    if (fd < 0 || fd >= MOST || !(epoll_is_instance(fd) || is_member(fd)))
+    if (fd < 0 || fd >= MEMBERS || !(epoll_is_instance(fd) || member_is(fd)))
         return;
     if (!inside)
-        forget(fd, false);
+        forget_number(fd, false);
     else if (later_count < LATER)
         later[later_count++] = fd;
 }
 
 void epoll_lost(int fd) {
-    if (fd >= 0 && fd < MOST && !inside && (epoll_is_instance(fd) || is_member(fd)))
-        forget(fd, true);
+    if (fd >= 0 && fd < MEMBERS && !inside && (epoll_is_instance(fd) || member_is(fd)))
+        forget_number(fd, true);
 }
 
 /* Its file may live on under another number (kept aside), and the kernel would go on to tell of it. */
 void epoll_moving(int fd) {
-    if (fd < 0 || fd >= MOST || !is_member(fd))
+    if (fd < 0 || fd >= MEMBERS || !member_is(fd))
         return;
-    enter(&registry);
+    enter_lock(&registry);
     for (struct instance *at = all; at; at = at->next) {
         if (!load(&at->refs))
             continue;
@@ -258,14 +232,14 @@ void epoll_moving(int fd) {
             item_unregister(at->epfd, item);
         instance_unlock(at);
     }
-    leave(&registry);
+    leave_lock(&registry);
 }
 
 /* An undecided socket was decided: the kernel's epoll has lost it with the file that its number had. */
 void epoll_moved(int fd, struct neat_socket *s) {
-    if (fd < 0 || fd >= MOST || !is_member(fd))
+    if (fd < 0 || fd >= MEMBERS || !member_is(fd))
         return;
-    enter(&registry);
+    enter_lock(&registry);
     for (struct instance *at = all; at; at = at->next) {
         if (!load(&at->refs))
             continue;
@@ -279,7 +253,7 @@ void epoll_moved(int fd, struct neat_socket *s) {
         }
         instance_unlock(at);
     }
-    leave(&registry);
+    leave_lock(&registry);
 }
 
 /* In a forked child: the parent goes on with it. All are in the kernel's epoll then, under the same markers, for both: the parent finds that
@@ -311,20 +285,20 @@ void epoll_expose(int epfd) {
 }
 
 /* A fork finds all of this whole. */
-static void before_fork(void) {
+static void registry_before_fork(void) {
     inside++;
     pthread_mutex_lock(&registry);
     for (struct instance *at = all; at; at = at->next)
         pthread_mutex_lock(&at->lock);
 }
 
-static void in_parent(void) {
+static void registry_in_parent(void) {
     for (struct instance *at = all; at; at = at->next)
         pthread_mutex_unlock(&at->lock);
-    leave(&registry);
+    leave_lock(&registry);
 }
 
-static void in_child(void) {
+static void registry_in_child(void) {
     pthread_mutex_init(&registry, NULL);
     for (struct instance *at = all; at; at = at->next)
         pthread_mutex_init(&at->lock, NULL);
@@ -344,6 +318,6 @@ void epoll_after_fork_child(void) {
     }
 }
 
-AT_START(ORDER_INSTANCES) void set_up(void) {
-    pthread_atfork(before_fork, in_parent, in_child);
+AT_START(ORDER_INSTANCES) void set_up_instances(void) {
+    pthread_atfork(registry_before_fork, registry_in_parent, registry_in_child);
 }

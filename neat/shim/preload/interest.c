@@ -64,14 +64,8 @@ void item_stray(struct instance *instance, struct item *item) {
 /* Everything, when the instance is over. */
 void item_forget_all(struct instance *instance) {
     for (int page = 0; page < PAGES; page++) {
-        for (int i = 0; instance->pages[page] && i < ITEMS_A_PAGE; i++) {
-            struct item *item = instance->pages[page][i];
-            if (!item)
-                continue;
-            if (item->kind == TRACKED)
-                untrack(instance, item);
-            free(item);
-        }
+        for (int i = 0; instance->pages[page] && i < ITEMS_A_PAGE; i++)
+            free(instance->pages[page][i]);
         free(instance->pages[page]);
         instance->pages[page] = NULL;
     }

@@ -99,6 +99,13 @@ void untrack(struct instance *instance, struct item *item) {
     item->kind = KERNEL;
 }
 
+void untrack_all(struct instance *instance) {
+    for (int page = 0; page < PAGES && instance->ours; page++)
+        for (int i = 0; instance->pages[page] && i < ITEMS_A_PAGE; i++)
+            if (instance->pages[page][i] && instance->pages[page][i]->kind == TRACKED)
+                untrack(instance, instance->pages[page][i]);
+}
+
 static bool still_there(const struct item *item) {
     return load(&item->socket->end.shared) == item->view.shared && item->socket->end.generation == item->view.generation;
 }
