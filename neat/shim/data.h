@@ -2,12 +2,13 @@
 #ifndef NEAT_DATA_H
 #define NEAT_DATA_H
 
-#include "internal.h"
+#include "object.h"
 
 /* ring.c: bytes between a ring and an iovec, wrapping; `skip` bytes of the iovec are done already. */
-void neat_ring_read(const uint8_t *ring, uint32_t size, uint64_t at, const struct iovec *iov, int count, size_t skip,
-                    size_t length);
-void neat_ring_write(uint8_t *ring, uint32_t size, uint64_t at, const struct iovec *iov, int count, size_t skip, size_t length);
+void neat_ring_read(const uint8_t *ring, uint32_t size, uint64_t at, const struct iovec *iov, int count,
+                    size_t skip, size_t length);
+void neat_ring_write(uint8_t *ring, uint32_t size, uint64_t at, const struct iovec *iov, int count,
+                     size_t skip, size_t length);
 void neat_ring_peek(const uint8_t *ring, uint32_t size, uint64_t at, void *data, size_t length);
 void neat_ring_poke(uint8_t *ring, uint32_t size, uint64_t at, const void *data, size_t length);
 size_t neat_iov_bytes(const struct iovec *iov, int count);
@@ -27,7 +28,8 @@ ssize_t neat_datagram_send(struct neat_socket *s, int fd, const struct msghdr *m
 short neat_datagram_events(struct neat_socket *s);     /* POLLIN and POLLERR bits that hold now */
 
 /* ancillary.c: what the application asked to be told of this datagram, into msg_control. */
-void neat_put_control(const struct neat_socket *s, const struct neat_datagram *header, struct msghdr *message);
+void neat_put_control(const struct neat_socket *s, const struct neat_datagram *header,
+                      struct msghdr *message);
 /* The same of a connection; `bytes`: there were some. */
 void neat_put_stream_control(struct neat_socket *s, bool bytes, struct msghdr *message);
 

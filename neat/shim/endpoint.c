@@ -1,9 +1,9 @@
 /* A socket object in a segment: opened, closed; its errors, and how it is lost. */
-#include "internal.h"
+#include "object.h"
 
-/* generation 0: whatever the object has now. */
-int neat_endpoint_open(struct endpoint *end, uint64_t owner, uint32_t replica, uint64_t incarnation, uint32_t index,
-                       uint32_t generation) {
+/* `generation` 0: whatever the object has now. */
+int neat_endpoint_open(struct endpoint *end, uint64_t owner, uint32_t replica, uint64_t incarnation,
+                       uint32_t index, uint32_t generation) {
     struct segment *segment;
     if (replica >= MAX_REPLICAS)
         return -EPROTO;
@@ -32,8 +32,8 @@ void neat_endpoint_close(struct endpoint *end) {
     end->segment = NULL;
 }
 
-/* The error that the replica reported, once. Also clears the descriptor's own, which says no more than that there is one; not where each
- * poll() passes by us, who know that it was told (preload/poll.c). */
+/* The error that the replica reported, once. Also clears the descriptor's own, which says no more than
+ * that there is one; not where each poll() passes by us, who know that it was told (preload/poll.c). */
 int neat_endpoint_error(struct endpoint *end, int fd) {
     uint32_t count = load(&end->shared->error_count), seen = load(&end->error_seen);
     if (count == seen || !swap_if(&end->error_seen, &seen, count))

@@ -1,7 +1,7 @@
 /* O_NONBLOCK of a socket's descriptors, without asking the kernel in each call. */
 #include <fcntl.h>
 
-#include "internal.h"
+#include "object.h"
 
 /* A new generation each time that another process may have got descriptors of ours. */
 static uint32_t flags_generation = 1;

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "readiness.h"
+#include "setup.h"
 
 /* Its only descriptor, which nobody else can have, is being closed, and no call is under way. */
 static bool is_ending(struct neat_socket *s) {

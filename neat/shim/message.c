@@ -1,7 +1,7 @@
 /* Datagrams on unix sockets, with descriptors beside them. Read first: control.h. */
 #include <unistd.h>
 
-#include "internal.h"
+#include "wire.h"
 
 #define MAX_DESCRIPTORS 8
 

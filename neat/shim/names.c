@@ -1,7 +1,7 @@
 /* Addresses: between Linux's struct sockaddr and struct neat_addr; getsockname and getpeername. */
 #include <arpa/inet.h>
 
-#include "internal.h"
+#include "object.h"
 
 static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};     /* RFC 4291 §2.5.5.2: ::ffff:0:0/96 */
 

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "options.h"
+#include "setup.h"
 
 #define DEFAULT_BUFFER (1 << 18)
 #define USUAL_MSS 536

@@ -4,6 +4,7 @@
 #include <linux/tcp.h>
 
 #include "options.h"
+#include "setup.h"
 
 #define MIN_SNDBUF 4608
 #define MIN_RCVBUF 2304

@@ -2,16 +2,19 @@
 #ifndef NEAT_OPTIONS_H
 #define NEAT_OPTIONS_H
 
-#include "internal.h"
+#include "object.h"
 
-/* What NEaT does with an option's value. Every value is Linux's: what it is at first, what is an error, how it is rounded. */
+/* What NEaT does with an option's value. Every value is Linux's: what it is at first, what is an error,
+ * how it is rounded. */
 enum option_way {
     WAY_FLAG,                      /* works: a bit of the socket object (`at`: enum neat_option) */
-    WAY_NUMBER,                    /* works: a number of struct settings (`at`: its offset, 0 there: `usual`) */
+    /* Works: a number of struct settings (`at`: its offset, 0 there: `usual`) */
+    WAY_NUMBER,
     WAY_KEPT,                      /* a hint: kept and told, nobody but this host could see a difference */
     WAY_KEPT_FLAG,                 /* the same, on or off */
     WAY_FORGOTTEN,                 /* taken, and `usual` all the same */
-    WAY_ONLY,                      /* NEaT does what `usual` says and nothing else: another value is refused */
+    /* NEaT does what `usual` says and nothing else: another value is refused */
+    WAY_ONLY,
 };
 
 /* Newer than some headers. */
@@ -33,7 +36,8 @@ struct option {
 /* Of a socket of type `kind`. NULL: not in the table. *row: its number, below NEAT_KEPT. */
 const struct option *neat_option_find(int kind, int level, int name, uint32_t *row);
 
-/* options.c: setsockopt, except that nothing is counted: NEAT_UNSUPPORTED when Linux does it and NEaT does not. */
+/* options.c: setsockopt, except that nothing is counted: NEAT_UNSUPPORTED when Linux does it and NEaT does
+ * not. */
 #define NEAT_UNSUPPORTED (-4095)
 int neat_set_option(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length);
 /* Counts it, and says what Linux says to what it does not know. */
@@ -42,7 +46,8 @@ int neat_refuse(enum neat_refusal kind, int level, int name);
 extern void (*neat_on_refusal)(enum neat_refusal kind, int level, int name);
 
 #define ENGINE "reno"              /* neat/stack/tcp/congestion.py: NewReno, as Linux's of that name */
-bool neat_option_level(const struct neat_socket *s, int level);    /* sockets of this kind have options of this level */
+/* Sockets of this kind have options of this level */
+bool neat_option_level(const struct neat_socket *s, int level);
 
 /* tcpinfo.c */
 struct tcp_info;

@@ -1,5 +1,5 @@
 /* The pair of ends that a socket's descriptor is one of. */
-#include "internal.h"
+#include "setup.h"
 
 int neat_pair(int *application_end, int *stack_end) {
     int ends[2], zero = 0;

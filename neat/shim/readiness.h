@@ -2,7 +2,7 @@
 #ifndef NEAT_READINESS_H
 #define NEAT_READINESS_H
 
-#include "internal.h"
+#include "object.h"
 
 /* One connection, as somebody who waits for it sees it. The caller keeps its segment. */
 struct view {

@@ -1,12 +1,13 @@
 /* A socket's birth, who keeps it, and its end.
  *
- * `refs` counts calls in its lower half and descriptors in its upper half; PARKED says that `parked` has entries. The socket goes
- * with the last of either. Its memory stays a struct neat_socket for ever (DEAD in the pool), so that who has found a pointer to it in a
- * table may count itself in and look again, though it died meanwhile.
- */
+ * `refs` counts calls in its lower half and descriptors in its upper half; PARKED says that `parked` has
+ * entries. The socket goes with the last of either. Its memory stays a struct neat_socket for ever (DEAD
+ * in the pool), so that who has found a pointer to it in a table may count itself in and look again,
+ * though it died meanwhile.
+  */
 #include <stdlib.h>
 
-#include "internal.h"
+#include "object.h"
 #include "order.h"
 
 #define CALL UINT64_C(1)
@@ -140,7 +141,8 @@ static void destroy(struct neat_socket *s) {
     to_pool(s);
 }
 
-/* Give `one` back. Whoever would leave no call behind closes what is parked first, while it may still touch them. */
+/* Give `one` back. Whoever would leave no call behind closes what is parked first, while it may still
+ * touch them. */
 static void put_one(struct neat_socket *s, uint64_t one) {
     uint64_t seen = load(&s->refs);
     for (;;) {
@@ -170,8 +172,9 @@ void neat_undup(struct neat_socket *s) {
     put_one(s, DESCRIPTOR);
 }
 
-/* A thread that sleeps inside a call keeps the file open on Linux, too, and what wakes it is in the rings, which last as long as the
- * file does. So it gets a copy under a number that the application does not see: its own is free at once. */
+/* A thread that sleeps inside a call keeps the file open on Linux, too, and what wakes it is in the rings,
+ * which last as long as the file does. So it gets a copy under a number that the application does not see:
+ * its own is free at once. */
 void neat_park(struct neat_socket *s, int fd) {
     if (!CALLS(load(&s->refs)))
         return;

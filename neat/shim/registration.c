@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "wire.h"
 #include "order.h"
 
 #define REPLY_SECONDS 5

@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "wire.h"
 #include "order.h"
 
 #define MAX_RING_BYTES (1u << 26)

@@ -1,5 +1,5 @@
 /* What the application has set on a socket, in the lines of its socket objects. */
-#include "internal.h"
+#include "object.h"
 
 #define FIRST_RTO_S 1              /* of Linux's SYN-ACKs: they say what TCP_DEFER_ACCEPT can be */
 #define MOST_RTO_S 120
@@ -35,7 +35,8 @@ static void write_lines(const struct neat_socket *s, const struct endpoint *end)
     store(&shared->options, settings->options | (load(&shared->options) & NEAT_OPT_OF_ACCEPT));
 }
 
-/* After exec: what the program before had set. Private settings are the reverse of write_lines, as far as they are in the lines. */
+/* After exec: what the program before had set. Private settings are the reverse of write_lines, as far as
+ * they are in the lines. */
 void neat_options_read(struct neat_socket *s, const struct neat_sock *shared) {
     struct settings *settings = &s->settings;
     settings->options = load(&shared->options) & ~NEAT_OPT_OF_ACCEPT;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "readiness.h"
+#include "setup.h"
 
 #define MAX_BACKLOG 4096
 #define SURE_ACCEPTS 64            /* a look for a free descriptor number is good for so many accepts ... */

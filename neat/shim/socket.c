@@ -4,6 +4,7 @@
 
 #include "data.h"
 #include "readiness.h"
+#include "setup.h"
 
 #define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | NEAT_MSG_RINGS)
 #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_CONFIRM | MSG_EOR | NEAT_MSG_RINGS)

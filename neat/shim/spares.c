@@ -13,7 +13,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "setup.h"
 #include "order.h"
 
 #define MOST 64

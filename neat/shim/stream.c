@@ -7,6 +7,7 @@
 
 #include "data.h"
 #include "readiness.h"
+#include "setup.h"
 
 /* After rx_head has moved, leaving `held` bytes: does the replica have to be woken to open the window? The socket is marked already, so an
  * awake replica looks at it anyway. A sleeping one has said in rcv_wnd what the peer knows: wake it when that has at least doubled,

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "readiness.h"
+#include "setup.h"
 
 static void install(struct neat_socket *s, uint32_t replica, uint64_t incarnation, uint32_t index) {
     if (replica >= MAX_REPLICAS)

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "../order.h"
+#include "../setup.h"
 #include "preload.h"
 
 void adopt_stamp(void) {

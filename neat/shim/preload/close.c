@@ -1,14 +1,11 @@
-/* close() and its kin: the table follows what becomes of each number. Descriptors of our own (../own.c) are not there for the
- * application: closing one says EBADF. */
+/* close() and its kin: the table follows what becomes of each number. Descriptors of our own (../own.c)
+ * are not there for the application: closing one says EBADF. */
 #include <sys/single_threaded.h>
 
 #include "preload.h"
 
 #ifndef CLOSE_RANGE_UNSHARE
 #define CLOSE_RANGE_UNSHARE 2u
-#endif
-#ifndef CLOSE_RANGE_CLOEXEC
-#define CLOSE_RANGE_CLOEXEC 4u
 #endif
 
 NEAT_API int close(int fd) {
@@ -34,11 +31,12 @@ static int close_around(unsigned first, unsigned last) {
     return first <= last ? libc(close_range)(first, last, 0) : 0;
 }
 
-/* CLOSE_RANGE_UNSHARE gives the calling thread a table of its own. In a program of one thread that is what it has; else the others
- * still have what this one closes, so our table, which is one for all, stays as it is. */
+/* CLOSE_RANGE_UNSHARE gives the calling thread a table of its own. In a program of one thread that is what
+ * it has; else the others still have what this one closes, so our table, which is one for all, stays as it
+ * is. */
 NEAT_API int close_range(unsigned first, unsigned last, int flags) {
     bool apart = ((unsigned)flags & CLOSE_RANGE_UNSHARE) && !__libc_single_threaded;
-    if (first > last || ((unsigned)flags & ~(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC)) || ((unsigned)flags & CLOSE_RANGE_CLOEXEC))
+    if (first > last || ((unsigned)flags & ~CLOSE_RANGE_UNSHARE))
         return libc(close_range)(first, last, flags);
     if (apart) {
         if (libc(close_range)(~0u, ~0u, flags) < 0)

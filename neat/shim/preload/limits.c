@@ -2,6 +2,7 @@
 #include <sys/resource.h>
 
 #include "../order.h"
+#include "../setup.h"
 #include "preload.h"
 
 AT_START(ORDER_HOOKS) void seen(void) {

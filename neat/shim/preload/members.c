@@ -1,4 +1,5 @@
-/* Which numbers epoll must hear of when they are closed: those that some instance has or had, and the instances' own. */
+/* Which numbers epoll must hear of when they are closed: those that some instance has or had, and the
+ * instances' own. */
 #include "epoll.h"
 
 static uint64_t members[MEMBERS / 64];

@@ -6,6 +6,7 @@
  */
 #include "../data.h"
 #include "../readiness.h"
+#include "../setup.h"
 #include "poll.h"
 
 #define FEW 64

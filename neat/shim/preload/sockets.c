@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 
 #include "../order.h"
+#include "../setup.h"
 #include "preload.h"
 
 #define IPPROTO_MULTIPATH 262      /* IPPROTO_MPTCP, which older headers do not have; on NEaT it is TCP, as where the peer has none */

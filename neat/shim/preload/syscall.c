@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 
 #include "../order.h"
+#include "../setup.h"
 #include "preload.h"
 
 #define SIGSET_BYTES 8             /* of a mask, to the kernel */

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include "../order.h"
+#include "../setup.h"
 #include "preload.h"
 
 #define MOST (1 << 20)             /* Linux's fs.nr_open; a descriptor beyond is always the kernel's */
