@@ -21,7 +21,7 @@ void neat_view_set(const struct endpoint *end, bool polled, struct view *out) {
     out->request = load(&end->shared->request) & SHUT;
 }
 
-static bool has_room(const struct neat_sock *shared, uint32_t limit) {
+static bool has_send_room(const struct neat_sock *shared, uint32_t limit) {
     uint64_t used = load(&shared->tx_tail) - load(&shared->tx_head);
     return used <= limit - limit / 3;
 }
@@ -32,19 +32,19 @@ static bool writable(const struct view *view, struct neat_socket *s, int fd) {
     uint32_t limit = load(&shared->sndbuf), none = 0;
     if (!limit || limit > view->tx_size)
         limit = view->tx_size;
-    if (has_room(shared, limit))
+    if (has_send_room(shared, limit))
         return true;
     if (!view->polled) {
         swap_if(&shared->out_block, &none, NEAT_OUT_WANTED);
         fence();
-        return has_room(shared, limit);
+        return has_send_room(shared, limit);
     }
     int locked = load(&s->end.shared) == shared ? neat_lock(&shared->tx_lock) : -EAGAIN;
     if (locked < 0)
         return false;
     neat_fill(s, &s->end, fd, true);
     neat_unlock(&shared->tx_lock);
-    if (!has_room(shared, limit))
+    if (!has_send_room(shared, limit))
         return false;
     neat_notify(&s->end);
     return true;

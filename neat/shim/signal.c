@@ -69,7 +69,7 @@ bool neat_take_token(const struct endpoint *end, int fd, int flags, bool stray) 
 }
 
 /* pthread_cancel(3) in its sleep: the thread leaves its call, perhaps with the token. */
-static void cancelled(void *argument) {
+static void cancelled_in_await(void *argument) {
     struct neat_socket *s = argument;
     have_token(s->end.shared);
     neat_wait_end(&s->end);
@@ -162,7 +162,7 @@ int neat_await_message(struct neat_socket *s, int fd, int flags, bool partial, u
     int64_t limit = !beside || neat_nonblocking(s, fd, 0) ? 0 : neat_timeout(fd, SO_RCVTIMEO);
     if (partial && limit < 0)
         limit = NEAT_FOREVER;
-    pthread_cleanup_push(cancelled, s);
+    pthread_cleanup_push(cancelled_in_await, s);
     message = beside ? await_beside(fd, limit, &byte) : await_alone(shared, fd, flags, &byte);
     pthread_cleanup_pop(0);
     neat_wait_end(&s->end);

@@ -50,7 +50,7 @@ static short askable(const struct neat_socket *s, short events) {
 }
 
 /* Readable, the kernel says, but nothing is there to read: take the token out. */
-static void take_stale(struct neat_socket *s, int fd) {
+static void take_stale_token(struct neat_socket *s, int fd) {
     struct neat_sock *shared = s->end.shared;
     if (s->type == SOCK_DGRAM) {
         neat_subsockets_read(s, fd, MANY);
@@ -85,7 +85,7 @@ static short exact(struct neat_socket *s, int fd, short wanted, short kernel) {
     if (kernel & (POLLERR | POLLHUP))
         return now | kernel;
     if ((kernel & INPUT) && !(now & INPUT)) {
-        take_stale(s, fd);
+        take_stale_token(s, fd);
         now |= known(s, fd, 0);
     }
     return now | (kernel & (OUTPUT | POLLWRBAND | POLLRDHUP));
@@ -118,7 +118,7 @@ static void look_up(struct polled *p) {
 }
 
 /* What the kernel is asked. Returns whether something holds already. */
-static bool ask(struct polled *p) {
+static bool ask_for_poll(struct polled *p) {
     bool ready = false;
     for (nfds_t i = 0; i < p->count; i++) {
         struct neat_socket *s = p->sockets[i];
@@ -182,7 +182,7 @@ static int sleep_in(struct polled *p, const struct timespec *limit, const sigset
 /* -errno, or how many are ready; 0: the time is over. `deadline` -1: none. */
 static int wait_for(struct polled *p, int64_t deadline, const sigset_t *mask) {
     for (;;) {
-        bool ready = ask(p);
+        bool ready = ask_for_poll(p);
         int64_t left = deadline < 0 ? 0 : deadline - neat_now();
         if (ready || left < 0)
             left = 0;

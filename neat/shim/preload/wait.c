@@ -122,14 +122,14 @@ static void set_asleep(struct instance *instance, bool asleep) {
 }
 
 /* This thread sleeps no longer. While others do, the bells stay armed, and what is left is theirs. Caller holds the lock. */
-static int leave(struct instance *instance, int epfd, struct epoll_event *events, int room) {
+static int leave_epoll(struct instance *instance, int epfd, struct epoll_event *events, int room) {
     instance->sleepers--;
     set_asleep(instance, instance->sleepers > 0);
     return gather(instance, epfd, events, room);
 }
 
 /* pthread_cancel(3) in its sleep. */
-static void cancelled(void *slept_in) {
+static void cancelled_in_epoll(void *slept_in) {
     struct instance *instance = slept_in;
     instance_lock(instance);
     instance->sleepers--;
@@ -156,13 +156,13 @@ static int sleep_once(struct instance *instance, int epfd, struct epoll_event *e
     }
     instance_unlock(instance);
     int got;
-    pthread_cleanup_push(cancelled, instance);
+    pthread_cleanup_push(cancelled_in_epoll, instance);
     got = kernel_wait(epfd, events, room, timeout_ns, mask);
     pthread_cleanup_pop(0);
     instance_lock(instance);
     instance->looked_at = neat_now();
     n = got > 0 ? translate(instance, epfd, events, got) : 0;
-    n += leave(instance, epfd, events + n, room - n);
+    n += leave_epoll(instance, epfd, events + n, room - n);
     instance_unlock(instance);
     return n ? n : got < 0 ? got : 0;
 }
