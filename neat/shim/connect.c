@@ -30,34 +30,34 @@ static uint32_t pick(uint32_t bitmap) {
 /* After a connect() that failed, a socket may try again (Linux), so it gets a new pair under its old number. */
 static int renew_pair(struct neat_socket *s, int fd) {
     int fresh, flags = libc(fcntl)(fd, F_GETFL), cloexec = libc(fcntl)(fd, F_GETFD) & FD_CLOEXEC;
-    int status = neat_pair(&fresh, &s->stack_end);
+    int status = neat_pair(&fresh, &s->descriptor.stack_end);
     if (status < 0)
         return status;
     libc(fcntl)(fresh, F_SETFL, flags);
     status = libc(dup3)(fresh, fd, cloexec ? O_CLOEXEC : 0) < 0 ? -errno : 0;
     libc(close)(fresh);
-    store(&s->small_buffer, 1);
-    store(&s->inode, 0);
+    store(&s->descriptor.small_buffer, 1);
+    store(&s->descriptor.inode, 0);
     return status;
 }
 
 /* It has no port any more, but Linux goes on naming the one it had. An address that was bound without one stays. */
 static void forget_name(struct neat_socket *s) {
-    s->stale_port = s->local.port;
-    s->local.port = 0;
+    s->setup.stale_port = s->setup.local.port;
+    s->setup.local.port = 0;
     if (!s->settings.no_port)
-        memset(s->local.addr, 0, sizeof s->local.addr);
+        memset(s->setup.local.addr, 0, sizeof s->setup.local.addr);
 }
 
 /* Forget a connection that did not come about: its pair is used up. */
 static int failed(struct neat_socket *s, int error) {
     neat_endpoint_close(&s->end);
-    if (!s->bind_id || s->any_port)
+    if (!s->setup.bind_id || s->setup.any_port)
         forget_name(s);
-    if (s->stack_end >= 0)
-        neat_close_own(s->stack_end);
-    s->stack_end = -1;
-    s->bind_id = 0;
+    if (s->descriptor.stack_end >= 0)
+        neat_close_own(s->descriptor.stack_end);
+    s->descriptor.stack_end = -1;
+    s->setup.bind_id = 0;
     neat_set_stage(s, STAGE_NEW);
     return error;
 }
@@ -65,15 +65,15 @@ static int failed(struct neat_socket *s, int error) {
 /* Who sleeps in accept() has been woken: it is gone before its number means something else. Not if this is its own thread, in a signal
  * handler. */
 static void await_accepting(struct neat_socket *s) {
-    for (int i = 0; load(&s->accepting) && i < LEAVING_TRIES; i++)
+    for (int i = 0; load(&s->setup.accepting) && i < LEAVING_TRIES; i++)
         nanosleep(&(struct timespec){0, LEAVING_NS}, NULL);
 }
 
 int neat_disconnect_locked(struct neat_socket *s, int fd) {
-    struct neat_addr local = s->local;
-    bool bound = s->bind_id && !s->any_port;
+    struct neat_addr local = s->setup.local;
+    bool bound = s->setup.bind_id && !s->setup.any_port;
     bool open = load(&s->stage) == STAGE_CONNECTED && endpoint_current(&s->end) && !(load(&s->end.shared->status) & NEAT_ST_CLOSED);
-    store(&s->dissolved, open || load(&s->stage) == STAGE_CONNECTING ? ECONNRESET : 0);
+    store(&s->setup.dissolved, open || load(&s->stage) == STAGE_CONNECTING ? ECONNRESET : 0);
     if (open) {
         set_bits(&s->end.shared->request, (uint32_t)(NEAT_REQ_ABORT | NEAT_REQ_CLOSE));
         neat_mark(&s->end);
@@ -83,10 +83,10 @@ int neat_disconnect_locked(struct neat_socket *s, int fd) {
     libc(shutdown)(fd, SHUT_RDWR);
     if (load(&s->stage) == STAGE_CONNECTING)
         neat_endpoint_close(&s->end);  /* that of a connection stays until the next: threads may be inside calls on it */
-    if (s->stack_end >= 0)
-        neat_close_own(s->stack_end);
-    s->stack_end = -1;
-    s->bind_id = 0;
+    if (s->descriptor.stack_end >= 0)
+        neat_close_own(s->descriptor.stack_end);
+    s->descriptor.stack_end = -1;
+    s->setup.bind_id = 0;
     if (!bound)
         forget_name(s);
     neat_set_stage(s, STAGE_NEW);
@@ -114,7 +114,9 @@ static int ask(struct neat_socket *s, int fd, uint32_t *last) {
         /* One that just failed may be on its way out: another one, if there is any. */
         uint32_t others = again ? bitmap & ~(1u << *last) : bitmap;
         *last = pick(others ? others : bitmap);
-        struct neat_msg message = {.op = NEAT_OP_CONNECT, .bind_id = s->bind_id, .remote = s->remote, .local = s->local};
+        struct neat_msg message = {.op = NEAT_OP_CONNECT, .bind_id = s->setup.bind_id};
+        message.local = s->setup.local;
+        message.remote = s->setup.remote;
         message.replica = *last;
         message.options = s->settings.options;
         message.u[0] = fills;
@@ -123,15 +125,15 @@ static int ask(struct neat_socket *s, int fd, uint32_t *last) {
         message.u[3] = s->settings.tos | (uint32_t)s->settings.ttl << 8;
         status = -ENETDOWN;
         if (*last < MAX_REPLICAS)
-            status = neat_request(&message, &s->stack_end, s->bind_id ? 0 : 1, NULL);
+            status = neat_request(&message, &s->descriptor.stack_end, s->setup.bind_id ? 0 : 1, NULL);
         if (status == 0)
-            s->owner = message.token;
+            s->setup.owner = message.token;
         if ((status != -EAGAIN && status != -ENETDOWN) || !neat_registered())
             break;
     }
-    if (status == 0 && s->stack_end >= 0) {
-        neat_close_own(s->stack_end);
-        s->stack_end = -1;
+    if (status == 0 && s->descriptor.stack_end >= 0) {
+        neat_close_own(s->descriptor.stack_end);
+        s->descriptor.stack_end = -1;
     }
     return status;
 }
@@ -164,14 +166,14 @@ static int hear(struct neat_socket *s, int fd) {
             continue;
         }
         struct endpoint before = s->end, fresh;
-        int status = neat_endpoint_open(&fresh, s->owner, message.replica, message.incarnation, message.sock,
+        int status = neat_endpoint_open(&fresh, s->setup.owner, message.replica, message.incarnation, message.sock,
                                         message.generation);
         if (status < 0)
             return status;
         s->end = fresh;
         neat_endpoint_close(&before);
-        s->local = message.local;
-        s->local.family = 4;
+        s->setup.local = message.local;
+        s->setup.local.family = 4;
         neat_options_apply(s, &s->end);
         neat_mark(&s->end);
         return 0;
@@ -195,7 +197,7 @@ static int last_words(int fd) {
     return error;
 }
 
-/* Whether an attempt to connect is under way still. Caller holds `setup`, has settled it, and found STAGE_CONNECTING. */
+/* Whether an attempt to connect is under way still. Caller holds `setup.lock`, has settled it, and found STAGE_CONNECTING. */
 static bool under_way(const struct neat_socket *s, int fd) {
     uint32_t status = load(&s->end.shared->status);
     return endpoint_current(&s->end) && !(status & NEAT_ST_ERROR) && !(neat_poll(fd, 0, 0) & (POLLHUP | POLLERR));
@@ -212,31 +214,31 @@ static int status_locked(struct neat_socket *s, int fd) {
 }
 
 int neat_connect_status(struct neat_socket *s, int fd) {
-    pthread_mutex_lock(&s->setup);
+    pthread_mutex_lock(&s->setup.lock);
     int status = status_locked(s, fd);
-    pthread_mutex_unlock(&s->setup);
+    pthread_mutex_unlock(&s->setup.lock);
     return status;
 }
 
 int neat_connect_end(struct neat_socket *s, int fd) {
     int status = 0;
-    pthread_mutex_lock(&s->setup);
+    pthread_mutex_lock(&s->setup.lock);
     uint32_t stage = neat_settle(s);
     if (stage == STAGE_CONNECTING)
         status = under_way(s, fd) ? neat_disconnect_locked(s, fd) : -ENOTCONN;
-    pthread_mutex_unlock(&s->setup);
+    pthread_mutex_unlock(&s->setup.lock);
     return stage == STAGE_CONNECTED ? 1 : status;
 }
 
-/* Start to connect. 0 when it is under way. A replica that dies before it has said a word is not the last. Caller holds `setup`. */
+/* Start to connect. 0 when it is under way. A replica that dies before it has said a word is not the last. Caller holds `setup.lock`. */
 static int start(struct neat_socket *s, int fd, const struct neat_addr *remote) {
     uint32_t last = MAX_REPLICAS;
     int status = -ECONNRESET;
-    store(&s->dissolved, 0);
-    bool bound = s->bind_id != 0;
+    store(&s->setup.dissolved, 0);
+    bool bound = s->setup.bind_id != 0;
     for (int life = 0; life < (bound ? 1 : LIVES) && status == -ECONNRESET; life++) {
-        status = s->stack_end < 0 && !bound ? renew_pair(s, fd) : 0;
-        s->remote = *remote;
+        status = s->descriptor.stack_end < 0 && !bound ? renew_pair(s, fd) : 0;
+        s->setup.remote = *remote;
         if (status == 0)
             status = ask(s, fd, &last);
         if (status == 0)
@@ -272,12 +274,12 @@ static void choose_source(struct neat_socket *s, bool connected) {
     static const uint8_t any[16] = {0};
     struct neat_addr own;
     uint32_t prefix;
-    if (connected && !memcmp(s->local.addr, any, sizeof any) && neat_stack_address(&own, &prefix) == 0) {
-        memcpy(s->local.addr, own.addr, sizeof own.addr);
-        s->source_chosen = true;
-    } else if (!connected && s->source_chosen) {
-        memset(s->local.addr, 0, sizeof s->local.addr);
-        s->source_chosen = false;
+    if (connected && !memcmp(s->setup.local.addr, any, sizeof any) && neat_stack_address(&own, &prefix) == 0) {
+        memcpy(s->setup.local.addr, own.addr, sizeof own.addr);
+        s->setup.source_chosen = true;
+    } else if (!connected && s->setup.source_chosen) {
+        memset(s->setup.local.addr, 0, sizeof s->setup.local.addr);
+        s->setup.source_chosen = false;
     }
 }
 
@@ -285,19 +287,19 @@ static void choose_source(struct neat_socket *s, bool connected) {
 static int connect_datagram(struct neat_socket *s, int fd, const struct neat_addr *peer) {
     struct neat_addr any = {.family = 4, .protocol = IPPROTO_UDP};
     int status = 0;
-    pthread_mutex_lock(&s->setup);
+    pthread_mutex_lock(&s->setup.lock);
     bool bound_here = load(&s->stage) == STAGE_NEW;
     if (bound_here)
         status = neat_bind_locked(s, fd, &any);
     if (status == 0) {
-        s->remote = *peer;
+        s->setup.remote = *peer;
         choose_source(s, peer->family != 0);
         if (peer->family)
             set_bits(&s->settings.options, NEAT_OPT_PEER);
         else
             clear_bits(&s->settings.options, NEAT_OPT_PEER);
     }
-    pthread_mutex_unlock(&s->setup);
+    pthread_mutex_unlock(&s->setup.lock);
     if (status < 0)
         return status;
     if (bound_here)
@@ -314,12 +316,12 @@ int neat_connect(struct neat_socket *s, int fd, const struct sockaddr *address, 
         return status;
     if (s->type == SOCK_DGRAM)
         return connect_datagram(s, fd, &remote);
-    pthread_mutex_lock(&s->setup);
+    pthread_mutex_lock(&s->setup.lock);
     uint32_t stage = load(&s->stage);
     if (none) {
         bool fresh = stage == STAGE_NEW || stage == STAGE_BOUND;
         status = fresh ? 0 : neat_disconnect_locked(s, fd);
-        pthread_mutex_unlock(&s->setup);
+        pthread_mutex_unlock(&s->setup.lock);
         return status;
     }
     int later = -EINPROGRESS;
@@ -332,12 +334,12 @@ int neat_connect(struct neat_socket *s, int fd, const struct sockaddr *address, 
         status = status_locked(s, fd);
         if (status == -EINPROGRESS)
             status = neat_nonblocking(s, fd, 0) ? -EALREADY : 0;
-    } else if (!s->connect_owed) {
+    } else if (!s->setup.connect_owed) {
         status = -EISCONN;
     }
-    pthread_mutex_unlock(&s->setup);
+    pthread_mutex_unlock(&s->setup.lock);
     if (status == 0)
         status = await(s, fd, later);
-    s->connect_owed = status == -EINPROGRESS || status == -EALREADY || status == -EINTR;
+    s->setup.connect_owed = status == -EINPROGRESS || status == -EALREADY || status == -EINTR;
     return status;
 }

@@ -234,7 +234,7 @@ static int address_it(struct neat_socket *s, const struct msghdr *message, struc
         if (status < 0)
             return status;
     } else if (load(&s->settings.options) & NEAT_OPT_PEER) {
-        header->addr = s->remote;
+        header->addr = s->setup.remote;
     } else {
         return -EDESTADDRREQ;
     }

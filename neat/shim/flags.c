@@ -15,16 +15,16 @@ uint32_t neat_flags_now(void) {
 }
 
 void neat_flags_born(struct neat_socket *s, bool nonblock, uint32_t now) {
-    store(&s->nonblock, (uint32_t)nonblock);
-    store(&s->flags_known, now);
+    store(&s->descriptor.nonblock, (uint32_t)nonblock);
+    store(&s->descriptor.flags_known, now);
 }
 
 bool neat_flags_known(const struct neat_socket *s) {
-    return load(&s->flags_known) == load(&flags_generation);
+    return load(&s->descriptor.flags_known) == load(&flags_generation);
 }
 
 bool neat_nonblocking(const struct neat_socket *s, int fd, int flags) {
     if (flags & MSG_DONTWAIT)
         return true;
-    return neat_flags_known(s) ? load(&s->nonblock) : (libc(fcntl)(fd, F_GETFL) & O_NONBLOCK) != 0;
+    return neat_flags_known(s) ? load(&s->descriptor.nonblock) : (libc(fcntl)(fd, F_GETFL) & O_NONBLOCK) != 0;
 }

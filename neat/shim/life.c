@@ -13,7 +13,7 @@ static bool is_ending(struct neat_socket *s) {
  * last word. */
 static bool is_keepable(const struct neat_socket *s) {
     const struct neat_sock *shared = s->end.shared;
-    return load(&s->keepable) && !load(&s->traced) && !load(&s->small_buffer) &&
+    return load(&s->descriptor.keepable) && !load(&s->descriptor.traced) && !load(&s->descriptor.small_buffer) &&
            !(load(&s->settings.options) & NEAT_OPT_LINGER) && !(load(&shared->request) & NEAT_REQ_SHUT_RD) &&
            !load(&shared->in_token) && !neat_is_shown(&s->end);
 }
@@ -29,7 +29,7 @@ static struct spare *announce(struct neat_socket *s, int fd, bool keep) {
     struct spare *spare = NULL;
     uint64_t name;
     if (keep && is_keepable(s))
-        spare = neat_spare_keep(s->end.segment, fd, load(&s->nonblock), &name);
+        spare = neat_spare_keep(s->end.segment, fd, load(&s->descriptor.nonblock), &name);
     if (spare) {
         store(&s->end.shared->kept, name);
         wanted |= NEAT_REQ_KEPT;

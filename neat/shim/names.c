@@ -59,9 +59,9 @@ void neat_to_sockaddr(const struct neat_socket *s, const struct neat_addr *in, s
 int neat_getsockname(struct neat_socket *s, struct sockaddr *address, socklen_t *length) {
     if ((int)*length < 0)
         return -EINVAL;
-    struct neat_addr local = s->local;
-    if (load(&s->stage) == STAGE_NEW && s->stale_port)
-        local.port = s->stale_port;
+    struct neat_addr local = s->setup.local;
+    if (load(&s->stage) == STAGE_NEW && s->setup.stale_port)
+        local.port = s->setup.stale_port;
     neat_to_sockaddr(s, &local, address, length);
     return 0;
 }
@@ -76,6 +76,6 @@ int neat_getpeername(struct neat_socket *s, struct sockaddr *address, socklen_t 
     /* Linux: a connection that is over has no peer any more. */
     if (stage == STAGE_CONNECTED && (endpoint_lost(&s->end) || endpoint_closed(&s->end)))
         return -ENOTCONN;
-    neat_to_sockaddr(s, &s->remote, address, length);
+    neat_to_sockaddr(s, &s->setup.remote, address, length);
     return 0;
 }

@@ -67,35 +67,21 @@ struct datagram {
     } hints[HINTS];
 };
 
-struct neat_socket {
-    /* Looked at in every call: these lines of the cache, and none further down. */
-    uint64_t refs;                 /* refs.c; stays first */
-    struct parked *parked;         /* descriptors to close when no call is under way */
-    uint32_t stage;                /* enum stage, atomically; changed under `setup` */
-    int type;
+/* A socket's descriptor, from birth to the last close. */
+struct descriptor {
     uint32_t nonblock;             /* O_NONBLOCK is set; valid if `flags_known` */
-    /* This process alone has the descriptor and sees its flags change (flags.c) */
-    uint32_t flags_known;
-    uint32_t late_error;           /* what ended recvmmsg() after some messages: the next call says so */
-    uint32_t reset_seen;           /* that its replica is gone was reported */
-    uint32_t end_seen;             /* the end of the stream was reported */
-    int protocol;
-    int family;                    /* AF_INET; AF_INET6: IPv4 in IPv4-mapped addresses (RFC 4291 §2.5.5.2) */
-    struct endpoint end;           /* of a connection */
-
-    /* Its descriptor, from birth to the last close. */
+    uint32_t flags_known;          /* this process alone has it and sees its flags change (flags.c) */
     int stack_end;                 /* the pair's other end, until the stack gets it; -1 */
-    uint64_t inode;                /* once the stack was told; 0 */
     uint32_t small_buffer;         /* its SO_SNDBUF is at its minimum */
     uint32_t keepable;             /* accepted under NEAT_OPT_KEEPS */
-    /* The kernel listens to it, or was told of it what our close need not end */
-    uint32_t traced;
-    /* How often the kernel was told to wait on it: by an epoll instance, or for a signal */
-    uint32_t kernel_waits;
-    uint64_t interposed;           /* the preload library's own (preload/preload.h); 0 at birth */
+    uint32_t traced;               /* the kernel listens to it, or knows of it what our close need not end */
+    uint32_t kernel_waits;         /* how often the kernel waits on it: in epoll instances, for a signal */
+    uint64_t inode;                /* once the stack was told; 0 */
+};
 
-    /* Set-up: bind, listen, accept, connect. */
-    pthread_mutex_t setup;         /* held by set-up calls, never while data moves */
+/* What bind, listen, accept and connect have made of a socket. */
+struct set_up {
+    pthread_mutex_t lock;          /* held by set-up calls, never while data moves */
     uint64_t owner;                /* token of the registration that it was set up under */
     uint32_t bind_id;
     uint32_t shared_index;         /* of a listener */
@@ -103,23 +89,34 @@ struct neat_socket {
     uint32_t accepting;            /* threads that are about to sleep on the listener's number, or do */
     struct neat_addr local, remote;
     uint32_t dissolved;            /* errno that tells of neat_disconnect_locked(), once; 0 */
-    /* Of what did not come about, or was dissolved: Linux goes on naming it; 0 */
-    uint16_t stale_port;
+    uint16_t stale_port;           /* of what did not come about, or is over: Linux goes on naming it; 0 */
     bool any_port;                 /* the application left the port to the stack */
     bool source_chosen;            /* of `local`, by connect(): it was the wildcard */
-    /* connect() said "not yet": the next one says 0, once, when it is done (Linux) */
-    bool connect_owed;
+    bool connect_owed;             /* connect() said "not yet": when it is done, the next one says 0 (Linux) */
+};
 
+struct neat_socket {
+    uint64_t refs;                 /* refs.c; stays first */
+    struct parked *parked;         /* descriptors to close when no call is under way */
+    uint32_t stage;                /* enum stage, atomically; changed under setup.lock */
+    int type;
+    int protocol;
+    int family;                    /* AF_INET; AF_INET6: IPv4 in IPv4-mapped addresses (RFC 4291 §2.5.5.2) */
+    uint32_t late_error;           /* what ended recvmmsg() after some messages: the next call says so */
+    uint32_t reset_seen;           /* that its replica is gone was reported */
+    uint32_t end_seen;             /* the end of the stream was reported */
+    struct endpoint end;           /* of a connection */
+    struct descriptor descriptor;
+    struct set_up setup;
     struct settings settings;
     struct datagram datagram;
-
-    /* Its memory (refs.c). */
+    uint64_t interposed;           /* the preload library's own (preload/preload.h); 0 at birth */
     struct neat_socket *next_free; /* in the pool of dead ones */
     struct neat_socket *next_ever; /* of all that were ever made: their memory is never given back */
     pthread_mutex_t parking;
 };
 
-_Static_assert(offsetof(struct neat_socket, stack_end) <= 2 * 64, "every call looks at two lines");
+_Static_assert(offsetof(struct neat_socket, descriptor.stack_end) <= 2 * 64, "every call looks at two lines");
 
 /* Its part in that slot; NULL: none. */
 static inline struct endpoint *neat_subsocket(struct neat_socket *s, uint32_t replica) {
@@ -178,7 +175,7 @@ void neat_set_stage(struct neat_socket *s, enum stage stage);
 /* Its stage now: a connect() comes about in the replica, and the first call that asks finds that out.
  * Waits for nobody. */
 uint32_t neat_stage(struct neat_socket *s);
-uint32_t neat_settle(struct neat_socket *s);   /* the same; caller holds `setup` */
+uint32_t neat_settle(struct neat_socket *s);   /* the same; caller holds `setup.lock` */
 
 /* signal.c: see there for the invariants. */
 void neat_mark(const struct endpoint *end);

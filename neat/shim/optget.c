@@ -38,7 +38,7 @@ static int pending_error(struct neat_socket *s, int fd) {
         return 0;
     }
     if (load(&s->stage) != STAGE_CONNECTED && load(&s->stage) != STAGE_LOST)
-        return (int)swap(&s->dissolved, 0);
+        return (int)swap(&s->setup.dissolved, 0);
     int error = s->end.shared && endpoint_current(&s->end) ? neat_endpoint_error(&s->end, fd) : 0;
     if (error) {
         store(&s->reset_seen, 1);

@@ -170,7 +170,8 @@ static int set_ip_level(struct neat_socket *s, int level, int name, int value, s
     if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY) {
         if (load(&s->stage) != STAGE_NEW)
             return -EINVAL;
-        return value && load(&s->stack_end) >= 0 ? NEAT_UNSUPPORTED : 0;    /* an undecided one asks the kernel */
+        /* An undecided one asks the kernel. */
+        return value && load(&s->descriptor.stack_end) >= 0 ? NEAT_UNSUPPORTED : 0;
     }
     if (level == IPPROTO_IPV6 && name == IPV6_UNICAST_HOPS)
         return set_ttl(s, value, 1);
@@ -244,7 +245,7 @@ int neat_set_option(struct neat_socket *s, int fd, int level, int name, const vo
     if (length && !value)
         return -EFAULT;
     if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO)) {
-        store(&s->traced, 1);
+        store(&s->descriptor.traced, 1);
         return libc(setsockopt)(fd, level, name, value, length) < 0 ? -errno : 0;
     }
     if (!neat_option_level(s, level))
@@ -271,7 +272,7 @@ int neat_set_option(struct neat_socket *s, int fd, int level, int name, const vo
     if (status == 0 && load(&s->stage) == STAGE_LISTENING)
         neat_listener_apply(s);
     if (status == 0 && level == IPPROTO_TCP && name == TCP_DEFER_ACCEPT && load(&s->stage) == STAGE_LISTENING)
-        status = neat_listen(s, fd, s->backlog);       /* the replicas hear of it with the listener */
+        status = neat_listen(s, fd, s->setup.backlog);       /* the replicas hear of it with the listener */
     return status;
 }
 

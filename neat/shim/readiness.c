@@ -108,7 +108,8 @@ void neat_wait_unseen(struct neat_socket *s, int fd) {
 }
 
 void neat_wait_seen(struct neat_socket *s) {
-    if (neat_flags_known(s) && !load(&s->kernel_waits) && (load(&s->end.shared->waiters) & NEAT_WAITERS_UNSEEN))
+    bool seen = neat_flags_known(s) && !load(&s->descriptor.kernel_waits);
+    if (seen && (load(&s->end.shared->waiters) & NEAT_WAITERS_UNSEEN))
         clear_bits(&s->end.shared->waiters, NEAT_WAITERS_UNSEEN);
 }
 

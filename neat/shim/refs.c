@@ -79,11 +79,11 @@ struct neat_socket *neat_new(int type, int protocol) {
     s->type = type;
     s->protocol = protocol;
     s->family = AF_INET;
-    s->stack_end = -1;
-    s->local.family = 4;
-    s->local.protocol = (uint8_t)protocol;
+    s->descriptor.stack_end = -1;
+    s->setup.local.family = 4;
+    s->setup.local.protocol = (uint8_t)protocol;
     s->datagram.sticky = (uint32_t)neat_now() * 2654435761u >> 16;
-    pthread_mutex_init(&s->setup, NULL);
+    pthread_mutex_init(&s->setup.lock, NULL);
     pthread_mutex_init(&s->parking, NULL);
     add(&s->refs, DESCRIPTOR - DEAD);
     return s;
@@ -130,13 +130,13 @@ void (*neat_on_end)(struct neat_socket *s);
 /* Give back what it has. Caller has made it DEAD. */
 static void destroy(struct neat_socket *s) {
     close_parked(s);
-    if (s->stack_end >= 0)
-        neat_close_own(s->stack_end);
+    if (s->descriptor.stack_end >= 0)
+        neat_close_own(s->descriptor.stack_end);
     if (neat_on_end)
         neat_on_end(s);
     neat_endpoint_close(&s->end);
     drop_subsockets(s);
-    pthread_mutex_destroy(&s->setup);
+    pthread_mutex_destroy(&s->setup.lock);
     pthread_mutex_destroy(&s->parking);
     to_pool(s);
 }
@@ -235,10 +235,10 @@ static void sockets_in_child(void) {
     pthread_mutex_init(&pool_lock, NULL);
     for (struct neat_socket *s = ever; s; s = s->next_ever) {
         bool dead = load(&s->refs) & DEAD;
-        pthread_mutex_init(&s->setup, NULL);
+        pthread_mutex_init(&s->setup.lock, NULL);
         pthread_mutex_init(&s->parking, NULL);
         store(&s->refs, dead ? DEAD : load(&s->refs) & ~(DESCRIPTOR - 1));
-        store(&s->accepting, 0);
+        store(&s->setup.accepting, 0);
         if (dead)
             continue;
         close_parked(s);

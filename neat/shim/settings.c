@@ -31,7 +31,7 @@ static void write_lines(const struct neat_socket *s, const struct endpoint *end)
     shared->ttl = settings->ttl;
     shared->syn_retries = (uint8_t)settings->syn_retries;
     if (settings->options & NEAT_OPT_PEER)
-        shared->peer = s->remote;
+        shared->peer = s->setup.remote;
     store(&shared->options, settings->options | (load(&shared->options) & NEAT_OPT_OF_ACCEPT));
 }
 

@@ -13,7 +13,7 @@
 #define SURE_NS 2000000            /* ... and for so long */
 #define OVER_NS 100000000          /* accept() on a listener that is over, from the second on */
 
-/* Give the stack's end to the syscall server with a local address. Caller holds `setup`. */
+/* Give the stack's end to the syscall server with a local address. Caller holds `setup.lock`. */
 int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *local) {
     struct neat_msg message = {.op = NEAT_OP_BIND, .local = *local};
     message.options |= s->settings.reuse_address ? NEAT_BIND_REUSEADDR : 0;
@@ -21,21 +21,21 @@ int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *loca
     message.options |= s->family == AF_INET6 ? NEAT_BIND_INET6 : 0;
     struct stat at;
     if (libc(fstat)(fd, &at) == 0) {   /* by this a program after exec finds it */
-        store(&s->inode, (uint64_t)at.st_ino);
+        store(&s->descriptor.inode, (uint64_t)at.st_ino);
         message.u[0] = (uint32_t)at.st_ino;
         message.u[1] = (uint32_t)((uint64_t)at.st_ino >> 32);
     }
-    int status = neat_request(&message, &s->stack_end, 1, NULL);
+    int status = neat_request(&message, &s->descriptor.stack_end, 1, NULL);
     if (status < 0)
         return status;
-    s->owner = message.token;
-    s->bind_id = message.bind_id;
-    s->any_port = !local->port;
-    s->local = message.local;
-    s->local.family = 4;
-    s->local.protocol = (uint8_t)s->protocol;
-    neat_close_own(s->stack_end);
-    s->stack_end = -1;
+    s->setup.owner = message.token;
+    s->setup.bind_id = message.bind_id;
+    s->setup.any_port = !local->port;
+    s->setup.local = message.local;
+    s->setup.local.family = 4;
+    s->setup.local.protocol = (uint8_t)s->protocol;
+    neat_close_own(s->descriptor.stack_end);
+    s->descriptor.stack_end = -1;
     if (s->type == SOCK_DGRAM)
         return neat_subsockets_open(s, &message);
     neat_set_stage(s, STAGE_BOUND);
@@ -47,14 +47,14 @@ int neat_bind(struct neat_socket *s, int fd, const struct sockaddr *address, soc
     int status = neat_from_sockaddr(s, address, length, &local);
     if (status < 0)
         return status;
-    pthread_mutex_lock(&s->setup);
+    pthread_mutex_lock(&s->setup.lock);
     if (load(&s->stage) != STAGE_NEW)
         status = -EINVAL;
     else if (s->settings.no_port && s->type == SOCK_STREAM && !local.port)
-        s->local = local;          /* IP_BIND_ADDRESS_NO_PORT: connect() chooses */
+        s->setup.local = local;          /* IP_BIND_ADDRESS_NO_PORT: connect() chooses */
     else
         status = neat_bind_locked(s, fd, &local);
-    pthread_mutex_unlock(&s->setup);
+    pthread_mutex_unlock(&s->setup.lock);
     if (status == 0 && s->type == SOCK_DGRAM)
         neat_subsockets_read(s, fd, MAX_REPLICAS);
     return status;
@@ -64,7 +64,8 @@ void neat_listener_apply(struct neat_socket *s) {
     struct endpoint part;
     uint32_t replicas = neat_active_replicas(false);
     for (uint32_t k = 0; k < MAX_REPLICAS; k++) {
-        if (!(replicas & 1u << k) || neat_endpoint_open(&part, s->owner, k, 0, s->shared_index, 0) < 0)
+        if (!(replicas & 1u << k) ||
+            neat_endpoint_open(&part, s->setup.owner, k, 0, s->setup.shared_index, 0) < 0)
             continue;
         if (part.index < NEAT_SHARED_SOCKS && part.shared->kind == NEAT_SOCK_LISTENER)
             neat_options_apply(s, &part);
@@ -77,24 +78,24 @@ int neat_listen(struct neat_socket *s, int fd, int backlog) {
     int status = 0;
     if (s->type != SOCK_STREAM)
         return -EOPNOTSUPP;
-    pthread_mutex_lock(&s->setup);
+    pthread_mutex_lock(&s->setup.lock);
     uint32_t stage = load(&s->stage);
     if (stage == STAGE_NEW)
         status = neat_bind_locked(s, fd, &any);
     else if (stage != STAGE_BOUND && stage != STAGE_LISTENING)
         status = -EINVAL;
     if (status == 0) {
-        struct neat_msg message = {.op = NEAT_OP_LISTEN, .bind_id = s->bind_id};
+        struct neat_msg message = {.op = NEAT_OP_LISTEN, .bind_id = s->setup.bind_id};
         message.u[0] = neat_defer_seconds(s);
         message.backlog = backlog < 0 || backlog > MAX_BACKLOG ? MAX_BACKLOG : backlog;
         status = neat_request(&message, NULL, 0, NULL);
         if (status == 0) {
-            s->backlog = backlog;
-            s->shared_index = message.sock;
+            s->setup.backlog = backlog;
+            s->setup.shared_index = message.sock;
             neat_set_stage(s, STAGE_LISTENING);
         }
     }
-    pthread_mutex_unlock(&s->setup);
+    pthread_mutex_unlock(&s->setup.lock);
     if (status == 0 && stage != STAGE_LISTENING)
         neat_listener_apply(s);    /* and so the segments are mapped while there are descriptor numbers for that */
     return status;
@@ -116,7 +117,7 @@ static int map_first(const struct neat_socket *s, int listener) {
     if (libc(recv)(listener, &message, sizeof message, MSG_PEEK | MSG_DONTWAIT) != sizeof message ||
         message.magic != NEAT_MSG_MAGIC || message.op != NEAT_EV_ACCEPT || message.replica >= MAX_REPLICAS)
         return 0;
-    int status = neat_segment_get(s->owner, message.replica, message.incarnation, &segment);
+    int status = neat_segment_get(s->setup.owner, message.replica, message.incarnation, &segment);
     if (status == 0)
         neat_segment_put(segment);
     return status == -EMFILE || status == -ENFILE ? status : 0;
@@ -179,7 +180,8 @@ static int bring(const struct endpoint *end, bool cloexec, bool *nonblock) {
 static int find_own(const struct neat_socket *s, const struct neat_msg *message, bool cloexec, bool *nonblock) {
     struct endpoint end;
     int cancel;
-    if (neat_endpoint_open(&end, s->owner, message->replica, message->incarnation, message->sock, message->generation) < 0)
+    if (neat_endpoint_open(&end, s->setup.owner, message->replica, message->incarnation, message->sock,
+                           message->generation) < 0)
         return -ENOENT;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);   /* close() of a hidden number is no place to end */
     int fd = load(&end.shared->brought) == end.generation ? bring(&end, cloexec, nonblock) : -ENOENT;
@@ -190,7 +192,7 @@ static int find_own(const struct neat_socket *s, const struct neat_msg *message,
 
 /* pthread_cancel(3): the thread leaves its call. */
 static void cancelled(void *s) {
-    add(&((struct neat_socket *)s)->accepting, -1);
+    add(&((struct neat_socket *)s)->setup.accepting, -1);
     neat_put(s);
 }
 
@@ -200,9 +202,9 @@ static int await_accept(struct neat_socket *s, int listener) {
     char first;
     ssize_t n;
     pthread_cleanup_push(cancelled, s);
-    add(&s->accepting, 1);
+    add(&s->setup.accepting, 1);
     n = load(&s->stage) == STAGE_LISTENING ? libc(recv)(listener, &first, sizeof first, MSG_PEEK) : 0;
-    add(&s->accepting, -1);
+    add(&s->setup.accepting, -1);
     pthread_cleanup_pop(0);
     return n < 0 && errno != ECONNRESET ? -errno : 0;
 }
@@ -265,14 +267,14 @@ static int next_accept(struct neat_socket *s, int listener, int flags, struct ne
 
 /* A bound socket that another process has, too: that one may have made a listener of it. */
 static void look_again(struct neat_socket *s) {
-    uint64_t inode = load(&s->inode);
+    uint64_t inode = load(&s->descriptor.inode);
     struct neat_msg message = {.op = NEAT_OP_ADOPT, .u = {(uint32_t)inode, (uint32_t)(inode >> 32)}};
     if (!inode || neat_flags_known(s) || neat_request(&message, NULL, 0, NULL) < 0)
         return;
-    pthread_mutex_lock(&s->setup);
-    if (load(&s->stage) == STAGE_BOUND && message.bind_id == s->bind_id && message.backlog >= 0)
+    pthread_mutex_lock(&s->setup.lock);
+    if (load(&s->stage) == STAGE_BOUND && message.bind_id == s->setup.bind_id && message.backlog >= 0)
         neat_set_stage(s, STAGE_LISTENING);
-    pthread_mutex_unlock(&s->setup);
+    pthread_mutex_unlock(&s->setup.lock);
 }
 
 int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen_t *length, int flags,
@@ -296,12 +298,12 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
         libc(close)(accepted);
         return -ENOMEM;
     }
-    new->owner = s->owner;
+    new->setup.owner = s->setup.owner;
     new->family = s->family;
     new->settings = s->settings;
-    new->local = message.local;
-    new->remote = message.remote;
-    status = neat_endpoint_open(&new->end, s->owner, message.replica, message.incarnation, message.sock,
+    new->setup.local = message.local;
+    new->setup.remote = message.remote;
+    status = neat_endpoint_open(&new->end, s->setup.owner, message.replica, message.incarnation, message.sock,
                                 message.generation);
     if (status == 0 && endpoint_current(&new->end)) {
         neat_set_stage(new, STAGE_CONNECTED);
@@ -317,9 +319,9 @@ int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen
     }
     if (nonblock != wanted)
         libc(fcntl)(accepted, F_SETFL, wanted ? O_RDWR | O_NONBLOCK : O_RDWR);
-    store(&new->keepable, (message.options & NEAT_OPT_KEEPS) != 0);
+    store(&new->descriptor.keepable, (message.options & NEAT_OPT_KEEPS) != 0);
     leave_word(new, &message, wanted);
-    neat_to_sockaddr(new, &new->remote, address, length);
+    neat_to_sockaddr(new, &new->setup.remote, address, length);
     *out = new;
     return accepted;
 }

@@ -37,7 +37,7 @@ extern uint32_t neat_limits_seen;
 void neat_limits_changed(void);
 int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *local);
 /* Linux's tcp_disconnect(): it is as new, under the same number, but for the port that the application
- * chose. A connection is reset. Caller holds `setup`. 0 or -errno. */
+ * chose. A connection is reset. Caller holds `setup.lock`. 0 or -errno. */
 int neat_disconnect_locked(struct neat_socket *s, int fd);
 /* How a connect() that is under way stands: 0 done, -EINPROGRESS, or what it failed with (the socket is as
  * new then). */

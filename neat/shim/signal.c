@@ -193,10 +193,10 @@ int neat_fill_first(struct neat_socket *s, int fd) {
             return measured;
         store(&fills_needed, (uint32_t)measured);
     }
-    if (!load(&s->small_buffer)) {
+    if (!load(&s->descriptor.small_buffer)) {
         int zero = 0;
         libc(setsockopt)(fd, SOL_SOCKET, SO_SNDBUF, &zero, sizeof zero);
-        store(&s->small_buffer, 1);
+        store(&s->descriptor.small_buffer, 1);
     }
     int count = 0;
     while (count < (int)fills_needed) {

@@ -23,12 +23,12 @@ int neat_socket(int family, int type, int protocol, struct neat_socket **out) {
     struct neat_socket *s = neat_new(type, only);
     if (!s)
         return -ENOMEM;
-    int status = neat_pair(&fd, &s->stack_end);
+    int status = neat_pair(&fd, &s->descriptor.stack_end);
     if (status < 0) {
         neat_undup(s);
         return status;
     }
-    s->small_buffer = 1;
+    s->descriptor.small_buffer = 1;
     if (!(flags & SOCK_CLOEXEC))
         libc(fcntl)(fd, F_SETFD, 0);
     if (flags & SOCK_NONBLOCK)
@@ -57,9 +57,9 @@ int neat_shutdown(struct neat_socket *s, int fd, int how) {
         stage = STAGE_CONNECTED;
     }
     if (stage == STAGE_LISTENING && reading) {     /* Linux: it does not listen any more */
-        pthread_mutex_lock(&s->setup);
+        pthread_mutex_lock(&s->setup.lock);
         int status = load(&s->stage) == stage ? neat_disconnect_locked(s, fd) : 0;
-        pthread_mutex_unlock(&s->setup);
+        pthread_mutex_unlock(&s->setup.lock);
         return status;
     }
     if (stage == STAGE_LISTENING)

@@ -112,10 +112,10 @@ int neat_ready_to_move(struct neat_socket *s, int fd, int flags, bool sending) {
         return 0;
     if (stage == STAGE_LOST)
         return neat_gone(s, sending ? -EPIPE : 1);
-    if (stage == STAGE_NEW && load(&s->dissolved))
-        return -(int)swap(&s->dissolved, 0);
+    if (stage == STAGE_NEW && load(&s->setup.dissolved))
+        return -(int)swap(&s->setup.dissolved, 0);
     if (stage != STAGE_CONNECTING)
-        return sending ? -EPIPE : s->stale_port ? 1 : -ENOTCONN;
+        return sending ? -EPIPE : s->setup.stale_port ? 1 : -ENOTCONN;
     int64_t limit = -2, deadline = 0;
     for (;;) {
         int status = neat_connect_status(s, fd);

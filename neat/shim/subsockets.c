@@ -22,7 +22,7 @@ static void install(struct neat_socket *s, uint32_t replica, uint64_t incarnatio
     struct endpoint *new = calloc(1, sizeof *new);
     if (!new)
         return;
-    if (neat_endpoint_open(new, s->owner, replica, incarnation, index, 0) < 0) {
+    if (neat_endpoint_open(new, s->setup.owner, replica, incarnation, index, 0) < 0) {
         free(new);
         return;
     }
@@ -35,7 +35,7 @@ static void install(struct neat_socket *s, uint32_t replica, uint64_t incarnatio
     }
 }
 
-/* After NEAT_OP_BIND. Caller holds `setup`. */
+/* After NEAT_OP_BIND. Caller holds `setup.lock`. */
 int neat_subsockets_open(struct neat_socket *s, const struct neat_msg *bound) {
     s->datagram.index = bound->sock;
     for (uint32_t replica = 0; replica < MAX_REPLICAS; replica++)
@@ -50,9 +50,9 @@ static void renew(struct neat_socket *s, const struct neat_msg *event) {
         tally(bad_messages);
         return;
     }
-    pthread_mutex_lock(&s->setup);
+    pthread_mutex_lock(&s->setup.lock);
     install(s, event->replica, event->incarnation, s->datagram.index);
-    pthread_mutex_unlock(&s->setup);
+    pthread_mutex_unlock(&s->setup.lock);
 }
 
 /* Take up to `limit` messages out of the descriptor. Returns whether there were any; then look at the rings again. */

@@ -19,7 +19,7 @@ void adopt_stamp(void) {
         if (!s)
             continue;
         if (endpoint_current(&s->end) && !load(&s->end.shared->inode) && libc(fstat)(fd, &at) == 0) {
-            store(&s->inode, (uint64_t)at.st_ino);
+            store(&s->descriptor.inode, (uint64_t)at.st_ino);
             store(&s->end.shared->inode, (uint64_t)at.st_ino);
         }
         neat_put(s);
@@ -56,15 +56,15 @@ static struct neat_socket *connection(uint64_t owner, uint32_t replica, uint64_t
     struct neat_socket *s = neat_new(SOCK_STREAM, IPPROTO_TCP);
     if (!s)
         return NULL;
-    s->owner = owner;
+    s->setup.owner = owner;
     if (neat_endpoint_open(&s->end, owner, replica, incarnation, index, generation) < 0) {
         neat_undup(s);
         return NULL;
     }
     const struct neat_sock *shared = s->end.shared;
-    s->local = shared->local;
-    s->remote = shared->remote;
-    s->inode = load(&shared->inode);
+    s->setup.local = shared->local;
+    s->setup.remote = shared->remote;
+    s->descriptor.inode = load(&shared->inode);
     neat_options_read(s, shared);
     bool connecting = (load(&shared->status) & (NEAT_ST_CONNECTING | NEAT_ST_CONNECTED)) == NEAT_ST_CONNECTING;
     neat_set_stage(s, connecting ? STAGE_CONNECTING : STAGE_CONNECTED);
@@ -89,12 +89,13 @@ static struct neat_socket *find_connection(uint64_t owner, uint64_t inode) {
 static void read_settings(struct neat_socket *s, const struct neat_msg *bound) {
     struct endpoint part = {0};
     for (uint32_t replica = 0; replica < MAX_REPLICAS && !part.shared; replica++)
-        if ((bound->replica & (1u << replica)) && neat_endpoint_open(&part, s->owner, replica, 0, bound->sock, 0) < 0)
+        if ((bound->replica & (1u << replica)) &&
+            neat_endpoint_open(&part, s->setup.owner, replica, 0, bound->sock, 0) < 0)
             part.shared = NULL;
     if (part.shared) {
         neat_options_read(s, part.shared);
         if (s->type == SOCK_DGRAM)
-            s->remote = part.shared->peer;
+            s->setup.remote = part.shared->peer;
         neat_endpoint_close(&part);
     }
 }
@@ -107,17 +108,17 @@ static struct neat_socket *find_bound(uint64_t owner, uint64_t inode) {
     struct neat_socket *s = neat_new(udp ? SOCK_DGRAM : SOCK_STREAM, udp ? IPPROTO_UDP : IPPROTO_TCP);
     if (!s)
         return NULL;
-    s->owner = owner;
-    s->bind_id = message.bind_id;
-    s->local = message.local;
-    s->inode = inode;
+    s->setup.owner = owner;
+    s->setup.bind_id = message.bind_id;
+    s->setup.local = message.local;
+    s->descriptor.inode = inode;
     s->family = message.options & NEAT_BIND_INET6 ? AF_INET6 : AF_INET;
     s->settings.options = message.options & NEAT_BIND_INET6 ? NEAT_OPT_INET6 : 0;
     s->settings.reuse_address = message.options & NEAT_BIND_REUSEADDR;
     s->settings.reuse_port = message.options & NEAT_BIND_REUSEPORT;
     if (udp || message.backlog >= 0)
         read_settings(s, &message);
-    s->shared_index = message.sock;
+    s->setup.shared_index = message.sock;
     if (udp)
         neat_subsockets_open(s, &message);
     else
@@ -131,7 +132,7 @@ static struct neat_socket *copy_of_inode(uint64_t inode) {
         struct neat_socket *s = fd_get(fd);
         if (!s)
             continue;
-        bool same = load(&s->inode) == inode;
+        bool same = load(&s->descriptor.inode) == inode;
         if (same)
             neat_dup(s);
         neat_put(s);

@@ -17,8 +17,8 @@ static bool takes_integer(int command) {
 
 /* It stays set on the file when the connection is over; and the signals that it asks for come from the descriptor. */
 static void leave_trace(struct neat_socket *s, int fd) {
-    store(&s->traced, 1);
-    add(&s->kernel_waits, 1);
+    store(&s->descriptor.traced, 1);
+    add(&s->descriptor.kernel_waits, 1);
     neat_wait_unseen(s, fd);
 }
 
@@ -31,7 +31,7 @@ static int set_flags(int fd, void *argument) {
         if ((uintptr_t)argument & ~(uintptr_t)(O_NONBLOCK | O_ACCMODE))
             leave_trace(s, fd);
         if (status == 0)
-            store(&s->nonblock, ((uintptr_t)argument & O_NONBLOCK) != 0);
+            store(&s->descriptor.nonblock, ((uintptr_t)argument & O_NONBLOCK) != 0);
         fd_release(s, undecided);
     }
     return status;
@@ -96,7 +96,7 @@ static int set_nonblocking(struct neat_socket *s, int fd, const int *on) {
     int status = libc(ioctl)(fd, FIONBIO, on);
     if (status < 0)
         return -errno;
-    store(&s->nonblock, *on != 0);
+    store(&s->descriptor.nonblock, *on != 0);
     return status;
 }
 

@@ -107,8 +107,8 @@ NEAT_API int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
     int status;
     if (!instance) {
         if (s) {
-            store(&s->traced, 1);
-            add(&s->kernel_waits, 1);
+            store(&s->descriptor.traced, 1);
+            add(&s->descriptor.kernel_waits, 1);
             neat_wait_unseen(s, fd);
         }
         status = libc(epoll_ctl)(epfd, op, fd, event) < 0 ? -errno : 0;

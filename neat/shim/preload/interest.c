@@ -85,8 +85,8 @@ int item_register(int epfd, const struct item *item, int op, uint32_t events) {
     if (libc(epoll_ctl)(epfd, op, item->fd, &event) < 0)
         return -errno;
     if (item->socket && op == EPOLL_CTL_ADD) {
-        store(&item->socket->traced, 1);     /* the kernel's epoll would go on to tell of it */
-        add(&item->socket->kernel_waits, 1);
+        store(&item->socket->descriptor.traced, 1);     /* the kernel's epoll would go on to tell of it */
+        add(&item->socket->descriptor.kernel_waits, 1);
         neat_wait_unseen(item->socket, item->fd);
     }
     return 0;
@@ -96,7 +96,7 @@ int item_unregister(int epfd, const struct item *item) {
     if (libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, item->fd, &(struct epoll_event){0}) < 0)
         return -errno;
     if (item->socket)
-        sub(&item->socket->kernel_waits, 1);
+        sub(&item->socket->descriptor.kernel_waits, 1);
     return 0;
 }
 

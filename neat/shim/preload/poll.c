@@ -32,7 +32,7 @@ static short known(struct neat_socket *s, int fd, short wanted) {
     switch (load(&s->stage)) {
     case STAGE_NEW:
     case STAGE_BOUND:
-        return OUTPUT | POLLHUP | (load(&s->dissolved) ? POLLERR : 0);
+        return OUTPUT | POLLHUP | (load(&s->setup.dissolved) ? POLLERR : 0);
     case STAGE_CONNECTED:
         return readiness(s, fd, wanted);
     case STAGE_LOST:

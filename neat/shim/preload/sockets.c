@@ -137,7 +137,7 @@ static int move_to_kernel(struct neat_socket *s, int fd) {
     neat_getsockname(s, (struct sockaddr *)&local, &length);
     if (stage == STAGE_BOUND || stage == STAGE_UDP)
         status = libc(bind)(twin, (struct sockaddr *)&local, length) < 0 ? -errno : 0;
-    if (status == -EADDRINUSE && s->any_port)
+    if (status == -EADDRINUSE && s->setup.any_port)
         status = 0;                    /* the port was nobody's choice: connect() takes another */
     if (status == 0)
         status = fd_return(s, twin, false);
@@ -308,7 +308,7 @@ int fd_decide_for_peer(struct neat_socket *s, int fd, const struct sockaddr *add
     int status = 0;
     if (s->type != SOCK_DGRAM || unspecified(address, length))
         return 0;
-    bool undecided = load(&s->stage) == STAGE_NEW && load(&s->stack_end) < 0;
+    bool undecided = load(&s->stage) == STAGE_NEW && load(&s->descriptor.stack_end) < 0;
     enum route route = route_connect(s->family, s->type, address, length, &why);
     if (!*why)
         return 0;
@@ -330,7 +330,7 @@ NEAT_API int getsockname(int fd, struct sockaddr *address, socklen_t *length) {
     int status;
     if (!s)
         return libc(getsockname)(fd, address, length);
-    if (undecided && !s->stale_port)
+    if (undecided && !s->setup.stale_port)
         status = libc(getsockname)(fd, address, length) < 0 ? -errno : 0;
     else
         status = neat_getsockname(s, address, length);

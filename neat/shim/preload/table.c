@@ -176,9 +176,9 @@ static int put_in_place(int fd, int with) {
 int fd_decide_neat(struct neat_socket *s) {
     int fresh, status;
     pthread_mutex_lock(&deciding);
-    status = s->stack_end >= 0 ? -EALREADY : neat_pair(&fresh, &s->stack_end);
+    status = s->descriptor.stack_end >= 0 ? -EALREADY : neat_pair(&fresh, &s->descriptor.stack_end);
     if (status == 0) {
-        s->small_buffer = 1;
+        s->descriptor.small_buffer = 1;
         status = each_number(s, put_in_place, fresh);
         libc(close)(fresh);
     }
@@ -221,9 +221,9 @@ int fd_return(struct neat_socket *s, int kernel, bool undecided) {
             epoll_moved(fd, NULL);
         refs += status == 0 && !undecided;
     }
-    if (undecided && s->stack_end >= 0) {
-        neat_close_own(s->stack_end);
-        s->stack_end = -1;
+    if (undecided && s->descriptor.stack_end >= 0) {
+        neat_close_own(s->descriptor.stack_end);
+        s->descriptor.stack_end = -1;
     }
     pthread_mutex_unlock(&deciding);
     while (refs--)
