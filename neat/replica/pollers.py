@@ -1,8 +1,8 @@
 # ruff: noqa: F821 - names without an import come from the sibling .pxd
 """Those who wait for many sockets in shared memory: event bits, and their bells.
 
-Why no wake-up is lost: docs/contracts/readiness.md. The write end of a bell has never been an application's, so its
-O_NONBLOCK stays, and no write blocks; one that has filled the pipe is deaf by its own doing.
+Why no wake-up is lost: docs/contracts/readiness.md. The write end of a bell has never been an application's, so
+its O_NONBLOCK stays, and no write blocks; one that has filled the pipe is deaf by its own doing.
 """
 
 import cython

@@ -9,7 +9,7 @@ from neat.stack.state import SIZES
 from neat.stack.tcp.state import TcpState
 
 from .harness.conn import Conn
-from .harness.host import EV_NOTIFY, EV_READABLE, EV_RESET, EV_WRITABLE, REQ_NOTIFY
+from .harness.host import EV_NOTIFY, EV_RESET, EV_WRITABLE, REQ_NOTIFY
 
 
 def test_layout_of_the_state_segment():
