@@ -86,6 +86,5 @@ cdef void stack_use_counters(Stack* stack, uint64_t* counters) noexcept nogil
 # Only for engine.py.
 @cython.locals(suspect="Suspect*")
 cdef void suspect_is(Stack* stack, uint32_t kind, uint64_t position, uint32_t length) noexcept nogil
-cdef void put_address(neat_addr* addr, const FlowKey* key, const uint8_t* address, uint16_t port) noexcept nogil
 @cython.locals(flows="FlowQueue*", record="FlowRecord*", length=uint32_t)
 cdef uint32_t poll_control(Stack* stack, uint8_t* buffer, uint16_t* record_type) noexcept nogil

@@ -36,7 +36,7 @@ from cython.cimports.neat.stack.state import (
     state_bytes,
 )
 from cython.cimports.neat.stack.tcp.commands import tcp_close, tcp_command
-from cython.cimports.neat.stack.tcp.connection import conn_ready, conn_release
+from cython.cimports.neat.stack.tcp.connection import conn_ready, conn_release, put_address
 from cython.cimports.neat.stack.tcp.listen import listen_backlog, listen_close, listen_defer, listen_open
 from cython.cimports.neat.stack.tcp.output import tcp_poll
 from cython.cimports.neat.stack.tcp.ports import ports_share
@@ -288,13 +288,6 @@ def stack_close(stack, conn, now):
         return
     if stack.slots[conn].state != TcpState.FREE:
         tcp_close(stack, cython.address(stack.tcp.tcbs[conn]))
-
-
-def put_address(addr, key, address, port):
-    addr.family = key.family
-    addr.protocol = key.protocol
-    addr.port = port
-    memcpy(addr.addr, address, 16)
 
 
 def stack_conn_info(stack, conn, info):

@@ -56,4 +56,5 @@ cdef uint64_t received(Tcb* tcb) noexcept nogil
 @cython.locals(sock="neat_sock*")
 cdef void conn_publish(Tcb* tcb) noexcept nogil
 
-cdef void put_address(neat_addr* addr, uint8_t family, uint8_t protocol, const uint8_t* address, uint16_t port) noexcept nogil
+# One end of a flow, as applications see it: the key's `local` or `remote` with its port.
+cdef void put_address(neat_addr* addr, const FlowKey* key, const uint8_t* address, uint16_t port) noexcept nogil

@@ -46,9 +46,9 @@ def conn_birth(stack, key, iss):
     return tcb
 
 
-def put_address(addr, family, protocol, address, port):
-    addr.family = family
-    addr.protocol = protocol
+def put_address(addr, key, address, port):
+    addr.family = key.family
+    addr.protocol = key.protocol
     addr.port = port
     memcpy(addr.addr, address, 16)
 
@@ -74,12 +74,8 @@ def conn_take_sock(stack, tcb, channel):
     tcb.event.event.sock = slot.sock
     tcb.event.event.generation = slot.generation
     sock.tcp_state = cython.cast(uint8_t, slot.state)
-    put_address(
-        cython.address(sock.local), slot.key.family, slot.key.protocol, slot.key.local, slot.key.local_port
-    )
-    put_address(
-        cython.address(sock.remote), slot.key.family, slot.key.protocol, slot.key.remote, slot.key.remote_port
-    )
+    put_address(cython.address(sock.local), cython.address(slot.key), slot.key.local, slot.key.local_port)
+    put_address(cython.address(sock.remote), cython.address(slot.key), slot.key.remote, slot.key.remote_port)
     return 0
 
 
