@@ -21,9 +21,9 @@ from pathlib import Path
 
 from neat import rundir
 from neat.boot import Boot, from_argv
+from neat.store import StoreServer
 from neat.supervisor import netns, process
 from neat.supervisor.policy import RestartPolicy
-from neat.supervisor.store import StoreServer
 
 # Datagrams between guardian and supervisor; plain bytes, so that the guardian need not parse.
 SAYS_STOP = b"stop"

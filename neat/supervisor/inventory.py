@@ -21,7 +21,7 @@ from typing import Any
 from neat import rundir
 from neat.config import Config
 from neat.shm import board, doorbell, link, segment, steering
-from neat.supervisor.store import Store
+from neat.store import Store
 
 FOREIGN = ("app.", "bind.")
 

@@ -9,7 +9,7 @@ from neat import boot as boots
 from neat.boot import Boot
 from neat.shm.board import BoardWriter
 from neat.shm.segment import SegmentError
-from neat.supervisor.store import Store, StoreError
+from neat.store import Store, StoreError
 from neat.syscalls.server import Server
 
 log = logging.getLogger("syscall")

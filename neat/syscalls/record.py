@@ -39,7 +39,7 @@ SLACK_BYTES = 1 << 16  # of void lines, beside as many as there are valid ones
 
 
 class Store(Protocol):
-    """neat.supervisor.store.Store."""
+    """neat.store.Store."""
 
     def put(self, name: str, fd: int) -> None: ...
     def get(self, name: str) -> int | None: ...

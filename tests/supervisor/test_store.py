@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from neat.supervisor.store import LIST_CHUNK, Store, StoreError, StoreServer
+from neat.store import LIST_CHUNK, Store, StoreError, StoreServer
 
 
 @pytest.fixture

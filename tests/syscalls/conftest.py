@@ -18,7 +18,7 @@ from neat.boot import Boot
 from neat.config import Config
 from neat.shm import segment
 from neat.shm.board import BOARD_BYTES, BoardReader
-from neat.supervisor.store import StoreServer
+from neat.store import StoreServer
 
 ROOT = Path(__file__).parents[2]
 CONFIG = Config(sockets_per_app=512, replicas=2)
