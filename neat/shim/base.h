@@ -42,11 +42,11 @@ void *neat_map(int fd, size_t bytes);
 
 /* own.c: descriptors that the application neither sees nor closes. */
 int neat_hide_fd(int fd);          /* from now on one of those, under the number that is returned */
-/* A copy that is one of those; -1 when there is no number above those of applications */
+/* A copy that is one of those; -1 when there is no number above those of applications. */
 int neat_copy_hidden(int fd);
 void neat_close_own(int fd);
 bool neat_is_own(int fd);
-/* It is one of those, and was closed past us: the kernel has given the number to another file */
+/* It is one of those, and was closed past us: the kernel has given the number to another file. */
 void neat_own_lost(int fd);
 int neat_own_end(void);            /* one beyond the highest that was ever one of those */
 /* `where` holds the number of one of those, and may be given another at any time (neat_move_own), until it
@@ -65,7 +65,7 @@ extern bool neat_looks_first;
 int neat_poll(int fd, short events, int64_t timeout_ns);    /* revents (0: time is over), or -errno */
 int64_t neat_timeout(int fd, int name);        /* SO_RCVTIMEO or SO_SNDTIMEO in ns; -1: none */
 int64_t neat_now(void);                        /* CLOCK_MONOTONIC, ns */
-/* How long who waits looks first, ns; decided by the first who asks */
+/* How long who waits looks first, ns; decided by the first who asks. */
 int64_t neat_spin_ns(void);
 static inline bool neat_spins(void) {          /* this machine has processors to spare */
     return neat_spin_ns() > 0;

@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "readiness.h"
 #include "setup.h"
 
 #define TRIES 3                    /* to find a replica that takes it; for a call that may wait: */

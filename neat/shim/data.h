@@ -33,4 +33,8 @@ void neat_put_control(const struct neat_socket *s, const struct neat_datagram *h
 /* The same of a connection; `bytes`: there were some. */
 void neat_put_stream_control(struct neat_socket *s, bool bytes, struct msghdr *message);
 
+/* tcpinfo.c */
+struct tcp_info;
+int neat_tcp_info(struct neat_socket *s, struct tcp_info *info);
+
 #endif

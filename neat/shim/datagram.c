@@ -4,6 +4,7 @@
  * of the question; else one that the socket stays with.
  */
 #include "data.h"
+#include "readiness.h"
 #include "setup.h"
 
 #define CHECK_NS 10000000          /* how often a socket that only sends looks for NEAT_EV_REPLICA */

@@ -25,7 +25,7 @@ struct endpoint {
 };
 
 enum stage {
-    /* `stack_end` is ours still; -1: the descriptor is a kernel socket (undecided) */
+    /* `stack_end` is ours still; -1: the descriptor is a kernel socket (undecided). */
     STAGE_NEW,
     STAGE_BOUND,
     STAGE_LISTENING,
@@ -147,9 +147,9 @@ static inline bool endpoint_lost(const struct endpoint *end) {
 /* refs.c */
 struct neat_socket *neat_new(int type, int protocol);   /* with one descriptor reference */
 extern void (*neat_on_end)(struct neat_socket *s);      /* hears that a socket is over; NULL: nobody does */
-/* One descriptor less, which somebody else has closed or never was */
+/* One descriptor less, which somebody else has closed or never was. */
 void neat_undup(struct neat_socket *s);
-/* `fd` is about to be closed: calls that are under way go on with a copy */
+/* `fd` is about to be closed: calls that are under way go on with a copy. */
 void neat_park(struct neat_socket *s, int fd);
 int neat_parked(struct neat_socket *s, int fd);
 bool neat_in_use(const struct neat_socket *s);      /* a call is under way, beside the one that asks */
@@ -176,37 +176,6 @@ void neat_set_stage(struct neat_socket *s, enum stage stage);
  * Waits for nobody. */
 uint32_t neat_stage(struct neat_socket *s);
 uint32_t neat_settle(struct neat_socket *s);   /* the same; caller holds `setup.lock` */
-
-/* signal.c: see there for the invariants. */
-void neat_mark(const struct endpoint *end);
-void neat_ring(const struct endpoint *end);
-/* The replica is to tell all who wait, as if something had changed */
-void neat_notify(const struct endpoint *end);
-bool neat_take_token(const struct endpoint *end, int fd, int flags, bool stray);
-/* NEWS: nothing was looked at, memory says more */
-enum neat_message { NEAT_HUNG_UP, NEAT_TOKEN_THERE, NEAT_TOKEN_TAKEN, NEAT_NEWS };
-int neat_look_for_message(struct neat_socket *s, int fd, int flags);
-/* Or -errno */
-int neat_await_message(struct neat_socket *s, int fd, int flags, bool partial, uint64_t seen);
-int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd, bool waits);
-int neat_fill_first(struct neat_socket *s, int fd);
-void neat_repair_rx(const struct endpoint *end, int fd);
-void neat_repair_tx(const struct endpoint *end, int fd);
-
-/* sleep.c */
-/* neat_poll() in a call on `s`, which the caller holds: a thread that is cancelled in its sleep
- * (pthread_cancel(3)) gives it back. */
-int neat_sleep(struct neat_socket *s, int fd, short events, int64_t timeout_ns);
-/* close() with SO_LINGER: until the peer has acknowledged all, the FIN too, or the time is over. */
-void neat_linger(const struct neat_socket *s);
-bool neat_spin(const struct endpoint *end);    /* a little while, for something to arrive: did it? */
-
-/* settings.c */
-void neat_options_apply(struct neat_socket *s, const struct endpoint *end);
-void neat_options_read(struct neat_socket *s, const struct neat_sock *shared);
-uint32_t neat_receive_limit(const struct settings *settings);
-uint32_t neat_synacks_of(int seconds);         /* TCP_DEFER_ACCEPT, as it is kept */
-uint32_t neat_defer_seconds(const struct neat_socket *s);  /* TCP_DEFER_ACCEPT; 0: off */
 
 /* names.c */
 int neat_from_sockaddr(const struct neat_socket *s, const struct sockaddr *address, socklen_t length,

@@ -3,6 +3,7 @@
 #include <linux/tcp.h>
 #include <sys/stat.h>
 
+#include "data.h"
 #include "options.h"
 #include "setup.h"
 

@@ -8,12 +8,12 @@
  * how it is rounded. */
 enum option_way {
     WAY_FLAG,                      /* works: a bit of the socket object (`at`: enum neat_option) */
-    /* Works: a number of struct settings (`at`: its offset, 0 there: `usual`) */
+    /* Works: a number of struct settings (`at`: its offset, 0 there: `usual`). */
     WAY_NUMBER,
     WAY_KEPT,                      /* a hint: kept and told, nobody but this host could see a difference */
     WAY_KEPT_FLAG,                 /* the same, on or off */
     WAY_FORGOTTEN,                 /* taken, and `usual` all the same */
-    /* NEaT does what `usual` says and nothing else: another value is refused */
+    /* NEaT does what `usual` says and nothing else: another value is refused. */
     WAY_ONLY,
 };
 
@@ -46,11 +46,7 @@ int neat_refuse(enum neat_refusal kind, int level, int name);
 extern void (*neat_on_refusal)(enum neat_refusal kind, int level, int name);
 
 #define ENGINE "reno"              /* neat/stack/tcp/congestion.py: NewReno, as Linux's of that name */
-/* Sockets of this kind have options of this level */
+/* Sockets of this kind have options of this level. */
 bool neat_option_level(const struct neat_socket *s, int level);
-
-/* tcpinfo.c */
-struct tcp_info;
-int neat_tcp_info(struct neat_socket *s, struct tcp_info *info);
 
 #endif

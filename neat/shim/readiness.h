@@ -4,6 +4,23 @@
 
 #include "object.h"
 
+/* signal.c: what a descriptor shows, and how the replica is told. */
+void neat_mark(const struct endpoint *end);
+void neat_ring(const struct endpoint *end);
+/* The replica is to tell all who wait, as if something had changed. */
+void neat_notify(const struct endpoint *end);
+bool neat_take_token(const struct endpoint *end, int fd, int flags, bool stray);
+/* NEWS: nothing was looked at, memory says more. */
+enum neat_message { NEAT_HUNG_UP, NEAT_TOKEN_THERE, NEAT_TOKEN_TAKEN, NEAT_NEWS };
+/* One of those, or -errno. */
+int neat_look_for_message(struct neat_socket *s, int fd, int flags);
+int neat_await_message(struct neat_socket *s, int fd, int flags, bool partial, uint64_t seen);
+int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd, bool waits);
+int neat_fill_first(struct neat_socket *s, int fd);
+void neat_repair_rx(const struct endpoint *end, int fd);
+void neat_repair_tx(const struct endpoint *end, int fd);
+
+/* readiness.c */
 /* One connection, as somebody who waits for it sees it. The caller keeps its segment. */
 struct view {
     struct neat_sock *shared;      /* NULL: none */
@@ -48,5 +65,13 @@ void neat_wait_seen(struct neat_socket *s);
 
 /* A call of the application has changed what is ready: its pollers look. Caller marks and rings after this. */
 void neat_changed(const struct endpoint *end);
+
+/* sleep.c */
+/* neat_poll() in a call on `s`, which the caller holds: a thread that is cancelled in its sleep
+ * (pthread_cancel(3)) gives it back. */
+int neat_sleep(struct neat_socket *s, int fd, short events, int64_t timeout_ns);
+/* close() with SO_LINGER: until the peer has acknowledged all, the FIN too, or the time is over. */
+void neat_linger(const struct neat_socket *s);
+bool neat_spin(const struct endpoint *end);    /* a little while, for something to arrive: did it? */
 
 #endif

@@ -1,5 +1,6 @@
 /* What the application has set on a socket, in the lines of its socket objects. */
-#include "object.h"
+#include "readiness.h"
+#include "setup.h"
 
 #define FIRST_RTO_S 1              /* of Linux's SYN-ACKs: they say what TCP_DEFER_ACCEPT can be */
 #define MOST_RTO_S 120

@@ -4,6 +4,13 @@
 
 #include "object.h"
 
+/* settings.c */
+void neat_options_apply(struct neat_socket *s, const struct endpoint *end);
+void neat_options_read(struct neat_socket *s, const struct neat_sock *shared);
+uint32_t neat_receive_limit(const struct settings *settings);
+uint32_t neat_synacks_of(int seconds);         /* TCP_DEFER_ACCEPT, as it is kept */
+uint32_t neat_defer_seconds(const struct neat_socket *s);  /* TCP_DEFER_ACCEPT; 0: off */
+
 /* pair.c */
 int neat_pair(int *application_end, int *stack_end);        /* the canary is in it */
 
@@ -17,10 +24,10 @@ void neat_spare_settle(struct spare *spare, const struct segment *segment, bool 
 /* The descriptor of one that the segment's replica has kept, too, under a number of the application;
  * *nonblock: how it is. -ENOENT: this process has none, -EMFILE. */
 int neat_spare_take(const struct segment *segment, bool cloexec, bool *nonblock, uint64_t *name);
-/* Its place; the replica closes its end when it comes by */
+/* Its place; the replica closes its end when it comes by. */
 void neat_spare_give_up(const struct segment *segment, uint64_t name);
 bool neat_spares_drop(void);       /* whether there were any: numbers are free now */
-/* At an accept() there: this process may have some for the next ones */
+/* At an accept() there: this process may have some for the next ones. */
 void neat_spares_accepted(struct neat_sock *listener);
 void neat_spares_limit_changed(void);
 
@@ -32,7 +39,7 @@ bool neat_subsockets_read(struct neat_socket *s, int fd, int limit);
 /* What is set on a listener for the connections that it will accept goes into its socket objects: a
  * program after exec finds it there. */
 void neat_listener_apply(struct neat_socket *s);
-/* RLIMIT_NOFILE does not change without neat_limits_changed(): each setrlimit() passes by us */
+/* RLIMIT_NOFILE does not change without neat_limits_changed(): each setrlimit() passes by us. */
 extern uint32_t neat_limits_seen;
 void neat_limits_changed(void);
 int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *local);

@@ -2,7 +2,6 @@
 #include <linux/tcp.h>
 
 #include "data.h"
-#include "options.h"
 
 static uint8_t state(const struct neat_socket *s, const struct neat_sock *shared) {
     uint8_t seen = __atomic_load_n(&shared->tcp_state, __ATOMIC_RELAXED);

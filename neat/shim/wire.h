@@ -26,14 +26,14 @@ int neat_stack_address(struct neat_addr *local, uint32_t *prefix);
 /* Send without waiting for an answer, if that is possible at once. */
 void neat_tell(struct neat_msg *message);
 bool neat_registered(void);        /* the last request reached the syscall server */
-/* So that a server which is started later can be reached whatever rights are left then */
+/* So that a server which is started later can be reached whatever rights are left then. */
 void neat_keep_door(void);
 
 /* A mapped segment app a,k. Cached by (owner, replica, incarnation); unmapped with its last user. */
 struct segment {
     struct segment *next;
     uint32_t refs;                 /* atomically; from 0 to 1 under the cache's lock */
-    /* Token of our registration: numbers of applications come again in another stack */
+    /* Token of our registration: numbers of applications come again in another stack. */
     uint64_t owner;
     uint32_t replica;
     uint64_t incarnation;

@@ -19,9 +19,9 @@
 
 /* What this library alone keeps with a socket; all 0 at birth. */
 struct interposed {
-    /* Its kernel socket while it may still become the kernel's (sockets.c); 0 or less: none */
+    /* Its kernel socket while it may still become the kernel's (sockets.c); 0 or less: none. */
     int aside;
-    /* Level << 16 | name of what is set on that and cannot be on NEaT (sockopt.c) */
+    /* Level << 16 | name of what is set on that and cannot be on NEaT (sockopt.c). */
     uint32_t foreign;
 };
 
@@ -35,9 +35,9 @@ static inline struct interposed *interposed(struct neat_socket *s) {
 struct neat_socket *fd_get(int fd);            /* NULL: the kernel's, or undecided */
 struct neat_socket *fd_get_any(int fd, bool *undecided);   /* NULL: the kernel's */
 void fd_enter(int fd, struct neat_socket *s, bool undecided);    /* s brings a descriptor reference for it */
-/* Takes it out, with its descriptor reference; NULL: was the kernel's */
+/* Takes it out, with its descriptor reference; NULL: was the kernel's. */
 struct neat_socket *fd_leave(int fd);
-/* The kernel has just given this number out (negative: none). Returns it, keeps errno */
+/* The kernel has just given this number out (negative: none). Returns it, keeps errno. */
 int fd_fresh(int fd);
 int fds_fresh(int status, const int ends[2]);   /* numbers.c: the same for two, if `status` is 0 */
 /* An undecided socket goes to NEaT: all its numbers become copies of a pair's end, flags kept. 0 or
@@ -69,7 +69,7 @@ static inline bool bad_pointer(const void *pointer) {
 
 /* data.c */
 void raise_sigpipe(void);                      /* -EPIPE was the answer to a send without MSG_NOSIGNAL */
-/* The end of a call that sends: gives `s` back, says what libc would */
+/* The end of a call that sends: gives `s` back, says what libc would. */
 ssize_t sent(struct neat_socket *s, ssize_t n, int flags);
 /* 0, -EINVAL, -EFAULT; discard: NULL will do */
 int check_parts(const struct iovec *iov, long count, bool discard);
@@ -85,7 +85,7 @@ int fd_decide_for_peer(struct neat_socket *s, int fd, const struct sockaddr *add
 
 /* sockopt.c */
 void options_copy(struct neat_socket *s, int fd, int to);
-/* Something is set that NEaT cannot do */
+/* Something is set that NEaT cannot do. */
 bool options_need_kernel(struct neat_socket *s, const char **why);
 void options_decided(struct neat_socket *s);   /* it is on NEaT now: say what has no effect there */
 
@@ -109,24 +109,24 @@ void epoll_moving(int fd);                     /* its number is about to refer t
  * undecided. */
 void epoll_moved(int fd, struct neat_socket *s);
 bool epoll_is_instance(int fd);
-/* After dup(): an epoll instance has one more number (any other descriptor: nothing happens) */
+/* After dup(): an epoll instance has one more number (any other descriptor: nothing happens). */
 void epoll_copied(int fd, int copy);
-/* One beyond the highest number that epoll_forget must hear of */
+/* One beyond the highest number that epoll_forget must hear of. */
 int epoll_end(void);
 void epoll_after_fork_child(void);             /* only this thread is left, and no lock is held */
-/* This epoll instance will be polled by the kernel: nested, or poll()ed */
+/* This epoll instance will be polled by the kernel: nested, or poll()ed. */
 void epoll_expose(int epfd);
 
 /* process.c: before this process may lose the right to reach the stack, or the sight of it. */
 void process_settle(void);
 
 /* adopt.c */
-/* Before an exec or a descriptor passing: say in shared memory which descriptor is which */
+/* Before an exec or a descriptor passing: say in shared memory which descriptor is which. */
 void adopt_stamp(void);
-/* About to be sent over a kernel socket, perhaps with descriptors */
+/* About to be sent over a kernel socket, perhaps with descriptors. */
 void adopt_passed(const struct msghdr *message);
 void adopt_received(const struct msghdr *message);     /* came over one, perhaps with descriptors */
-/* A descriptor that came from elsewhere: enter it if it is a NEaT socket of this application */
+/* A descriptor that came from elsewhere: enter it if it is a NEaT socket of this application. */
 bool adopt(int fd);
 
 #endif
