@@ -32,7 +32,8 @@ static size_t put_time(struct msghdr *message, size_t used, bool nanoseconds) {
 }
 
 /* The stack has no devices: index 0. */
-static size_t put_destination(struct msghdr *message, size_t used, const struct neat_datagram *header, bool six) {
+static size_t put_destination(struct msghdr *message, size_t used, const struct neat_datagram *header,
+                              bool six) {
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
     struct in_pktinfo info = {0};
     struct in6_pktinfo info6 = {0};
@@ -67,7 +68,8 @@ void neat_put_stream_control(struct neat_socket *s, bool bytes, struct msghdr *m
     message->msg_controllen = used;
 }
 
-void neat_put_control(const struct neat_socket *s, const struct neat_datagram *header, struct msghdr *message) {
+void neat_put_control(const struct neat_socket *s, const struct neat_datagram *header,
+                      struct msghdr *message) {
     uint32_t options = load(&s->settings.options);
     uint8_t tos = (uint8_t)header->flags;
     int ttl = (uint8_t)(header->flags >> 8);

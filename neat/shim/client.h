@@ -1,11 +1,14 @@
-/* The client core: sockets of a NEaT stack inside an application, over shared memory (ARCHITECTURE.md, "Sockets").
+/* The client core: sockets of a NEaT stack inside an application, over shared memory (ARCHITECTURE.md,
+ * "Sockets").
  *
- * A `struct neat_socket` is what POSIX calls an open file description: dup() and fork() share it. It is counted: it lives while
- * an application has a descriptor for it (neat_socket, neat_accept, neat_dup; neat_close) or a thread is inside a call
- * (neat_get, neat_put around it). Every call gets the descriptor too, because it waits on it; any copy of it will do.
+ * A `struct neat_socket` is what POSIX calls an open file description: dup() and fork() share it. It is
+ * counted: it lives while an application has a descriptor for it (neat_socket, neat_accept, neat_dup;
+ * neat_close) or a thread is inside a call (neat_get, neat_put around it). Every call gets the descriptor
+ * too, because it waits on it; any copy of it will do.
  *
- * Results are Linux's: a count, a descriptor or 0; else a negative errno. No call raises SIGPIPE (-EPIPE asks the caller to, unless
- * MSG_NOSIGNAL), starts a thread, installs a handler, or allocates while it moves data. All may be used from any thread.
+ * Results are Linux's: a count, a descriptor or 0; else a negative errno. No call raises SIGPIPE (-EPIPE
+ * asks the caller to, unless MSG_NOSIGNAL), starts a thread, installs a handler, or allocates while it
+ * moves data. All may be used from any thread.
  */
 #ifndef NEAT_CLIENT_H
 #define NEAT_CLIENT_H
@@ -27,7 +30,8 @@ struct neat_socket;
 struct neat_client_stats {
     uint64_t options_refused;      /* get/setsockopt of an option that is not supported */
     uint64_t flags_refused;        /* a send or receive flag that is not supported */
-    uint64_t bad_offsets;          /* a ring offset from the stack that made no sense: that socket was reset */
+    /* A ring offset from the stack that made no sense: that socket was reset. */
+    uint64_t bad_offsets;
     uint64_t bad_messages;         /* a message from the stack that made no sense: dropped */
     uint64_t bad_segments;         /* a segment that failed its checks: not mapped */
     uint64_t dead_owners;          /* a lock whose holder was gone */
@@ -36,7 +40,8 @@ struct neat_client_stats {
     uint64_t bells, waits, tokens; /* doorbells rung, sleeps, tokens read back */
 };
 
-/* Life cycle. neat_socket() returns a descriptor, and its socket in *out; type may carry SOCK_NONBLOCK, SOCK_CLOEXEC. */
+/* Life cycle. neat_socket() returns a descriptor, and its socket in *out; type may carry SOCK_NONBLOCK,
+ * SOCK_CLOEXEC. */
 NEAT_API int neat_socket(int family, int type, int protocol, struct neat_socket **out);
 NEAT_API struct neat_socket *neat_get(struct neat_socket *s);
 NEAT_API void neat_put(struct neat_socket *s);
@@ -49,15 +54,15 @@ NEAT_API int neat_shutdown(struct neat_socket *s, int fd, int how);
 /* Set-up. neat_accept: flags SOCK_NONBLOCK, SOCK_CLOEXEC; address may be NULL. */
 NEAT_API int neat_bind(struct neat_socket *s, int fd, const struct sockaddr *address, socklen_t length);
 NEAT_API int neat_listen(struct neat_socket *s, int fd, int backlog);
-NEAT_API int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen_t *length, int flags,
-                         struct neat_socket **out);
+NEAT_API int neat_accept(struct neat_socket *s, int fd, struct sockaddr *address, socklen_t *length,
+                         int flags, struct neat_socket **out);
 NEAT_API int neat_connect(struct neat_socket *s, int fd, const struct sockaddr *address, socklen_t length);
 
 /* Data. */
 NEAT_API ssize_t neat_recv(struct neat_socket *s, int fd, void *data, size_t length, int flags);
 NEAT_API ssize_t neat_send(struct neat_socket *s, int fd, const void *data, size_t length, int flags);
-NEAT_API ssize_t neat_recvfrom(struct neat_socket *s, int fd, void *data, size_t length, int flags, struct sockaddr *address,
-                               socklen_t *address_length);
+NEAT_API ssize_t neat_recvfrom(struct neat_socket *s, int fd, void *data, size_t length, int flags,
+                               struct sockaddr *address, socklen_t *address_length);
 NEAT_API ssize_t neat_sendto(struct neat_socket *s, int fd, const void *data, size_t length, int flags,
                              const struct sockaddr *address, socklen_t address_length);
 NEAT_API ssize_t neat_recvmsg(struct neat_socket *s, int fd, struct msghdr *message, int flags);
@@ -69,8 +74,10 @@ NEAT_API int neat_inq(struct neat_socket *s);
 NEAT_API int neat_outq(struct neat_socket *s);
 
 /* Options and names. */
-NEAT_API int neat_getsockopt(struct neat_socket *s, int fd, int level, int name, void *value, socklen_t *length);
-NEAT_API int neat_setsockopt(struct neat_socket *s, int fd, int level, int name, const void *value, socklen_t length);
+NEAT_API int neat_getsockopt(struct neat_socket *s, int fd, int level, int name, void *value,
+                             socklen_t *length);
+NEAT_API int neat_setsockopt(struct neat_socket *s, int fd, int level, int name, const void *value,
+                             socklen_t length);
 NEAT_API int neat_getsockname(struct neat_socket *s, struct sockaddr *address, socklen_t *length);
 NEAT_API int neat_getpeername(struct neat_socket *s, struct sockaddr *address, socklen_t *length);
 

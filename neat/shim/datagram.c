@@ -1,7 +1,7 @@
 /* UDP: whole datagrams in and out of the rings of a socket's parts. Read first: subsockets.c, signal.c.
  *
- * Receive looks at the replicas in turn. Send takes the replica that the peer's last datagram came from, so that an answer goes the way
- * of the question; else one that the socket stays with.
+ * Receive looks at the replicas in turn. Send takes the replica that the peer's last datagram came from,
+ * so that an answer goes the way of the question; else one that the socket stays with.
  */
 #include "data.h"
 #include "readiness.h"
@@ -58,7 +58,8 @@ static ssize_t take_datagram(struct neat_socket *s, struct endpoint *end, struct
     return (flags & MSG_TRUNC) ? (ssize_t)header.length : (ssize_t)part;
 }
 
-/* The first datagram of any replica, beginning after the one that had the last. An error that a replica reports comes first. */
+/* The first datagram of any replica, beginning after the one that had the last. An error that a replica
+ * reports comes first. */
 static ssize_t take_any_datagram(struct neat_socket *s, int fd, struct msghdr *message, int flags) {
     uint32_t first = s->datagram.next_replica;
     for (uint32_t i = 0; i < MAX_REPLICAS; i++) {
@@ -154,7 +155,8 @@ short neat_datagram_events(struct neat_socket *s) {
     return events;
 }
 
-/* An ICMP error reaches the replica that its quoted datagram's answer would, which need not be the one that sent it. */
+/* An ICMP error reaches the replica that its quoted datagram's answer would, which need not be the one
+ * that sent it. */
 static int parts_error(struct neat_socket *s, int fd) {
     int error = 0;
     for (uint32_t replica = 0; replica < MAX_REPLICAS && !error; replica++) {
@@ -171,8 +173,8 @@ static struct endpoint *choose_replica(struct neat_socket *s, const struct neat_
     struct endpoint *end = NULL, *last = NULL;
     if (__atomic_load_n(&hint->peer, __ATOMIC_RELAXED) == key)
         end = neat_subsocket(s, __atomic_load_n(&hint->replica, __ATOMIC_RELAXED));
-    /* One whose replica is gone is the last choice: what it gets is lost, as on a wire, until its successor says
-     * that it is there. */
+    /* One whose replica is gone is the last choice: what it gets is lost, as on a wire, until its
+     * successor says that it is there. */
     for (uint32_t i = 0; i < MAX_REPLICAS; i++) {
         if (end && endpoint_current(end)) {
             if (!endpoint_lost(end))
@@ -189,7 +191,8 @@ static int put_datagram(struct neat_socket *s, int fd, struct endpoint *end, con
                         const struct neat_datagram *header) {
     struct neat_sock *shared = end->shared;
     uint32_t size = end->segment->tx_size;
-    uint64_t tail = load(&shared->tx_tail), used = tail - load(&shared->tx_head), need = padded(header->length);
+    uint64_t tail = load(&shared->tx_tail), used = tail - load(&shared->tx_head);
+    uint64_t need = padded(header->length);
     if (need > size)
         return -EMSGSIZE;
     if (used > size) {
@@ -205,7 +208,8 @@ static int put_datagram(struct neat_socket *s, int fd, struct endpoint *end, con
         return -EAGAIN;
     }
     neat_ring_poke(end->tx, size, tail, header, sizeof *header);
-    neat_ring_write(end->tx, size, tail + sizeof *header, message->msg_iov, (int)message->msg_iovlen, 0, header->length);
+    neat_ring_write(end->tx, size, tail + sizeof *header, message->msg_iov, (int)message->msg_iovlen, 0,
+                    header->length);
     if (!swap_if(&shared->tx_tail, &tail, tail + need))
         return -EAGAIN;
     neat_mark(end);

@@ -1,8 +1,9 @@
 /* Locks in shared memory that survive the death of their holder: tx_lock and rx_lock of a socket object.
  *
- * The word is the holder's thread id, with WAITERS set while somebody sleeps on it. Whoever waits asks every 20 ms whether the
- * holder lives, and takes the lock over when it does not; the caller is told, and repairs what a holder may have left half done
- * (signal.c). A holder never blocks, so in life a wait is short.
+ * The word is the holder's thread id, with WAITERS set while somebody sleeps on it. Whoever waits asks
+ * every 20 ms whether the holder lives, and takes the lock over when it does not; the caller is told, and
+ * repairs what a holder may have left half done (signal.c). A holder never blocks, so in life a wait is
+ * short.
  */
 #include <linux/futex.h>
 #include <signal.h>
@@ -24,7 +25,8 @@ uint32_t neat_thread_id(void) {
     return thread_id;
 }
 
-/* A child has one thread, whose number is the process's. Asked for now: later it may be out of its rights (seccomp(2)). */
+/* A child has one thread, whose number is the process's. Asked for now: later it may be out of its rights
+ * (seccomp(2)). */
 void neat_lock_forget(void) {
     thread_id = (uint32_t)getpid();
     held[0] = held[1] = NULL;

@@ -30,15 +30,17 @@ static void close_all(const int *fds, int count) {
         libc(close)(fds[i]);
 }
 
-/* One datagram of up to `room` bytes; its first two descriptors in got[] (the caller closes them), others are closed.
- * Returns its length, 0 at the end of the stream, -errno. A datagram that was longer than `room`: -EMSGSIZE. */
+/* One datagram of up to `room` bytes; its first two descriptors in got[] (the caller closes them), others
+ * are closed. Returns its length, 0 at the end of the stream, -errno. A datagram that was longer than
+ * `room`: -EMSGSIZE. */
 ssize_t neat_message_recv(int from, void *data, size_t room, int flags, int got[2]) {
     struct iovec part = {data, room};
     union {
         struct cmsghdr align;
         char room[CMSG_SPACE(MAX_DESCRIPTORS * sizeof(int))];
     } control;
-    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+                            .msg_controllen = sizeof control};
     got[0] = got[1] = -1;
     ssize_t length = libc(recvmsg)(from, &header, flags);
     if (length < 0)

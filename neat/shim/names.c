@@ -21,7 +21,8 @@ static int from_v6(const struct sockaddr *address, socklen_t length, struct neat
     return 0;
 }
 
-int neat_from_sockaddr(const struct neat_socket *s, const struct sockaddr *address, socklen_t length, struct neat_addr *out) {
+int neat_from_sockaddr(const struct neat_socket *s, const struct sockaddr *address, socklen_t length,
+                       struct neat_addr *out) {
     struct sockaddr_in in;
     if (!address || length < (socklen_t)sizeof in)
         return -EINVAL;
@@ -40,7 +41,8 @@ int neat_from_sockaddr(const struct neat_socket *s, const struct sockaddr *addre
 }
 
 /* As Linux: what does not fit is cut, *length is what it would have been. */
-void neat_to_sockaddr(const struct neat_socket *s, const struct neat_addr *in, struct sockaddr *address, socklen_t *length) {
+void neat_to_sockaddr(const struct neat_socket *s, const struct neat_addr *in, struct sockaddr *address,
+                      socklen_t *length) {
     struct sockaddr_in out = {.sin_family = AF_INET, .sin_port = htons(in->port)};
     struct sockaddr_in6 out6 = {.sin6_family = AF_INET6, .sin6_port = htons(in->port)};
     const void *from = s->family == AF_INET6 ? (const void *)&out6 : &out;

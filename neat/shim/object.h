@@ -92,7 +92,8 @@ struct set_up {
     uint16_t stale_port;           /* of what did not come about, or is over: Linux goes on naming it; 0 */
     bool any_port;                 /* the application left the port to the stack */
     bool source_chosen;            /* of `local`, by connect(): it was the wildcard */
-    bool connect_owed;             /* connect() said "not yet": when it is done, the next one says 0 (Linux) */
+    /* connect() said "not yet": when it is done, the next one says 0 (Linux). */
+    bool connect_owed;
 };
 
 struct neat_socket {

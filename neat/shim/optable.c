@@ -1,6 +1,8 @@
-/* The options that are a flag or a number. Those with a value of another kind, or a rule of their own, are in options.c.
+/* The options that are a flag or a number. Those with a value of another kind, or a rule of their own, are in
+ * options.c.
  *
- * First values, limits and rounding are what a kernel socket shows (tests/socket/test_options.py asks both). */
+ * First values, limits and rounding are what a kernel socket shows (tests/socket/test_options.py asks
+ * both). */
 #include <limits.h>
 #include <linux/tcp.h>
 
@@ -50,7 +52,8 @@ static const struct option table[] = {
     /* How it queues what is not sent yet, and recovers from loss in thin streams: when, never whether. */
     {IPPROTO_TCP, TCP_NOTSENT_LOWAT, KIND_STREAM, WAY_KEPT, 0, INT_MIN, INT_MAX, 0},
     {IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, KIND_STREAM, WAY_KEPT, 0, 0, 1, 0},
-    /* As Linux where net.ipv4.tcp_fastopen has no bit for it, which is the rule for servers: the SYN carries no data. */
+    /* As Linux where net.ipv4.tcp_fastopen has no bit for it, which is the rule for servers: the SYN
+     * carries no data. */
     {IPPROTO_TCP, TCP_FASTOPEN, KIND_STREAM, WAY_KEPT, 0, 0, INT_MAX, 0},
     {IPPROTO_TCP, TCP_FASTOPEN_CONNECT, KIND_STREAM, WAY_KEPT, 0, 0, 1, 0},
     /* Multicast sockets are the kernel's (preload/route.c), so these say nothing here. */
@@ -60,11 +63,13 @@ static const struct option table[] = {
     {IPPROTO_IPV6, IPV6_MULTICAST_HOPS, KIND_DATAGRAM, WAY_KEPT, 0, -1, 255, 1},
     {IPPROTO_IPV6, IPV6_MULTICAST_LOOP, KIND_ALL, WAY_KEPT_FLAG, 0, 0, 1, 1},
     {IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, KIND_ALL, WAY_KEPT_FLAG, 0, INT_MIN, INT_MAX, 1},
-    /* Nothing is ever sent in fragments, and path MTU discovery is always on for TCP, whatever is asked for. */
+    /* Nothing is ever sent in fragments, and path MTU discovery is always on for TCP, whatever is asked
+     * for. */
     {IPPROTO_IP, IP_MTU_DISCOVER, KIND_ALL, WAY_KEPT, 0, 0, 5, 1},
     {IPPROTO_IPV6, IPV6_MTU_DISCOVER, KIND_ALL, WAY_KEPT, 0, 0, 5, 1},
     {IPPROTO_IPV6, IPV6_DONTFRAG, KIND_ALL, WAY_KEPT_FLAG, 0, INT_MIN, INT_MAX, 0},
-    /* ICMP errors come as errors of calls; MSG_ERRQUEUE finds no more about them. Resolvers give up without it. */
+    /* ICMP errors come as errors of calls; MSG_ERRQUEUE finds no more about them. Resolvers give up
+     * without it. */
     {IPPROTO_IP, IP_RECVERR, KIND_ALL, WAY_KEPT_FLAG, 0, INT_MIN, INT_MAX, 0},
     {IPPROTO_IPV6, IPV6_RECVERR, KIND_ALL, WAY_KEPT_FLAG, 0, INT_MIN, INT_MAX, 0},
     /* A checksum that is there is never wrong. */
@@ -119,7 +124,8 @@ _Static_assert(sizeof table / sizeof *table <= NEAT_KEPT, "struct settings has r
 
 const struct option *neat_option_find(int kind, int level, int name, uint32_t *row) {
     for (uint32_t i = 0; i < sizeof table / sizeof *table; i++) {
-        if (table[i].level == level && table[i].name == name && (table[i].kinds & (kind == SOCK_STREAM ? KIND_STREAM : KIND_DATAGRAM))) {
+        if (table[i].level == level && table[i].name == name &&
+            (table[i].kinds & (kind == SOCK_STREAM ? KIND_STREAM : KIND_DATAGRAM))) {
             *row = i;
             return &table[i];
         }

@@ -86,8 +86,10 @@ static int get_peer_name(struct neat_socket *s, void *value, socklen_t *length) 
 
 static int get_socket_level(struct neat_socket *s, int fd, int name, void *value, socklen_t *length) {
     const struct settings *settings = &s->settings;
-    struct linger linger = {(load(&settings->options) & NEAT_OPT_LINGER) != 0, (int)(settings->linger_ms / 1000)};
+    struct linger linger = {(load(&settings->options) & NEAT_OPT_LINGER) != 0,
+                            (int)(settings->linger_ms / 1000)};
     const struct segment *segment = s->end.shared ? s->end.segment : NULL;
+    uint32_t ring;
     struct ucred nobody = {0, (uid_t)-1, (gid_t)-1};
     int no_stamps[2] = {0};        /* struct so_timestamping */
     switch (name) {
@@ -114,9 +116,11 @@ static int get_socket_level(struct neat_socket *s, int fd, int name, void *value
     case SO_LINGER:
         return give(value, length, &linger, sizeof linger);
     case SO_RCVBUF:
-        return give_int(value, length, (int)(settings->rcvbuf ? settings->rcvbuf : segment ? segment->rx_size : DEFAULT_BUFFER));
+        ring = segment ? segment->rx_size : DEFAULT_BUFFER;
+        return give_int(value, length, (int)(settings->rcvbuf ? settings->rcvbuf : ring));
     case SO_SNDBUF:
-        return give_int(value, length, (int)(settings->sndbuf ? settings->sndbuf : segment ? segment->tx_size : DEFAULT_BUFFER));
+        ring = segment ? segment->tx_size : DEFAULT_BUFFER;
+        return give_int(value, length, (int)(settings->sndbuf ? settings->sndbuf : ring));
     case SO_RCVLOWAT:
         return give_int(value, length, (int)(settings->rcvlowat ? settings->rcvlowat : 1));
     case SO_SNDLOWAT:
@@ -193,6 +197,7 @@ static int give_ip(void *value, socklen_t *length, int number) {
 static int get_ip_level(struct neat_socket *s, int level, int name, void *value, socklen_t *length) {
     const struct settings *settings = &s->settings;
     int ttl = settings->ttl ? settings->ttl : 64;
+    bool connected;
     if (level == IPPROTO_IPV6)
         return name == IPV6_V6ONLY         ? give_int(value, length, 0)
                : name == IPV6_TCLASS       ? give_int(value, length, settings->tos)
@@ -209,12 +214,14 @@ static int get_ip_level(struct neat_socket *s, int level, int name, void *value,
         *length = 0;
         return 0;
     case IP_MTU:
-        return neat_stage(s) == STAGE_CONNECTED || (load(&settings->options) & NEAT_OPT_PEER) ? NEAT_UNSUPPORTED : -ENOTCONN;
+        connected = neat_stage(s) == STAGE_CONNECTED || (load(&settings->options) & NEAT_OPT_PEER);
+        return connected ? NEAT_UNSUPPORTED : -ENOTCONN;
     }
     return NEAT_UNSUPPORTED;
 }
 
-static int get_row(struct neat_socket *s, const struct option *o, uint32_t row, void *value, socklen_t *length) {
+static int get_row(struct neat_socket *s, const struct option *o, uint32_t row, void *value,
+                   socklen_t *length) {
     int number = o->usual;
     if (o->way == WAY_FLAG) {
         number = (load(&s->settings.options) & o->at) != 0;

@@ -4,7 +4,8 @@
 
 #include "poller.h"
 
-#define MANY_RINGS 1024            /* the bell is emptied after so many: less than any pipe holds, rings that were not heard included */
+/* The bell is emptied after so many: less than any pipe holds, rings that were not heard included. */
+#define MANY_RINGS 1024
 
 static struct neat_poller *place_of(const struct poller *poller) {
     return &((struct neat_channel *)poller->segment->base)->pollers[poller->slot];
@@ -30,7 +31,8 @@ static int claim_slot(struct neat_channel *channel) {
 /* Get our end of a bell whose other end the replica has got. */
 static int introduce_bell(const struct segment *segment, uint32_t slot, int *bell) {
     int got[2];
-    struct neat_msg message = {.op = NEAT_OP_POLLER, .replica = segment->replica, .incarnation = segment->incarnation};
+    struct neat_msg message = {.op = NEAT_OP_POLLER, .replica = segment->replica,
+                               .incarnation = segment->incarnation};
     message.u[0] = slot;
     int status = neat_request(&message, NULL, 0, got);
     if (status < 0)

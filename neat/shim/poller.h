@@ -4,12 +4,14 @@
 
 #include "readiness.h"
 
-/* A poller's place in one segment: neat_channel.pollers[slot]. Nothing here is locked: the owner does that. */
+/* A poller's place in one segment: neat_channel.pollers[slot]. Nothing here is locked: the owner does
+ * that. */
 struct poller {
     struct poller *next;
     struct segment *segment;       /* one reference */
     uint32_t slot, number;         /* `number` is the owner's */
-    int bell;                      /* read end of a pipe: the replica, which has the other, writes a byte to wake us */
+    /* Read end of a pipe: the replica, which has the other, writes a byte to wake us. */
+    int bell;
     uint32_t rings;                /* bytes that may be in it */
     uint32_t count;                /* who took a socket and has not left it yet */
     void *owners[];                /* [nsock], by index: the owner's */
@@ -19,7 +21,8 @@ struct poller {
 struct poller *neat_poller_open(struct segment *segment);
 /* `ours`: give the slot back; false in a forked child. */
 void neat_poller_close(struct poller *poller, bool ours);
-/* From now on it hears of this connection. False: that is over. The caller looks at its readiness after this. */
+/* From now on it hears of this connection. False: that is over. The caller looks at its readiness after
+ * this. */
 bool neat_poller_take(struct poller *poller, const struct endpoint *end);
 /* No longer. */
 void neat_poller_leave(struct poller *poller, const struct view *view);

@@ -10,7 +10,8 @@
 
 void neat_view_set(const struct endpoint *end, bool polled, struct view *out) {
     const struct segment *segment = end->segment;
-    *out = (struct view){.shared = end->shared, .index = end->index, .generation = end->generation, .polled = polled};
+    *out = (struct view){.shared = end->shared, .index = end->index, .generation = end->generation};
+    out->polled = polled;
     out->tx_size = segment->tx_size;
     out->rx_size = segment->rx_size;
     out->over = &((const struct neat_channel *)segment->base)->over;
@@ -26,7 +27,8 @@ static bool has_send_room(const struct neat_sock *shared, uint32_t limit) {
     return used <= limit - limit / 3;
 }
 
-/* Linux: sk_stream_is_writable(). What is not there is asked for: in memory, or by an unwritable descriptor. */
+/* Linux: sk_stream_is_writable(). What is not there is asked for: in memory, or by an unwritable
+ * descriptor. */
 static bool writable(const struct view *view, struct neat_socket *s, int fd) {
     struct neat_sock *shared = view->shared;
     uint32_t limit = load(&shared->sndbuf), none = 0;
@@ -52,14 +54,16 @@ static bool writable(const struct view *view, struct neat_socket *s, int fd) {
 
 /* An error that getsockopt(SO_ERROR) or a call has told is over. */
 static bool error_pending(const struct view *view, const struct neat_socket *s) {
-    return load(&s->end.shared) != view->shared || load(&s->end.error_seen) != load(&view->shared->error_count);
+    return load(&s->end.shared) != view->shared ||
+           load(&s->end.error_seen) != load(&view->shared->error_count);
 }
 
 uint32_t neat_readiness(const struct view *view, struct neat_socket *s, int fd, uint32_t wanted) {
     const struct neat_sock *shared = view->shared;
     uint32_t status = load(&shared->status), request = load(&shared->request), ready = 0;
     uint64_t tail = load(&shared->rx_tail), held = tail - load(&shared->rx_head);
-    if (load(view->over) || view->lost || load(&shared->generation) != view->generation || held > view->rx_size)
+    if (load(view->over) || view->lost || load(&shared->generation) != view->generation ||
+        held > view->rx_size)
         return EVERYTHING;
     if (!(status & (NEAT_ST_CONNECTED | NEAT_ST_CLOSED | NEAT_ST_ERROR)))
         return 0;                  /* connecting */
@@ -98,7 +102,8 @@ uint32_t neat_edges(struct view *view) {
 
 void neat_wait_unseen(struct neat_socket *s, int fd) {
     struct endpoint *end = &s->end;
-    if (!end->shared || !endpoint_current(end) || (set_bits(&end->shared->waiters, NEAT_WAITERS_UNSEEN) & NEAT_WAITERS_UNSEEN))
+    if (!end->shared || !endpoint_current(end) ||
+        (set_bits(&end->shared->waiters, NEAT_WAITERS_UNSEEN) & NEAT_WAITERS_UNSEEN))
         return;
     if (load(&end->shared->out_block) == NEAT_OUT_WANTED && neat_lock(&end->shared->tx_lock) >= 0) {
         neat_fill(s, end, fd, true);   /* until the replica has found room, below */
@@ -116,7 +121,8 @@ void neat_wait_seen(struct neat_socket *s) {
 /* The bits for who asks next; the replica wakes those who sleep. */
 void neat_changed(const struct endpoint *end) {
     struct neat_channel *channel = (struct neat_channel *)end->segment->base;
-    uint64_t *events = (uint64_t *)(end->segment->base + NEAT_EVENTS_OFFSET), waiters = load(&end->shared->waiters);
+    uint64_t *events = (uint64_t *)(end->segment->base + NEAT_EVENTS_OFFSET);
+    uint64_t waiters = load(&end->shared->waiters);
     uint32_t word = end->index / 64;
     for (uint32_t slot = 0; slot < NEAT_POLLERS; slot++) {
         if (!(waiters >> slot & 1))

@@ -34,7 +34,8 @@ struct view {
 };
 
 void neat_view_set(const struct endpoint *end, bool polled, struct view *out);
-/* EPOLL* bits that hold now, as Linux's tcp_poll. When EPOLLOUT is wanted and does not hold, its coming will be told. */
+/* EPOLL* bits that hold now, as Linux's tcp_poll. When EPOLLOUT is wanted and does not hold, its coming
+ * will be told. */
 uint32_t neat_readiness(const struct view *view, struct neat_socket *s, int fd, uint32_t wanted);
 /* What is new since the last look: EPOLL* bits that may count as an edge. */
 uint32_t neat_edges(struct view *view);
@@ -49,7 +50,8 @@ static inline bool neat_is_polled(const struct endpoint *end) {
     return (load(&end->shared->waiters) & NEAT_WAITERS_POLLERS) && !segment_over(end->segment);
 }
 
-/* This thread is going to sleep on the descriptor: how many do, this one included. It looks at the socket object after this. */
+/* This thread is going to sleep on the descriptor: how many do, this one included. It looks at the socket
+ * object after this. */
 static inline uint32_t neat_wait_begin(struct neat_sock *shared) {
     return (uint32_t)(add(&shared->waiters, NEAT_WAITER) >> 32);
 }
@@ -58,12 +60,14 @@ static inline void neat_wait_end(const struct endpoint *end) {
         sub(&end->shared->waiters, NEAT_WAITER);
 }
 
-/* Somebody may wait on its descriptor who does not count himself: the kernel's epoll, a program without us. It shows what holds after this. */
+/* Somebody may wait on its descriptor who does not count himself: the kernel's epoll, a program without
+ * us. It shows what holds after this. */
 void neat_wait_unseen(struct neat_socket *s, int fd);
 /* Nobody does, if this process can know that. */
 void neat_wait_seen(struct neat_socket *s);
 
-/* A call of the application has changed what is ready: its pollers look. Caller marks and rings after this. */
+/* A call of the application has changed what is ready: its pollers look. Caller marks and rings after
+ * this. */
 void neat_changed(const struct endpoint *end);
 
 /* sleep.c */

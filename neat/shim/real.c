@@ -1,4 +1,5 @@
-/* Looked up once, by the constructor or by the first call that comes before it: other libraries' constructors may use sockets. */
+/* Looked up once, by the constructor or by the first call that comes before it: other libraries'
+ * constructors may use sockets. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <string.h>

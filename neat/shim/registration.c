@@ -1,8 +1,9 @@
 /* This process's connection to the syscall server: found, made, made again.
  *
- * A process registers with HELLO when it first needs the stack. A forked child keeps its parent's connection open, unused, until it has one of
- * its own (JOIN): so the application lives on when its parent ends, and a child that only calls exec costs nothing. A server that
- * was restarted gets a new connection, and knows the application by its token. Sockets that are set up need none of this.
+ * A process registers with HELLO when it first needs the stack. A forked child keeps its parent's
+ * connection open, unused, until it has one of its own (JOIN): so the application lives on when its parent
+ * ends, and a child that only calls exec costs nothing. A server that was restarted gets a new connection,
+ * and knows the application by its token. Sockets that are set up need none of this.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -26,7 +27,8 @@ static struct {
     pthread_mutex_t lock;
     int fd;
     int inherited;                 /* the parent's connection */
-    int door;                      /* the server's socket as a file, for who may not walk its path any more; -1 */
+    /* The server's socket as a file, for who may not walk its path any more; -1. */
+    int door;
     bool lost;                     /* the server did not come back in time: nobody waits for it again */
     bool known;                    /* app and token are valid */
     uint32_t app;
@@ -48,7 +50,8 @@ static struct {
 } place;
 
 static int look_up_path(char *path, size_t room) {
-    const char *whole = getenv("NEAT_RUN_DIR"), *name = getenv("NEAT_STACK"), *base = getenv("XDG_RUNTIME_DIR");
+    const char *whole = getenv("NEAT_RUN_DIR"), *name = getenv("NEAT_STACK");
+    const char *base = getenv("XDG_RUNTIME_DIR");
     int length;
     if (!name || !*name)
         name = "default";
@@ -76,7 +79,8 @@ static int server_path(char *path, size_t room) {
     return place.status;
 }
 
-/* Programs may change their environment, or clear it; what was said at the start holds. Call it before there are threads. */
+/* Programs may change their environment, or clear it; what was said at the start holds. Call it before
+ * there are threads. */
 void neat_remember_place(void) {
     place.status = look_up_path(place.path, sizeof place.path);
     place.app = look_up_app();
@@ -153,7 +157,8 @@ static void close_both(int got[2]) {
     }
 }
 
-/* One request and its answer on the connection that is there. -EPIPE: the connection is broken, try another. */
+/* One request and its answer on the connection that is there. -EPIPE: the connection is broken, try
+ * another. */
 static int exchange(struct neat_msg *message, const int *fds, int nfds, int got[2]) {
     struct neat_msg reply;
     int status;
@@ -301,7 +306,8 @@ int neat_stack_address(struct neat_addr *local, uint32_t *prefix) {
     return status == 0 && !local->family ? -EPROTO : status;
 }
 
-/* For what is not answered. It is kept while there is no connection, and lost to a signal handler inside of a request. */
+/* For what is not answered. It is kept while there is no connection, and lost to a signal handler inside
+ * of a request. */
 void neat_tell(struct neat_msg *message) {
     if (pthread_mutex_trylock(&self.lock))
         return;

@@ -1,4 +1,5 @@
-/* Copying between byte rings and the application's buffers. Offsets and lengths are checked by the callers. */
+/* Copying between byte rings and the application's buffers. Offsets and lengths are checked by the
+ * callers. */
 #include "data.h"
 
 #define MOST_BYTES ((size_t)0x7ffff000)      /* Linux moves no more at once (write(2)) */
@@ -25,8 +26,8 @@ void neat_ring_poke(uint8_t *ring, uint32_t size, uint64_t at, const void *data,
     memcpy(ring, (const uint8_t *)data + first, length - first);
 }
 
-void neat_ring_read(const uint8_t *ring, uint32_t size, uint64_t at, const struct iovec *iov, int count, size_t skip,
-                    size_t length) {
+void neat_ring_read(const uint8_t *ring, uint32_t size, uint64_t at, const struct iovec *iov, int count,
+                    size_t skip, size_t length) {
     for (int i = 0; i < count && length; i++) {
         if (skip >= iov[i].iov_len) {
             skip -= iov[i].iov_len;
@@ -40,7 +41,8 @@ void neat_ring_read(const uint8_t *ring, uint32_t size, uint64_t at, const struc
     }
 }
 
-void neat_ring_write(uint8_t *ring, uint32_t size, uint64_t at, const struct iovec *iov, int count, size_t skip, size_t length) {
+void neat_ring_write(uint8_t *ring, uint32_t size, uint64_t at, const struct iovec *iov, int count,
+                     size_t skip, size_t length) {
     for (int i = 0; i < count && length; i++) {
         if (skip >= iov[i].iov_len) {
             skip -= iov[i].iov_len;

@@ -1,9 +1,9 @@
 /* What a connection's descriptor shows: tokens and fills; and how the replica is told: dirty bits, doorbells.
  * Read first: docs/contracts/readiness.md, which has the invariants.
  *
- * What a holder of rx_lock or tx_lock left half done when it was killed breaks them for relatives that share the socket; whoever takes the
- * lock over restores them (neat_repair_*). Whoever is killed between taking `sleeping` away and the bell leaves that to the replica's tick
- * (every 100 ms at least).
+ * What a holder of rx_lock or tx_lock left half done when it was killed breaks them for relatives that
+ * share the socket; whoever takes the lock over restores them (neat_repair_*). Whoever is killed between
+ * taking `sleeping` away and the bell leaves that to the replica's tick (every 100 ms at least).
  */
 #include <unistd.h>
 
@@ -13,7 +13,8 @@
 #define OVER ((uint32_t)(NEAT_ST_RDHUP | NEAT_ST_ERROR | NEAT_ST_CLOSED))
 #define MAX_TOKENS 16              /* taken out in one repair: honest stacks have one */
 
-static uint32_t fills_needed;      /* messages beside the canary that make a descriptor unwritable; 0: not measured yet */
+/* Messages beside the canary that make a descriptor unwritable; 0: not measured yet. */
+static uint32_t fills_needed;
 
 /* Tell the replica to look at this socket, when it is awake or wakes up next. */
 void neat_mark(const struct endpoint *end) {
@@ -48,11 +49,12 @@ static void have_token(struct neat_sock *shared) {
     fence();
 }
 
-/* Take the token out, in_token = 0, fence. Caller holds rx_lock, found the ring empty, and looks at it again if this is true.
- * `stray`: a token was seen though in_token was 0.
+/* Take the token out, in_token = 0, fence. Caller holds rx_lock, found the ring empty, and looks at it again
+ * if this is true. `stray`: a token was seen though in_token was 0.
  *
- * It is there, or comes at once, so a read() does not wait: by the word of the stack, which is not enough where the program has said
- * MSG_DONTWAIT (`flags`). And one who sleeps there may have got it, and been killed before it said so. */
+ * It is there, or comes at once, so a read() does not wait: by the word of the stack, which is not enough
+ * where the program has said MSG_DONTWAIT (`flags`). And one who sleeps there may have got it, and been
+ * killed before it said so. */
 bool neat_take_token(const struct endpoint *end, int fd, int flags, bool stray) {
     char byte = 0;
     bool said = load(&end->shared->in_token) == 1;
@@ -87,7 +89,8 @@ static void cancelled_in_peek(void *s) {
     neat_put(s);
 }
 
-/* Take one out, as the descriptor's O_NONBLOCK and SO_RCVTIMEO say. `byte`: room for it, in the frame where pthread_cancel(3) goes on. */
+/* Take one out, as the descriptor's O_NONBLOCK and SO_RCVTIMEO say. `byte`: room for it, in the frame
+ * where pthread_cancel(3) goes on. */
 static int take_message(struct neat_sock *shared, int fd, uint8_t *byte) {
     ssize_t n = libc(read)(fd, byte, 1);
     if (n < 0 && errno != ECONNRESET)
@@ -106,14 +109,15 @@ static int peek_at_message(int fd, int how, uint8_t *byte) {
     return n == 1 && *byte == TOKEN ? NEAT_TOKEN_THERE : NEAT_HUNG_UP;
 }
 
-/* The token stays where it is with MSG_PEEK, and where programs poll past us: until the replica has sent another, they would be told that
- * what is left in the ring is not there. */
+/* The token stays where it is with MSG_PEEK, and where programs poll past us: until the replica has sent
+ * another, they would be told that what is left in the ring is not there. */
 static int await_alone(struct neat_sock *shared, int fd, int flags, uint8_t *byte) {
     bool takes = neat_looks_first && !(flags & MSG_PEEK);
     return takes ? take_message(shared, fd, byte) : peek_at_message(fd, flags & MSG_DONTWAIT, byte);
 }
 
-/* The call may not wait. Where the descriptor knows that, it is the read() that the program itself would make. */
+/* The call may not wait. Where the descriptor knows that, it is the read() that the program itself would
+ * make. */
 int neat_look_for_message(struct neat_socket *s, int fd, int flags) {
     struct neat_sock *shared = s->end.shared;
     uint8_t byte = 0;
@@ -144,11 +148,12 @@ static int await_beside(int fd, int64_t limit, uint8_t *byte) {
     return message == -EAGAIN ? NEAT_TOKEN_THERE : message;
 }
 
-/* Sleep until a message is in the descriptor, as its O_NONBLOCK and SO_RCVTIMEO say. `seen`: rx_tail when the caller looked; `partial`: the
- * call has some bytes already, so a signal handler ends it for sure. -EAGAIN, -EINTR.
+/* Sleep until a message is in the descriptor, as its O_NONBLOCK and SO_RCVTIMEO say. `seen`: rx_tail when the
+ * caller looked; `partial`: the call has some bytes already, so a signal handler ends it for sure. -EAGAIN,
+ * -EINTR.
  *
- * Every sleeper must wake up, but a message wakes one read() only, and all that poll(). So who joins a sleeper polls, and takes nothing. One
- * that is killed stays counted: that costs the others a system call. */
+ * Every sleeper must wake up, but a message wakes one read() only, and all that poll(). So who joins a
+ * sleeper polls, and takes nothing. One that is killed stays counted: that costs the others a system call. */
 int neat_await_message(struct neat_socket *s, int fd, int flags, bool partial, uint64_t seen) {
     struct neat_sock *shared = s->end.shared;
     uint8_t byte = 0;
@@ -210,8 +215,8 @@ int neat_fill_first(struct neat_socket *s, int fd) {
     return count;
 }
 
-/* The transmit ring is full: ask for room in memory; or, if somebody waits on the descriptor or the caller is going to, make that
- * unwritable. Caller holds tx_lock, and looks at tx_head after this. */
+/* The transmit ring is full: ask for room in memory; or, if somebody waits on the descriptor or the caller
+ * is going to, make that unwritable. Caller holds tx_lock, and looks at tx_head after this. */
 int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd, bool waits) {
     uint32_t block = load(&end->shared->out_block), wanted = NEAT_OUT_WANTED;
     if (!waits && !neat_is_shown(end)) {
@@ -231,7 +236,8 @@ int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd, bool wa
     return 0;
 }
 
-/* The last holder of rx_lock was killed: it may have had the token in its hands. Takes out what is there and asks for a new one. */
+/* The last holder of rx_lock was killed: it may have had the token in its hands. Takes out what is there
+ * and asks for a new one. */
 void neat_repair_rx(const struct endpoint *end, int fd) {
     char byte = 0;
     for (int i = 0; i < MAX_TOKENS; i++) {

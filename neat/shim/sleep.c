@@ -18,7 +18,8 @@ void neat_linger(const struct neat_socket *s) {
     while (endpoint_current(&s->end) && !endpoint_lost(&s->end) && neat_now() < deadline) {
         uint32_t state = __atomic_load_n(&s->end.shared->tcp_state, __ATOMIC_RELAXED);
         bool text = load(&s->end.shared->tx_tail) != load(&s->end.shared->tx_head);
-        if (!text && state != NEAT_TCP_FIN_WAIT_1 && state != NEAT_TCP_CLOSING && state != NEAT_TCP_LAST_ACK &&
+        if (!text && state != NEAT_TCP_FIN_WAIT_1 && state != NEAT_TCP_CLOSING &&
+            state != NEAT_TCP_LAST_ACK &&
             state != NEAT_TCP_ESTABLISHED && state != NEAT_TCP_CLOSE_WAIT)
             return;
         nanosleep(&(struct timespec){0, pause}, NULL);
@@ -64,7 +65,8 @@ int neat_sleep(struct neat_socket *s, int fd, short events, int64_t timeout_ns) 
     pthread_cleanup_push(cancelled_in_sleep, &sleeper);
     if (sleeper.counted)
         neat_wait_begin(s->end.shared);
-    if (!sleeper.counted || !(load(&s->end.shared->status) & (NEAT_ST_ERROR | NEAT_ST_CLOSED | NEAT_ST_WRCLOSED)))
+    if (!sleeper.counted ||
+        !(load(&s->end.shared->status) & (NEAT_ST_ERROR | NEAT_ST_CLOSED | NEAT_ST_WRCLOSED)))
         got = neat_poll(fd, events, timeout_ns);
     pthread_cleanup_pop(0);
     wake(&sleeper);

@@ -1,7 +1,9 @@
-/* Bytes of a connection: out of its receive ring; and its errors. Read first: signal.c (invariants), channel.h. The other way: stream_out.c.
+/* Bytes of a connection: out of its receive ring; and its errors. Read first: signal.c (invariants),
+ * channel.h. The other way: stream_out.c.
  *
- * Receive: bytes are copied, then rx_head moves. Send: bytes are copied, then tx_tail moves. Both move by compare-and-exchange, so that an
- * object that was born again meanwhile is left alone. A call that may sleep holds no lock while it does.
+ * Receive: bytes are copied, then rx_head moves. Send: bytes are copied, then tx_tail moves. Both move by
+ * compare-and-exchange, so that an object that was born again meanwhile is left alone. A call that may
+ * sleep holds no lock while it does.
  */
 #include <unistd.h>
 
@@ -9,11 +11,13 @@
 #include "readiness.h"
 #include "setup.h"
 
-/* After rx_head has moved, leaving `held` bytes: does the replica have to be woken to open the window? The socket is marked already, so an
- * awake replica looks at it anyway. A sleeping one has said in rcv_wnd what the peer knows: wake it when that has at least doubled,
- * by two segments or half the ring, or grew by half the ring. */
+/* After rx_head has moved, leaving `held` bytes: does the replica have to be woken to open the window? The
+ * socket is marked already, so an awake replica looks at it anyway. A sleeping one has said in rcv_wnd
+ * what the peer knows: wake it when that has at least doubled, by two segments or half the ring, or grew
+ * by half the ring. */
 static void open_window(const struct endpoint *end, uint64_t held) {
-    uint64_t size = end->segment->rx_size, limit = load(&end->shared->rcvbuf), space = load(&end->shared->rcv_limit);
+    uint64_t size = end->segment->rx_size, limit = load(&end->shared->rcvbuf);
+    uint64_t space = load(&end->shared->rcv_limit);
     if (limit && limit < size)
         size = limit;
     if (space && space < size)
@@ -32,7 +36,8 @@ struct reading {
     int count, flags;
     size_t room, done;
     int sink;                      /* a pipe that gets them instead of `iov`; -1 */
-    bool stray;                    /* the first message in the descriptor is a token, whatever in_token says */
+    /* The first message in the descriptor is a token, whatever in_token says. */
+    bool stray;
     bool owed;                     /* we took a token out: what we leave in the ring must be shown again */
 };
 
@@ -151,7 +156,8 @@ static ssize_t locked_take(struct neat_socket *s, int fd, struct reading *r) {
     return n;
 }
 
-/* MSG_PEEK with MSG_WAITALL has seen `seen` bytes, which are too few. Sleep until there are more: 0; or why it is no use. */
+/* MSG_PEEK with MSG_WAITALL has seen `seen` bytes, which are too few. Sleep until there are more: 0; or
+ * why it is no use. */
 static int await_more(struct neat_socket *s, int fd, const struct reading *r, size_t seen) {
     const struct endpoint *end = &s->end;
     uint32_t over = NEAT_ST_RDHUP | NEAT_ST_ERROR | NEAT_ST_CLOSED, limit = load(&end->shared->rcvbuf);
@@ -176,8 +182,9 @@ static bool enough(struct neat_socket *s, int fd, struct reading *r, ssize_t *n)
     return r->done == r->room || (!(r->flags & MSG_WAITALL) && r->done >= load(&s->end.shared->rcvlowat));
 }
 
-/* Sleep, or not, until there may be something in the empty ring. 0: look at it again (`*hung_up`); or why not. Whether it may sleep, the
- * kernel knows: it is asked (fcntl) only where a poller has heard that nothing is there. */
+/* Sleep, or not, until there may be something in the empty ring. 0: look at it again (`*hung_up`); or why
+ * not. Whether it may sleep, the kernel knows: it is asked (fcntl) only where a poller has heard that
+ * nothing is there. */
 static int await_bytes(struct neat_socket *s, int *fd, struct reading *r, bool *hung_up) {
     if (endpoint_lost(&s->end)) {
         *hung_up = true;           /* its poller heard that before the descriptor says so */
@@ -224,7 +231,8 @@ static ssize_t pull(struct neat_socket *s, int fd, struct reading *r) {
 }
 
 ssize_t neat_stream_recv(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags) {
-    struct reading r = {.iov = iov, .count = count, .flags = flags, .room = neat_iov_bytes(iov, count), .sink = -1};
+    struct reading r = {.iov = iov, .count = count, .flags = flags, .room = neat_iov_bytes(iov, count),
+                        .sink = -1};
     return pull(s, fd, &r);
 }
 

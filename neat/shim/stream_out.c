@@ -1,6 +1,7 @@
 /* Bytes of a connection: into its transmit ring. Read first: stream.c, signal.c (invariants).
  *
- * MSG_MORE is TCP_CORK for as long as the last send had it: the stack holds an incomplete segment back, for 200 ms at most (tcp(7)).
+ * MSG_MORE is TCP_CORK for as long as the last send had it: the stack holds an incomplete segment back,
+ * for 200 ms at most (tcp(7)).
  */
 #include <unistd.h>
 
@@ -27,7 +28,8 @@ static int sendable(struct neat_socket *s, int fd) {
 }
 
 struct writing {
-    const struct iovec *iov;       /* NULL: from `file` at `offset`; -1: from a pipe, which has `room` bytes */
+    /* NULL: from `file` at `offset`; -1: from a pipe, which has `room` bytes. */
+    const struct iovec *iov;
     int count, file;
     bool more;                     /* MSG_MORE */
     off_t offset;
@@ -39,7 +41,8 @@ static ssize_t read_file(const struct endpoint *end, struct writing *w, uint64_t
     size_t first = part < size - start ? part : size - start;
     struct iovec pieces[2] = {{end->tx + start, first}, {end->tx, part - first}};
     int count = part > first ? 2 : 1;
-    ssize_t n = w->offset < 0 ? libc(readv)(w->file, pieces, count) : libc(preadv)(w->file, pieces, count, w->offset);
+    ssize_t n = w->offset < 0 ? libc(readv)(w->file, pieces, count)
+                              : libc(preadv)(w->file, pieces, count, w->offset);
     if (n < 0)
         return -errno;
     if (w->offset >= 0)
@@ -56,8 +59,8 @@ static ssize_t look_at_file(const struct writing *w) {
     return n < 0 ? -errno : !n;
 }
 
-/* Put in what fits. Caller holds tx_lock. Returns bytes; -EAGAIN when the ring is full. Then, as whenever it gets full, room is asked for;
- * `waits`: the caller is going to sleep until the descriptor is writable. */
+/* Put in what fits. Caller holds tx_lock. Returns bytes; -EAGAIN when the ring is full. Then, as whenever
+ * it gets full, room is asked for; `waits`: the caller is going to sleep until the descriptor is writable. */
 static ssize_t put(struct neat_socket *s, int fd, struct writing *w, bool waits) {
     struct endpoint *end = &s->end;
     struct neat_sock *shared = end->shared;
@@ -86,7 +89,8 @@ static ssize_t put(struct neat_socket *s, int fd, struct writing *w, bool waits)
             set_bits(&shared->options, (uint32_t)NEAT_OPT_CORK);
         if (!swap_if(&shared->tx_tail, &tail, tail + part))
             return neat_gone(s, -EPIPE);
-        if (!w->more && (load(&shared->options) & NEAT_OPT_CORK) && !(load(&s->settings.options) & NEAT_OPT_CORK))
+        if (!w->more && (load(&shared->options) & NEAT_OPT_CORK) &&
+            !(load(&s->settings.options) & NEAT_OPT_CORK))
             clear_bits(&shared->options, (uint32_t)NEAT_OPT_CORK);
         neat_mark(end);
         neat_ring(end);
@@ -176,7 +180,8 @@ static ssize_t push(struct neat_socket *s, int fd, struct writing *w, int flags)
 }
 
 ssize_t neat_stream_send(struct neat_socket *s, int fd, const struct iovec *iov, int count, int flags) {
-    struct writing w = {.iov = iov, .count = count, .room = neat_iov_bytes(iov, count), .more = flags & MSG_MORE};
+    struct writing w = {.iov = iov, .count = count, .room = neat_iov_bytes(iov, count),
+                        .more = flags & MSG_MORE};
     return push(s, fd, &w, flags);
 }
 

@@ -1,11 +1,12 @@
 /* The parts of a UDP socket: one endpoint in each replica, under one shared index and one descriptor.
  *
- * NEAT_EV_REPLICA on the descriptor says that a replica (the first time, or a successor) has its part. An endpoint is replaced
- * whole, by a pointer; the old one stays until the socket goes, because another thread may be inside it.
+ * NEAT_EV_REPLICA on the descriptor says that a replica (the first time, or a successor) has its part. An
+ * endpoint is replaced whole, by a pointer; the old one stays until the socket goes, because another thread
+ * may be inside it.
  *
- * All parts send their tokens to one descriptor, and a token does not say whose it is. So whoever takes messages out, sets every
- * in_token to 0, fences, and looks at every ring: one that is not empty is signalled again. That errs on the side of a
- * wake-up too many.
+ * All parts send their tokens to one descriptor, and a token does not say whose it is. So whoever takes
+ * messages out, sets every in_token to 0, fences, and looks at every ring: one that is not empty is
+ * signalled again. That errs on the side of a wake-up too many.
  */
 #include <stdlib.h>
 #include <unistd.h>
@@ -55,7 +56,8 @@ static void renew(struct neat_socket *s, const struct neat_msg *event) {
     pthread_mutex_unlock(&s->setup.lock);
 }
 
-/* Take up to `limit` messages out of the descriptor. Returns whether there were any; then look at the rings again. */
+/* Take up to `limit` messages out of the descriptor. Returns whether there were any; then look at the
+ * rings again. */
 bool neat_subsockets_read(struct neat_socket *s, int fd, int limit) {
     struct neat_msg event;
     int got[2], count = 0;

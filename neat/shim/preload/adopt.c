@@ -1,8 +1,9 @@
 /* Sockets across exec, and from other processes: a descriptor's inode says which one it is.
  *
- * Who is about to exec, or to pass descriptors on, writes each connection's inode into its socket object (adopt_stamp); bound sockets told
- * the syscall server theirs (NEAT_OP_BIND). Who finds a descriptor that may be one of ours looks for its inode in the segments of this
- * application, then asks the server (NEAT_OP_ADOPT). What is set on it is in its socket objects.
+ * Who is about to exec, or to pass descriptors on, writes each connection's inode into its socket object
+ * (adopt_stamp); bound sockets told the syscall server theirs (NEAT_OP_BIND). Who finds a descriptor that
+ * may be one of ours looks for its inode in the segments of this application, then asks the server
+ * (NEAT_OP_ADOPT). What is set on it is in its socket objects.
  */
 #include <dirent.h>
 #include <sys/stat.h>
@@ -52,7 +53,8 @@ static bool find_in(const struct segment *segment, uint64_t inode, uint32_t *ind
     return false;
 }
 
-static struct neat_socket *connection(uint64_t owner, uint32_t replica, uint64_t incarnation, uint32_t index, uint32_t generation) {
+static struct neat_socket *connection(uint64_t owner, uint32_t replica, uint64_t incarnation, uint32_t index,
+                                      uint32_t generation) {
     struct neat_socket *s = neat_new(SOCK_STREAM, IPPROTO_TCP);
     if (!s)
         return NULL;
@@ -66,7 +68,8 @@ static struct neat_socket *connection(uint64_t owner, uint32_t replica, uint64_t
     s->setup.remote = shared->remote;
     s->descriptor.inode = load(&shared->inode);
     neat_options_read(s, shared);
-    bool connecting = (load(&shared->status) & (NEAT_ST_CONNECTING | NEAT_ST_CONNECTED)) == NEAT_ST_CONNECTING;
+    uint32_t status = load(&shared->status) & (NEAT_ST_CONNECTING | NEAT_ST_CONNECTED);
+    bool connecting = status == NEAT_ST_CONNECTING;
     neat_set_stage(s, connecting ? STAGE_CONNECTING : STAGE_CONNECTED);
     return s;
 }

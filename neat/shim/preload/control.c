@@ -1,5 +1,5 @@
-/* fcntl and ioctl. What is about the number or the open file passes: a NEaT socket's descriptor has both for real. What is about the
- * connection is answered from its rings. */
+/* Fcntl and ioctl. What is about the number or the open file passes: a NEaT socket's descriptor has both
+ * for real. What is about the connection is answered from its rings. */
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <stdarg.h>
@@ -7,7 +7,8 @@
 #include "../readiness.h"
 #include "preload.h"
 
-/* Interface ioctls of any Internet socket (netdevice(7), arp(7), rtentry), which say nothing about the socket itself. */
+/* Interface ioctls of any Internet socket (netdevice(7), arp(7), rtentry), which say nothing about the
+ * socket itself. */
 #define SIOC_DEVICES_FIRST 0x890B
 #define SIOC_DEVICES_LAST 0x89FF
 
@@ -15,14 +16,16 @@ static bool takes_integer(int command) {
     return command == F_DUPFD || command == F_DUPFD_CLOEXEC;
 }
 
-/* It stays set on the file when the connection is over; and the signals that it asks for come from the descriptor. */
+/* It stays set on the file when the connection is over; and the signals that it asks for come from the
+ * descriptor. */
 static void leave_trace(struct neat_socket *s, int fd) {
     store(&s->descriptor.traced, 1);
     add(&s->descriptor.kernel_waits, 1);
     neat_wait_unseen(s, fd);
 }
 
-/* F_SETFL, with the cache of O_NONBLOCK kept right: another thread that reads it in between sees the old or the new one. */
+/* F_SETFL, with the cache of O_NONBLOCK kept right: another thread that reads it in between sees the old
+ * or the new one. */
 static int set_flags(int fd, void *argument) {
     bool undecided;
     struct neat_socket *s = fd_hold(fd, &undecided);
@@ -142,7 +145,8 @@ static int socket_ioctl(struct neat_socket *s, int fd, unsigned long request, vo
     default:
         if (request >= SIOC_DEVICES_FIRST && request <= SIOC_DEVICES_LAST)
             return ask_kernel_socket(request, argument);
-        return libc(ioctl)(fd, request, argument) < 0 ? -errno : 0;    /* a unix socket answers as any socket: ENOTTY */
+        /* A unix socket answers as any socket: ENOTTY */
+        return libc(ioctl)(fd, request, argument) < 0 ? -errno : 0;
     }
 }
 

@@ -1,13 +1,15 @@
 /* read() and write() in all their forms, send() and recv(). Those with a struct msghdr: messages.c.
  *
- * pread(), pwrite() and lseek() need nothing: our descriptors are sockets to the kernel, too, so it says ESPIPE itself.
+ * pread(), pwrite() and lseek() need nothing: our descriptors are sockets to the kernel, too, so it says
+ * ESPIPE itself.
  */
 #include <limits.h>
 
 #include "../data.h"
 #include "preload.h"
 
-#define MOST_BYTES ((size_t)INT_MAX & ~(size_t)4095)    /* MAX_RW_COUNT of Linux: longer transfers are cut to this */
+/* MAX_RW_COUNT of Linux: longer transfers are cut to this. */
+#define MOST_BYTES ((size_t)INT_MAX & ~(size_t)4095)
 #define MOST_PARTS 1024                                 /* UIO_MAXIOV */
 
 /* The thread that wrote gets it, as on Linux (signal(7)). */
@@ -47,7 +49,8 @@ int check_parts(const struct iovec *iov, long count, bool discard) {
 int receive_flags(int flags) {
     if (flags & MSG_OOB)
         log_refused(NEAT_REFUSED_FLAGS, 0, MSG_OOB);
-    return flags & (MSG_PEEK | MSG_WAITALL | MSG_DONTWAIT | MSG_TRUNC | MSG_OOB | MSG_ERRQUEUE | MSG_CMSG_CLOEXEC);
+    return flags & (MSG_PEEK | MSG_WAITALL | MSG_DONTWAIT | MSG_TRUNC | MSG_OOB | MSG_ERRQUEUE |
+                    MSG_CMSG_CLOEXEC);
 }
 
 int send_flags(int flags) {
@@ -68,9 +71,11 @@ static ssize_t receive_nowhere(struct neat_socket *s, int fd, int flags) {
     return n > 0 ? -EFAULT : n;
 }
 
-/* Before something is sent to an address. A datagram takes an undecided socket where it goes; MSG_FASTOPEN connects first (as with a server
- * that has given us no cookie, RFC 7413 §3) and is then taken out of *flags. 0 or -errno; the socket, held, in *out, NULL: the kernel's. */
-int fd_get_to(int fd, int *flags, const struct sockaddr *address, socklen_t length, struct neat_socket **out) {
+/* Before something is sent to an address. A datagram takes an undecided socket where it goes; MSG_FASTOPEN
+ * connects first (as with a server that has given us no cookie, RFC 7413 §3) and is then taken out of
+ * *flags. 0 or -errno; the socket, held, in *out, NULL: the kernel's. */
+int fd_get_to(int fd, int *flags, const struct sockaddr *address, socklen_t length,
+              struct neat_socket **out) {
     bool undecided = false;
     struct neat_socket *s = fd_get_any(fd, &undecided);
     int status = 0;
@@ -183,7 +188,8 @@ NEAT_API ssize_t recvfrom(int fd, void *data, size_t length, int flags, struct s
     struct neat_socket *s = fd_get(fd);
     if (!s)
         return libc(recvfrom)(fd, data, length, flags, address, address_length);
-    if (bad_buffer(s, data, length, flags) || (address && (bad_pointer(address) || bad_pointer(address_length))))
+    if (bad_buffer(s, data, length, flags) ||
+        (address && (bad_pointer(address) || bad_pointer(address_length))))
         return received(s, receive_nowhere(s, fd, flags));
     return received(s, neat_recvfrom(s, fd, data, cut_bytes(length), receive_flags(flags), address,
                                      address ? address_length : NULL));
@@ -208,7 +214,8 @@ NEAT_API ssize_t sendto(int fd, const void *data, size_t length, int flags, cons
         return libc(sendto)(fd, data, length, flags, address, address_length);
     if (bad_pointer(data) && length)
         return sent(s, -EFAULT, flags);
-    return sent(s, neat_sendto(s, fd, data, cut_bytes(length), send_flags(flags), address, address_length), flags);
+    return sent(s, neat_sendto(s, fd, data, cut_bytes(length), send_flags(flags), address, address_length),
+                flags);
 }
 
 NEAT_API ssize_t send(int fd, const void *data, size_t length, int flags) {

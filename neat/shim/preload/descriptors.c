@@ -1,5 +1,5 @@
-/* dup() and its kin: the table follows what each number becomes. Descriptors of our own (../own.c) are not there for the
- * application: copying one says EBADF, and a number that it asks for by name is made free. */
+/* dup() and its kin: the table follows what each number becomes. Descriptors of our own (../own.c) are not
+ * there for the application: copying one says EBADF, and a number that it asks for by name is made free. */
 #include "../setup.h"
 #include "preload.h"
 

@@ -41,7 +41,8 @@ static void finish(struct instance *instance) {
     instance_put(instance);
 }
 
-static int add_member(struct instance *instance, int epfd, int fd, const struct epoll_event *event, struct neat_socket *s) {
+static int add_member(struct instance *instance, int epfd, int fd, const struct epoll_event *event,
+                      struct neat_socket *s) {
     struct item *old = item_find(instance, fd);
     if (old && old->kind == TRACKED && old->socket == s)
         return -EEXIST;
@@ -72,7 +73,8 @@ static int add_member(struct instance *instance, int epfd, int fd, const struct 
     return status;
 }
 
-static int change_member(struct instance *instance, int epfd, struct item *item, const struct epoll_event *event) {
+static int change_member(struct instance *instance, int epfd, struct item *item,
+                         const struct epoll_event *event) {
     int status = item->kind == KERNEL ? item_register(epfd, item, EPOLL_CTL_MOD, event->events) : 0;
     if (status)
         return status;
@@ -123,7 +125,8 @@ NEAT_API int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
         else if (item->kind == TRACKED && item->socket != s)
             status = -EBADF;
         else
-            status = op == EPOLL_CTL_MOD ? change_member(instance, epfd, item, event) : remove_member(instance, epfd, item);
+            status = op == EPOLL_CTL_MOD ? change_member(instance, epfd, item, event)
+                                         : remove_member(instance, epfd, item);
         finish(instance);
     }
     if (s)
@@ -150,12 +153,15 @@ NEAT_API int epoll_wait(int epfd, struct epoll_event *events, int room, int time
     return epoll_pwait(epfd, events, room, timeout, NULL);
 }
 
-NEAT_API int epoll_pwait2(int epfd, struct epoll_event *events, int room, const struct timespec *timeout, const sigset_t *mask) {
+NEAT_API int epoll_pwait2(int epfd, struct epoll_event *events, int room, const struct timespec *timeout,
+                          const sigset_t *mask) {
     int64_t ns = -1;
     int n = -ENOSYS;
     if (!timeout || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < 1000000000)) {
-        if (timeout)
-            ns = timeout->tv_sec < LONGEST_NS / 1000000000 ? timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec : LONGEST_NS;
+        if (timeout && timeout->tv_sec < LONGEST_NS / 1000000000)
+            ns = timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec;
+        else if (timeout)
+            ns = LONGEST_NS;
         n = wait_in(epfd, events, room, ns, mask);
     }
     return n == -ENOSYS ? libc(epoll_pwait2)(epfd, events, room, timeout, mask) : (int)result(n);

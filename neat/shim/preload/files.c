@@ -1,5 +1,5 @@
-/* sendfile() and splice(). tee(), vmsplice() and copy_file_range() need nothing: they take no socket, and our descriptors are sockets
- * to the kernel, too. */
+/* sendfile() and splice(). tee(), vmsplice() and copy_file_range() need nothing: they take no socket, and
+ * our descriptors are sockets to the kernel, too. */
 #include "../data.h"
 #include "preload.h"
 
@@ -41,7 +41,8 @@ NEAT_API ssize_t sendfile(int to, int from, off_t *offset, size_t count) {
     if (!s)
         return libc(sendfile)(to, from, offset, count);
     ssize_t n = neat_sendfile(s, to, from, offset, count < MOST_BYTES ? count : MOST_BYTES);
-    int status = n < 0 || !count ? check_file(from, offset) : 0;   /* what is wrong with the file comes first */
+    /* What is wrong with the file comes first. */
+    int status = n < 0 || !count ? check_file(from, offset) : 0;
     return sent(s, status < 0 ? status : n, 0);
 }
 
@@ -87,7 +88,8 @@ static int await_pipe_room(int pipe, bool wait) {
     return pipe_bytes(pipe) ? SURE_ROOM : libc(fcntl)(pipe, F_GETPIPE_SZ);
 }
 
-/* SPLICE_F_MORE is a hint that is not taken: Linux holds bytes back until the next acknowledgement, we would for 200 ms. */
+/* SPLICE_F_MORE is a hint that is not taken: Linux holds bytes back until the next acknowledgement, we
+ * would for 200 ms. */
 static ssize_t from_pipe(struct neat_socket *s, int fd, int pipe, size_t count, unsigned flags) {
     size_t done = 0;
     while (done < count) {
@@ -112,7 +114,8 @@ static ssize_t to_pipe(struct neat_socket *s, int fd, int pipe, size_t count, un
     return neat_splice_in(s, fd, pipe, (size_t)room < count ? (size_t)room : count);
 }
 
-NEAT_API ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset, size_t count, unsigned flags) {
+NEAT_API ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset, size_t count,
+                        unsigned flags) {
     struct neat_socket *source = fd_get(from), *target = source ? NULL : fd_get(to);
     if (!source && !target)
         return libc(splice)(from, from_offset, to, to_offset, count, flags);

@@ -1,5 +1,5 @@
-/* What the calls are named in programs that were built with _FORTIFY_SOURCE, and glibc's second names. A buffer that is shorter than
- * the caller says ends the program, as in libc (__chk_fail). */
+/* What the calls are named in programs that were built with _FORTIFY_SOURCE, and glibc's second names. A
+ * buffer that is shorter than the caller says ends the program, as in libc (__chk_fail). */
 #include <stdarg.h>
 
 #include "preload.h"
@@ -21,8 +21,8 @@ NEAT_API ssize_t __recv_chk(int fd, void *data, size_t length, size_t room, int 
     return recv(fd, data, length, flags);
 }
 
-NEAT_API ssize_t __recvfrom_chk(int fd, void *data, size_t length, size_t room, int flags, struct sockaddr *address,
-                                socklen_t *address_length) {
+NEAT_API ssize_t __recvfrom_chk(int fd, void *data, size_t length, size_t room, int flags,
+                                struct sockaddr *address, socklen_t *address_length) {
     check(length, room);
     return recvfrom(fd, data, length, flags, address, address_length);
 }
@@ -32,7 +32,8 @@ NEAT_API int __poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t ro
     return poll(fds, count, timeout);
 }
 
-NEAT_API int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask, size_t room) {
+NEAT_API int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+                         const sigset_t *mask, size_t room) {
     check(count, room / sizeof *fds);
     return ppoll(fds, count, timeout, mask);
 }

@@ -1,5 +1,5 @@
-/* Which descriptors are epoll instances, and their lives. An instance's memory is never given back to be something else, so one that was
- * found is counted first and then looked for again (as in table.c). */
+/* Which descriptors are epoll instances, and their lives. An instance's memory is never given back to be
+ * something else, so one that was found is counted first and then looked for again (as in table.c). */
 #include "../order.h"
 #include "epoll.h"
 
@@ -11,7 +11,8 @@ static struct instance *all;
 static struct instance **by_number;            /* [MEMBERS] */
 
 /* What a signal handler closes while its thread is inside of a lock cannot be looked for then. */
-#define LATER 16                   /* so many at a time; others stay in the record until their number is used again */
+/* So many at a time; others stay in the record until their number is used again. */
+#define LATER 16
 static __thread volatile int inside;           /* locks that this thread holds, or waits for */
 static __thread volatile int later[LATER];
 static __thread volatile int later_count;
@@ -176,12 +177,14 @@ static void forget_member(struct instance *instance, int fd, bool lost) {
     instance_lock(instance);
     struct item *item = item_find(instance, fd);
     if (item && item->socket && lost) {
-        untrack(instance, item);   /* what the kernel may still tell of its copies has a marker that nobody knows */
+        /* What the kernel may still tell of its copies has a marker that nobody knows. */
+        untrack(instance, item);
         item_drop(instance, item);
     } else if (item && item->socket && !instance->foreign && neat_has_copies(item->socket)) {
         leave_behind(instance, item);
     } else if (item && item->socket) {
-        /* Ours stays open while a thread is inside a call on it, or in another process: nobody is to hear of it any more. */
+        /* Ours stays open while a thread is inside a call on it, or in another process: nobody is to hear
+         * of it any more. */
         if (item->kind != TRACKED && !instance->foreign)
             item_unregister(instance->epfd, item);
         untrack(instance, item);
@@ -256,15 +259,16 @@ void epoll_moved(int fd, struct neat_socket *s) {
     leave_lock(&registry);
 }
 
-/* In a forked child: the parent goes on with it. All are in the kernel's epoll then, under the same markers, for both: the parent finds that
- * out when the kernel tells it of one that it tracks (wait.c). */
+/* In a forked child: the parent goes on with it. All are in the kernel's epoll then, under the same
+ * markers, for both: the parent finds that out when the kernel tells it of one that it tracks (wait.c). */
 void instance_expose(struct instance *instance, int epfd) {
     instance->exposed = true;
     for (int page = 0; page < PAGES && instance->ours; page++)
         for (int i = 0; instance->pages[page] && i < ITEMS_A_PAGE; i++)
             if (instance->pages[page][i] && instance->pages[page][i]->kind == TRACKED)
                 give_up(instance, epfd, instance->pages[page][i]);
-    /* Bells are readable for ever. The kernel drops one with its last copy, and the syscall server may not have closed its own yet. */
+    /* Bells are readable for ever. The kernel drops one with its last copy, and the syscall server may not
+     * have closed its own yet. */
     for (struct poller *at = instance->pollers; at && !instance->foreign; at = at->next)
         libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, at->bell, &(struct epoll_event){0});
     pollers_forget(instance, !instance->foreign);
@@ -305,8 +309,8 @@ static void registry_in_child(void) {
     inside = later_count = 0;
 }
 
-/* The kernel's epoll is shared with the parent now, whose record says what is in it. What the parent tracks stays the parent's until the
- * child uses the instance (instance_expose). */
+/* The kernel's epoll is shared with the parent now, whose record says what is in it. What the parent
+ * tracks stays the parent's until the child uses the instance (instance_expose). */
 void epoll_after_fork_child(void) {
     for (struct instance *at = all; at; at = at->next) {
         if (!at->refs)

@@ -129,14 +129,16 @@ void ready_remove(struct instance *instance, struct item *item) {
     instance->queued--;
 }
 
-/* What is ready, at most `room`. Level-triggered members go to the end of the list, so that one that is always ready hides no other. */
+/* What is ready, at most `room`. Level-triggered members go to the end of the list, so that one that is
+ * always ready hides no other. */
 int ready_collect(struct instance *instance, struct epoll_event *events, int room) {
     int count = 0;
     for (uint32_t left = instance->queued; left && count < room; left--) {
         struct item *item = instance->first;
         ready_remove(instance, item);
         uint32_t wanted = item->events & ~HOW;     /* none: a one-shot that was told */
-        /* What is told now is no edge when its bit comes a moment later: the replica sets that after the change. */
+        /* What is told now is no edge when its bit comes a moment later: the replica sets that after the
+         * change. */
         if (item->events & EPOLLET)
             neat_edges(&item->view);
         uint32_t ready = wanted ? neat_readiness(&item->view, item->socket, item->fd, wanted) & wanted : 0;

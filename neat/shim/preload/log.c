@@ -7,7 +7,8 @@
 #include "preload.h"
 
 #define LINE 512
-#define KINDS 64                   /* that are remembered as told; a program that does more tells some twice */
+/* That are remembered as told; a program that does more tells some twice. */
+#define KINDS 64
 
 bool log_verbose;
 static int log_fd = -1;            /* standard error as it was at the start: a daemon closes its own */
@@ -26,7 +27,8 @@ AT_START(ORDER_LOG) void set_up_log(void) {
     log_verbose = true;
 }
 
-/* One write, so that lines of several processes do not mix. A reader who is gone ends the lines, not the program. */
+/* One write, so that lines of several processes do not mix. A reader who is gone ends the lines, not the
+ * program. */
 static void write_line(const char *line, size_t length) {
     sigset_t pipe_signal, before, pending;
     sigemptyset(&pipe_signal);
@@ -47,7 +49,8 @@ void log_line(const char *format, ...) {
     int kept = errno;
     if (!log_verbose)
         return;
-    int start = snprintf(line, sizeof line / 2, "neat: %s[%d] ", program_invocation_short_name, (int)getpid());
+    int start = snprintf(line, sizeof line / 2, "neat: %s[%d] ", program_invocation_short_name,
+                         (int)getpid());
     if (start < 0 || start > LINE / 2 - 1)
         start = 0;
     va_list values;
@@ -77,7 +80,8 @@ void log_refused(enum neat_refusal kind, int level, int name) {
     int kept = errno;
     if (told_before((uint64_t)kind << 56 | ((uint64_t)(uint32_t)level & 0xffffff) << 32 | (uint32_t)name))
         return;
-    log_line("refused: %s level %d name %d (%#x)", kinds[kind <= NEAT_REFUSED_IOCTL ? kind : 0], level, name, (unsigned)name);
+    log_line("refused: %s level %d name %d (%#x)", kinds[kind <= NEAT_REFUSED_IOCTL ? kind : 0], level, name,
+             (unsigned)name);
     strncpy((char *)&message.u[4], program_invocation_short_name, 15);
     neat_tell(&message);
     errno = kept;

@@ -1,15 +1,16 @@
 /* mlockall(): all memory of the program, but not the segments that it shares with the stack.
  *
- * They are sparse, and locking fills them: gigabytes. What is mapped after MCL_FUTURE stays out by itself (../memory.c); here it is about
- * what is mapped already. */
+ * They are sparse, and locking fills them: gigabytes. What is mapped after MCL_FUTURE stays out by itself
+ * (../memory.c); here it is about what is mapped already. */
 #include <sys/mman.h>
 
 #include "preload.h"
 
 #define SEGMENT "/memfd:neat:"     /* neat/shm/segment.py */
 
-/* Lock what the program has, as mlock(2), and unlock what is the stack's. As in the kernel's own mlockall() it is no
- * error when something cannot be filled. Without /proc all of it stays as MCL_ONFAULT has it: locked when touched. */
+/* Lock what the program has, as mlock(2), and unlock what is the stack's. As in the kernel's own
+ * mlockall() it is no error when something cannot be filled. Without /proc all of it stays as MCL_ONFAULT
+ * has it: locked when touched. */
 static void sort_out(bool fill) {
     FILE *maps = fopen("/proc/self/maps", "re");
     char *line = NULL;

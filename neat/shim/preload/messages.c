@@ -7,7 +7,8 @@
 
 #define MOST_PARTS 1024            /* UIO_MAXIOV; also the most messages at once */
 
-/* A message header that can be used. Linux cuts a name that is longer than any address, and wants no negative length. */
+/* A message header that can be used. Linux cuts a name that is longer than any address, and wants no
+ * negative length. */
 static int check_header(const struct msghdr *message, bool discard) {
     if (bad_pointer(message))
         return -EFAULT;
@@ -132,16 +133,18 @@ static bool time_left(struct timespec *timeout, int64_t deadline) {
     return left > 0;
 }
 
-/* As Linux: the timeout is looked at after each message only (recvmmsg(2), BUGS), and an error after the first is kept for the next call. */
-static ssize_t receive_many(struct neat_socket *s, int fd, struct mmsghdr *messages, unsigned count, int flags,
-                            struct timespec *timeout) {
+/* As Linux: the timeout is looked at after each message only (recvmmsg(2), BUGS), and an error after the
+ * first is kept for the next call. */
+static ssize_t receive_many(struct neat_socket *s, int fd, struct mmsghdr *messages, unsigned count,
+                            int flags, struct timespec *timeout) {
     int64_t deadline = 0;
     unsigned done = 0;
     ssize_t n = 0;
     if (timeout) {
         if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)
             return -EINVAL;
-        deadline = timeout->tv_sec > INT_MAX ? INT64_MAX : neat_now() + timeout->tv_sec * 1000000000 + timeout->tv_nsec;
+        deadline = timeout->tv_sec > INT_MAX ? INT64_MAX
+                                             : neat_now() + timeout->tv_sec * 1000000000 + timeout->tv_nsec;
     }
     if (bad_pointer(messages) && count)
         return -EFAULT;

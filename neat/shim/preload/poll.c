@@ -1,8 +1,9 @@
 /* poll() and ppoll(); select.c rests on them.
  *
- * Descriptors are real, so the kernel does the waiting; who waits on a connection is counted meanwhile, so that its descriptor shows what
- * comes. What the kernel says of a socket of ours is then made exact: a unix socket's answer differs from TCP's in details, and a token may
- * be there of which the bytes are taken already.
+ * Descriptors are real, so the kernel does the waiting; who waits on a connection is counted meanwhile, so
+ * that its descriptor shows what comes. What the kernel says of a socket of ours is then made exact: a
+ * unix socket's answer differs from TCP's in details, and a token may be there of which the bytes are
+ * taken already.
  */
 #include "../data.h"
 #include "../readiness.h"
@@ -16,7 +17,8 @@
 #define ALWAYS (POLLERR | POLLHUP | POLLNVAL)
 #define DEAD (INPUT | OUTPUT | POLLRDHUP | POLLERR | POLLHUP)
 
-/* What holds of a connection whatever its descriptor says. Room that is wanted and not there makes the descriptor unwritable. */
+/* What holds of a connection whatever its descriptor says. Room that is wanted and not there makes the
+ * descriptor unwritable. */
 static short readiness(struct neat_socket *s, int fd, short wanted) {
     struct view view;
     if (!s->end.shared)
@@ -42,7 +44,8 @@ static short known(struct neat_socket *s, int fd, short wanted) {
     }
 }
 
-/* Events that its descriptor may be asked for. The band-wide ones are a datagram socket's; nothing of ours is urgent. */
+/* Events that its descriptor may be asked for. The band-wide ones are a datagram socket's; nothing of ours
+ * is urgent. */
 static short askable(const struct neat_socket *s, short events) {
     if (load(&s->stage) == STAGE_LISTENING)
         return events & (INPUT | POLLRDHUP);

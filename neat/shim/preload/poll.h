@@ -8,8 +8,8 @@
 
 #define NOT_OURS INT32_MIN
 
-/* poll() of descriptors of which some may be ours: how many are ready, -errno, or NOT_OURS: none is, nothing was done.
- * timeout_ns -1: none. mask may be NULL. */
+/* poll() of descriptors of which some may be ours: how many are ready, -errno, or NOT_OURS: none is,
+ * nothing was done. timeout_ns -1: none. mask may be NULL. */
 int poll_mixed(struct pollfd *fds, nfds_t count, int64_t timeout_ns, const sigset_t *mask);
 
 /* In ns; -1: none; -2: no valid time. */

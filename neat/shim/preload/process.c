@@ -1,8 +1,10 @@
-/* Processes and programs that this one starts. What fork() does to us is in pthread_atfork handlers, which run in libc's own fork: refs.c
- * (calls that other threads are in), registration.c, segments.c, table.c; this file's come last (../order.h).
+/* Processes and programs that this one starts. What fork() does to us is in pthread_atfork handlers, which
+ * run in libc's own fork: refs.c (calls that other threads are in), registration.c, segments.c, table.c; this
+ * file's come last (../order.h).
  *
- * A program that is started is told by the environment that it is on NEaT. One that gets an environment without a word of NEaT in it,
- * because its parent cleaned it (nginx), is told all the same: it would be left descriptors that it can do nothing with.
+ * A program that is started is told by the environment that it is on NEaT. One that gets an environment
+ * without a word of NEaT in it, because its parent cleaned it (nginx), is told all the same: it would be
+ * left descriptors that it can do nothing with.
  */
 #include <sched.h>
 #include <stdarg.h>
@@ -56,7 +58,8 @@ static int count_of(char *const *list) {
     return count;
 }
 
-/* The environment for a program: the same one when nothing is missing, else `room` entries more in `fresh`. */
+/* The environment for a program: the same one when nothing is missing, else `room` entries more in
+ * `fresh`. */
 static char *const *complete(char *const *environment, char **fresh) {
     int count = count_of(environment);
     memcpy(fresh, environment, (size_t)count * sizeof *fresh);
@@ -71,13 +74,17 @@ static bool is_complete(char *const *environment) {
     return !carried[0] || has_variable(environment, carried[0]);
 }
 
+static size_t completed_bytes(char *const *environment) {
+    return ((size_t)count_of(environment) + CARRIED + 1) * sizeof(char *);
+}
+
 /* In the caller's frame: after fork() in a threaded program there may be no heap. */
 #define COMPLETED(environment) \
     (is_complete(environment) ? (environment) \
-                              : complete(environment, __builtin_alloca(((size_t)count_of(environment) + CARRIED + 1) * sizeof(char *))))
+                              : complete(environment, __builtin_alloca(completed_bytes(environment))))
 
-/* A child of the kernel's vfork works in its parent's memory, where each close or dup would change the parent's table. POSIX allows that
- * vfork is fork. */
+/* A child of the kernel's vfork works in its parent's memory, where each close or dup would change the
+ * parent's table. POSIX allows that vfork is fork. */
 NEAT_API pid_t vfork(void) {
     return libc(fork)();
 }
@@ -93,8 +100,8 @@ static int run_in_copy(void *argument) {
     return copied.run(copied.argument);
 }
 
-/* Without CLONE_VM it is a fork without pthread_atfork() handlers: what both have is no longer ours alone. What follows
- * `argument` is read whether it is there or not, as libc does. */
+/* Without CLONE_VM it is a fork without pthread_atfork() handlers: what both have is no longer ours alone.
+ * What follows `argument` is read whether it is there or not, as libc does. */
 NEAT_API int clone(int (*run)(void *), void *stack, int flags, void *argument, ...) {
     struct copied copied = {run, argument};
     va_list values;
@@ -173,14 +180,16 @@ NEAT_API int execle(const char *path, const char *first, ...) {
     return execve(path, arguments, environment);
 }
 
-NEAT_API int posix_spawn(pid_t *child, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
-                         char *const arguments[], char *const environment[]) {
+NEAT_API int posix_spawn(pid_t *child, const char *path, const posix_spawn_file_actions_t *actions,
+                         const posix_spawnattr_t *attributes, char *const arguments[],
+                         char *const environment[]) {
     adopt_stamp();
     return libc(posix_spawn)(child, path, actions, attributes, arguments, COMPLETED(environment));
 }
 
-NEAT_API int posix_spawnp(pid_t *child, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
-                          char *const arguments[], char *const environment[]) {
+NEAT_API int posix_spawnp(pid_t *child, const char *file, const posix_spawn_file_actions_t *actions,
+                          const posix_spawnattr_t *attributes, char *const arguments[],
+                          char *const environment[]) {
     adopt_stamp();
     return libc(posix_spawnp)(child, file, actions, attributes, arguments, COMPLETED(environment));
 }
@@ -207,7 +216,8 @@ NEAT_API int daemon(int keep_directory, int keep_standard) {
     return status;
 }
 
-/* A connection of its own, what it needs of the replicas that run, and a way to the syscall server's successor. */
+/* A connection of its own, what it needs of the replicas that run, and a way to the syscall server's
+ * successor. */
 void process_settle(void) {
     uint64_t owner;
     if (!(fd_any() || carried[0]))

@@ -1,18 +1,25 @@
 /* Where a socket goes: to NEaT or to the kernel.
  *
- * NEAT_ROUTES (`neat run --route`, and the settings) is a list of rules, separated by commas; the first that matches decides:
+ * NEAT_ROUTES (`neat run --route`, and the settings) is a list of rules, separated by commas; the first that
+ * matches decides:
  *   CIDR=neat|kernel        for peers: connect(), and datagrams from a socket that is not bound
- *   bind:CIDR=neat|kernel   for local addresses: bind(), and listen() without one; bind:0.0.0.0 and bind::: are the wildcards
- *   default=neat|kernel     peers for which neither a rule nor a built-in one says anything; wherever in the list it stands
- * An address without /LENGTH is that address alone. The stack speaks IPv4: IPv4-mapped addresses (RFC 4291 §2.5.5.2) are looked for as
- * IPv4, and no other IPv6 address can go to it.
+ *   bind:CIDR=neat|kernel   for local addresses: bind(), and listen() without one; bind:0.0.0.0 and bind:::
+ *                           are the wildcards
+ *   default=neat|kernel     peers for which neither a rule nor a built-in one says anything; wherever in the
+ *                           list it stands
+ * An address without /LENGTH is that address alone. The stack speaks IPv4: IPv4-mapped addresses (RFC 4291
+ * §2.5.5.2) are looked for as IPv4, and no other IPv6 address can go to it.
  *
  * Built in, after the rules:
- *   peers: 0.0.0.0/8 and 127.0.0.0/8 (this host), 224.0.0.0/4 (no multicast on the stack), IPv6: kernel. The stack's own network, and
- *   255.255.255.255: neat. Everything else: the default, which is neat, by way of the stack's gateway.
- *   local addresses: the stack's own, the wildcard: neat. Everything else: kernel, which knows whether it has that address.
+ *   peers: 0.0.0.0/8 and 127.0.0.0/8 (this host), 224.0.0.0/4 (no multicast on the stack), IPv6: kernel. The
+ *   stack's own network, and 255.255.255.255: neat. Everything else: the default, which is neat, by way of
+ *   the stack's gateway.
+ *   local addresses: the stack's own, the wildcard: neat. Everything else: kernel, which knows whether it has
+ *   that address.
  *
- * NEAT_ADDRESS (`neat run`) says the stack's address and network; without it the stack is asked, when that matters. */
+ * NEAT_ADDRESS (`neat run`) says the stack's address and network; without it the stack is asked, when that
+ * matters.
+ */
 #include <arpa/inet.h>
 
 #include "../order.h"
@@ -112,7 +119,8 @@ AT_START(ORDER_CALLS) void set_up_routes(void) {
         stack_host = host;
         stack_prefix = prefix;
     } else {
-        libc(dprintf)(STDERR_FILENO, "neat: NEAT_ADDRESS: \"%s\" is not an address of the form 10.77.0.2/24\n", address);
+        libc(dprintf)(STDERR_FILENO,
+                      "neat: NEAT_ADDRESS: \"%s\" is not an address of the form 10.77.0.2/24\n", address);
     }
 }
 
@@ -134,7 +142,8 @@ static bool stack_address(struct host *host, int *prefix) {
 }
 
 /* False: not an address that this family's sockets take; the kernel knows the errno. */
-static bool host_of(int family, int type, const struct sockaddr *address, socklen_t length, struct host *host) {
+static bool host_of(int family, int type, const struct sockaddr *address, socklen_t length,
+                    struct host *host) {
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
     memset(host, 0, sizeof *host);
     if (!address || length < (socklen_t)sizeof(struct sockaddr_in))
@@ -144,7 +153,8 @@ static bool host_of(int family, int type, const struct sockaddr *address, sockle
         memcpy(host->bytes, &((const struct sockaddr_in *)address)->sin_addr, 4);
         return family == AF_INET || type == SOCK_DGRAM;
     }
-    if (address->sa_family != AF_INET6 || family != AF_INET6 || length < (socklen_t)offsetof(struct sockaddr_in6, sin6_scope_id))
+    if (address->sa_family != AF_INET6 || family != AF_INET6 ||
+        length < (socklen_t)offsetof(struct sockaddr_in6, sin6_scope_id))
         return false;
     memcpy(host->bytes, &((const struct sockaddr_in6 *)address)->sin6_addr, 16);
     if (!memcmp(host->bytes, mapped, sizeof mapped)) {
@@ -167,11 +177,13 @@ static enum route say(enum route route, const char **why, const char *reason) {
     return route;
 }
 
-enum route route_bind(int family, int type, const struct sockaddr *address, socklen_t length, bool v6only, const char **why) {
+enum route route_bind(int family, int type, const struct sockaddr *address, socklen_t length, bool v6only,
+                      const char **why) {
     static const struct host none = {0};
     struct host host, stack;
     int prefix;
-    if (!host_of(family, type, address, length, &host) || (family == AF_INET6 && address->sa_family != AF_INET6))
+    if (!host_of(family, type, address, length, &host) ||
+        (family == AF_INET6 && address->sa_family != AF_INET6))
         return say(ROUTE_KERNEL, why, "not an address of its family");
     bool wildcard = !memcmp(host.bytes, none.bytes, sizeof none.bytes);
     const struct rule *rule = find_rule(&host, true);
@@ -188,7 +200,8 @@ enum route route_bind(int family, int type, const struct sockaddr *address, sock
     return say(ROUTE_KERNEL, why, "not the stack's address");
 }
 
-enum route route_connect(int family, int type, const struct sockaddr *address, socklen_t length, const char **why) {
+enum route route_connect(int family, int type, const struct sockaddr *address, socklen_t length,
+                         const char **why) {
     struct host host, stack;
     int prefix;
     if (!host_of(family, type, address, length, &host))

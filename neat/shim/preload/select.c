@@ -1,5 +1,5 @@
-/* select() and pselect(), by way of poll.c when a descriptor of ours is among those that are asked for. The sets are bit arrays of any
- * length: glibc's FD_ macros stop at FD_SETSIZE, Linux does not. */
+/* select() and pselect(), by way of poll.c when a descriptor of ours is among those that are asked for.
+ * The sets are bit arrays of any length: glibc's FD_ macros stop at FD_SETSIZE, Linux does not. */
 #include "poll.h"
 
 #define FEW 64
@@ -86,7 +86,8 @@ static int select_mixed(int count, fd_set *const sets[SETS], int64_t timeout_ns,
 }
 
 static bool plain_select(int count, const fd_set *in, const fd_set *out, const fd_set *except) {
-    return count <= 0 || (in && bad_pointer(in)) || (out && bad_pointer(out)) || (except && bad_pointer(except)) ||
+    return count <= 0 || (in && bad_pointer(in)) || (out && bad_pointer(out)) ||
+           (except && bad_pointer(except)) ||
            (!fd_any() && !epoll_end());
 }
 
@@ -95,7 +96,8 @@ static int cut_count(int count) {
     return count <= FD_SETSIZE || (uint64_t)count < fd_limit() ? count : (int)fd_limit();
 }
 
-NEAT_API int select(int count, fd_set *restrict in, fd_set *restrict out, fd_set *restrict except, struct timeval *restrict timeout) {
+NEAT_API int select(int count, fd_set *restrict in, fd_set *restrict out, fd_set *restrict except,
+                    struct timeval *restrict timeout) {
     fd_set *const sets[SETS] = {in, out, except};
     int64_t limit = -1, began = 0;
     bool no_time = timeout && (bad_pointer(timeout) || timeout->tv_sec < 0 || timeout->tv_usec < 0);

@@ -1,14 +1,17 @@
-/* socket, bind, listen, accept, connect, the names, shutdown. Read first: preload.h (what "undecided" is), route.c (who decides).
+/* Socket, bind, listen, accept, connect, the names, shutdown. Read first: preload.h (what "undecided" is),
+ * route.c (who decides).
  *
- * An undecided socket that is bound to NEaT keeps its kernel socket aside, as an own descriptor with all that was set on it: a bind that
- * the stack refuses leaves the application what it had, and a socket on the wildcard may still connect to an address that is the kernel's. */
+ * An undecided socket that is bound to NEaT keeps its kernel socket aside, as an own descriptor with all
+ * that was set on it: a bind that the stack refuses leaves the application what it had, and a socket on
+ * the wildcard may still connect to an address that is the kernel's. */
 #include <arpa/inet.h>
 
 #include "../order.h"
 #include "../setup.h"
 #include "preload.h"
 
-#define IPPROTO_MULTIPATH 262      /* IPPROTO_MPTCP, which older headers do not have; on NEaT it is TCP, as where the peer has none */
+/* IPPROTO_MPTCP, which older headers do not have; on NEaT it is TCP, as where the peer has none. */
+#define IPPROTO_MULTIPATH 262
 
 /* TCP or UDP over IP: what a NEaT socket of this kind speaks; 0: the kernel's alone. */
 static int protocol_of(int family, int type, int protocol) {
@@ -62,7 +65,8 @@ static void tell_route(const struct neat_socket *s, int fd, const char *call, co
     if (!log_verbose)
         return;
     log_line("socket %d %s %s %s -> %s (%s)%s%s", fd, s->type == SOCK_STREAM ? "tcp" : "udp", call,
-             shown(address, length, text, sizeof text), route == ROUTE_NEAT ? "neat" : "kernel", why, status < 0 ? ": " : "",
+             shown(address, length, text, sizeof text), route == ROUTE_NEAT ? "neat" : "kernel", why,
+             status < 0 ? ": " : "",
              status < 0 ? strerror(-status) : "");
 }
 
@@ -90,7 +94,8 @@ static int decide_neat(struct neat_socket *s, int fd) {
     for (int i = 0; i < 2; i++) {
         struct timeval limit;
         socklen_t length = sizeof limit;
-        if (libc(getsockopt)(aside, SOL_SOCKET, timeouts[i], &limit, &length) == 0 && (limit.tv_sec || limit.tv_usec))
+        if (libc(getsockopt)(aside, SOL_SOCKET, timeouts[i], &limit, &length) == 0 &&
+            (limit.tv_sec || limit.tv_usec))
             libc(setsockopt)(fd, SOL_SOCKET, timeouts[i], &limit, sizeof limit);
     }
     options_decided(s);
@@ -114,7 +119,8 @@ static int undecide(struct neat_socket *s, int status) {
     return status;
 }
 
-/* The kernel's socket for one that is on NEaT already: kept aside, or made anew (after an exec, or a connect() that failed). */
+/* The kernel's socket for one that is on NEaT already: kept aside, or made anew (after an exec, or a
+ * connect() that failed). */
 static int kernel_twin(struct neat_socket *s, int fd) {
     int twin = swap(&interposed(s)->aside, 0);
     if (twin > 0)
@@ -126,7 +132,8 @@ static int kernel_twin(struct neat_socket *s, int fd) {
     return neat_hide_fd(twin);
 }
 
-/* A socket of NEaT's that is not connected yet goes to the kernel under its number, bound to the same port. 0 or -errno. */
+/* A socket of NEaT's that is not connected yet goes to the kernel under its number, bound to the same
+ * port. 0 or -errno. */
 static int move_to_kernel(struct neat_socket *s, int fd) {
     struct sockaddr_storage local;
     socklen_t length = sizeof local;
@@ -145,8 +152,10 @@ static int move_to_kernel(struct neat_socket *s, int fd) {
     return status;
 }
 
-/* bind(address), or listen() on the wildcard, of an undecided socket: where it went. *status: NEaT's answer; the kernel is asked by the caller. */
-static enum route place(struct neat_socket *s, int fd, const char *call, const struct sockaddr *address, socklen_t length, int *status) {
+/* bind(address), or listen() on the wildcard, of an undecided socket: where it went. *status: NEaT's
+ * answer; the kernel is asked by the caller. */
+static enum route place(struct neat_socket *s, int fd, const char *call, const struct sockaddr *address,
+                        socklen_t length, int *status) {
     const char *why = "";
     enum route route = route_bind(s->family, s->type, address, length, v6only(s, fd, true), &why);
     *status = 0;
@@ -170,9 +179,11 @@ NEAT_API int bind(int fd, const struct sockaddr *address, socklen_t length) {
     int status;
     if (!s)
         return libc(bind)(fd, address, length);
-    if (s->family == AF_INET && address && length >= (socklen_t)sizeof any && address->sa_family == AF_UNSPEC) {
+    if (s->family == AF_INET && address && length >= (socklen_t)sizeof any &&
+        address->sa_family == AF_UNSPEC) {
         memcpy(&any, address, sizeof any);
-        any.sin_family = any.sin_addr.s_addr ? AF_UNSPEC : AF_INET;    /* Linux takes the wildcard without a family, too */
+        /* Linux takes the wildcard without a family, too. */
+        any.sin_family = any.sin_addr.s_addr ? AF_UNSPEC : AF_INET;
         address = (struct sockaddr *)&any;
     }
     if (!undecided) {
@@ -258,7 +269,8 @@ static bool movable(const struct neat_socket *s) {
     return stage == STAGE_NEW || stage == STAGE_BOUND || stage == STAGE_UDP;
 }
 
-static int connect_routed(struct neat_socket *s, int fd, bool undecided, const struct sockaddr *address, socklen_t length) {
+static int connect_routed(struct neat_socket *s, int fd, bool undecided, const struct sockaddr *address,
+                          socklen_t length) {
     const char *why = "";
     enum route route = ROUTE_NEAT;
     int status = 0;
@@ -272,7 +284,8 @@ static int connect_routed(struct neat_socket *s, int fd, bool undecided, const s
         route = route_connect(s->family, s->type, address, length, &why);
     if (!undecided && !*why)
         route = ROUTE_NEAT;            /* no address: the client core knows the errno */
-    if (route == ROUTE_NEAT && undecided && (options_need_kernel(s, &why) || (v6only(s, fd, true) && (why = "IPV6_V6ONLY"))))
+    if (route == ROUTE_NEAT && undecided &&
+        (options_need_kernel(s, &why) || (v6only(s, fd, true) && (why = "IPV6_V6ONLY"))))
         route = ROUTE_KERNEL;
     if (route == ROUTE_KERNEL && !undecided)
         status = move_to_kernel(s, fd);
@@ -280,8 +293,10 @@ static int connect_routed(struct neat_socket *s, int fd, bool undecided, const s
         tell_route(s, fd, "connect", address, length, route, why, status);
     if (status < 0)
         return status;
+    if (route == ROUTE_KERNEL && undecided)
+        return connect_kernel(s, fd, address, length);
     if (route == ROUTE_KERNEL)
-        return undecided ? connect_kernel(s, fd, address, length) : libc(connect)(fd, address, length) < 0 ? -errno : 0;
+        return libc(connect)(fd, address, length) < 0 ? -errno : 0;
     if (undecided)
         status = decide_neat(s, fd);
     if (status == 0)
@@ -314,7 +329,8 @@ int fd_decide_for_peer(struct neat_socket *s, int fd, const struct sockaddr *add
         return 0;
     if (!undecided)
         return route == ROUTE_KERNEL ? -ENETUNREACH : 0;
-    if (route == ROUTE_NEAT && (options_need_kernel(s, &why) || (v6only(s, fd, true) && (why = "IPV6_V6ONLY"))))
+    if (route == ROUTE_NEAT &&
+        (options_need_kernel(s, &why) || (v6only(s, fd, true) && (why = "IPV6_V6ONLY"))))
         route = ROUTE_KERNEL;
     if (route == ROUTE_NEAT)
         status = decide_neat(s, fd);

@@ -1,4 +1,5 @@
-/* getsockopt and setsockopt. An undecided socket's are the kernel's, and what NEaT knows of them is kept for it as well. */
+/* Getsockopt and setsockopt. An undecided socket's are the kernel's, and what NEaT knows of them is kept
+ * for it as well. */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -13,10 +14,14 @@
 /* A kernel socket that takes the place of one on NEaT gets its settings. */
 void options_copy(struct neat_socket *s, int fd, int to) {
     static const int copied[][2] = {
-        {SOL_SOCKET, SO_REUSEADDR}, {SOL_SOCKET, SO_REUSEPORT}, {SOL_SOCKET, SO_KEEPALIVE}, {SOL_SOCKET, SO_BROADCAST},
-        {SOL_SOCKET, SO_LINGER}, {SOL_SOCKET, SO_RCVTIMEO}, {SOL_SOCKET, SO_SNDTIMEO}, {IPPROTO_TCP, TCP_NODELAY},
-        {IPPROTO_TCP, TCP_CORK}, {IPPROTO_TCP, TCP_KEEPIDLE}, {IPPROTO_TCP, TCP_KEEPINTVL}, {IPPROTO_TCP, TCP_KEEPCNT},
-        {IPPROTO_TCP, TCP_USER_TIMEOUT}, {IPPROTO_TCP, TCP_DEFER_ACCEPT}, {IPPROTO_IP, IP_TOS}, {IPPROTO_IP, IP_TTL},
+        {SOL_SOCKET, SO_REUSEADDR}, {SOL_SOCKET, SO_REUSEPORT}, {SOL_SOCKET, SO_KEEPALIVE},
+        {SOL_SOCKET, SO_BROADCAST},
+        {SOL_SOCKET, SO_LINGER}, {SOL_SOCKET, SO_RCVTIMEO}, {SOL_SOCKET, SO_SNDTIMEO},
+        {IPPROTO_TCP, TCP_NODELAY},
+        {IPPROTO_TCP, TCP_CORK}, {IPPROTO_TCP, TCP_KEEPIDLE}, {IPPROTO_TCP, TCP_KEEPINTVL},
+        {IPPROTO_TCP, TCP_KEEPCNT},
+        {IPPROTO_TCP, TCP_USER_TIMEOUT}, {IPPROTO_TCP, TCP_DEFER_ACCEPT}, {IPPROTO_IP, IP_TOS},
+        {IPPROTO_IP, IP_TTL},
     };
     for (size_t i = 0; i < sizeof copied / sizeof *copied; i++) {
         char value[32];
@@ -26,8 +31,8 @@ void options_copy(struct neat_socket *s, int fd, int to) {
     }
 }
 
-/* Set on an undecided socket, these make it the kernel's: what was asked for is a matter of the host, or would be
- * missed. */
+/* Set on an undecided socket, these make it the kernel's: what was asked for is a matter of the host, or
+ * would be missed. */
 static const struct wish {
     int level, name, last;         /* `last`: of a range; 0: no range */
     const char *text;
@@ -84,9 +89,10 @@ void options_decided(struct neat_socket *s) {
         log_refused(NEAT_REFUSED_SETSOCKOPT, (int)(foreign >> 16), (int)(foreign & 0xffff));
 }
 
-/* NEaT does not have it, the kernel may, and the socket may still become either's. What makes it the kernel's is taken;
- * so is what is IPv6's own, as every true IPv6 address is the kernel's, and with an IPv4 peer it says nothing. Anything
- * else is refused at once: nobody shall rely on what would be gone after connect(). Programs ask, and do without. */
+/* NEaT does not have it, the kernel may, and the socket may still become either's. What makes it the
+ * kernel's is taken; so is what is IPv6's own, as every true IPv6 address is the kernel's, and with an
+ * IPv4 peer it says nothing. Anything else is refused at once: nobody shall rely on what would be gone
+ * after connect(). Programs ask, and do without. */
 static bool may_be_foreign(int level, int name) {
     return level == IPPROTO_IPV6 || wish(level, name);
 }

@@ -1,5 +1,5 @@
-/* Streams on sockets. What glibc's FILE does to a descriptor it does inside, past us; so a socket's FILE gets functions of ours
- * (fopencookie(3)), which call the interposed read, write and close. */
+/* Streams on sockets. What glibc's FILE does to a descriptor it does inside, past us; so a socket's FILE
+ * gets functions of ours (fopencookie(3)), which call the interposed read, write and close. */
 #include <stdio_ext.h>
 
 #include "preload.h"
@@ -94,8 +94,8 @@ NEAT_API int __dprintf_chk(int fd, int flag, const char *format, ...) {
     return length;
 }
 
-/* The standard stream of that number, which is a socket now, becomes one that goes through the library, and stays that: it serves any
- * descriptor. What it had not written yet comes with it. */
+/* The standard stream of that number, which is a socket now, becomes one that goes through the library,
+ * and stays that: it serves any descriptor. What it had not written yet comes with it. */
 void stdio_replace(int fd) {
     static const char *const modes[] = {"r", "w", "w"};
     FILE **const standard[] = {&stdin, &stdout, &stderr};

@@ -1,8 +1,8 @@
-/* syscall(2): a call by its number does what it does by its name (libuv closes so). What has nothing to do with
- * descriptors of ours passes untouched.
+/* syscall(2): a call by its number does what it does by its name (libuv closes so). What has nothing to do
+ * with descriptors of ours passes untouched.
  *
- * The kernel's ABI is libc's but where it is said below. A call by number is no place where pthread_cancel(3)
- * ends a thread, which is why programs make it.
+ * The kernel's ABI is libc's but where it is said below. A call by number is no place where
+ * pthread_cancel(3) ends a thread, which is why programs make it.
  */
 #include <sched.h>
 #include <sys/syscall.h>

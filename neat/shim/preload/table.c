@@ -1,15 +1,16 @@
-/* Which descriptors are ours. Looked at in every call, from any thread, without a lock: a socket object's memory is
- * never given back to be something else (refs.c), so one that was found is held first and then looked for again.
+/* Which descriptors are ours. Looked at in every call, from any thread, without a lock: a socket object's
+ * memory is never given back to be something else (refs.c), so one that was found is held first and then
+ * looked for again.
  *
- * A number may change hands past us: closed by a system call that is made without libc, by a child that shares the
- * descriptors (CLONE_FILES), by io_uring. No bytes of its new file may go to the connection then, nor the other way.
- * Two things tell, and neither costs a system call while all is well:
- *   - The kernel gives the number out again, and the call that made it passes here (fd_fresh: numbers.c, and each
- *     call that may make a socket): what stood under it is closed.
- *   - The replica hears that every copy is closed, and says so in the socket object (NEAT_ST_ORPHAN, then another
- *     generation). Then the kernel is asked what the number is.
- * Not seen: a number that was closed and given out past us, both, until the replica has heard of the first; and then
- * not that of a listener, of a UDP socket, or of a connection that has other copies.
+ * A number may change hands past us: closed by a system call that is made without libc, by a child that
+ * shares the descriptors (CLONE_FILES), by io_uring. No bytes of its new file may go to the connection then,
+ * nor the other way. Two things tell, and neither costs a system call while all is well:
+ *   - The kernel gives the number out again, and the call that made it passes here (fd_fresh: numbers.c, and
+ *     each call that may make a socket): what stood under it is closed.
+ *   - The replica hears that every copy is closed, and says so in the socket object (NEAT_ST_ORPHAN, then
+ *     another generation). Then the kernel is asked what the number is. Not seen: a number that was closed
+ *     and given out past us, both, until the replica has heard of the first; and then not that of a
+ *     listener, of a UDP socket, or of a connection that has other copies.
  */
 #include <sys/mman.h>
 

@@ -1,4 +1,5 @@
-/* Members that are not in the kernel's epoll: TCP sockets of NEaT, told of in shared memory. Caller holds the instance's lock. */
+/* Members that are not in the kernel's epoll: TCP sockets of NEaT, told of in shared memory. Caller holds
+ * the instance's lock. */
 #include <sys/eventfd.h>
 
 #include "epoll.h"
@@ -7,7 +8,8 @@
 
 static bool is_connection(const struct neat_socket *s) {
     uint32_t stage = load(&s->stage);
-    return s->type == SOCK_STREAM && (stage == STAGE_CONNECTING || stage == STAGE_CONNECTED) && load(&s->end.shared);
+    return s->type == SOCK_STREAM && (stage == STAGE_CONNECTING || stage == STAGE_CONNECTED) &&
+           load(&s->end.shared);
 }
 
 /* Places in dead segments where no socket is left. */
@@ -49,7 +51,8 @@ static struct poller *poller_of(struct instance *instance, int epfd, struct segm
     return NULL;
 }
 
-/* One socket may have several numbers, and each of them is a member: what the poller hears of it is for all. */
+/* One socket may have several numbers, and each of them is a member: what the poller hears of it is for
+ * all. */
 static void join_twins(struct item *item) {
     item->twin = item->poller->owners[item->view.index];
     item->poller->owners[item->view.index] = item;
@@ -107,7 +110,8 @@ void untrack_all(struct instance *instance) {
 }
 
 static bool still_there(const struct item *item) {
-    return load(&item->socket->end.shared) == item->view.shared && item->socket->end.generation == item->view.generation;
+    return load(&item->socket->end.shared) == item->view.shared &&
+           item->socket->end.generation == item->view.generation;
 }
 
 void give_up(struct instance *instance, int epfd, struct item *item) {
@@ -153,7 +157,8 @@ uint32_t exact_events(struct item *item, uint32_t told) {
     if (told & EPOLLERR)
         neat_reset_heard(&s->end);
     neat_view_set(&s->end, true, &view);
-    if (!(told & (EPOLLIN | EPOLLRDNORM)) || (told & (EPOLLERR | EPOLLHUP)) || (neat_readiness(&view, s, item->fd, 0) & EPOLLIN))
+    if (!(told & (EPOLLIN | EPOLLRDNORM)) || (told & (EPOLLERR | EPOLLHUP)) ||
+        (neat_readiness(&view, s, item->fd, 0) & EPOLLIN))
         return told;
     take_stale(s, item->fd);
     return told & ~(uint32_t)(EPOLLIN | EPOLLRDNORM);

@@ -6,7 +6,8 @@
 #define LOOK_NS 100000             /* while there is always something, the kernel is asked this often */
 #define MILLISECOND 1000000
 
-static int kernel_wait(int epfd, struct epoll_event *events, int room, int64_t timeout_ns, const sigset_t *mask) {
+static int kernel_wait(int epfd, struct epoll_event *events, int room, int64_t timeout_ns,
+                       const sigset_t *mask) {
     int n, ms = timeout_ns < 0 ? -1 : (int)((timeout_ns + MILLISECOND - 1) / MILLISECOND);
     if (timeout_ns > 0 && timeout_ns % MILLISECOND) {
         struct timespec limit = {timeout_ns / 1000000000, timeout_ns % 1000000000};
@@ -26,14 +27,16 @@ static void heard(struct instance *instance, uint32_t number, uint32_t events) {
         return;
     bool hung_up = events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR);
     neat_poller_heard(poller, hung_up);
-    /* Those who sleep have not heard it, and will not: the next one is for them. The caller looks at the bits after this. */
+    /* Those who sleep have not heard it, and will not: the next one is for them. The caller looks at the
+     * bits after this. */
     if (instance->sleepers)
         neat_poller_asleep(poller);
     if (hung_up)
         poller_died(instance, poller);
 }
 
-/* The kernel tells of a member that we track. If it has that, a forked child has given it all members (instance_expose): it has ours, too, then. */
+/* The kernel tells of a member that we track. If it has that, a forked child has given it all members
+ * (instance_expose): it has ours, too, then. */
 static bool is_shared(struct instance *instance, int epfd, const struct item *item) {
     if (libc(epoll_ctl)(epfd, EPOLL_CTL_DEL, item->fd, &(struct epoll_event){0}) < 0)
         return false;              /* it was tracked after the kernel was asked */
@@ -41,7 +44,8 @@ static bool is_shared(struct instance *instance, int epfd, const struct item *it
     return true;
 }
 
-/* What the kernel told, in the application's terms; returns how many of them are left. Caller holds the lock. */
+/* What the kernel told, in the application's terms; returns how many of them are left. Caller holds the
+ * lock. */
 static int translate(struct instance *instance, int epfd, struct epoll_event *events, int count) {
     int kept = 0;
     for (int i = 0; i < count; i++) {
@@ -82,7 +86,8 @@ static int gather(struct instance *instance, int epfd, struct epoll_event *event
 }
 
 /* What there is now. */
-static int at_once(struct instance *instance, int epfd, struct epoll_event *events, int room, const sigset_t *mask) {
+static int at_once(struct instance *instance, int epfd, struct epoll_event *events, int room,
+                   const sigset_t *mask) {
     int n = 0;
     instance_lock(instance);
     harvest(instance);
@@ -101,7 +106,8 @@ static int at_once(struct instance *instance, int epfd, struct epoll_event *even
 }
 
 /* Ask the kernel without sleeping. */
-static int look(struct instance *instance, int epfd, struct epoll_event *events, int room, const sigset_t *mask) {
+static int look(struct instance *instance, int epfd, struct epoll_event *events, int room,
+                const sigset_t *mask) {
     int n = kernel_wait(epfd, events, room, 0, mask);
     if (n <= 0)
         return n;
@@ -121,7 +127,8 @@ static void set_asleep(struct instance *instance, bool asleep) {
     }
 }
 
-/* This thread sleeps no longer. While others do, the bells stay armed, and what is left is theirs. Caller holds the lock. */
+/* This thread sleeps no longer. While others do, the bells stay armed, and what is left is theirs. Caller
+ * holds the lock. */
 static int leave_epoll(struct instance *instance, int epfd, struct epoll_event *events, int room) {
     instance->sleepers--;
     set_asleep(instance, instance->sleepers > 0);
@@ -138,9 +145,10 @@ static void cancelled_in_epoll(void *slept_in) {
     instance_put(instance);
 }
 
-/* Sleep until there may be something. Returns how many events, 0 when only we were meant or the time is over, -errno. */
-static int sleep_once(struct instance *instance, int epfd, struct epoll_event *events, int room, int64_t timeout_ns,
-                      const sigset_t *mask) {
+/* Sleep until there may be something. Returns how many events, 0 when only we were meant or the time is
+ * over, -errno. */
+static int sleep_once(struct instance *instance, int epfd, struct epoll_event *events, int room,
+                      int64_t timeout_ns, const sigset_t *mask) {
     instance_lock(instance);
     instance->sleepers++;
     set_asleep(instance, true);
@@ -167,7 +175,8 @@ static int sleep_once(struct instance *instance, int epfd, struct epoll_event *e
     return n ? n : got < 0 ? got : 0;
 }
 
-int instance_wait(struct instance *instance, int epfd, struct epoll_event *events, int room, int64_t timeout_ns, const sigset_t *mask) {
+int instance_wait(struct instance *instance, int epfd, struct epoll_event *events, int room,
+                  int64_t timeout_ns, const sigset_t *mask) {
     int64_t deadline = timeout_ns > 0 ? neat_now() + timeout_ns : 0;
     int n = 0;
     if (load(&instance->ours))
