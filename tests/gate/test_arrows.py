@@ -49,10 +49,11 @@ def expect_downwards(graph: dict[str, set[str]]) -> None:
 def compiled(source: Path, where: Path) -> Path:
     """The object file of a source of the client core: the build's, where that is no older, else a new one."""
     inner = source.relative_to(ROOT).with_suffix(".o")
+    newest = max(path.stat().st_mtime for path in (source, *sources(NEAT, ".h")))
     for made in ROOT.glob(f"build/temp.*/shim/{inner}"):
-        if made.stat().st_mtime >= source.stat().st_mtime:
+        if made.stat().st_mtime >= newest:
             return made
-    made = where / inner.name
+    made = where / str(inner).replace("/", "-")
     flags = ["-std=gnu11", "-D_GNU_SOURCE", f"-I{NEAT}", f"-I{NEAT / 'shim'}"]
     subprocess.run(["gcc", *flags, "-c", "-o", made, source], check=True)
     return made
