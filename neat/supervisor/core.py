@@ -15,6 +15,7 @@ from typing import Any
 
 from neat.boot import Boot
 from neat.shm.board import BoardWriter
+from neat.store import Store
 from neat.supervisor.adopt import adopt
 from neat.supervisor.commands import Commands
 from neat.supervisor.component import all_components
@@ -26,7 +27,6 @@ from neat.supervisor.keeper import Keeper
 from neat.supervisor.process import set_priority
 from neat.supervisor.questions import Questions
 from neat.supervisor.status import Status
-from neat.supervisor.store import Store
 
 FAILED_STARTS = 3  # a stack that comes up is given up when a component died so often without ever being ready
 NICE_WATCHER = -10  # who watches, and who is awaited, goes first, however loaded the machine is
