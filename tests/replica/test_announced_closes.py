@@ -5,10 +5,9 @@ import select
 
 import pytest
 
+from neat.abi.layout import NEAT_OPT_NONBLOCK as OPT_NONBLOCK
+from neat.abi.layout import NEAT_REQ_CLOSE as REQ_CLOSE
 from tests.replica.conftest import REQ_ACCEPTED, Peer, accept, await_true, receive
-
-REQ_CLOSE = 32
-OPT_NONBLOCK = 128
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import time
 
 from pyroute2 import IPRoute
 
+from neat.abi.layout import NEAT_ST_RDHUP
 from neat.stack.lab import Lab
 from tests.stack.harness.host import (
     EV_ACCEPT,
@@ -36,7 +37,6 @@ LINUX, ENGINE, PORT, LINUX_PORT, SOCK = "10.77.0.1", "10.77.0.2", 8080, 9090, 5
 SIZES = (1, 1000, 100_000, 1_000_000)
 CONNECTIONS = 4
 PATIENCE = 60  # seconds for everything
-RDHUP = 2  # NEAT_ST_RDHUP
 
 
 def make_tap(offloads: int) -> int:
@@ -100,7 +100,7 @@ class Echo:
             left = left[self.lab.send(sock, left) :]
             self.open[conn] = sock, left
             unread = self.lab.peek(sock, "rx_tail") != self.lab.peek(sock, "rx_head")
-            if self.lab.peek(sock, "status") & RDHUP and not left and not unread:
+            if self.lab.peek(sock, "status") & NEAT_ST_RDHUP and not left and not unread:
                 self.lab.request(sock, REQ_SHUT_WR)
                 self.lab.close(conn)
                 self.ended += 1

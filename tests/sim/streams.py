@@ -4,6 +4,7 @@ import errno
 import random
 from dataclasses import dataclass, field
 
+from neat.abi.layout import NEAT_ST_RDHUP
 from neat.stack.lab import Lab
 from tests.stack.harness.host import EV_ACCEPT, EV_CONNECTED, EV_RESET, REQ_ACCEPTED, REQ_SHUT_WR
 
@@ -150,7 +151,7 @@ class Exchange:
             lab.request(side.sock, REQ_SHUT_WR)
         while self.random.random() >= side.lazy and (data := lab.recv(side.sock, side.bite)):
             side.heard += data
-        ended = lab.peek(side.sock, "status") & 2  # NEAT_ST_RDHUP
+        ended = lab.peek(side.sock, "status") & NEAT_ST_RDHUP
         # Who closes with text under way lets go of it after fewer retries than who waits.
         arrived = lab.peek(side.sock, "tx_tail") == lab.peek(side.sock, "tx_head")
         if ended and side.shut and arrived and not self._unread(lab, side):

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from neat.abi.layout import NEAT_DIRTY_OFFSET, NEAT_SOCKS_OFFSET, neat_sock, sock_offset
+from neat.abi.layout import NEAT_DIRTY_OFFSET, NEAT_SOCKS_OFFSET, NEAT_ST_CLOSED, neat_sock, sock_offset
 
 from .harness.conn import Conn, serves
 from .harness.frames import ACK, PSH, TCP, UDP, ethernet, ipv4, tcp, udp
@@ -60,7 +60,7 @@ def test_a_counter_that_makes_no_sense_ends_the_connection(field, value):
     conn = serving()
     conn.lab.poke(conn.sock, field, value)
     conn.host.turn()
-    assert conn.lab.peek(conn.sock, "status") & 8  # NEAT_ST_CLOSED
+    assert conn.lab.peek(conn.sock, "status") & NEAT_ST_CLOSED
     assert conn.counters["TCP_BAD_TX_TAIL" if field == "tx_tail" else "TCP_BAD_RX_HEAD"] == 1
     serves(conn.host)
 

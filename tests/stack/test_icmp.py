@@ -4,11 +4,12 @@ import struct
 
 import pytest
 
+from neat.abi.layout import NEAT_OPT_PEER as OPT_PEER
+
 from .harness.frames import BROADCAST_MAC, ICMP, PEER_IP, STACK_IP, TCP, UDP, ethernet, icmp, ipv4, udp
 
 SOCK, PORT = 3, 7000
 UNREACHABLE, TIME_EXCEEDED = 3, 11
-OPT_PEER = 1 << 4
 
 
 @pytest.mark.parametrize("size", [0, 1, 56, 1471, 1472])

@@ -4,7 +4,7 @@ sends."""
 from neat.stack.tcp.state import TcpState
 
 from .harness.conn import pattern
-from .harness.host import EV_FREED, OPT_CORK, REQ_ABORT, REQ_CLOSE
+from .harness.host import EV_FREED, OPT_CORK, REQ_ABORT, REQ_CLOSE, REQ_SHUT_WR
 
 MSS = 1460
 
@@ -96,7 +96,7 @@ def test_unread_text_resets_after_what_was_written(conn):
 def test_fin_that_was_asked_for_leaves_too(conn):
     conn.established()
     write(conn, 5)
-    conn.lab.request(conn.sock, 1 | REQ_ABORT | REQ_CLOSE)  # shutdown(SHUT_WR), and then
+    conn.lab.request(conn.sock, REQ_SHUT_WR | REQ_ABORT | REQ_CLOSE)
     conn.settle()
     out = conn.host.take_sent()
     assert [s.packet.segment.flags & 4 for s in out][-1] == 4

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from neat.stack.lab import SOCK_BYTES, SOCKS_OFFSET
+from neat.abi.layout import NEAT_DIRTY_OFFSET, neat_sock, sock_offset
 from neat.stack.state import SIZES
 from neat.stack.tcp.state import TcpState
 
@@ -101,10 +101,10 @@ def test_random_bytes_over_the_whole_channel(seed):
     conn = Conn(1000)
     conn.established()
     for _ in range(50):
-        at = rng.randrange(4096, SOCKS_OFFSET + 260 * SOCK_BYTES)
+        at = rng.randrange(NEAT_DIRTY_OFFSET, sock_offset(260))
         conn.lab.channel[at : at + 64] = rng.randbytes(64)
         for _ in range(5):
-            at = SOCKS_OFFSET + 256 * SOCK_BYTES + rng.randrange(SOCK_BYTES)
+            at = sock_offset(256) + rng.randrange(neat_sock.size)
             conn.lab.channel[at : at + 4] = rng.randbytes(4)
         conn.lab.dirty(conn.sock)
         conn.lab.scan()

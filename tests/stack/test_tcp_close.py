@@ -2,6 +2,7 @@
 
 import pytest
 
+from neat.abi import layout
 from neat.stack.tcp.state import TcpState
 
 from .harness.conn import Conn
@@ -15,7 +16,8 @@ from .harness.host import (
     RECORD_FLOW_FADES,
 )
 
-ST_RDHUP, ST_ERROR, ST_CLOSED, ST_WRCLOSED = 2, 4, 8, 32
+ST_RDHUP, ST_ERROR = layout.NEAT_ST_RDHUP, layout.NEAT_ST_ERROR
+ST_CLOSED, ST_WRCLOSED = layout.NEAT_ST_CLOSED, layout.NEAT_ST_WRCLOSED
 
 
 def assert_nothing_left(conn):

@@ -4,11 +4,12 @@ import errno
 
 import pytest
 
+from neat.abi import layout
 from neat.stack.tcp.state import TcpState
 
 from .harness.host import EV_ACCEPT, EV_CONNECTED, EV_RESET, RECORD_FLOW_ADD, RECORD_FLOW_DELETE
 
-ST_CONNECTED, ST_CONNECTING = 1, 16
+ST_CONNECTED, ST_CONNECTING = layout.NEAT_ST_CONNECTED, layout.NEAT_ST_CONNECTING
 
 
 def test_passive_open(conn):

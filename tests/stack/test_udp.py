@@ -4,12 +4,12 @@ import errno
 
 import pytest
 
+from neat.abi.layout import NEAT_BIND_REUSEPORT as REUSEPORT
+
 from .harness.frames import ETH_ARP, PEER_IP, PEER_MAC, STACK_IP, STACK_MAC, UDP, arp, ethernet, ipv4, udp
-from .harness.host import EV_READABLE, EV_WRITABLE, REQ_NOTIFY, Host
+from .harness.host import EV_READABLE, EV_WRITABLE, OPT_BROADCAST, OPT_PEER, REQ_NOTIFY, Host
 
 SOCK, PORT = 3, 7000
-OPT_PEER, OPT_BROADCAST = 1 << 4, 1 << 5
-REUSEPORT = 2
 
 
 @pytest.fixture
