@@ -36,7 +36,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     mac: str = ""  # of the stack; "": made from the name
     mtu: Annotated[int, Meta(ge=576, le=65521)] = 1500
     ring_bytes: RingBytes = 1 << 22  # each direction of a link, a power of two; holds a few windows, or drops
-    socket_rx_bytes: SocketBytes = 1 << 21  # a power of two; TCP begins with less: tcp/window.py
+    socket_rx_bytes: SocketBytes = 1 << 21  # a power of two; TCP begins with less: tcp/window.pyx
     socket_tx_bytes: SocketBytes = 1 << 20  # a power of two
     sockets_per_app: Annotated[int, Meta(ge=512, le=16384, multiple_of=64)] = 4096  # in each replica
     max_connections: Annotated[int, Meta(ge=64, le=65536)] = 8192  # in each replica

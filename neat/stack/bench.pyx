@@ -1,24 +1,24 @@
-"""How long the engine takes for a request and its response, over frames made beforehand: no I/O, no process, one thread.
+"""How long the engine takes for a request and its response, over frames made beforehand: no I/O, no process,
+one thread.
 
-Each of `connections` gets a request frame (its acknowledgment of the last response rides on it), the application reads it and
-writes a response, and the engine sends that: one data segment in, one out. Only the engine's own calls are timed.
-"""
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+Each of `connections` gets a request frame (its acknowledgment of the last response rides on it), the
+application reads it and writes a response, and the engine sends that: one data segment in, one out. Only the
+engine's own calls are timed."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
-
 from neat.abi.channel cimport (
-    NEAT_DIRTY_OFFSET, NEAT_SOCKS_OFFSET, NEAT_SUMMARY_OFFSET, neat_addr, neat_channel_bytes, neat_rx_offset, neat_sock,
-    neat_tx_offset,
+    NEAT_DIRTY_OFFSET, NEAT_SOCKS_OFFSET, NEAT_SUMMARY_OFFSET, neat_addr, neat_channel_bytes, neat_sock,
 )
 from neat.shm.atomic cimport fetch_or64, load64, store64
 from neat.shm.ring cimport MAX_RECORD, RECORD_FRAME
 from neat.stack.config cimport EV_ACCEPT, OFFLOAD_CSUM, OFFLOAD_TSO4
 from neat.stack.engine cimport (
-    ConnInfo, Event, Stack, StackConfig, stack_channel_attach, stack_conn_info, stack_create, stack_destroy, stack_expire,
-    stack_frame_arrives, stack_listen, stack_next_deadline, stack_poll_event, stack_poll_transmit, stack_scan_channel,
-    stack_state_bytes,
+    Event, Stack, StackConfig, stack_channel_attach, stack_create, stack_destroy, stack_expire,
+    stack_frame_arrives, stack_listen, stack_next_deadline, stack_poll_event, stack_poll_transmit,
+    stack_scan_channel, stack_state_bytes,
 )
 from neat.wire.checksum cimport checksum_add, checksum_fold
 from neat.wire.headers cimport (
@@ -62,7 +62,9 @@ cdef class Bench:
     cdef uint64_t now, timed
     cdef bint stamps
 
-    def __cinit__(self, uint32_t connections=64, uint32_t request=100, uint32_t response=200, bint timestamps=True):
+    def __cinit__(
+        self, uint32_t connections=64, uint32_t request=100, uint32_t response=200, bint timestamps=True
+    ):
         cdef StackConfig config
         cdef neat_addr local
         cdef uint64_t size
@@ -75,9 +77,11 @@ cdef class Bench:
         config.port_low, config.port_high = 32768, 60999
         config.max_connections, config.max_listeners, config.max_udp = 1024, 4, 4
         config.offloads = OFFLOAD_CSUM | OFFLOAD_TSO4
-        config.time_wait_ms, config.min_rto_ms, config.max_rto_ms, config.delayed_ack_ms = 60000, 200, 120000, 40
+        config.time_wait_ms, config.delayed_ack_ms = 60000, 40
+        config.min_rto_ms, config.max_rto_ms = 200, 120000
         config.syn_retries, config.data_retries = 6, 15
-        self.connections, self.request, self.response, self.stamps = connections, request, response, timestamps
+        self.connections, self.request, self.response = connections, request, response
+        self.stamps = timestamps
         self.now = 1000000000
         size = stack_state_bytes(&config)
         self.state = <uint8_t*>calloc(1, size)
@@ -140,7 +144,8 @@ cdef class Bench:
         """The next TCP frame of the stack; 0 when there is none."""
         cdef uint16_t kind = 0
         cdef uint32_t length = stack_poll_transmit(self.stack, self.buffer, &kind, self.now)
-        while length and (kind != RECORD_FRAME or self.buffer[VNET_BYTES + 12] != 8 or self.buffer[VNET_BYTES + 13] != 0):
+        cdef uint8_t* ethertype = self.buffer + VNET_BYTES + 12
+        while length and (kind != RECORD_FRAME or ethertype[0] != 8 or ethertype[1] != 0):
             length = stack_poll_transmit(self.stack, self.buffer, &kind, self.now)
         return length
 
@@ -217,11 +222,11 @@ cdef class Bench:
 
     def run(self, uint32_t rounds):
         """Nanoseconds of the engine for one request and its response, averaged."""
-        cdef uint32_t i
+        cdef uint32_t _round
         cdef uint64_t answered = 0
         self.timed = 0
         with nogil:
-            for i in range(rounds):
+            for _round in range(rounds):
                 answered += self._round()
         if answered != <uint64_t>rounds * self.connections:
             raise RuntimeError(f"{answered} responses to {rounds * self.connections} requests")

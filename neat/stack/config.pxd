@@ -1,5 +1,7 @@
-"""What an engine is made with and what it reports: StackConfig, Offload, Event. engine.pxd gives these names on."""
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+"""What an engine is made with and what it reports: StackConfig, Offload, Event. engine.pxd gives these names
+on."""
+
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 
 cdef struct StackConfig:
     uint8_t mac[6]                      # all replicas share one MAC and one address
@@ -9,7 +11,8 @@ cdef struct StackConfig:
     uint8_t gateway[4]                  # zero: none
     uint16_t mtu                        # of the link, without Ethernet header
     uint16_t replica                    # this replica's rank among ...
-    uint16_t replicas                   # ... so many that share the ports: those with p % replicas == replica are ours
+    # ... so many that share the ports: those with p % replicas == replica are ours
+    uint16_t replicas
     uint16_t port_low, port_high        # connect() without bind chooses from these, inclusive
     uint32_t max_connections            # slots in the state segment
     uint32_t max_listeners
@@ -20,7 +23,8 @@ cdef struct StackConfig:
     uint32_t max_rto_ms
     uint32_t delayed_ack_ms
     uint32_t syn_retries, data_retries
-    uint8_t secret[32]                  # key of ISNs (RFC 6528), timestamps offset, hash seeds: the same for all replicas of a stack
+    # key of ISNs (RFC 6528), timestamps offset, hash seeds: the same for all replicas of a stack
+    uint8_t secret[32]
 
 # What an application had set before connect(), as far as the SYN shows it: fields of neat_sock.
 cdef struct ConnectWishes:
@@ -29,11 +33,13 @@ cdef struct ConnectWishes:
     uint8_t tos, ttl
 
 cdef enum Offload:
-    OFFLOAD_CSUM = 1                    # we may leave a partial checksum to the device, and need not verify what it verified
+    # we may leave a partial checksum to the device, and need not verify what it verified
+    OFFLOAD_CSUM = 1
     OFFLOAD_TSO4 = 2                    # we may hand it TCP/IPv4 segments up to 64 KiB
 
 cdef enum EventKind:
-    EV_ACCEPT = 1                       # connection `conn` of listener `listener_sock` is established: make a descriptor, hand it over
+    # connection `conn` of listener `listener_sock` is established: make a descriptor, hand it over
+    EV_ACCEPT = 1
     EV_CONNECTED = 2                    # active open done
     EV_READABLE = 4                     # data, a datagram or a FIN arrived
     EV_WRITABLE = 8                     # at least a third of the transmit ring is free again
@@ -53,4 +59,5 @@ cdef struct Event:                      # bits are merged: one event may carry s
     int32_t conn                        # index of the connection slot; -1 for UDP
     int32_t error                       # errno, positive
     uint32_t listener_sock              # for EV_ACCEPT
-    uint32_t touched                    # for EV_FREED: at most so many bytes of each of its rings were ever used
+    # for EV_FREED: at most so many bytes of each of its rings were ever used
+    uint32_t touched

@@ -1,7 +1,8 @@
-"""What the engine counts: one word for each, with a reason for every drop. Names in lower case are what `neat status` prints.
+"""What the engine counts: one word for each, with a reason for every drop. Names in lower case are what `neat
+status` prints.
 
-New ones go to the end of their group; the numbers are nobody's contract (readers go by neat.stack.counters.NAMES).
-"""
+New ones go to the end of their group; the numbers are nobody's contract (readers go by
+neat.stack.counters.NAMES)."""
 
 cpdef enum Counter:
     # ethernet and IPv4

@@ -1,64 +1,87 @@
-"""The protocol engine's public face: what the replica process and the tests call (ARCHITECTURE.md, "The engine").
+"""The protocol engine's public face: what the replica process and the tests call (ARCHITECTURE.md, "The
+engine").
 
-The engine does no I/O and reads no clock. `now` is nanoseconds on any monotonic clock; randomness comes in as a seed.
-A caller drives it in a fixed order: frames in, commands, expire, then poll_transmit and poll_event until both are empty.
-All functions are nogil and allocate nothing after stack_create and channel_attach; one Stack belongs to one thread.
-Errors are negative errno values.
-"""
-cimport cython
+The engine does no I/O and reads no clock. `now` is nanoseconds on any monotonic clock; randomness comes in as
+a seed. A caller drives it in a fixed order: frames in, commands, expire, then poll_transmit and poll_event
+until both are empty. All functions are nogil and allocate nothing after stack_create and channel_attach; one
+Stack belongs to one thread. Errors are negative errno values."""
+
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from neat.abi.channel cimport neat_addr, neat_sock
-
-from neat.stack.config cimport (        # laid out there
-    ConnectWishes, StackConfig, Event, Offload, OFFLOAD_CSUM, OFFLOAD_TSO4,
-    EventKind, EV_ACCEPT, EV_CONNECTED, EV_READABLE, EV_WRITABLE, EV_RDHUP, EV_CLOSED, EV_RESET, EV_FREED, EV_NOTIFY, EV_OFFER, EV_TAKEN,
+from neat.stack.config cimport (
+    EV_ACCEPT, EV_CLOSED, EV_CONNECTED, EV_FREED, EV_OFFER, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN,
+    EV_WRITABLE, OFFLOAD_CSUM, OFFLOAD_TSO4, ConnectWishes, Event, StackConfig,
 )
-from neat.stack.state cimport Suspect
-from neat.stack.types cimport CHANNELS, FlowQueue, FlowRecord, Stack     # its fields are the engine's own business
-from neat.wire.flow cimport FlowKey
+from neat.stack.types cimport Stack
 
-# state: memory of the state segment (zeroed at birth), at least stack_state_bytes(config). NULL: no memory or bad config.
+# state: memory of the state segment (zeroed at birth), at least stack_state_bytes(config). NULL: no memory or
+# bad config.
 cdef uint64_t stack_state_bytes(const StackConfig* config) noexcept nogil
-cdef Stack* stack_create(const StackConfig* config, void* state, uint64_t state_bytes, uint64_t now) noexcept nogil
+cdef Stack* stack_create(
+    const StackConfig* config, void* state, uint64_t state_size, uint64_t now
+) noexcept nogil
 cdef void stack_destroy(Stack* stack) noexcept nogil
 
 # One record from the receive ring: 10 bytes of virtio-net header, then an Ethernet frame. Any bytes at all.
 cdef void stack_frame_arrives(Stack* stack, uint8_t* record, uint32_t length, uint64_t now) noexcept nogil
-# One that the driver says a replica of this stack has sent: from our own address, which no packet on the wire may come from.
+# One that the driver says a replica of this stack has sent: from our own address, which no packet on the wire
+# may come from.
 cdef void stack_own_frame_arrives(Stack* stack, uint8_t* record, uint32_t length, uint64_t now) noexcept nogil
-# Fill `buffer` (at least MAX_RECORD bytes) with the next thing to send. Returns its length and sets *record_type
-# (RECORD_FRAME, RECORD_FLOW_ADD, RECORD_FLOW_FADES, RECORD_FLOW_DELETE); 0 when there is nothing. Stopping early is fine: what is left stays queued.
-cdef uint32_t stack_poll_transmit(Stack* stack, uint8_t* buffer, uint16_t* record_type, uint64_t now) noexcept nogil
+# Fill `buffer` (at least MAX_RECORD bytes) with the next thing to send. Returns its length and sets
+# *record_type (RECORD_FRAME, RECORD_FLOW_ADD, RECORD_FLOW_FADES, RECORD_FLOW_DELETE); 0 when there is
+# nothing. Stopping early is fine: what is left stays queued.
+cdef uint32_t stack_poll_transmit(
+    Stack* stack, uint8_t* buffer, uint16_t* record_type, uint64_t now
+) noexcept nogil
 cdef bint stack_poll_event(Stack* stack, Event* event) noexcept nogil
 cdef void stack_expire(Stack* stack, uint64_t now) noexcept nogil
 cdef uint64_t stack_next_deadline(Stack* stack) noexcept nogil      # UINT64_MAX: none
 
-# Channels: an application's segment (neat/abi/channel.h) as this replica maps it. Geometry comes from the caller, who
-# knows it from the syscall server, never from the segment.
-cdef int stack_channel_attach(Stack* stack, uint32_t app, void* memory, uint32_t nsock, uint32_t rx_size, uint32_t tx_size) noexcept nogil
-cdef void stack_channel_detach(Stack* stack, uint32_t app) noexcept nogil       # aborts what is still open in it
+# Channels: an application's segment (neat/abi/channel.h) as this replica maps it. Geometry comes from the
+# caller, who knows it from the syscall server, never from the segment.
+cdef int stack_channel_attach(
+    Stack* stack, uint32_t app, void* memory, uint32_t nsock, uint32_t rx_size, uint32_t tx_size
+) noexcept nogil
+# aborts what is still open in it
+cdef void stack_channel_detach(Stack* stack, uint32_t app) noexcept nogil
 cdef uint32_t stack_channel_users(Stack* stack, uint32_t app) noexcept nogil     # sockets of it still in use
-# The dirty bitmap of one channel: take what is set and carry it out, at most `budget` sockets. Returns how many.
+# The dirty bitmap of one channel: take what is set and carry it out, at most `budget` sockets. Returns how
+# many.
 cdef uint32_t stack_scan_channel(Stack* stack, uint32_t app, uint32_t budget, uint64_t now) noexcept nogil
 cdef bint stack_channel_pending(Stack* stack, uint32_t app) noexcept nogil       # a dirty bit is set
-cdef neat_sock* stack_sock(Stack* stack, uint32_t app, uint32_t sock) noexcept nogil     # NULL if no such index
+# NULL if no such index
+cdef neat_sock* stack_sock(Stack* stack, uint32_t app, uint32_t sock) noexcept nogil
 
-# What sockets ask for. `sock` of listeners and UDP sockets is the shared index that the syscall server gave out.
-cdef int stack_listen(Stack* stack, uint32_t app, uint32_t sock, const neat_addr* local, uint32_t backlog, uint32_t flags) noexcept nogil
+# What sockets ask for. `sock` of listeners and UDP sockets is the shared index that the syscall server gave
+# out.
+cdef int stack_listen(
+    Stack* stack, uint32_t app, uint32_t sock, const neat_addr* local, uint32_t backlog, uint32_t flags
+) noexcept nogil
 cdef int stack_set_backlog(Stack* stack, uint32_t app, uint32_t sock, uint32_t backlog) noexcept nogil
 # TCP_DEFER_ACCEPT, in seconds; 0: off.
 cdef int stack_set_defer(Stack* stack, uint32_t app, uint32_t sock, uint32_t seconds) noexcept nogil
-cdef int stack_unlisten(Stack* stack, uint32_t app, uint32_t sock, uint64_t now) noexcept nogil   # resets what waits to be accepted
-# Active open. local.port 0: the replica's choice. Returns the connection's index; its sock index and generation are in stack_conn_info.
-cdef int stack_connect(Stack* stack, uint32_t app, const neat_addr* local, const neat_addr* remote,
-                       const ConnectWishes* wishes, uint64_t now) noexcept nogil
-# The ports are shared out anew (neat/ports.py). Connections that are open stay where they are; held[1024] has a bit for each port
-# from which another replica has some (the flow table knows): it is not chosen before the next call. NULL: none. -EINVAL.
-cdef int stack_share_ports(Stack* stack, uint32_t rank, uint32_t replicas, const uint64_t* held) noexcept nogil
-cdef int stack_udp_bind(Stack* stack, uint32_t app, uint32_t sock, const neat_addr* local, uint32_t flags) noexcept nogil
+# resets what waits to be accepted
+cdef int stack_unlisten(Stack* stack, uint32_t app, uint32_t sock, uint64_t now) noexcept nogil
+# Active open. local.port 0: the replica's choice. Returns the connection's index; its sock index and
+# generation are in stack_conn_info.
+cdef int stack_connect(
+    Stack* stack, uint32_t app, const neat_addr* local, const neat_addr* remote, const ConnectWishes* wishes,
+    uint64_t now
+) noexcept nogil
+# The ports are shared out anew (neat/ports.py). Connections that are open stay where they are; held[1024] has
+# a bit for each port from which another replica has some (the flow table knows): it is not chosen before the
+# next call. NULL: none. -EINVAL.
+cdef int stack_share_ports(
+    Stack* stack, uint32_t rank, uint32_t replicas, const uint64_t* held
+) noexcept nogil
+cdef int stack_udp_bind(
+    Stack* stack, uint32_t app, uint32_t sock, const neat_addr* local, uint32_t flags
+) noexcept nogil
 cdef int stack_udp_unbind(Stack* stack, uint32_t app, uint32_t sock) noexcept nogil
-# The last descriptor of a connection is closed: as close() does on Linux (FIN; RST if unread data or NEAT_REQ_ABORT).
-# EV_FREED follows, at once or after TIME_WAIT's hand-over: the sock is freed at once when nothing is left to send.
+# The last descriptor of a connection is closed: as close() does on Linux (FIN; RST if unread data or
+# NEAT_REQ_ABORT).
+# EV_FREED follows, at once or after TIME_WAIT's hand-over: the sock is freed at once when nothing is left to
+# send.
 cdef void stack_close(Stack* stack, int32_t conn, uint64_t now) noexcept nogil
 
 cdef struct ConnInfo:                   # 128 bytes, for ss, accept messages, and tests
@@ -72,19 +95,14 @@ cdef struct ConnInfo:                   # 128 bytes, for ss, accept messages, an
     neat_addr local, remote
     uint32_t iss, irs, snd_una, snd_nxt, rcv_nxt, snd_wnd, rcv_wnd
     uint32_t cwnd, ssthresh, mss, srtt_us, rto_us, retransmits
+
 cdef int stack_conn_info(Stack* stack, int32_t conn, ConnInfo* info) noexcept nogil     # -ENOENT
 # What holds of a connection now, that its descriptor can show: of EV_READABLE, EV_RDHUP, EV_CLOSED, EV_RESET.
 cdef uint32_t stack_conn_ready(Stack* stack, int32_t conn) noexcept nogil
-# Connections in TIME_WAIT, or in FIN_WAIT_2 without a descriptor, hold no slot: they are listed apart. Start with 0, go on with what
-# it returns; 0 is the end.
-@cython.locals(at=uint32_t)
+# Connections in TIME_WAIT, or in FIN_WAIT_2 without a descriptor, hold no slot: they are listed apart. Start
+# with 0, go on with what it returns; 0 is the end.
 cdef uint32_t stack_waiting_info(Stack* stack, uint32_t start, ConnInfo* info) noexcept nogil
-cdef uint64_t* stack_counters(Stack* stack) noexcept nogil      # COUNTER_COUNT words, indexed by neat.stack.counters.Counter
+# COUNTER_COUNT words, indexed by neat.stack.counters.Counter
+cdef uint64_t* stack_counters(Stack* stack) noexcept nogil
 # Point the counters at shared memory (the board page) instead of private memory.
 cdef void stack_use_counters(Stack* stack, uint64_t* counters) noexcept nogil
-
-# Only for engine.py.
-@cython.locals(suspect="Suspect*")
-cdef void suspect_is(Stack* stack, uint32_t kind, uint64_t position, uint32_t length) noexcept nogil
-@cython.locals(flows="FlowQueue*", record="FlowRecord*", length=uint32_t)
-cdef uint32_t poll_control(Stack* stack, uint8_t* buffer, uint16_t* record_type) noexcept nogil

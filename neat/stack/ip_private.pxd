@@ -1,7 +1,9 @@
-"""Private memory of the IP side of an engine: owned by neighbour, ipv4, icmp and udp, embedded in Stack as `ip` and `udp`.
+"""Private memory of the IP side of an engine: owned by neighbour, ipv4, icmp and udp, embedded in Stack as
+`ip` and `udp`.
 
 IPv4 addresses in a uint32_t are in network byte order, as load_address reads them.
 """
+
 from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from neat.stack.state cimport STATE_NEIGHBOURS

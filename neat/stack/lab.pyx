@@ -1,8 +1,8 @@
-"""One engine with an application's channel, for Python to drive: tests, the network simulator, micro-benchmarks.
+"""One engine with an application's channel, for Python to drive: tests, the network simulator,
+micro-benchmarks.
 
-The laboratory plays the replica process (it passes frames, time and commands in), and the application too: it reads and writes
-the channel as the client core does. Nothing here is used by a running stack.
-"""
+The laboratory plays the replica process (it passes frames, time and commands in), and the application too: it
+reads and writes the channel as the client core does. Nothing here is used by a running stack."""
 import mmap
 import socket
 from array import array
@@ -10,7 +10,7 @@ from collections import namedtuple
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-
+from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 from neat.abi.channel cimport (
     NEAT_CHANNEL_MAGIC, NEAT_CHANNEL_VERSION, NEAT_DIRTY_OFFSET, NEAT_SOCKS_OFFSET, NEAT_SUMMARY_OFFSET,
     neat_addr, neat_channel, neat_channel_bytes, neat_datagram, neat_rx_offset, neat_sock, neat_tx_offset,
@@ -18,15 +18,13 @@ from neat.abi.channel cimport (
 from neat.shm.atomic cimport exchange32, fetch_or32, fetch_or64, load64, store64
 from neat.shm.ring cimport MAX_RECORD
 from neat.stack.engine cimport (
-    ConnectWishes, ConnInfo, Event, Stack, StackConfig, stack_channel_attach, stack_channel_detach, stack_channel_pending,
-    stack_channel_users, stack_close, stack_conn_info, stack_connect, stack_counters, stack_create, stack_destroy,
-    stack_expire, stack_frame_arrives, stack_listen, stack_next_deadline, stack_own_frame_arrives, stack_poll_event,
-    stack_poll_transmit,
-    stack_scan_channel, stack_set_backlog, stack_set_defer, stack_share_ports, stack_state_bytes,
-    stack_udp_bind, stack_udp_unbind, stack_unlisten,
+    ConnInfo, ConnectWishes, Event, Stack, StackConfig, stack_channel_attach, stack_channel_detach,
+    stack_channel_pending, stack_channel_users, stack_close, stack_conn_info, stack_connect, stack_counters,
+    stack_create, stack_destroy, stack_expire, stack_frame_arrives, stack_listen, stack_next_deadline,
+    stack_own_frame_arrives, stack_poll_event, stack_poll_transmit, stack_scan_channel, stack_set_backlog,
+    stack_set_defer, stack_share_ports, stack_state_bytes, stack_udp_bind, stack_udp_unbind, stack_unlisten,
     stack_waiting_info,
 )
-from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 from neat.wire.headers cimport htonl
 from neat.wire.vnet cimport VNET_BYTES, VNET_F_DATA_VALID, VnetHeader
 
@@ -127,7 +125,8 @@ cdef class Lab:
         self._channel_view = self.channel
         self.memory = &self._channel_view[0]
         header = <neat_channel*>self.memory
-        header.magic, header.version, header.app, header.incarnation = NEAT_CHANNEL_MAGIC, NEAT_CHANNEL_VERSION, APP, 1
+        header.magic, header.version = NEAT_CHANNEL_MAGIC, NEAT_CHANNEL_VERSION
+        header.app, header.incarnation = APP, 1
         header.nsock, header.rx_size, header.tx_size = self.nsock, self.rx_size, self.tx_size
         _check(stack_channel_attach(self.stack, APP, self.memory, self.nsock, self.rx_size, self.tx_size))
 
@@ -135,10 +134,13 @@ cdef class Lab:
         if self.stack is not NULL:
             stack_destroy(self.stack)
 
-    # The replica's side ---------------------------------------------------------------------------------------------
+    # The replica's side
+    # ---------------------------------------------------------------------------------------------
 
-    def arrive(self, bytes frame, *, uint8_t flags=0, uint8_t gso_type=0, uint16_t hdr_len=0, uint16_t gso_size=0,
-               uint16_t csum_start=0, uint16_t csum_offset=0):
+    def arrive(
+        self, bytes frame, *, uint8_t flags=0, uint8_t gso_type=0, uint16_t hdr_len=0, uint16_t gso_size=0,
+        uint16_t csum_start=0, uint16_t csum_offset=0
+    ):
         """An Ethernet frame comes in, with this virtio-net header before it."""
         cdef VnetHeader* vnet = <VnetHeader*>self._buffer
         cdef uint32_t length = <uint32_t>len(frame)
@@ -164,7 +166,8 @@ cdef class Lab:
         stack_own_frame_arrives(self.stack, self._buffer, <uint32_t>len(record), self.now)
 
     def transmit(self, int limit=1 << 30):
-        """What the engine wants to send now: a list of (RecordType, payload); a frame's payload starts with its virtio-net header."""
+        """What the engine wants to send now: a list of (RecordType, payload); a frame's payload starts with
+        its virtio-net header."""
         cdef uint16_t kind = 0
         cdef uint32_t length
         cdef list out = []
@@ -184,7 +187,12 @@ cdef class Lab:
         cdef list out = []
         memset(&event, 0, sizeof(event))
         while stack_poll_event(self.stack, &event):
-            out.append(LabEvent(event.kinds, event.app, event.sock, event.generation, event.conn, event.error, event.listener_sock, event.touched))
+            out.append(
+                LabEvent(
+                    event.kinds, event.app, event.sock, event.generation, event.conn, event.error,
+                    event.listener_sock, event.touched,
+                )
+            )
         return out
 
     def advance(self, uint64_t ns=0):
@@ -211,7 +219,9 @@ cdef class Lab:
         """Sockets of the channel that are in use."""
         return stack_channel_users(self.stack, APP)
 
-    def listen(self, uint32_t sock, uint16_t port, *, str address="0.0.0.0", uint32_t backlog=16, uint32_t flags=0):
+    def listen(
+        self, uint32_t sock, uint16_t port, *, str address="0.0.0.0", uint32_t backlog=16, uint32_t flags=0
+    ):
         cdef neat_addr local = _address(address, port)
         _check(stack_listen(self.stack, APP, sock, &local, backlog, flags))
 
@@ -263,13 +273,15 @@ cdef class Lab:
             "app": info.app, "sock": info.sock, "generation": info.generation, "state": info.state,
             "passive": bool(info.passive), "accepted": bool(info.accepted),
             "local": _pair(&info.local), "remote": _pair(&info.remote),
-            "iss": info.iss, "irs": info.irs, "snd_una": info.snd_una, "snd_nxt": info.snd_nxt, "rcv_nxt": info.rcv_nxt,
+            "iss": info.iss, "irs": info.irs,
+            "snd_una": info.snd_una, "snd_nxt": info.snd_nxt, "rcv_nxt": info.rcv_nxt,
             "snd_wnd": info.snd_wnd, "rcv_wnd": info.rcv_wnd, "cwnd": info.cwnd, "ssthresh": info.ssthresh,
             "mss": info.mss, "srtt_us": info.srtt_us, "rto_us": info.rto_us, "retransmits": info.retransmits,
         }
 
     def waiting(self):
-        """The connections that hold no slot any more, in TIME-WAIT or FIN-WAIT-2, as (state, local, remote)."""
+        """The connections that hold no slot any more, in TIME-WAIT or FIN-WAIT-2, as (state, local,
+        remote)."""
         cdef ConnInfo info
         cdef uint32_t at = stack_waiting_info(self.stack, 0, &info)
         out = []
@@ -283,14 +295,17 @@ cdef class Lab:
         cdef uint64_t* values = stack_counters(self.stack)
         return {counter.name: values[<int>counter.value] for counter in Counter if values[<int>counter.value]}
 
-    # The application's side -----------------------------------------------------------------------------------------
+    # The application's side
+    # -----------------------------------------------------------------------------------------
 
     cdef neat_sock* _sock(self, uint32_t sock) except NULL:
         if sock >= self.nsock:
             raise IndexError(sock)
         return <neat_sock*>(self.memory + NEAT_SOCKS_OFFSET + sock * sizeof(neat_sock))
 
-    cdef void _copy(self, uint64_t ring, uint32_t size, uint64_t offset, uint8_t* data, uint32_t length, bint into) noexcept nogil:
+    cdef void _copy(
+        self, uint64_t ring, uint32_t size, uint64_t offset, uint8_t* data, uint32_t length, bint into
+    ) noexcept nogil:
         """Copy between a ring of the channel and flat memory; the ring's part may wrap."""
         cdef uint32_t start = <uint32_t>(offset & (size - 1))
         cdef uint32_t first = min(length, size - start)
@@ -316,7 +331,9 @@ cdef class Lab:
         """Put data into the transmit ring; returns how many bytes found room."""
         cdef neat_sock* s = self._sock(sock)
         cdef uint64_t used = s.tx_tail - load64(&s.tx_head)
-        cdef uint32_t n = 0 if used > self.tx_size else <uint32_t>min(<uint64_t>len(data), self.tx_size - used)
+        cdef uint32_t n = 0 if used > self.tx_size else <uint32_t>min(
+            <uint64_t>len(data), self.tx_size - used
+        )
         if n:
             self._copy(neat_tx_offset(self.nsock, self.rx_size, self.tx_size, sock), self.tx_size, s.tx_tail,
                        <uint8_t*><const char*>data, n, True)
@@ -353,7 +370,8 @@ cdef class Lab:
         head.length = <uint32_t>len(data)
         head.addr = _address(address, port)
         self._copy(ring, self.tx_size, s.tx_tail, <uint8_t*>&head, sizeof(head), True)
-        self._copy(ring, self.tx_size, s.tx_tail + sizeof(head), <uint8_t*><const char*>data, <uint32_t>len(data), True)
+        payload = <uint8_t*><const char*>data
+        self._copy(ring, self.tx_size, s.tx_tail + sizeof(head), payload, <uint32_t>len(data), True)
         store64(&s.tx_tail, s.tx_tail + room)
         self.dirty(sock)
         return True
@@ -370,7 +388,8 @@ cdef class Lab:
         if head.length > self.rx_size:
             raise AssertionError(f"sock {sock}: a datagram of {head.length} bytes")
         out = bytes(head.length)
-        self._copy(ring, self.rx_size, s.rx_head + sizeof(head), <uint8_t*><const char*>out, head.length, False)
+        payload = <uint8_t*><const char*>out
+        self._copy(ring, self.rx_size, s.rx_head + sizeof(head), payload, head.length, False)
         store64(&s.rx_head, s.rx_head + ((sizeof(head) + head.length + 7) & ~<uint64_t>7))
         self.dirty(sock)
         return out, _pair(&head.addr)
@@ -404,19 +423,24 @@ cdef class Lab:
         layout.neat_sock.put(self.channel, field, value, layout.sock_offset(sock))
         self.dirty(sock)
 
+    # Measuring
+    # ---------------------------------------------------------------------------------------------
 
-    # Measuring ------------------------------------------------------------------------------------------------------
+    def serve(
+        self, list conns, list headers, bytes request, bytes response, uint32_t rounds, uint64_t step=20_000
+    ):
+        """CPU time (ns) that the engine takes for `rounds` request-response pairs on each of these
+        established connections.
 
-    def serve(self, list conns, list headers, bytes request, bytes response, uint32_t rounds, uint64_t step=20_000):
-        """CPU time (ns) that the engine takes for `rounds` request-response pairs on each of these established connections.
-
-        headers: for each connection the peer's Ethernet, IPv4 and TCP headers of a request (54 bytes, lengths filled in). The device
-        vouches for the checksums, so OFFLOAD_CSUM must be on. Each response carries the ACK, as each request does. `step`: virtual ns
-        between two requests. The playing application, which copies and sets dirty bits, is inside the measured time.
-        """
-        cdef uint32_t n = <uint32_t>len(conns), i, k, length
+        headers: for each connection the peer's Ethernet, IPv4 and TCP headers of a request (54 bytes, lengths
+        filled in). The device vouches for the checksums, so OFFLOAD_CSUM must be on. Each response carries
+        the ACK, as each request does. `step`: virtual ns between two requests. The playing application, which
+        copies and sets dirty bits, is inside the measured time."""
+        cdef uint32_t n = <uint32_t>len(conns), i, length
         cdef uint32_t request_bytes = <uint32_t>len(request), response_bytes = <uint32_t>len(response)
-        cdef uint32_t[:] seq = array("I", bytes(4 * n)), ack = array("I", bytes(4 * n)), socks = array("I", bytes(4 * n))
+        cdef uint32_t[:] seq = array("I", bytes(4 * n))
+        cdef uint32_t[:] ack = array("I", bytes(4 * n))
+        cdef uint32_t[:] socks = array("I", bytes(4 * n))
         cdef bytearray frames = bytearray(n * 2048)
         cdef uint8_t[:] frame = frames
         cdef uint8_t* record
@@ -437,7 +461,7 @@ cdef class Lab:
             vnet.flags = VNET_F_DATA_VALID
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before)
         with nogil:
-            for k in range(rounds):
+            for _round in range(rounds):
                 for i in range(n):
                     record = &frame[i * 2048]
                     (<uint32_t*>(record + 48))[0] = htonl(seq[i])
@@ -450,8 +474,8 @@ cdef class Lab:
                         pass
                     sock = <neat_sock*>(self.memory + NEAT_SOCKS_OFFSET + socks[i] * sizeof(neat_sock))
                     store64(&sock.rx_head, load64(&sock.rx_tail))
-                    self._copy(neat_tx_offset(self.nsock, self.rx_size, self.tx_size, socks[i]), self.tx_size, sock.tx_tail,
-                               data, response_bytes, True)
+                    ring = neat_tx_offset(self.nsock, self.rx_size, self.tx_size, socks[i])
+                    self._copy(ring, self.tx_size, sock.tx_tail, data, response_bytes, True)
                     store64(&sock.tx_tail, sock.tx_tail + response_bytes)
                     self._dirty(socks[i])
                     stack_scan_channel(self.stack, APP, 64, self.now)

@@ -1,4 +1,5 @@
-"""Segment state k: what survives the process (ARCHITECTURE.md, "The engine"). Written by the replica only; read by its successor.
+"""Segment state k: what survives the process (ARCHITECTURE.md, "The engine"). Written by the replica only;
+read by its successor.
 
 | offset (see StateHeader)  | what                                                      |
 |---------------------------|-----------------------------------------------------------|
@@ -8,10 +9,11 @@
 | udp                       | UdpSlot [max_udp]                                         |
 | neighbours                | NeighbourSlot [STATE_NEIGHBOURS]                          |
 
-The stream offsets are the sequence numbers: rcv_nxt = irs + 1 + rx_tail (+ 1 after the peer's FIN), snd_una = iss + 1 + tx_head.
-Storing the one word is the commit: bytes first, then the offset (release), then the ACK. A slot is in use when its
-`state` is not zero; `state` is written last at birth and first at death, so every prefix of the writes is valid.
-"""
+The stream offsets are the sequence numbers: rcv_nxt = irs + 1 + rx_tail (+ 1 after the peer's FIN), snd_una =
+iss + 1 + tx_head. Storing the one word is the commit: bytes first, then the offset (release), then the ACK. A
+slot is in use when its `state` is not zero; `state` is written last at birth and first at death, so every
+prefix of the writes is valid."""
+
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from neat.stack.config cimport StackConfig
 from neat.wire.flow cimport FlowKey
@@ -129,5 +131,6 @@ cdef struct NeighbourSlot:          # 64 bytes
     uint8_t _reserved[24]
 
 cdef uint64_t state_bytes(const StackConfig* config) noexcept nogil
-# Lay out or check the header of a segment. 0; -EINVAL when it is too small or belongs to another version or geometry.
+# Lay out or check the header of a segment. 0; -EINVAL when it is too small or belongs to another version or
+# geometry.
 cdef int state_attach(StateHeader* header, uint64_t size, const StackConfig* config) noexcept nogil

@@ -1,11 +1,13 @@
-"""The engine's insides: Stack, and what its parts share. Private memory of one process, except what pointers lead to.
+"""The engine's insides: Stack, and what its parts share. Private memory of one process, except what pointers
+lead to.
 
-Parts reach each other through packet.pxd's port; a part's own fields are in its own struct (TcpPrivate, IpPrivate, UdpPrivate).
-"""
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+Parts reach each other through packet.pxd's port; a part's own fields are in its own struct (TcpPrivate,
+IpPrivate, UdpPrivate)."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from neat.abi.channel cimport neat_sock
 from neat.stack.config cimport StackConfig
-from neat.stack.events cimport EventNode, EventQueue
+from neat.stack.events cimport EventQueue
 from neat.stack.ip_private cimport IpPrivate, UdpPrivate
 from neat.stack.state cimport ConnSlot, ListenerSlot, NeighbourSlot, StateHeader, UdpSlot
 from neat.stack.tcp.types cimport TcpPrivate

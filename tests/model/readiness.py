@@ -252,7 +252,7 @@ class Protocol:
         return Again(self.mark, (count - 1,))
 
     def served(self, seen, count):
-        """replica/loop.py: rest; stack/channels.py: channel_next_dirty. Until command `count` is seen."""
+        """replica/loop.py: rest; stack/channels.pyx: channel_next_dirty. Until command `count` is seen."""
         if seen >= count:
             return None
         if (yield Load("dirty_summary")) and (yield Swap("dirty_summary", 0)) and (yield Swap("dirty", 0)):

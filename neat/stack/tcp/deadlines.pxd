@@ -1,11 +1,10 @@
 """When the next timer of any connection is due: a binary heap of connections by their earliest deadline.
 
-Setting a timer later or clearing it touches only the Tcb; the heap learns of it when the old time comes up. So what every
-segment does to its timers is a store, and the heap moves rarely.
-"""
-cimport cython
+Setting a timer later or clearing it touches only the Tcb; the heap learns of it when the old time comes up.
+So what every segment does to its timers is a store, and the heap moves rarely."""
+
 from libc.stdint cimport uint32_t, uint64_t
-from neat.stack.tcp.types cimport NEVER, NO_INDEX, TIMERS, Tcb, TcpPrivate
+from neat.stack.tcp.types cimport NEVER, Tcb, TcpPrivate
 
 cdef void heap_earlier(TcpPrivate* tcp, Tcb* tcb, uint64_t deadline) noexcept nogil
 
@@ -23,26 +22,10 @@ cdef inline bint timer_runs(Tcb* tcb, uint32_t which) noexcept nogil:
 cdef inline bint timer_due(Tcb* tcb, uint32_t which, uint64_t now) noexcept nogil:
     return tcb.deadline[which] <= now
 
-cdef inline uint64_t earliest(Tcb* tcb) noexcept nogil:
-    cdef uint64_t first = tcb.deadline[0]
-    cdef uint32_t i
-    for i in range(1, TIMERS):
-        if tcb.deadline[i] < first:
-            first = tcb.deadline[i]
-    return first
-
 cdef void timers_reset(Tcb* tcb) noexcept nogil                        # of a Tcb that is not in the heap
 cdef void timers_stop(TcpPrivate* tcp, Tcb* tcb) noexcept nogil        # clear all and leave the heap
 # The exact next deadline of any connection, NEVER if there is none.
-@cython.locals(tcb="Tcb*", exact=uint64_t)
 cdef uint64_t heap_next(TcpPrivate* tcp) noexcept nogil
-# The connection that is due at `now`, NULL when none is. Caller must fire or move its timers before it asks again.
+# The connection that is due at `now`, NULL when none is. Caller must fire or move its timers before it asks
+# again.
 cdef Tcb* heap_due(TcpPrivate* tcp, uint64_t now) noexcept nogil
-
-cdef void put(TcpPrivate* tcp, uint32_t at, uint32_t index) noexcept nogil
-@cython.locals(index=uint32_t, parent=uint32_t, key=uint64_t)
-cdef void sift_up(TcpPrivate* tcp, uint32_t at) noexcept nogil
-@cython.locals(index=uint32_t, child=uint32_t, key=uint64_t)
-cdef void sift_down(TcpPrivate* tcp, uint32_t at) noexcept nogil
-@cython.locals(at=uint32_t, last=uint32_t)
-cdef void leave(TcpPrivate* tcp, Tcb* tcb) noexcept nogil

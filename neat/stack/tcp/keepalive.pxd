@@ -1,10 +1,8 @@
 """Keepalive (RFC 9293 §3.8.4): off unless the application asks for it."""
-cimport cython
+
 from libc.stdint cimport uint32_t, uint64_t
-from neat.abi.channel cimport NEAT_OPT_KEEPALIVE
 from neat.shm.atomic cimport peek32
-from neat.stack.tcp.deadlines cimport timer_clear, timer_due, timer_runs, timer_set
-from neat.stack.tcp.state cimport TcpState
+from neat.stack.tcp.deadlines cimport timer_due, timer_runs
 from neat.stack.tcp.types cimport SECOND, TIMER_KEEP, Tcb
 from neat.stack.types cimport Stack
 
@@ -32,5 +30,4 @@ cdef inline bint keepalive_is_late(Tcb* tcb) noexcept nogil:
     return tcb.keep_probes == 0 and not timer_due(tcb, TIMER_KEEP, tcb.heard_at + keep_idle(tcb))
 
 # Start or stop the timer as the socket's options say now.
-@cython.locals(since=uint64_t)
 cdef void keepalive_start(Stack* stack, Tcb* tcb) noexcept nogil

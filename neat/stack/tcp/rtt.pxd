@@ -1,6 +1,6 @@
 """Round-trip time and retransmission timeout (RFC 6298), in microseconds."""
-cimport cython
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from libc.stdint cimport uint64_t
 from neat.stack.tcp.types cimport Tcb
 from neat.stack.types cimport Stack
 
@@ -9,10 +9,8 @@ cdef enum:
     RTO_AFTER_SYN_LOSS_US = 3000000
     GRANULARITY_US = 1000           # G: what our timers can tell apart
 
-@cython.locals(delta=int64_t)
 cdef void rtt_sample(Stack* stack, Tcb* tcb, uint64_t measured_us) noexcept nogil
 # RFC 6298 §5.5: "The host MUST set RTO <- RTO * 2".
 cdef void rto_back_off(Stack* stack, Tcb* tcb) noexcept nogil
 # After an ACK of new data the estimate counts again.
-@cython.locals(rto=uint64_t)
 cdef void rto_restore(Stack* stack, Tcb* tcb) noexcept nogil

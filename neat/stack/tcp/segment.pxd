@@ -1,17 +1,8 @@
 """A TCP segment: parsed from a Packet, and written into a record (RFC 9293 §3.1, options RFC 7323)."""
-cimport cython
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
-from neat.stack.config cimport OFFLOAD_CSUM
-from neat.stack.counters cimport Counter
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from neat.stack.packet cimport Packet
-from neat.stack.types cimport Stack, count
-from neat.wire.checksum cimport checksum_add, checksum_fold, pseudo_header_v4
-from neat.wire.headers cimport (
-    PROTO_TCP, TCP_FIN, TCP_SYN, TCPOPT_END, TCPOPT_MSS, TCPOPT_NOP, TCPOPT_SACK_PERMITTED, TCPOPT_TIMESTAMP, TCPOPT_WSCALE,
-    TcpHeader, htonl, htons, ntohl, ntohs,
-)
-from neat.wire.vnet cimport VNET_BYTES, VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, VnetHeader
+from neat.stack.types cimport Stack
 
 cdef enum:
     TCP_HEADER = 20
@@ -34,10 +25,7 @@ cdef struct Segment:                # SEG.* of RFC 9293 §3.3.1
     uint32_t text_len
 
 # Safe to parse? Counts and returns False if not. Caller looks at nothing of the segment then.
-@cython.locals(header="TcpHeader*", data="uint8_t*", size=uint32_t, total=uint64_t)
 cdef bint segment_parse(Stack* stack, Packet* packet, Segment* seg) noexcept nogil
-@cython.locals(i=uint32_t, kind=uint8_t, size=uint8_t)
-cdef void segment_options(const uint8_t* options, uint32_t length, Segment* seg) noexcept nogil
 
 cdef struct Outgoing:               # what goes into a header
     uint16_t local_port, remote_port
@@ -51,11 +39,13 @@ cdef struct Outgoing:               # what goes into a header
 
 # Bytes of the header with its options.
 cdef inline uint32_t outgoing_bytes(const Outgoing* out) noexcept nogil:
-    return (TCP_HEADER + (4 if out.mss else 0) + (4 if out.wscale != NO_WSCALE else 0) + (TS_OPTION if out.has_ts else 0))
+    cdef uint32_t options = (4 if out.mss else 0) + (4 if out.wscale != NO_WSCALE else 0)
+    return TCP_HEADER + options + (TS_OPTION if out.has_ts else 0)
 
-@cython.locals(header="TcpHeader*", at="uint8_t*")
 cdef void segment_write(uint8_t* l4, const Outgoing* out) noexcept nogil
-# Finish a frame whose header and text are in place: checksum, partial or full, and the virtio-net header. gso: MSS, 0 for one segment.
-@cython.locals(header="TcpHeader*", vnet="VnetHeader*", total=uint64_t, l4="uint8_t*")
-cdef void segment_finish(Stack* stack, uint8_t* record, uint32_t l4_at, uint32_t header_bytes, uint32_t l4_bytes, uint32_t gso,
-                         const uint8_t* source, const uint8_t* destination) noexcept nogil
+# Finish a frame whose header and text are in place: checksum, partial or full, and the virtio-net header.
+# gso: MSS, 0 for one segment.
+cdef void segment_finish(
+    Stack* stack, uint8_t* record, uint32_t l4_at, uint32_t header_bytes, uint32_t l4_bytes, uint32_t gso,
+    const uint8_t* source, const uint8_t* destination
+) noexcept nogil

@@ -1,8 +1,8 @@
 """The states of a connection: enum neat_tcp_state, which applications see, by the engine's names."""
-from libc.stdint cimport uint32_t
 
+from libc.stdint cimport uint32_t
 from neat.abi.channel cimport (
-    NEAT_TCP_CLOSE_WAIT, NEAT_TCP_CLOSED, NEAT_TCP_CLOSING, NEAT_TCP_ESTABLISHED, NEAT_TCP_FIN_WAIT_1,
+    NEAT_TCP_CLOSED, NEAT_TCP_CLOSE_WAIT, NEAT_TCP_CLOSING, NEAT_TCP_ESTABLISHED, NEAT_TCP_FIN_WAIT_1,
     NEAT_TCP_FIN_WAIT_2, NEAT_TCP_FREE, NEAT_TCP_LAST_ACK, NEAT_TCP_LISTEN, NEAT_TCP_SYN_RCVD,
     NEAT_TCP_SYN_SENT, NEAT_TCP_TIME_WAIT,
 )

@@ -1,7 +1,9 @@
-"""The volatile half of a connection (Tcb) and TCP's private memory. What must survive the process is in ConnSlot.
+"""The volatile half of a connection (Tcb) and TCP's private memory. What must survive the process is in
+ConnSlot.
 
-Names are RFC 9293 §3.3.1's. Sequence numbers are uint32_t, stream offsets uint64_t, times ns unless the name says otherwise.
-"""
+Names are RFC 9293 §3.3.1's. Sequence numbers are uint32_t, stream offsets uint64_t, times ns unless the name
+says otherwise."""
+
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from neat.abi.channel cimport neat_sock
 from neat.stack.events cimport EventNode
