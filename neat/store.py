@@ -1,5 +1,5 @@
-"""The guardian's descriptor store: named descriptors that outlive every component (ARCHITECTURE.md, "The
-guardian's store").
+"""The guardian's descriptor store: named descriptors that outlive every component. Read first:
+docs/contracts/start.md, "The guardian's store".
 
 One request a datagram, in JSON, a descriptor beside it with SCM_RIGHTS: `put` and `serve` carry one, the
 answer to `get` carries one. `serve` makes the guardian answer on that socket too.

@@ -45,7 +45,7 @@ int neat_refuse(enum neat_refusal kind, int level, int name);
 /* Hears of what is refused; NULL: nobody does. */
 extern void (*neat_on_refusal)(enum neat_refusal kind, int level, int name);
 
-#define ENGINE "reno"              /* neat/stack/tcp/congestion.py: NewReno, as Linux's of that name */
+#define ENGINE "reno"              /* neat/stack/tcp/congestion.pyx: NewReno, as Linux's of that name */
 /* Sockets of this kind have options of this level. */
 bool neat_option_level(const struct neat_socket *s, int level);
 
