@@ -55,7 +55,7 @@ struct neat_addr {                 /* 24 bytes */
 };
 
 /* One who waits for many sockets of this segment at once, in shared memory instead of on their descriptors: an epoll
- * instance of the application. ARCHITECTURE.md, "Readiness". */
+ * instance of the application. docs/contracts/readiness.md. */
 struct neat_poller {               /* 64 bytes */
     uint32_t owner;                /* application: pid of the process that has it, 0: free; by compare-and-exchange */
     uint32_t asleep;               /* 1: it is about to block; the replica that takes that away rings its bell */
