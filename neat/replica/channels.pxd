@@ -1,28 +1,18 @@
 """Applications' segments as this replica maps them: attach, look for commands, sleep, let go."""
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
-from neat.replica.counters cimport COUNT_CHANNELS, COUNT_POLLERS
-from neat.replica.posix cimport EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLET, EPOLLIN, close, watch
-from neat.replica.process cimport (
-    MAX_CHANNELS, WATCH_CHANNEL, Channel, Process, gauge, watch_data,
-)
-from neat.replica.spares cimport spares_close, spares_open
-from neat.abi.channel cimport NEAT_POLLERS, NEAT_SHARED_SOCKS, neat_channel
-from neat.shm.atomic cimport store32
-from neat.stack.engine cimport (
-    stack_channel_attach, stack_channel_detach, stack_channel_pending, stack_channel_users, stack_scan_channel,
-)
-
-cdef enum:
-    SCAN_BUDGET = 64                # sockets of one channel in one turn
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from neat.replica.process cimport Channel, Process
 
 cdef Channel* channel_find(Process* p, uint32_t app) noexcept nogil
-# Take the mapping and the doorbell over. 0; -EEXIST, -ENOSPC, or what the engine says; the caller unmaps and closes then.
-cdef int channel_attach(Process* p, uint32_t app, void* memory, uint64_t length, uint32_t nsock, uint32_t rx, uint32_t tx, int bell) noexcept nogil
+# Take the mapping and the doorbell over. 0; -EEXIST, -ENOSPC, or what the engine says; the caller unmaps and
+# closes then.
+cdef int channel_attach(
+    Process* p, uint32_t app, void* memory, uint64_t length, uint32_t nsock, uint32_t rx, uint32_t tx,
+    int bell
+) noexcept nogil
 # The application is gone: let go now, or when its last socket is freed.
 cdef void channel_orphan(Process* p, uint32_t app) noexcept nogil
 cdef void channel_reap(Process* p, Channel* channel) noexcept nogil
-cdef void channel_detach(Process* p, Channel* channel) noexcept nogil
 # Carry out what applications want, a bounded burst of each. Returns how many sockets were looked at.
 cdef uint32_t channels_scan(Process* p) noexcept nogil
 # Ask for a doorbell, or for none. After `sleep` the caller fences and asks `pending` once more.
@@ -30,6 +20,3 @@ cdef void channels_sleeping(Process* p, uint32_t flag) noexcept nogil
 cdef bint channels_pending(Process* p) noexcept nogil
 # Connections in END_OFFERED, of all.
 cdef int32_t channels_offered(Process* p) noexcept nogil
-
-cdef extern from "<sys/mman.h>" nogil:
-    int munmap(void* memory, size_t length)

@@ -1,4 +1,5 @@
-"""What a replica process counts beside its engine. Their place in the board page is REPLICA_COUNTERS_BASE + the number.
+"""What a replica process counts beside its engine. Their place in the board page is REPLICA_COUNTERS_BASE +
+the number.
 
 To add one: append it before REPLICA_COUNTERS. Its name for people is the rest in lower case.
 """

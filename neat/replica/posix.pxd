@@ -1,4 +1,6 @@
-"""The few system calls that the replica makes from compiled code: unix socketpairs, epoll, sleeping. All return -errno."""
+"""The few system calls that the replica makes from compiled code: unix socketpairs, epoll, sleeping. All
+return -errno."""
+
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from * nogil:

@@ -1,9 +1,10 @@
 """What a replica process holds beside its engine: private memory, one of each for each process. Layouts only.
 
-An Endpoint is the stack's end of one connection's descriptor (ARCHITECTURE.md, "Sockets"); a SharedEnd that of a listening or
-UDP socket, which all replicas have; a Channel an application's segment as it is mapped here.
-"""
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+An Endpoint is the stack's end of one connection's descriptor (ARCHITECTURE.md, "Sockets"); a SharedEnd that
+of a listening or UDP socket, which all replicas have; a Channel an application's segment as it is mapped
+here."""
+
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from neat.abi.channel cimport NEAT_POLLERS, NEAT_SHARED_SOCKS, NEAT_SPARES, neat_addr
 from neat.shm.board cimport BoardPage
 from neat.shm.ring cimport Ring
@@ -11,7 +12,8 @@ from neat.stack.engine cimport Stack
 
 cdef enum:
     MAX_CHANNELS = 256              # applications at one time
-    MAX_SHARED = 8192               # listening and UDP sockets at one time: the most of both that may be configured
+    # listening and UDP sockets at one time: the most of both that may be configured
+    MAX_SHARED = 8192
     MAX_UNBOUND = 4096              # bound sockets whose connections are over, a power of two
     MAX_FRESH = 1024                # descriptors that are not watched yet, a power of two
     KEEP_RING_BYTES = 32768         # of a freed socket's ring: what was touched beyond is given back
@@ -24,7 +26,8 @@ cdef enum EndpointState:
     END_OPEN = 4
     END_HALF = 5                    # the peer's FIN was passed on: shutdown(SHUT_WR)
     END_HUNG = 6                    # both directions over: shutdown(SHUT_RDWR)
-    END_WATCH = 7                   # reset: the stack's end is closed; `fd` is a pipe that tells when the application's is
+    # reset: the stack's end is closed; `fd` is a pipe that tells when the application's is
+    END_WATCH = 7
     END_CLOSED = 8                  # no descriptor any more: the engine has been told, EV_FREED will follow
 
 cdef struct Endpoint:               # by index of the connection slot
@@ -80,7 +83,8 @@ cdef struct Channel:
     int32_t offered                 # connections in END_OFFERED
     uint64_t swept_at               # when spares were looked over last
 
-cdef enum WatchKind:                # upper byte of an epoll event's data; below it the serial (24 bits) and an index (32 bits)
+# upper byte of an epoll event's data; below it the serial (24 bits) and an index (32 bits)
+cdef enum WatchKind:
     WATCH_BELL = 1
     WATCH_SYS = 2
     WATCH_CTL = 3
@@ -116,7 +120,7 @@ cdef struct Process:
     uint32_t endpoint_count
     uint32_t serial
     Fresh fresh[MAX_FRESH]          # oldest first
-    uint32_t fresh_head, fresh_tail # free-running
+    uint32_t fresh_head, fresh_tail     # free-running
     uint32_t unbound[MAX_UNBOUND]   # bind_ids that the syscall server should hear of
     uint32_t unbound_head, unbound_tail     # free-running
     SharedEnd shared[MAX_SHARED]

@@ -39,7 +39,7 @@ class Protocol:
     # The replica ---------------------------------------------------------------------------------
 
     def replica(self, text=0, ends=False):
-        """replica/loop.py: commands, frames, then signal(). `text` bytes arrive; if it `ends`, a FIN."""
+        """replica/loop.pyx: commands, frames, then signal(). `text` bytes arrive; if it `ends`, a FIN."""
         yield from self.command()
         if text:
             yield Store("rx_tail", (yield Load("rx_tail")) + 1)
@@ -252,7 +252,7 @@ class Protocol:
         return Again(self.mark, (count - 1,))
 
     def served(self, seen, count):
-        """replica/loop.py: rest; stack/channels.pyx: channel_next_dirty. Until command `count` is seen."""
+        """replica/loop.pyx: rest; stack/channels.pyx: channel_next_dirty. Until command `count` is seen."""
         if seen >= count:
             return None
         if (yield Load("dirty_summary")) and (yield Swap("dirty_summary", 0)) and (yield Swap("dirty", 0)):

@@ -1,4 +1,3 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
 """The stack's end of each connection's descriptor. What the application's poll sees of each step:
 ARCHITECTURE.md, "Sockets".
 
@@ -11,24 +10,56 @@ Invariants:
    as a reset.
 """
 
-import cython
-from cython.cimports.libc.string import memset
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+from neat.abi.channel cimport (
+    NEAT_OUT_WANTED, NEAT_REQ_CLOSE, NEAT_REQ_KEPT, NEAT_WAITERS_UNSEEN, neat_addr, neat_rx_offset, neat_sock,
+    neat_tx_offset,
+)
+from neat.abi.control cimport NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_MSG_MAGIC, neat_msg
+from neat.replica.channels cimport channel_find
+from neat.replica.counters cimport (
+    COUNT_DESCRIPTORS, COUNT_HANGUPS, COUNT_PAIRS_REUSED, COUNT_PAIRS_UNKNOWN, COUNT_RESETS_TOLD,
+    COUNT_RINGS_PUNCHED, COUNT_TOKENS_SENT,
+)
+from neat.replica.pollers cimport pollers_notify
+from neat.replica.posix cimport (
+    EPOLLERR, EPOLLET, EPOLLHUP, EPOLLRDHUP, EPOLL_CTL_ADD, O_CLOEXEC, SHUT_RDWR, SHUT_WR, all_read, close,
+    drain, pipe2, punch, send_with, shutdown, watch,
+)
+from neat.replica.process cimport (
+    END_CLOSED, END_CONNECTING, END_FREE, END_HALF, END_HUNG, END_OFFERED, END_OPEN, END_QUEUED, END_WATCH,
+    KEEP_RING_BYTES, MAX_FRESH, MAX_UNBOUND, REASON_TICK, WATCH_ENDPOINT, Endpoint, Process, gauge, tally,
+    watch_data,
+)
+from neat.replica.spares cimport spare_keep, spare_take
+from neat.shm.atomic cimport exchange32, load32, load64
+from neat.stack.engine cimport (
+    EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN, EV_WRITABLE, Event,
+    stack_close, stack_conn_ready, stack_sock,
+)
 
-GONE = cython.declare(cython.uint, EPOLLHUP | EPOLLERR)
-PAGE_MASK = cython.declare(uint64_t, 4095)
+cdef enum:
+    FRESH_NS = 5_000_000            # most short connections are over by then
+    # fill messages taken out at a time: an honest client core sends one or two
+    MAX_FILLS = 16
 
 
-def endpoint_of(p, conn):
-    if conn < 0 or cython.cast(cython.uint, conn) >= p.endpoint_count:
-        return cython.NULL
-    return cython.address(p.endpoints[conn])
+cdef uint32_t GONE = EPOLLHUP | EPOLLERR
+cdef uint64_t PAGE_MASK = 4095
 
 
-def endpoint_open(p, conn, fd, state, later):
+cdef Endpoint* endpoint_of(Process* p, int32_t conn) noexcept nogil:
+    if conn < 0 or <uint32_t>conn >= p.endpoint_count:
+        return NULL
+    return &p.endpoints[conn]
+
+
+cdef int endpoint_open(Process* p, int32_t conn, int fd, uint8_t state, bint later) noexcept nogil:
     end = endpoint_of(p, conn)
     p.serial += 1
     if later and p.fresh_tail - p.fresh_head < MAX_FRESH:
-        fresh = cython.address(p.fresh[p.fresh_tail & (MAX_FRESH - 1)])
+        fresh = &p.fresh[p.fresh_tail & (MAX_FRESH - 1)]
         fresh.conn = conn
         fresh.serial = p.serial
         fresh.since = p.now
@@ -48,32 +79,32 @@ def endpoint_open(p, conn, fd, state, later):
     return 0
 
 
-def watch_endpoint(p, conn, fd, serial):
+cdef int watch_endpoint(Process* p, uint32_t conn, int fd, uint32_t serial) noexcept nogil:
     data = watch_data(WATCH_ENDPOINT, serial, conn)
     return watch(p.epoll, EPOLL_CTL_ADD, fd, EPOLLRDHUP | EPOLLET, data)
 
 
-def endpoints_settle(p):
+cdef void endpoints_settle(Process* p) noexcept nogil:
     while p.fresh_head != p.fresh_tail:
-        fresh = cython.address(p.fresh[p.fresh_head & (MAX_FRESH - 1)])
+        fresh = &p.fresh[p.fresh_head & (MAX_FRESH - 1)]
         if p.now - fresh.since < FRESH_NS:
             return
         p.fresh_head += 1
-        end = cython.address(p.endpoints[fresh.conn])
+        end = &p.endpoints[fresh.conn]
         if end.fd < 0 or end.serial != fresh.serial:
             continue
         if watch_endpoint(p, fresh.conn, end.fd, fresh.serial) < 0:
-            application_gone(p, cython.cast(int32_t, fresh.conn), end)
+            application_gone(p, <int32_t>fresh.conn, end)
         end.watched = True
 
 
-def endpoints_deadline(p):
+cdef uint64_t endpoints_deadline(Process* p) noexcept nogil:
     if p.fresh_head == p.fresh_tail:
-        return cython.cast(uint64_t, -1)
+        return <uint64_t>(-1)
     return p.fresh[p.fresh_head & (MAX_FRESH - 1)].since + FRESH_NS
 
 
-def endpoint_drop(p, end):
+cdef void endpoint_drop(Process* p, Endpoint* end) noexcept nogil:
     """Close what it has; events that are still on their way become stale."""
     unqueue(p, end)
     offer_over(p, end)
@@ -89,32 +120,32 @@ def endpoint_drop(p, end):
     end.state = END_CLOSED
 
 
-def send_token(p, sock, fd):
-    if exchange32(cython.address(sock.in_token), 1) == 0:
+cdef void send_token(Process* p, neat_sock* sock, int fd) noexcept nogil:
+    if exchange32(&sock.in_token, 1) == 0:
         send_with(fd, b"t", 1, -1)
         tally(p, COUNT_TOKENS_SENT)
 
 
-def send_last_token(p, sock, fd):
+cdef void send_last_token(Process* p, neat_sock* sock, int fd) noexcept nogil:
     """Before a farewell: whoever sleeps takes the first message out, and that is not to be the farewell."""
-    exchange32(cython.address(sock.in_token), 1)
+    exchange32(&sock.in_token, 1)
     send_with(fd, b"t", 1, -1)
     tally(p, COUNT_TOKENS_SENT)
 
 
-def take_fills(sock, fd):
-    if load32(cython.address(sock.out_block)) == 0:
+cdef void take_fills(neat_sock* sock, int fd) noexcept nogil:
+    if load32(&sock.out_block) == 0:
         return
-    fills = exchange32(cython.address(sock.out_block), 0)
+    fills = exchange32(&sock.out_block, 0)
     if fills != NEAT_OUT_WANTED:
         drain(fd, MAX_FILLS if fills > MAX_FILLS else fills)
 
 
-def endpoint_event(p, event):
+cdef void endpoint_event(Process* p, Event* event) noexcept nogil:
     end = endpoint_of(p, event.conn)
-    if end == cython.NULL:
+    if end == NULL:
         return
-    over = event.kinds & EV_FREED != 0  # nobody looks at the descriptor any more
+    cdef bint over = event.kinds & EV_FREED != 0  # nobody looks at the descriptor any more
     if not over and end.state != END_FREE and end.generation == event.generation and end.app == event.app:
         kinds = event.kinds
         sock = stack_sock(p.stack, event.app, event.sock)
@@ -125,7 +156,7 @@ def endpoint_event(p, event):
             # What else it waits for is told when it is handed over.
             if kinds & EV_RESET:
                 application_gone(p, event.conn, end)
-        elif sock != cython.NULL:
+        elif sock != NULL:
             notify(p, event, end, sock)
     if over:
         if end.state != END_FREE:
@@ -137,22 +168,23 @@ def endpoint_event(p, event):
         give_back(p, event.app, event.sock, event.touched)
 
 
-def notify(p, event, end, sock):
-    connecting = end.state == END_CONNECTING
+# Tell those who wait, by memory or by the descriptor.
+cdef void notify(Process* p, Event* event, Endpoint* end, neat_sock* sock) noexcept nogil:
+    cdef bint connecting = end.state == END_CONNECTING
     if event.kinds & EV_CONNECTED and connecting:
         end.state = END_OPEN
     if event.kinds & (EV_WRITABLE | EV_CONNECTED) and end.fd >= 0:
         take_fills(sock, end.fd)
-    waiters = load64(cython.address(sock.waiters))
+    cdef uint64_t waiters = load64(&sock.waiters)
     pollers_notify(p, event.app, event.sock, waiters)
     if waiters >= NEAT_WAITERS_UNSEEN or connecting:
         endpoint_show(p, event.conn, end, sock, event.error)
 
 
-def endpoint_show(p, conn, end, sock, error):
+cdef void endpoint_show(Process* p, int32_t conn, Endpoint* end, neat_sock* sock, int error) noexcept nogil:
     if end.state != END_CONNECTING and end.state != END_OPEN and end.state != END_HALF:
         return
-    ready = stack_conn_ready(p.stack, conn)
+    cdef uint32_t ready = stack_conn_ready(p.stack, conn)
     if ready & EV_RESET:
         reset(p, conn, end, sock, error)
     elif ready & EV_CLOSED:
@@ -163,7 +195,7 @@ def endpoint_show(p, conn, end, sock, error):
         send_token(p, sock, end.fd)
 
 
-def unbind(p, end):
+cdef void unbind(Process* p, Endpoint* end) noexcept nogil:
     """Its port is free. Python passes that on, soon."""
     if end.bind_id == 0 or p.unbound_tail - p.unbound_head >= MAX_UNBOUND:
         return
@@ -173,20 +205,20 @@ def unbind(p, end):
     end.bind_id = 0
 
 
-def note_manners(p, end, event):
+cdef void note_manners(Process* p, Endpoint* end, Event* event) noexcept nogil:
     """Whether the application announces what it closes: then hang-ups of its next connections can wait. And
     whether it keeps its end of the pair: then ours is kept, too."""
     lines = stack_sock(p.stack, event.app, event.sock)
     channel = channel_find(p, event.app)
-    if lines == cython.NULL or channel == cython.NULL:
+    if lines == NULL or channel == NULL:
         return
-    request = load32(cython.address(lines.request))
+    cdef uint32_t request = load32(&lines.request)
     channel.announces = request & NEAT_REQ_CLOSE != 0
     if channel.announces and request & NEAT_REQ_KEPT and end.app == event.app and end.sock == event.sock:
         spare_keep(p, channel, end, lines)
 
 
-def peer_closed(p, end, sock):
+cdef void peer_closed(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil:
     """The peer's FIN: end of file for the application.
 
     The farewell is a message that the client core never reads (it reads one for each token): while it is
@@ -201,7 +233,7 @@ def peer_closed(p, end, sock):
     end.state = END_HALF
 
 
-def hang_up(p, end, sock):
+cdef void hang_up(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil:
     """Both directions are over in order: POLLHUP without an error."""
     take_fills(sock, end.fd)
     if end.state == END_OPEN:
@@ -211,13 +243,14 @@ def hang_up(p, end, sock):
     end.state = END_HUNG
 
 
-def reset(p, conn, end, sock, error):
+cdef void reset(Process* p, int32_t conn, Endpoint* end, neat_sock* sock, int error) noexcept nogil:
     """POLLERR and ECONNRESET, by closing the stack's end over its canary.
 
     What was received before can still be read, so the socket stays until the application's end is gone. To
     know that, the replica leaves the write end of a pipe in the application's queue: it goes when the queue
     does.
     """
+    cdef int ends[2]
     tally(p, COUNT_RESETS_TOLD)
     if end.state == END_CONNECTING:
         tell_failed(p, end.fd, error)
@@ -239,32 +272,32 @@ def reset(p, conn, end, sock, error):
         application_gone(p, conn, end)
 
 
-def application_gone(p, conn, end):
+cdef void application_gone(Process* p, int32_t conn, Endpoint* end) noexcept nogil:
     """The application's end is closed, or no longer matters."""
     endpoint_drop(p, end)
     stack_close(p.stack, conn, p.now)
 
 
-def endpoint_hangup(p, conn, serial, events):
-    end = endpoint_of(p, cython.cast(int32_t, conn))
-    if end == cython.NULL or end.fd < 0 or (end.serial & 0xFFFFFF) != serial or not events & GONE:
+cdef void endpoint_hangup(Process* p, uint32_t conn, uint32_t serial, uint32_t events) noexcept nogil:
+    end = endpoint_of(p, <int32_t>conn)
+    if end == NULL or end.fd < 0 or (end.serial & 0xFFFFFF) != serial or not events & GONE:
         return
     if end.state == END_HUNG and not events & EPOLLERR and not all_read(end.fd):
         return  # our own shutdown: the farewell is still unread
     tally(p, COUNT_HANGUPS)
-    application_gone(p, cython.cast(int32_t, conn), end)
+    application_gone(p, <int32_t>conn, end)
 
 
-def endpoint_taken(p, conn, end, sock):
+cdef void endpoint_taken(Process* p, int32_t conn, Endpoint* end, neat_sock* sock) noexcept nogil:
     """If accept() has brought a spare, that is its pair from now on."""
-    if end.state != END_OFFERED or sock == cython.NULL:
+    if end.state != END_OFFERED or sock == NULL:
         return
-    name = load64(cython.address(sock.brought))
+    cdef uint64_t name = load64(&sock.brought)
     if name == end.generation:
         return
     channel = channel_find(p, end.app)
-    fd = -1 if channel == cython.NULL else spare_take(p, channel, name)
-    options = end.options
+    fd = -1 if channel == NULL else spare_take(p, channel, name)
+    cdef uint32_t options = end.options
     offer_read(p, end)
     offer_over(p, end)
     if fd < 0 or endpoint_open(p, conn, fd, END_OPEN, channel.announces) < 0:
@@ -275,34 +308,34 @@ def endpoint_taken(p, conn, end, sock):
         return
     end.options = options
     tally(p, COUNT_PAIRS_REUSED)
-    if load64(cython.address(sock.waiters)) >= NEAT_WAITERS_UNSEEN:
+    if load64(&sock.waiters) >= NEAT_WAITERS_UNSEEN:
         endpoint_show(p, conn, end, sock, 0)
 
 
-def offer_read(p, end):
+cdef void offer_read(Process* p, Endpoint* end) noexcept nogil:
     channel = channel_find(p, end.app)
-    if channel == cython.NULL or channel.shared[end.listener] < 0:
+    if channel == NULL or channel.shared[end.listener] < 0:
         return
-    listener = cython.address(p.shared[channel.shared[end.listener]])
-    if cython.cast(int32_t, end.offer - listener.read) > 0:
+    listener = &p.shared[channel.shared[end.listener]]
+    if <int32_t>(end.offer - listener.read) > 0:
         listener.read = end.offer
 
 
-def offer_over(p, end):
+cdef void offer_over(Process* p, Endpoint* end) noexcept nogil:
     if end.state != END_OFFERED:
         return
     end.state = END_CLOSED
     channel = channel_find(p, end.app)
-    if channel != cython.NULL:
+    if channel != NULL:
         channel.offered -= 1
 
 
-def unqueue(p, end):
+cdef void unqueue(Process* p, Endpoint* end) noexcept nogil:
     if end.queue < 0:
         return
-    listener = cython.address(p.shared[end.queue])
-    conn = cython.cast(int32_t, end - p.endpoints)
-    before = cython.declare(int32_t, -1)
+    listener = &p.shared[end.queue]
+    conn = <int32_t>(end - p.endpoints)
+    cdef int32_t before = -1
     here = listener.first
     while here >= 0 and here != conn:
         before = here
@@ -318,8 +351,10 @@ def unqueue(p, end):
     end.next = -1
 
 
-def compose(p, message, op, app, sock, generation):
-    memset(message, 0, cython.sizeof(neat_msg))
+cdef void compose(
+    Process* p, neat_msg* message, uint16_t op, uint32_t app, uint32_t sock, uint32_t generation
+) noexcept nogil:
+    memset(message, 0, sizeof(neat_msg))
     message.magic = NEAT_MSG_MAGIC
     message.op = op
     message.app = app
@@ -329,22 +364,25 @@ def compose(p, message, op, app, sock, generation):
     message.generation = generation
 
 
-def tell_connecting(p, end, local):
-    compose(p, cython.address(message), NEAT_EV_CONNECTING, end.app, end.sock, end.generation)
+cdef void tell_connecting(Process* p, Endpoint* end, const neat_addr* local) noexcept nogil:
+    cdef neat_msg message
+    compose(p, &message, NEAT_EV_CONNECTING, end.app, end.sock, end.generation)
     message.local = local[0]
-    send_with(end.fd, cython.address(message), cython.sizeof(neat_msg), -1)
+    send_with(end.fd, &message, sizeof(neat_msg), -1)
 
 
-def tell_failed(p, fd, error):
-    compose(p, cython.address(message), NEAT_EV_FAILED, 0, 0, 0)
+cdef void tell_failed(Process* p, int fd, int error) noexcept nogil:
+    cdef neat_msg message
+    compose(p, &message, NEAT_EV_FAILED, 0, 0, 0)
     message.error = error
-    send_with(fd, cython.address(message), cython.sizeof(neat_msg), -1)
+    send_with(fd, &message, sizeof(neat_msg), -1)
 
 
-def give_back(p, app, sock, touched):
+cdef void give_back(Process* p, uint32_t app, uint32_t sock, uint32_t touched) noexcept nogil:
     """Memory of a freed socket's rings, beyond what the next one will surely use."""
+    cdef uint32_t nsock, rx, tx
     channel = channel_find(p, app)
-    if channel == cython.NULL or sock >= channel.nsock or touched <= KEEP_RING_BYTES:
+    if channel == NULL or sock >= channel.nsock or touched <= KEEP_RING_BYTES:
         return
     nsock, rx, tx = channel.nsock, channel.rx_size, channel.tx_size
     punch_ring(channel.memory + neat_rx_offset(nsock, rx, tx, sock), min(touched, rx))
@@ -352,6 +390,6 @@ def give_back(p, app, sock, touched):
     tally(p, COUNT_RINGS_PUNCHED)
 
 
-def punch_ring(ring, touched):
+cdef void punch_ring(uint8_t* ring, uint64_t touched) noexcept nogil:
     if touched > KEEP_RING_BYTES:
         punch(ring + KEEP_RING_BYTES, (touched - KEEP_RING_BYTES + PAGE_MASK) & ~PAGE_MASK)

@@ -1,18 +1,17 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
 """A stack's settings as the engine takes them."""
-
-import cython
-from cython.cimports.libc.string import memset
 
 from neat import ports
 from neat.shm.segment import page_align
 
+from libc.string cimport memset
+from neat.stack.engine cimport OFFLOAD_CSUM, OFFLOAD_TSO4, StackConfig, stack_state_bytes
 
-def fill_config(out, config, slot, secret):
+
+cdef int fill_config(StackConfig* out, object config, int slot, str secret) except -1:
     key = bytes.fromhex(secret)
     if len(key) != 32:
         raise ValueError(f"the secret has {len(key)} bytes instead of 32")
-    memset(out, 0, cython.sizeof(StackConfig))
+    memset(out, 0, sizeof(StackConfig))
     address, gateway, mac = (
         config.interface.ip.packed,
         bytes(map(int, config.gateway.split("."))),
@@ -42,8 +41,8 @@ def fill_config(out, config, slot, secret):
     return 0
 
 
-@cython.locals(settings=StackConfig)
 def state_bytes(config):
     """Size of the state segment of a replica with these settings."""
-    fill_config(cython.address(settings), config, 0, "00" * 32)
-    return page_align(stack_state_bytes(cython.address(settings)))
+    cdef StackConfig settings
+    fill_config(&settings, config, 0, "00" * 32)
+    return page_align(stack_state_bytes(&settings))

@@ -1,69 +1,103 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
 """The replica as Python sees it: made from mapped segments and descriptors, asked to run, told what the
 control messages say.
 
 Between two calls of `run` nothing else touches the process's state: one thread, no locks.
 """
 
-import cython
-from cython.cimports.libc.stdlib import calloc, free
-from cython.cimports.libc.string import memcpy
-
 from neat.abi.layout import channel_bytes
 from neat.shm.segment import SegmentError, check
+
+from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+from neat.abi.channel cimport NEAT_MAX_SOCKS, NEAT_SOCK_UDP, NEAT_SPARES, NEAT_WAITERS_UNSEEN, neat_addr
+from neat.replica.channels cimport channel_attach, channel_find, channel_orphan
+from neat.replica.counters cimport (
+    COUNT_CHANNELS_REFUSED, COUNT_CONNECTS_FAILED, COUNT_DROP_CONTROL, REPLICA_COUNTERS_BASE,
+)
+from neat.replica.endpoints cimport endpoint_drop, endpoint_of, endpoint_open, tell_connecting, tell_failed
+from neat.replica.loop cimport DESCRIPTOR_BURST, descriptors, run as turns
+from neat.replica.pollers cimport poller_add
+from neat.replica.posix cimport (
+    EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, close, epoll_create1, monotonic_ns, watch,
+)
+from neat.replica.process cimport (
+    END_CONNECTING, END_FREE, MAX_SHARED, MAX_UNBOUND, WATCH_BELL, WATCH_CTL, WATCH_LIFELINE, WATCH_SYS,
+    Endpoint, Process, tally, watch_data,
+)
+from neat.replica.settings cimport fill_config
+from neat.replica.shared cimport listener_add, udp_add
+from neat.shm.atomic cimport exchange32, load64, store64
+from neat.shm.board cimport BoardPage
+from neat.shm.doorbell cimport doorbell_ring
+from neat.shm.ring cimport ring_attach_consumer, ring_attach_producer, ring_discard
+from neat.stack.engine cimport (
+    ConnInfo, ConnectWishes, StackConfig, stack_close, stack_conn_info, stack_connect, stack_create,
+    stack_destroy, stack_sock, stack_use_counters,
+)
+
+cdef extern from "<errno.h>":
+    const int EEXIST, EINVAL, ENOENT, ENOMEM
+
+cdef extern from "<sys/mman.h>" nogil:
+    void* mmap(void* at, size_t length, int protection, int flags, int fd, long offset)
+    int munmap(void* memory, size_t length)
+    const int PROT_READ, PROT_WRITE, MAP_SHARED, MAP_NORESERVE
+    void* const MAP_FAILED
 
 CATCH_UP = 64  # calls of epoll
 REASONS = {"sys": 1, "ctl": 2, "lifeline": 4, "tick": 8}
 
 
-def read_address(packed, out):
-    if len(packed) != cython.sizeof(neat_addr):
+cdef int read_address(bytes packed, neat_addr* out) except -1:
+    if len(packed) != sizeof(neat_addr):
         raise ValueError("not a struct neat_addr")
-    memcpy(out, cython.cast("const char*", packed), cython.sizeof(neat_addr))
+    memcpy(out, <const char*>packed, sizeof(neat_addr))
     return 0
 
 
-def show_address(addr):
+cdef tuple show_address(const neat_addr* addr):
     host = ".".join([str(addr.addr[i]) for i in range(4)])
     return ("*" if host == "0.0.0.0" else host), addr.port
 
 
-class Core:
+cdef class Core:
+    cdef Process* p
+    cdef readonly int max_connections
+    cdef tuple held                 # what owns the memory that `p` points into
+
     def __cinit__(self):
-        self.p = cython.cast("Process*", calloc(1, cython.sizeof(Process)))
-        if self.p == cython.NULL:
+        self.p = <Process*>calloc(1, sizeof(Process))
+        if self.p == NULL:
             raise MemoryError
         self.p.epoll = -1
         for i in range(MAX_SHARED):
             self.p.shared[i].fd = -1
 
-    @cython.locals(
-        settings=StackConfig, state_address=uintptr_t, board_address=uintptr_t, rx=uintptr_t, tx=uintptr_t
-    )
     def __init__(self, boot, state, link, board, spin_ns):
         """`state`: mapped Segment; `link`: Link; `board`: BoardWriter. ValueError or OSError when something
         does not fit."""
+        cdef StackConfig settings
+        cdef uintptr_t state_address, board_address, rx, tx
         p = self.p
         fds, config = boot.fds, boot.config
-        fill_config(cython.address(settings), config, boot.slot, boot.secret)
+        fill_config(&settings, config, boot.slot, boot.secret)
         state_address, board_address, rx, tx = state.address, board.address, link.rx_address, link.tx_address
-        p.board = cython.cast("BoardPage*", board_address)
-        p.counters = cython.address(p.board.counters[REPLICA_COUNTERS_BASE])
-        p.stack = stack_create(
-            cython.address(settings), cython.cast("void*", state_address), state.size, monotonic_ns()
-        )
-        if p.stack == cython.NULL:
+        p.board = <BoardPage*>board_address
+        p.counters = &p.board.counters[REPLICA_COUNTERS_BASE]
+        p.stack = stack_create(&settings, <void*>state_address, state.size, monotonic_ns())
+        if p.stack == NULL:
             raise ValueError("the engine refused its settings or its state segment")
         stack_use_counters(p.stack, p.board.counters)
-        if ring_attach_consumer(cython.address(p.rx), cython.cast("void*", rx), config.ring_bytes) < 0:
+        if ring_attach_consumer(&p.rx, <void*>rx, config.ring_bytes) < 0:
             raise ValueError("the receive ring makes no sense")
         # One of the frames that are left may have killed the predecessor; their connections are gone anyway.
-        ring_discard(cython.address(p.rx))
-        if ring_attach_producer(cython.address(p.tx), cython.cast("void*", tx), config.ring_bytes) < 0:
+        ring_discard(&p.rx)
+        if ring_attach_producer(&p.tx, <void*>tx, config.ring_bytes) < 0:
             raise ValueError("the transmit ring makes no sense")
         self.max_connections = config.max_connections
-        p.endpoints = cython.cast("Endpoint*", calloc(self.max_connections, cython.sizeof(Endpoint)))
-        if p.endpoints == cython.NULL:
+        p.endpoints = <Endpoint*>calloc(self.max_connections, sizeof(Endpoint))
+        if p.endpoints == NULL:
             raise MemoryError
         p.endpoint_count = self.max_connections
         for i in range(self.max_connections):
@@ -89,37 +123,28 @@ class Core:
                 raise OSError(-status, f"{name} cannot be watched")
 
     def __dealloc__(self):
-        if self.p != cython.NULL:
-            if self.p.stack != cython.NULL:
+        if self.p != NULL:
+            if self.p.stack != NULL:
                 stack_destroy(self.p.stack)
             if self.p.epoll >= 0:
                 close(self.p.epoll)
             free(self.p.endpoints)
             free(self.p)
 
-    @cython.locals(tick_ns=uint64_t)
-    def run(self, tick_ns):
+    def run(self, uint64_t tick_ns):
         """Turn until Python is wanted, at the latest after tick_ns. A bitmap of REASONS."""
         p = self.p
         p.tick_ns = tick_ns
-        with cython.nogil:
+        with nogil:
             reasons: uint32_t = turns(p)
         return reasons
 
     def drop_control(self):
         tally(self.p, COUNT_DROP_CONTROL)
 
-    @cython.locals(
-        app=uint32_t,
-        nsock=uint32_t,
-        rx=uint32_t,
-        tx=uint32_t,
-        length=uint64_t,
-        fd=cython.int,
-        bell=cython.int,
-    )
-    def attach(self, app, fd, bell, nsock, rx, tx):
+    def attach(self, uint32_t app, int fd, int bell, uint32_t nsock, uint32_t rx, uint32_t tx):
         """Map an application's segment. 0 or a positive errno; its doorbell is taken over when it is 0."""
+        cdef uint64_t length
         p = self.p
         try:
             if nsock == 0 or nsock > NEAT_MAX_SOCKS or not rx or not tx:
@@ -129,7 +154,7 @@ class Core:
         except SegmentError:
             tally(p, COUNT_CHANNELS_REFUSED)
             return EINVAL
-        memory = mmap(cython.NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0)
+        memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0)
         if memory == MAP_FAILED:
             tally(p, COUNT_CHANNELS_REFUSED)
             return ENOMEM
@@ -140,29 +165,25 @@ class Core:
                 tally(p, COUNT_CHANNELS_REFUSED)
         return -status
 
-    @cython.locals(app=uint32_t, slot=uint32_t, bell=cython.int)
-    def add_poller(self, app, slot, bell):
+    def add_poller(self, uint32_t app, uint32_t slot, int bell):
         """Whether its bell was taken over."""
         return poller_add(self.p, app, slot, bell) == 0
 
-    @cython.locals(app=uint32_t)
-    def app_gone(self, app):
+    def app_gone(self, uint32_t app):
         channel_orphan(self.p, app)
 
-    @cython.locals(app=uint32_t)
-    def app_full(self, app, full):
+    def app_full(self, uint32_t app, full):
         """Whether connections to it are reset."""
         channel = channel_find(self.p, app)
-        if channel != cython.NULL:
+        if channel != NULL:
             channel.full = full
 
-    @cython.locals(app=uint32_t)
-    def stack_ends(self, app):
+    def stack_ends(self, uint32_t app):
         """The descriptors of its connections and of its spares."""
         p = self.p
         found = [p.endpoints[i].fd for i in range(p.endpoint_count) if p.endpoints[i].app == app]
         channel = channel_find(p, app)
-        if channel != cython.NULL:
+        if channel != NULL:
             found += [channel.spares[i].fd for i in range(NEAT_SPARES)]
         return [fd for fd in found if fd >= 0]
 
@@ -180,65 +201,45 @@ class Core:
             if descriptors(p, 0) < DESCRIPTOR_BURST:
                 return
 
-    @cython.locals(
-        local=neat_addr,
-        app=uint32_t,
-        sock=uint32_t,
-        bind_id=uint32_t,
-        backlog=uint32_t,
-        flags=uint32_t,
-        defer_s=uint32_t,
-        fd=cython.int,
-    )
-    def add_listener(self, app, sock, bind_id, backlog, flags, defer_s, address, fd):
+    def add_listener(
+        self, uint32_t app, uint32_t sock, uint32_t bind_id, uint32_t backlog, uint32_t flags,
+        uint32_t defer_s, address, int fd
+    ):
         """(positive errno or 0, whether fd was taken over)."""
-        read_address(address, cython.address(local))
+        cdef neat_addr local
+        read_address(address, &local)
         self._catch_up()
-        status = listener_add(
-            self.p, app, sock, bind_id, backlog, flags, defer_s, cython.address(local), fd
-        )
+        status = listener_add(self.p, app, sock, bind_id, backlog, flags, defer_s, &local, fd)
         return (-status if status < 0 else 0), status == 0
 
-    @cython.locals(
-        local=neat_addr,
-        app=uint32_t,
-        sock=uint32_t,
-        bind_id=uint32_t,
-        flags=uint32_t,
-        fd=cython.int,
-        announce=cython.bint,
-    )
-    def add_udp(self, app, sock, bind_id, flags, address, fd, announce):
+    def add_udp(
+        self, uint32_t app, uint32_t sock, uint32_t bind_id, uint32_t flags, address, int fd, bint announce
+    ):
         """(positive errno or 0, whether fd was taken over). `announce`: tell the application about it."""
-        read_address(address, cython.address(local))
+        cdef neat_addr local
+        read_address(address, &local)
         self._catch_up()
-        status = udp_add(self.p, app, sock, bind_id, flags, cython.address(local), fd, announce)
+        status = udp_add(self.p, app, sock, bind_id, flags, &local, fd, announce)
         return (-status if status < 0 else 0), status == 0
 
-    @cython.locals(
-        local=neat_addr,
-        remote=neat_addr,
-        app=uint32_t,
-        bind_id=uint32_t,
-        options=uint32_t,
-        fd=cython.int,
-        info=ConnInfo,
-        wishes=ConnectWishes,
-    )
-    def connect(self, app, bind_id, local_address, remote_address, options, settings, fd):
+    def connect(
+        self, uint32_t app, uint32_t bind_id, local_address, remote_address, uint32_t options, settings,
+        int fd
+    ):
         """Open a connection whose stack's end is `fd`. `settings`: u[0..3] of NEAT_OP_CONNECT.
 
         True when fd was taken over; otherwise the application has been told.
         """
+        cdef neat_addr local, remote
+        cdef ConnInfo info
+        cdef ConnectWishes wishes
         p = self.p
-        read_address(local_address, cython.address(local))
-        read_address(remote_address, cython.address(remote))
+        read_address(local_address, &local)
+        read_address(remote_address, &remote)
         p.now = monotonic_ns()
         fills, wishes.maxseg, wishes.rcvbuf, tos_ttl = settings
         wishes.options, wishes.tos, wishes.ttl = options, tos_ttl & 0xFF, tos_ttl >> 8 & 0xFF
-        conn = stack_connect(
-            p.stack, app, cython.address(local), cython.address(remote), cython.address(wishes), p.now
-        )
+        conn = stack_connect(p.stack, app, &local, &remote, &wishes, p.now)
         if conn < 0:
             tally(p, COUNT_CONNECTS_FAILED)
             tell_failed(p, fd, -conn)
@@ -246,7 +247,7 @@ class Core:
         end = endpoint_of(p, conn)
         if end.state != END_FREE:
             endpoint_drop(p, end)
-        status = -ENOENT if stack_conn_info(p.stack, conn, cython.address(info)) < 0 else 0
+        status = -ENOENT if stack_conn_info(p.stack, conn, &info) < 0 else 0
         if status == 0:
             status = endpoint_open(p, conn, fd, END_CONNECTING, False)
         if status < 0:
@@ -259,10 +260,10 @@ class Core:
         end.sock = info.sock
         end.generation = info.generation
         lines = stack_sock(p.stack, app, info.sock)
-        if lines != cython.NULL:
-            exchange32(cython.address(lines.out_block), fills)
-            store64(cython.address(lines.waiters), NEAT_WAITERS_UNSEEN)
-        tell_connecting(p, end, cython.address(info.local))
+        if lines != NULL:
+            exchange32(&lines.out_block, fills)
+            store64(&lines.waiters, NEAT_WAITERS_UNSEEN)
+        tell_connecting(p, end, &info.local)
         return True
 
     def unbound(self):
@@ -274,16 +275,16 @@ class Core:
             p.unbound_head += 1
         return found
 
-    @cython.locals(conn=int32_t, info=ConnInfo)
-    def connection(self, conn):
+    def connection(self, int32_t conn):
         """What `ss` shows of the connection in slot `conn`, as a dict, or None."""
+        cdef ConnInfo info
         p = self.p
-        if stack_conn_info(p.stack, conn, cython.address(info)) < 0:
+        if stack_conn_info(p.stack, conn, &info) < 0:
             return None
         return {
             "state": info.state,
-            "local": show_address(cython.address(info.local)),
-            "remote": show_address(cython.address(info.remote)),
+            "local": show_address(&info.local),
+            "remote": show_address(&info.remote),
             "app": info.app,
             "sock": info.sock,
             "cwnd": info.cwnd,
@@ -297,15 +298,14 @@ class Core:
             "queues": self._queues(info.app, info.sock),
         }
 
-    @cython.locals(app=uint32_t, sock=uint32_t)
-    def _queues(self, app, sock):
+    def _queues(self, uint32_t app, uint32_t sock):
         """(bytes to be read, bytes to be acknowledged), clamped: the application has a say in them."""
         lines = stack_sock(self.p.stack, app, sock)
         channel = channel_find(self.p, app)
-        if lines == cython.NULL or channel == cython.NULL:
+        if lines == NULL or channel == NULL:
             return 0, 0
-        received = load64(cython.address(lines.rx_tail)) - load64(cython.address(lines.rx_head))
-        waiting = load64(cython.address(lines.tx_tail)) - load64(cython.address(lines.tx_head))
+        received = load64(&lines.rx_tail) - load64(&lines.rx_head)
+        waiting = load64(&lines.tx_tail) - load64(&lines.tx_head)
         return (min(received, channel.rx_size), min(waiting, channel.tx_size))
 
     def shared_sockets(self):
@@ -314,7 +314,7 @@ class Core:
         return [
             (
                 "udp" if p.shared[i].kind == NEAT_SOCK_UDP else "tcp",
-                show_address(cython.address(p.shared[i].local)),
+                show_address(&p.shared[i].local),
                 p.shared[i].app,
                 p.shared[i].sock,
                 p.shared[i].backlog,

@@ -1,25 +1,52 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
 """The replica's main loop: one turn after another in a fixed order, and sleep when there is nothing to do.
 
 It holds no lock, allocates nothing and calls no Python. Bursts are bounded, so that no input starves the
 others. Before it sleeps it looks again for a while: neat/shm/idle.pxd.
 """
 
-import cython
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from neat.replica.channels cimport (
+    channel_find, channel_reap, channels_pending, channels_scan, channels_sleeping,
+)
+from neat.replica.counters cimport (
+    COUNT_DOORBELLS, COUNT_RX_RING_BROKEN, COUNT_RX_UNKNOWN_RECORD, COUNT_TX_RING_BROKEN, COUNT_TX_RING_FULL,
+    COUNT_WAKEUPS,
+)
+from neat.replica.endpoints cimport endpoint_event, endpoint_hangup, endpoints_deadline, endpoints_settle
+from neat.replica.pollers cimport pollers_ring
+from neat.replica.posix cimport epoll_event, monotonic_ns, wait_events
+from neat.replica.process cimport (
+    REASON_CTL, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CTL, WATCH_ENDPOINT,
+    WATCH_LIFELINE, WATCH_SHARED, WATCH_SYS, Process, note, tally,
+)
+from neat.replica.shared cimport OFFERS_NS, accept_event, offers_look, shared_ready, spare_missing, udp_event
+from neat.shm.atomic cimport fence
+from neat.shm.board cimport board_busy, board_heartbeat
+from neat.shm.doorbell cimport doorbell_clear, doorbell_ring
+from neat.shm.idle cimport Idle, idle_begin, idle_worked, idle_yields
+from neat.shm.ring cimport (
+    BURST_BYTES, MAX_RECORD, RECORD_FRAME, RECORD_OWN_FRAME, record_payload, ring_advance, ring_cancel_sleep,
+    ring_commit, ring_peek, ring_prepare_sleep, ring_publish, ring_release, ring_reserve,
+)
+from neat.stack.engine cimport (
+    EV_ACCEPT, EV_FREED, EV_OFFER, Event, stack_expire, stack_frame_arrives, stack_next_deadline,
+    stack_own_frame_arrives, stack_poll_event, stack_poll_transmit,
+)
 
 
-def run(p):
+cdef uint32_t run(Process* p) noexcept nogil:
+    cdef Idle idle
     p.reasons = 0
     p.returned_at = monotonic_ns()
     p.woke_at = p.returned_at
-    idle_begin(cython.address(idle), p.spin_ns)
+    idle_begin(&idle, p.spin_ns)
     while p.reasons == 0:
         p.now = monotonic_ns()
         if p.now - p.polled_at >= DESCRIPTOR_NS:
             descriptors(p, 0)  # before the frames: they may be for sockets that were closed before they left
         if turn(p) != 0:
-            idle_worked(cython.address(idle), p.now)
-        elif not idle_yields(cython.address(idle), p.now):
+            idle_worked(&idle, p.now)
+        elif not idle_yields(&idle, p.now):
             rest(p)
         if p.now - p.returned_at >= p.tick_ns:
             p.reasons |= REASON_TICK
@@ -29,7 +56,7 @@ def run(p):
     return p.reasons
 
 
-def turn(p):
+cdef uint32_t turn(Process* p) noexcept nogil:
     """One round over all inputs and outputs. Returns how much there was to do. `now` is fresh."""
     done = receive(p)
     done += channels_scan(p)
@@ -44,12 +71,12 @@ def turn(p):
     return done
 
 
-def receive(p):
-    done = 0
-    moved = 0
+cdef uint32_t receive(Process* p) noexcept nogil:
+    cdef uint32_t done = 0
+    cdef uint32_t moved = 0
     while done < RECEIVE_BURST and moved < BURST_BYTES:
-        record = ring_peek(cython.address(p.rx))
-        if record == cython.NULL:
+        record = ring_peek(&p.rx)
+        if record == NULL:
             break
         if record.type == RECORD_FRAME:
             stack_frame_arrives(p.stack, record_payload(record), record.length, p.now)
@@ -58,58 +85,61 @@ def receive(p):
         else:
             tally(p, COUNT_RX_UNKNOWN_RECORD)
         moved += record.length
-        ring_advance(cython.address(p.rx))
+        ring_advance(&p.rx)
         done += 1
     if p.rx.broken:
         note(p, COUNT_RX_RING_BROKEN)
     return done
 
 
-def transmit(p):
+cdef uint32_t transmit(Process* p) noexcept nogil:
     """The engine writes its frames straight into the ring."""
-    done = 0
-    moved = 0
+    cdef uint16_t record_type
+    cdef uint32_t length
+    cdef uint32_t done = 0
+    cdef uint32_t moved = 0
     p.tx_blocked = False
     while done < TRANSMIT_BURST and moved < BURST_BYTES:
-        room = ring_reserve(cython.address(p.tx), MAX_RECORD)
-        if room == cython.NULL:
+        room = ring_reserve(&p.tx, MAX_RECORD)
+        if room == NULL:
             p.tx_blocked = not p.tx.broken  # a broken one has no room ever
             break
-        length = stack_poll_transmit(p.stack, room, cython.address(record_type), p.now)
+        length = stack_poll_transmit(p.stack, room, &record_type, p.now)
         if length == 0:
             break
-        ring_commit(cython.address(p.tx), length, record_type, 0)
+        ring_commit(&p.tx, length, record_type, 0)
         moved += length
         done += 1
     return done
 
 
-def signal(p):
+cdef uint32_t signal(Process* p) noexcept nogil:
     """What the engine has to say, to the applications' pollers and descriptors."""
-    done = 0
+    cdef Event event
+    cdef uint32_t done = 0
     fence()  # the socket objects are written: who watches them is read after this
-    while done < EVENT_BURST and stack_poll_event(p.stack, cython.address(event)):
+    while done < EVENT_BURST and stack_poll_event(p.stack, &event):
         done += 1
         if event.conn < 0:
-            udp_event(p, cython.address(event))
+            udp_event(p, &event)
         else:
             if event.kinds & EV_ACCEPT:
-                accept_event(p, cython.address(event))
+                accept_event(p, &event)
             if event.kinds & EV_OFFER:
-                spare_missing(p, cython.address(event))
-            endpoint_event(p, cython.address(event))
+                spare_missing(p, &event)
+            endpoint_event(p, &event)
         if event.kinds & EV_FREED:
             channel = channel_find(p, event.app)
-            if channel != cython.NULL and channel.orphan:
+            if channel != NULL and channel.orphan:
                 channel_reap(p, channel)
     pollers_ring(p)
     return done
 
 
-def publish(p):
+cdef void publish(Process* p) noexcept nogil:
     """Give the driver the frames of this turn, and the room of those that were received."""
-    ring_release(cython.address(p.rx))
-    if ring_publish(cython.address(p.tx)):
+    ring_release(&p.rx)
+    if ring_publish(&p.tx):
         doorbell_ring(p.driver_bell)
         tally(p, COUNT_DOORBELLS)
     if p.tx_blocked:
@@ -118,18 +148,21 @@ def publish(p):
         note(p, COUNT_TX_RING_BROKEN)
 
 
-def descriptors(p, timeout):
+cdef int descriptors(Process* p, int64_t timeout) noexcept nogil:
     """Ask epoll, for at most `timeout` ns. Returns how many events there were, or -errno."""
-    found = cython.declare(epoll_event[DESCRIPTOR_BURST])
-    n = wait_events(p.epoll, found, DESCRIPTOR_BURST, timeout)
+    cdef uint64_t data
+    cdef uint32_t kind, serial, index
+    cdef int i
+    cdef epoll_event found[DESCRIPTOR_BURST]
+    cdef int n = wait_events(p.epoll, found, DESCRIPTOR_BURST, timeout)
     if timeout != 0:
         p.now = monotonic_ns()
     p.polled_at = p.now
     for i in range(n):
         data = found[i].data.u64
-        kind = cython.cast(uint32_t, data >> 56)
-        serial = cython.cast(uint32_t, data >> 32) & 0xFFFFFF
-        index = cython.cast(uint32_t, data)
+        kind = <uint32_t>(data >> 56)
+        serial = <uint32_t>(data >> 32) & 0xFFFFFF
+        index = <uint32_t>data
         if kind == WATCH_ENDPOINT:
             endpoint_hangup(p, index, serial, found[i].events)
         elif kind == WATCH_BELL:
@@ -145,10 +178,11 @@ def descriptors(p, timeout):
     return n
 
 
-def rest(p):
+cdef void rest(Process* p) noexcept nogil:
     """Sleep until the next deadline, heartbeat or event. Flags first, fence, then a last look: no ring is
     lost."""
-    if not ring_prepare_sleep(cython.address(p.rx)):
+    cdef uint64_t deadline, until
+    if not ring_prepare_sleep(&p.rx):
         return
     channels_sleeping(p, 1)
     fence()
@@ -166,4 +200,4 @@ def rest(p):
             p.woke_at = p.now
             tally(p, COUNT_WAKEUPS)
     channels_sleeping(p, 0)
-    ring_cancel_sleep(cython.address(p.rx))
+    ring_cancel_sleep(&p.rx)

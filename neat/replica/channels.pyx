@@ -1,22 +1,40 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
 """Applications' segments as this replica maps them: attach, look for commands, sleep, let go."""
 
-import cython
-from cython.cimports.libc.errno import EEXIST, ENOSPC
+from libc.errno cimport EEXIST, ENOSPC
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from neat.abi.channel cimport NEAT_POLLERS, NEAT_SHARED_SOCKS, neat_channel
+from neat.replica.counters cimport COUNT_CHANNELS, COUNT_POLLERS
+from neat.replica.posix cimport EPOLLET, EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL, close, watch
+from neat.replica.process cimport MAX_CHANNELS, WATCH_CHANNEL, Channel, Process, gauge, watch_data
+from neat.replica.spares cimport spares_close, spares_open
+from neat.shm.atomic cimport store32
+from neat.stack.engine cimport (
+    stack_channel_attach, stack_channel_detach, stack_channel_pending, stack_channel_users,
+    stack_scan_channel,
+)
+
+cdef enum:
+    SCAN_BUDGET = 64                # sockets of one channel in one turn
+
+cdef extern from "<sys/mman.h>" nogil:
+    int munmap(void* memory, size_t length)
 
 
-def channel_find(p, app):
+cdef Channel* channel_find(Process* p, uint32_t app) noexcept nogil:
     for i in range(p.channels_end):
-        channel = cython.address(p.channels[i])
+        channel = &p.channels[i]
         if channel.used and channel.app == app:
             return channel
-    return cython.NULL
+    return NULL
 
 
-def channel_attach(p, app, memory, length, nsock, rx, tx, bell):
-    if channel_find(p, app) != cython.NULL:
+cdef int channel_attach(
+    Process* p, uint32_t app, void* memory, uint64_t length, uint32_t nsock, uint32_t rx, uint32_t tx,
+    int bell
+) noexcept nogil:
+    if channel_find(p, app) != NULL:
         return -EEXIST
-    place = cython.declare(uint32_t, 0)
+    cdef uint32_t place = 0
     while place < MAX_CHANNELS and p.channels[place].used:
         place += 1
     if place == MAX_CHANNELS:
@@ -29,14 +47,14 @@ def channel_attach(p, app, memory, length, nsock, rx, tx, bell):
     if status < 0:
         watch(p.epoll, EPOLL_CTL_DEL, bell, 0, 0)
         return status
-    channel = cython.address(p.channels[place])
+    channel = &p.channels[place]
     channel.app = app
     channel.used = True
     channel.orphan = False
     channel.full = False
     channel.announces = False
     channel.bell = bell
-    channel.memory = cython.cast("uint8_t*", memory)
+    channel.memory = <uint8_t*>memory
     channel.bytes = length
     channel.nsock = nsock
     channel.rx_size = rx
@@ -53,19 +71,19 @@ def channel_attach(p, app, memory, length, nsock, rx, tx, bell):
     return 0
 
 
-def channel_orphan(p, app):
+cdef void channel_orphan(Process* p, uint32_t app) noexcept nogil:
     channel = channel_find(p, app)
-    if channel != cython.NULL:
+    if channel != NULL:
         channel.orphan = True
         channel_reap(p, channel)
 
 
-def channel_reap(p, channel):
+cdef void channel_reap(Process* p, Channel* channel) noexcept nogil:
     if channel.used and channel.orphan and stack_channel_users(p.stack, channel.app) == 0:
         channel_detach(p, channel)
 
 
-def channel_detach(p, channel):
+cdef void channel_detach(Process* p, Channel* channel) noexcept nogil:
     stack_channel_detach(p.stack, channel.app)
     munmap(channel.memory, channel.bytes)
     watch(p.epoll, EPOLL_CTL_DEL, channel.bell, 0, 0)
@@ -76,39 +94,39 @@ def channel_detach(p, channel):
             gauge(p, COUNT_POLLERS, -1)
     spares_close(p, channel)
     channel.used = False
-    channel.memory = cython.NULL
+    channel.memory = NULL
     while p.channels_end > 0 and not p.channels[p.channels_end - 1].used:
         p.channels_end -= 1
     gauge(p, COUNT_CHANNELS, -1)
 
 
-def channels_scan(p):
-    done = cython.declare(uint32_t, 0)
+cdef uint32_t channels_scan(Process* p) noexcept nogil:
+    cdef uint32_t done = 0
     for i in range(p.channels_end):
-        channel = cython.address(p.channels[i])
+        channel = &p.channels[i]
         if channel.used and stack_channel_pending(p.stack, channel.app):
             done += stack_scan_channel(p.stack, channel.app, SCAN_BUDGET, p.now)
     return done
 
 
-def channels_sleeping(p, flag):
+cdef void channels_sleeping(Process* p, uint32_t flag) noexcept nogil:
     for i in range(p.channels_end):
-        channel = cython.address(p.channels[i])
+        channel = &p.channels[i]
         if channel.used:
-            header = cython.cast("neat_channel*", channel.memory)
-            store32(cython.address(header.sleeping), flag)
+            header = <neat_channel*>channel.memory
+            store32(&header.sleeping, flag)
 
 
-def channels_pending(p):
+cdef bint channels_pending(Process* p) noexcept nogil:
     for i in range(p.channels_end):
-        channel = cython.address(p.channels[i])
+        channel = &p.channels[i]
         if channel.used and stack_channel_pending(p.stack, channel.app):
             return True
     return False
 
 
-def channels_offered(p):
-    offered = cython.declare(int32_t, 0)
+cdef int32_t channels_offered(Process* p) noexcept nogil:
+    cdef int32_t offered = 0
     for i in range(p.channels_end):
         if p.channels[i].used:
             offered += p.channels[i].offered

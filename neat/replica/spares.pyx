@@ -1,4 +1,3 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
 """Pairs that serve one connection after another. The application's half of the story: neat/shim/spares.c.
 
 A spare is as a new pair: the canary is unread in the stack's end, the application's is empty (each token was
@@ -6,20 +5,30 @@ read), and the stack's is not watched. The table in the segment is the applicati
 descriptor stands at which place is known here only.
 """
 
-import cython
+from libc.stdint cimport int32_t, uint64_t
+from neat.abi.channel cimport (
+    NEAT_OPT_KEEPS, NEAT_SPARES, NEAT_SPARES_OFFSET, NEAT_SPARE_KEPT, neat_sock, neat_spare_place,
+)
+from neat.replica.counters cimport COUNT_DESCRIPTORS
+from neat.replica.posix cimport EPOLL_CTL_DEL, close, is_hung_up, watch
+from neat.replica.process cimport END_OPEN, Channel, Endpoint, Process, Spare, gauge
+from neat.shm.atomic cimport load32, load64, replace64
+
+cdef enum:
+    SWEEP_NS = 100_000_000          # a process that dies with its spares is rare
 
 
-def entry_of(channel, name):
-    table = cython.cast("uint64_t*", channel.memory + NEAT_SPARES_OFFSET)
-    return cython.address(table[neat_spare_place(name)])
+cdef uint64_t* entry_of(Channel* channel, uint64_t name) noexcept nogil:
+    table = <uint64_t*>(channel.memory + NEAT_SPARES_OFFSET)
+    return &table[neat_spare_place(name)]
 
 
-def spare_keep(p, channel, end, lines):
-    name = load64(cython.address(lines.kept))
+cdef void spare_keep(Process* p, Channel* channel, Endpoint* end, neat_sock* lines) noexcept nogil:
+    cdef uint64_t name = load64(&lines.kept)
     entry = entry_of(channel, name)
     if name == 0 or name & NEAT_SPARE_KEPT or load64(entry) != name:
         return
-    spare = cython.address(channel.spares[neat_spare_place(name)])
+    spare = &channel.spares[neat_spare_place(name)]
     spare_close(p, channel, spare)  # given up, or its process would not have found the place free
     if not is_new(p, channel, end, lines):
         replace64(entry, name, 0)
@@ -32,16 +41,16 @@ def spare_keep(p, channel, end, lines):
     end.fd = -1
 
 
-def is_new(p, channel, end, lines):
+cdef bint is_new(Process* p, Channel* channel, Endpoint* end, neat_sock* lines) noexcept nogil:
     if end.fd < 0 or end.state != END_OPEN or end.options & NEAT_OPT_KEEPS == 0 or channel.orphan:
         return False
-    if end.spoken or load32(cython.address(lines.in_token)) != 0:
+    if end.spoken or load32(&lines.in_token) != 0:
         return False
     return not end.watched or watch(p.epoll, EPOLL_CTL_DEL, end.fd, 0, 0) == 0
 
 
-def spare_take(p, channel, name):
-    spare = cython.address(channel.spares[neat_spare_place(name)])
+cdef int32_t spare_take(Process* p, Channel* channel, uint64_t name) noexcept nogil:
+    spare = &channel.spares[neat_spare_place(name)]
     fd = spare.fd
     if fd < 0 or spare.name != name:
         return -1
@@ -52,10 +61,10 @@ def spare_take(p, channel, name):
     return fd
 
 
-def spares_suffice(channel, who):
+cdef bint spares_suffice(Channel* channel, uint64_t who) noexcept nogil:
     if channel.spare_count <= channel.offered:
         return False
-    found = cython.declare(int32_t, 0)
+    cdef int32_t found = 0
     for i in range(NEAT_SPARES):
         if channel.spares[i].fd >= 0 and channel.spares[i].name >> 32 == who:
             found += 1
@@ -64,12 +73,13 @@ def spares_suffice(channel, who):
     return False
 
 
-def spares_sweep(p, channel):
+cdef void spares_sweep(Process* p, Channel* channel) noexcept nogil:
+    cdef uint64_t kept
     if p.now - channel.swept_at < SWEEP_NS:
         return
     channel.swept_at = p.now
     for i in range(NEAT_SPARES):
-        spare = cython.address(channel.spares[i])
+        spare = &channel.spares[i]
         if spare.fd < 0:
             continue
         entry = entry_of(channel, spare.name)
@@ -79,7 +89,7 @@ def spares_sweep(p, channel):
             replace64(entry, kept, 0)
 
 
-def spare_close(p, channel, spare):
+cdef void spare_close(Process* p, Channel* channel, Spare* spare) noexcept nogil:
     if spare.fd < 0:
         return
     close(spare.fd)
@@ -88,7 +98,7 @@ def spare_close(p, channel, spare):
     gauge(p, COUNT_DESCRIPTORS, -1)
 
 
-def spares_open(channel):
+cdef void spares_open(Channel* channel) noexcept nogil:
     for i in range(NEAT_SPARES):
         channel.spares[i].fd = -1
     channel.spare_count = 0
@@ -96,6 +106,6 @@ def spares_open(channel):
     channel.swept_at = 0
 
 
-def spares_close(p, channel):
+cdef void spares_close(Process* p, Channel* channel) noexcept nogil:
     for i in range(NEAT_SPARES):
-        spare_close(p, channel, cython.address(channel.spares[i]))
+        spare_close(p, channel, &channel.spares[i])

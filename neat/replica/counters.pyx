@@ -1,4 +1,3 @@
-# ruff: noqa: F821 - names without an import come from the sibling .pxd
 """Names of all counters in a replica's board page: the engine's, then the process's own."""
 
 from neat.stack.counters import GAUGES as STACK_GAUGES
