@@ -10,8 +10,8 @@ FOLDERS = ("neat", "drivers", "tools", "tests", "docs", "scripts")
 
 def is_generated(path: Path) -> bool:
     """C that Cython has written beside its module; what the build has made of the headers in neat/abi."""
-    if path.parent == ROOT / "neat/abi":
-        return path.suffix == ".pxd" or path.name == "table.h"
+    if path.parent == ROOT / "neat/abi" and (path.suffix == ".pxd" or path.name == "table.h"):
+        return True
     return path.suffix == ".c" and (path.with_suffix(".py").exists() or path.with_suffix(".pyx").exists())
 
 
