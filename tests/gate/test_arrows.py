@@ -31,7 +31,6 @@ KNOWN_CIRCLES = [
         *(f"stack.tcp.{name}" for name in ("ack", "commands", "connection", "icmp", "input", "listen")),
         *(f"stack.tcp.{name}" for name in ("output", "ports", "respond", "synsent", "text", "timewait")),
     },
-    {f"supervisor.{name}" for name in ("adopt", "commands", "core", "status")},
 ]
 
 
