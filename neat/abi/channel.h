@@ -1,21 +1,23 @@
-/* Segment "app a,k": what application a and replica k share (ARCHITECTURE.md, "Sockets").
+/* Segment "app a,k": what application a and replica k share (docs/contracts/sockets.md).
  *
- * | offset                | what                                                          | written by        |
- * |-----------------------|---------------------------------------------------------------|-------------------|
- * | 0                     | struct neat_channel (4096 bytes)                              | see its fields    |
- * | NEAT_DIRTY_OFFSET     | dirty bitmap: a bit a socket, and a summary bit a bitmap word | both, atomically  |
- * | NEAT_SPARES_OFFSET    | names of pairs that are kept, uint64_t [NEAT_SPARES]          | both, atomically  |
- * | NEAT_EVENTS_OFFSET    | a bitmap of sockets for each poller                           | both, atomically  |
- * | NEAT_SOCKS_OFFSET     | struct neat_sock [nsock]                                      | see its lines     |
- * | neat_rings_offset()   | nsock times: receive ring, then transmit ring                 | replica / app     |
+ * | offset                | what                                                        | written by        |
+ * |-----------------------|-------------------------------------------------------------|-------------------|
+ * | 0                     | struct neat_channel (4096 bytes)                            | see its fields    |
+ * | NEAT_DIRTY_OFFSET     | dirty bitmap: a bit a socket, and a summary bit a word      | both, atomically  |
+ * | NEAT_SPARES_OFFSET    | names of pairs that are kept, uint64_t [NEAT_SPARES]        | both, atomically  |
+ * | NEAT_EVENTS_OFFSET    | a bitmap of sockets for each poller                         | both, atomically  |
+ * | NEAT_SOCKS_OFFSET     | struct neat_sock [nsock]                                    | see its lines     |
+ * | neat_rings_offset()   | nsock times: receive ring, then transmit ring               | replica / app     |
  *
- * Commands are state, not messages: the application writes what it wants into its lines of the socket object (bytes and
- * tx_tail, rx_head, request bits), sets the socket's dirty bit and, if `sleeping` was set, rings the replica's doorbell.
- * Nothing can overflow, be lost with a process, or come from a half-written message: a successor just looks at every socket.
+ * Commands are state, not messages: the application writes what it wants into its lines of the socket object
+ * (bytes and tx_tail, rx_head, request bits), sets the socket's dirty bit and, if `sleeping` was set, rings
+ * the replica's doorbell. Nothing can overflow, be lost with a process, or come from a half-written message:
+ * a successor just looks at every socket.
  *
- * Offsets are 64-bit, free-running, and count from the first byte of the stream: they are TCP's sequence state (ARCHITECTURE.md, "The engine").
- * The replica's own copies of rx_tail and tx_head, in its state segment, are the true ones; those here are for the application
- * to read. Neither side trusts what the other writes: a value that makes no sense ends this socket, not the process.
+ * Offsets are 64-bit, free-running, and count from the first byte of the stream: they are TCP's sequence
+ * state (docs/contracts/state.md). The replica's own copies of rx_tail and tx_head, in its state
+ * segment, are the true ones; those here are for the application to read. Neither side trusts what the other
+ * writes: a value that makes no sense ends this socket, not the process.
  *
  * declare.py reads this file and makes of it what Cython and Python know.
  */
@@ -40,9 +42,10 @@
  * (listening and UDP sockets); those from here on are connections, given out by the replica. */
 #define NEAT_SHARED_SOCKS 256u
 #define NEAT_RINGS_ALIGN (2u << 20)
-/* Places for pairs without a connection; only by compare-and-exchange. 0: free; a name: an application's process has taken it, and is about to
- * close a connection whose pair it keeps; the name with NEAT_SPARE_KEPT, which only the replica sets: that keeps its end, too. spares.c, spares.py.
- * A name is even: whose it is (32 bits), a number, the place (7 bits), 0. */
+/* Places for pairs without a connection; only by compare-and-exchange. 0: free; a name: an application's
+ * process has taken it, and is about to close a connection whose pair it keeps; the name with
+ * NEAT_SPARE_KEPT, which only the replica sets: that keeps its end, too. spares.c, spares.py. A name is even:
+ * whose it is (32 bits), a number, the place (7 bits), 0. */
 #define NEAT_SPARES 128u
 #define NEAT_SPARE_KEPT UINT64_C(1)
 
@@ -54,11 +57,13 @@ struct neat_addr {                 /* 24 bytes */
     uint8_t addr[16];              /* IPv4 in the first four bytes, rest zero */
 };
 
-/* One who waits for many sockets of this segment at once, in shared memory instead of on their descriptors: an epoll
- * instance of the application. docs/contracts/readiness.md. */
+/* One who waits for many sockets of this segment at once, in shared memory instead of on their descriptors:
+ * an epoll instance of the application. docs/contracts/readiness.md. */
 struct neat_poller {               /* 64 bytes */
-    uint32_t owner;                /* application: pid of the process that has it, 0: free; by compare-and-exchange */
-    uint32_t asleep;               /* 1: it is about to block; the replica that takes that away rings its bell */
+    uint32_t owner;                /* application: pid of the process that has it, 0: free; by
+                                      compare-and-exchange */
+    uint32_t asleep;               /* 1: it is about to block; the replica that takes that away rings its
+                                      bell */
     uint64_t summary[NEAT_SOCK_WORDS / 64];    /* both, atomically: which words of its bitmap may have bits */
     uint32_t _pad[6];
 };
@@ -70,10 +75,11 @@ struct neat_channel {              /* 4096 bytes */
     uint32_t nsock;                /* sockets, a multiple of 64, at most NEAT_MAX_SOCKS */
     uint32_t rx_size, tx_size;     /* bytes of each ring, powers of two */
     uint8_t _pad0[28];
-    uint32_t sleeping;             /* replica: 1 when it is about to block; the application that clears it rings */
-    uint32_t over;                 /* 1: nobody serves this segment, nor will: what is written into it is lost. Of
-                                      the syscall server, and of who in the application hears it first; stays set.
-                                      Beside `sleeping`, which who sends looks at anyhow */
+    uint32_t sleeping;             /* replica: 1 when it is about to block; the application that clears it
+                                      rings */
+    uint32_t over;                 /* 1: nobody serves this segment, nor will: what is written into it is
+                                      lost. Of the syscall server, and of who in the application hears it
+                                      first; stays set. Beside `sleeping`, which who sends looks at anyhow */
     uint8_t _pad1[56];
     struct neat_poller pollers[NEAT_POLLERS];
     uint8_t _reserved[NEAT_DIRTY_OFFSET - 128 - NEAT_POLLERS * 64];
@@ -85,11 +91,16 @@ enum neat_request {                /* what the application wants; only ever set,
     NEAT_REQ_SHUT_WR = 1u << 0,    /* FIN after what is in the transmit ring */
     NEAT_REQ_SHUT_RD = 1u << 1,
     NEAT_REQ_ABORT = 1u << 2,      /* RST on close, as with SO_LINGER and no time */
-    NEAT_REQ_ACCEPTED = 1u << 3,   /* accept() has taken it: it no longer counts against the backlog; look at `brought` */
-    NEAT_REQ_NOTIFY = 1u << 4,     /* tell all its waiters, as if something had changed (set and cleared atomically by either side) */
-    NEAT_REQ_CLOSE = 1u << 5,      /* its last descriptor is being closed: as the hang-up, which may come much later */
-    NEAT_REQ_KEPT = 1u << 7,       /* beside NEAT_REQ_CLOSE: the application keeps its end of the pair, as `kept`, for another connection */
-    NEAT_REQ_OFFER = 1u << 8,      /* accept() was to bring a pair, and has none: offer it again, with one (cleared likewise) */
+    NEAT_REQ_ACCEPTED = 1u << 3,   /* accept() has taken it: it no longer counts against the backlog; look
+                                      at `brought` */
+    NEAT_REQ_NOTIFY = 1u << 4,     /* tell all its waiters, as if something had changed (set and cleared
+                                      atomically by either side) */
+    NEAT_REQ_CLOSE = 1u << 5,      /* its last descriptor is being closed: as the hang-up, which may come
+                                      much later */
+    NEAT_REQ_KEPT = 1u << 7,       /* beside NEAT_REQ_CLOSE: the application keeps its end of the pair, as
+                                      `kept`, for another connection */
+    NEAT_REQ_OFFER = 1u << 8,      /* accept() was to bring a pair, and has none: offer it again, with one
+                                      (cleared likewise) */
 };
 
 enum neat_option {                 /* neat_sock.options */
@@ -101,29 +112,35 @@ enum neat_option {                 /* neat_sock.options */
     NEAT_OPT_BROADCAST = 1u << 5,
     NEAT_OPT_LINGER = 1u << 6,     /* linger_ms is valid */
     NEAT_OPT_INET6 = 1u << 8,      /* the application knows it as AF_INET6; the stack does not look */
-    NEAT_OPT_RECVTTL = 1u << 9,    /* UDP: control messages that the application wants; the stack does not look */
+    NEAT_OPT_RECVTTL = 1u << 9,    /* UDP: control messages that the application wants; the stack does not
+                                      look */
     NEAT_OPT_RECVTOS = 1u << 10,
     NEAT_OPT_PKTINFO = 1u << 11,
     NEAT_OPT_PKTINFO6 = 1u << 12,
     NEAT_OPT_TIMESTAMP = 1u << 13,
     NEAT_OPT_TIMESTAMPNS = 1u << 14,
     NEAT_OPT_INQ = 1u << 17,       /* TCP: likewise (TCP_INQ) */
-    /* A listener: how the last accept() wants the next connections; NEAT_EV_ACCEPT.options: how this one is. */
+    /* A listener: how the last accept() wants the next connections; NEAT_EV_ACCEPT.options: how this one
+     * is. */
     NEAT_OPT_NONBLOCK = 1u << 7,   /* O_NONBLOCK */
-    NEAT_OPT_LOOKS = 1u << 15,     /* its program counts itself among the waiters before it waits: born without any */
+    NEAT_OPT_LOOKS = 1u << 15,     /* its program counts itself among the waiters before it waits: born
+                                      without any */
     NEAT_OPT_KEEPS = 1u << 16,     /* it keeps ends of pairs (NEAT_REQ_KEPT), and may be asked to bring one */
 };
 
 #define NEAT_OPT_OF_ACCEPT ((uint32_t)(NEAT_OPT_NONBLOCK | NEAT_OPT_LOOKS | NEAT_OPT_KEEPS))
 
-/* neat_sock.waiters: who is to hear of a change. Bit p: poller p. From bit 32 on: how many wait on its descriptor now. */
+/* neat_sock.waiters: who is to hear of a change. Bit p: poller p. From bit 32 on: how many wait on its
+ * descriptor now. */
 #define NEAT_WAITERS_POLLERS ((UINT64_C(1) << NEAT_POLLERS) - 1)
-#define NEAT_WAITERS_UNSEEN (UINT64_C(1) << 31)    /* somebody may wait on its descriptor who does not count himself */
+#define NEAT_WAITERS_UNSEEN (UINT64_C(1) << 31)    /* somebody may wait on its descriptor who does not
+                                                      count himself */
 #define NEAT_WAITER (UINT64_C(1) << 32)
 
 #define NEAT_OUT_WANTED 0x80000000u
 
-/* neat_sock.tcp_state: the states of RFC 9293 §3.3.2, with the numbers that Linux reports in TCP_INFO. 0: a free slot. */
+/* neat_sock.tcp_state: the states of RFC 9293 §3.3.2, with the numbers that Linux reports in TCP_INFO. 0:
+ * a free slot. */
 enum neat_tcp_state {
     NEAT_TCP_FREE = 0,
     NEAT_TCP_ESTABLISHED = 1,
@@ -147,7 +164,8 @@ enum neat_status {                 /* neat_sock.status, replica writes */
     NEAT_ST_CONNECTING = 1u << 4,
     NEAT_ST_WRCLOSED = 1u << 5,    /* our FIN is queued or sent: sending gives EPIPE */
     NEAT_ST_FIN = 1u << 6,         /* RDHUP came in order: a reset after it is no news to a reader */
-    NEAT_ST_ORPHAN = 1u << 7,      /* every copy of its descriptor is closed, or about to be (NEAT_REQ_CLOSE) */
+    NEAT_ST_ORPHAN = 1u << 7,      /* every copy of its descriptor is closed, or about to be
+                                      (NEAT_REQ_CLOSE) */
 };
 
 struct neat_sock {                 /* 384 bytes, six cache lines */
@@ -156,13 +174,16 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint64_t rx_head;              /* bytes ever taken from the receive ring */
     uint32_t request;              /* enum neat_request, atomically or-ed */
     uint32_t options;              /* enum neat_option */
-    uint32_t tx_lock, rx_lock;     /* the application's own locks, holder's thread id; the replica never looks */
+    uint32_t tx_lock, rx_lock;     /* the application's own locks, holder's thread id; the replica never
+                                      looks */
     uint32_t rcvbuf, sndbuf;       /* limits, bytes; 0: the ring's size */
     uint32_t linger_ms;
     uint32_t user_timeout_ms;
-    uint64_t waiters;              /* NEAT_WAITERS_*, atomically. Whoever comes in looks at the socket object after that */
+    uint64_t waiters;              /* NEAT_WAITERS_*, atomically. Whoever comes in looks at the socket
+                                      object after that */
     uint32_t _app0;
-    uint32_t accepter;             /* a listener: who has accepted there last, as in the names of its spares */
+    uint32_t accepter;             /* a listener: who has accepted there last, as in the names of its
+                                      spares */
     /* application writes */
     struct neat_addr peer;         /* UDP: see NEAT_OPT_PEER */
     uint32_t keep_idle_s, keep_intvl_s, keep_cnt;
@@ -171,14 +192,16 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint8_t _app1;
     uint32_t rcvlowat;
     uint32_t maxseg;
-    uint64_t inode;                /* of its descriptor (fstat), so that another program finds it after exec; 0: not said */
+    uint64_t inode;                /* of its descriptor (fstat), so that another program finds it after
+                                      exec; 0: not said */
     uint64_t kept;                 /* with NEAT_REQ_KEPT: the name of the pair */
     /* replica writes */
     uint64_t rx_tail;              /* bytes ever put into the receive ring */
     uint64_t tx_head;              /* bytes ever acknowledged by the peer: their room is free again */
     uint32_t status;               /* enum neat_status */
-    uint32_t error;                /* errno of what ended the connection, or of a UDP error; the application reads it
-                                      once as SO_ERROR, by comparing error_count with what it has seen */
+    uint32_t error;                /* errno of what ended the connection, or of a UDP error; the
+                                      application reads it once as SO_ERROR, by comparing error_count with
+                                      what it has seen */
     uint32_t error_count;
     uint32_t generation;           /* odd while in use; +1 at birth, +1 at death */
     uint8_t kind;                  /* enum neat_sock_kind */
@@ -191,13 +214,16 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint32_t rtt_us, rttvar_us;    /* for TCP_INFO */
     uint32_t cwnd, snd_mss;        /* bytes */
     /* both, atomically */
-    uint32_t in_token;             /* 1: a wake-up byte is in the descriptor, or on its way: it polls readable */
-    uint32_t out_block;            /* fill messages in the application's end: it polls unwritable until the replica drains;
-                                      NEAT_OUT_WANTED: none, but somebody wants to hear of room */
-    uint64_t brought;              /* the replica puts `generation` here when accept() is to bring a spare, and accept() replaces that by its name;
-                                      whoever finds another value comes too late */
-    uint64_t push_tail;            /* application: tx_tail when it set TCP_NODELAY last; NEAT_OPT_CORK does not
-                                      hold back what is before that */
+    uint32_t in_token;             /* 1: a wake-up byte is in the descriptor, or on its way: it polls
+                                      readable */
+    uint32_t out_block;            /* fill messages in the application's end: it polls unwritable until the
+                                      replica drains; NEAT_OUT_WANTED: none, but somebody wants to hear of
+                                      room */
+    uint64_t brought;              /* the replica puts `generation` here when accept() is to bring a spare,
+                                      and accept() replaces that by its name; whoever finds another value
+                                      comes too late */
+    uint64_t push_tail;            /* application: tx_tail when it set TCP_NODELAY last; NEAT_OPT_CORK does
+                                      not hold back what is before that */
     uint8_t _sig[40];
     /* replica writes, for TCP_INFO and ss */
     uint32_t retransmits, rto_us, snd_wnd, rcv_wnd, ssthresh;
@@ -209,15 +235,16 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
 struct neat_datagram {             /* 32 bytes */
     uint32_t length;
     uint32_t flags;                /* received: TOS, TTL << 8 */
-    struct neat_addr addr;         /* sender when received (scope: the destination's four bytes), destination when sent */
+    struct neat_addr addr;         /* sender when received (scope: the destination's four bytes),
+                                      destination when sent */
 };
 
 _Static_assert(sizeof(struct neat_addr) == 24, "neat_addr");
 _Static_assert(sizeof(struct neat_poller) == 64, "neat_poller");
 _Static_assert(sizeof(struct neat_channel) == 4096, "neat_channel");
-_Static_assert(NEAT_DIRTY_OFFSET + 4096 <= NEAT_EVENTS_OFFSET, "the bitmaps of pollers come after the dirty bitmap and the spares");
-_Static_assert(NEAT_SPARES_OFFSET >= NEAT_DIRTY_OFFSET + NEAT_MAX_SOCKS / 8, "the dirty bitmap ends before the spares");
-_Static_assert(NEAT_SPARES_OFFSET + NEAT_SPARES * 8 <= NEAT_SUMMARY_OFFSET, "the spares end before the summary");
+_Static_assert(NEAT_DIRTY_OFFSET + 4096 <= NEAT_EVENTS_OFFSET, "the pollers' bitmaps come after");
+_Static_assert(NEAT_DIRTY_OFFSET + NEAT_MAX_SOCKS / 8 <= NEAT_SPARES_OFFSET, "the dirty bitmap ends there");
+_Static_assert(NEAT_SPARES_OFFSET + NEAT_SPARES * 8 <= NEAT_SUMMARY_OFFSET, "the spares end there");
 _Static_assert(sizeof(struct neat_sock) == 384, "neat_sock");
 _Static_assert(sizeof(struct neat_datagram) == 32, "neat_datagram");
 
