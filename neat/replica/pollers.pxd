@@ -1,4 +1,4 @@
-"""Those who wait for many sockets in shared memory (ARCHITECTURE.md, "Pollers"): event bits, and their
+"""Those who wait for many sockets in shared memory (docs/contracts/readiness.md): event bits, and their
 bells."""
 
 from libc.stdint cimport uint32_t, uint64_t
