@@ -136,6 +136,13 @@ def test_each_word_of_the_glossary_is_used_where_it_says() -> None:
     assert strays == []
 
 
+@pytest.mark.parametrize("document", documents(), ids=name_of)
+def test_diagrams_are_drawn(document: Path) -> None:
+    """A semicolon ends a statement of mermaid, whatever stands around it."""
+    diagrams = re.findall(r"^```mermaid$.*?^```$", document.read_text(), re.MULTILINE | re.DOTALL)
+    assert [diagram for diagram in diagrams if ";" in diagram] == []
+
+
 def test_each_folder_of_tests_is_explained() -> None:
     explained = QUOTED.findall((ROOT / "tests/README.md").read_text())
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
