@@ -140,8 +140,6 @@ void give_up(struct instance *instance, int epfd, struct item *item);
  * (epoll(7)). */
 void leave_behind(struct instance *instance, struct item *item);
 void harvest(struct instance *instance);       /* event bits to the ready list */
-/* What the kernel says of a connection's descriptor, made exact. */
-uint32_t exact_events(struct item *item, uint32_t told);
 void poller_died(struct instance *instance, struct poller *poller);
 void pollers_forget(struct instance *instance, bool ours);
 void kick(struct instance *instance, int epfd);        /* wake a thread that sleeps in it */

@@ -5,44 +5,14 @@
  * unix socket's answer differs from TCP's in details, and a token may be there of which the bytes are
  * taken already.
  */
-#include "../data.h"
 #include "../readiness.h"
-#include "../setup.h"
+#include "exact.h"
 #include "poll.h"
 
 #define FEW 64
-#define MANY 32
 #define INPUT (POLLIN | POLLRDNORM)
 #define OUTPUT (POLLOUT | POLLWRNORM)
 #define ALWAYS (POLLERR | POLLHUP | POLLNVAL)
-#define DEAD (INPUT | OUTPUT | POLLRDHUP | POLLERR | POLLHUP)
-
-/* What holds of a connection whatever its descriptor says. Room that is wanted and not there makes the
- * descriptor unwritable. */
-static short readiness(struct neat_socket *s, int fd, short wanted) {
-    struct view view;
-    if (!s->end.shared)
-        return 0;
-    neat_view_set(&s->end, true, &view);
-    return (short)neat_readiness(&view, s, fd, (uint32_t)(unsigned short)wanted);
-}
-
-/* What holds now, from what we know ourselves (poll of Linux's tcp and udp). */
-static short known(struct neat_socket *s, int fd, short wanted) {
-    if (s->type == SOCK_DGRAM)
-        return neat_datagram_events(s);
-    switch (load(&s->stage)) {
-    case STAGE_NEW:
-    case STAGE_BOUND:
-        return OUTPUT | POLLHUP | (load(&s->setup.dissolved) ? POLLERR : 0);
-    case STAGE_CONNECTED:
-        return readiness(s, fd, wanted);
-    case STAGE_LOST:
-        return load(&s->reset_seen) ? DEAD & ~POLLERR : DEAD;
-    default:
-        return 0;
-    }
-}
 
 /* Events that its descriptor may be asked for. The band-wide ones are a datagram socket's; nothing of ours
  * is urgent. */
@@ -50,48 +20,6 @@ static short askable(const struct neat_socket *s, short events) {
     if (load(&s->stage) == STAGE_LISTENING)
         return events & (INPUT | POLLRDHUP);
     return events & (INPUT | OUTPUT | POLLRDHUP | (s->type == SOCK_DGRAM ? POLLWRBAND : 0));
-}
-
-/* Readable, the kernel says, but nothing is there to read: take the token out. */
-static void take_stale_token(struct neat_socket *s, int fd) {
-    struct neat_sock *shared = s->end.shared;
-    if (s->type == SOCK_DGRAM) {
-        neat_subsockets_read(s, fd, MANY);
-        return;
-    }
-    if (load(&s->stage) != STAGE_CONNECTED || neat_lock(&shared->rx_lock) < 0)
-        return;
-    /* Less than SO_RCVLOWAT may stay behind without a token: the next bytes bring one. */
-    if (!(known(s, fd, 0) & INPUT) && neat_take_token(&s->end, fd, 0, true) && (known(s, fd, 0) & INPUT))
-        neat_notify(&s->end);
-    neat_unlock(&shared->rx_lock);
-}
-
-static bool established(const struct neat_socket *s) {
-    return s->end.shared && (load(&s->end.shared->status) & NEAT_ST_CONNECTED);
-}
-
-/* What poll() says of a socket of ours, from what the kernel says of its descriptor. */
-static short exact(struct neat_socket *s, int fd, short wanted, short kernel) {
-    short now = known(s, fd, wanted);
-    uint32_t stage = load(&s->stage);
-    if (kernel & POLLNVAL)
-        return POLLNVAL;
-    if (stage == STAGE_LISTENING)
-        return kernel;
-    if (stage == STAGE_CONNECTING)
-        return kernel & POLLHUP && !established(s) ? DEAD : kernel;
-    if ((kernel & POLLERR) && stage == STAGE_CONNECTED)
-        neat_reset_heard(&s->end);
-    if (stage == STAGE_CONNECTED && (load(&s->end.shared->status) & NEAT_ST_ERROR))
-        kernel &= (short)~POLLERR;             /* it is in `now`, until it was told */
-    if (kernel & (POLLERR | POLLHUP))
-        return now | kernel;
-    if ((kernel & INPUT) && !(now & INPUT)) {
-        take_stale_token(s, fd);
-        now |= known(s, fd, 0);
-    }
-    return now | (kernel & (OUTPUT | POLLWRBAND | POLLRDHUP));
 }
 
 struct polled {
@@ -130,7 +58,7 @@ static bool ask_for_poll(struct polled *p) {
         if (!s)
             continue;
         p->asked[i].events = askable(s, p->fds[i].events);
-        ready |= (known(s, p->fds[i].fd, p->fds[i].events) & (p->fds[i].events | ALWAYS)) != 0;
+        ready |= (known_events(s, p->fds[i].fd, p->fds[i].events) & (p->fds[i].events | ALWAYS)) != 0;
     }
     return ready;
 }
@@ -142,7 +70,7 @@ static int tell(struct polled *p) {
         struct neat_socket *s = p->sockets[i];
         short revents = p->asked[i].revents;
         if (s)
-            revents = exact(s, p->fds[i].fd, p->fds[i].events, revents) & (p->fds[i].events | ALWAYS);
+            revents = exact_events(s, p->fds[i].fd, p->fds[i].events, revents) & (p->fds[i].events | ALWAYS);
         p->fds[i].revents = revents;
         count += revents != 0;
     }

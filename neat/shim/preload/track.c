@@ -137,33 +137,6 @@ bool renew(struct instance *instance, int epfd, struct item *item) {
     return track(instance, epfd, item, false);
 }
 
-/* The kernel says readable, and nothing is there: a token whose bytes were read before it came. */
-static void take_stale(struct neat_socket *s, int fd) {
-    struct neat_sock *shared = s->end.shared;
-    if (neat_lock(&shared->rx_lock) < 0)
-        return;
-    bool taken = load(&shared->rx_tail) == load(&shared->rx_head) && neat_take_token(&s->end, fd, 0, true);
-    neat_unlock(&shared->rx_lock);
-    if (taken && load(&shared->rx_tail) != load(&shared->rx_head))
-        neat_notify(&s->end);
-}
-
-/* A reset shows on the descriptor alone when its replica died. */
-uint32_t exact_events(struct item *item, uint32_t told) {
-    struct neat_socket *s = item->socket;
-    struct view view;
-    if (!s || load(&s->stage) != STAGE_CONNECTED || !is_connection(s))
-        return told;
-    if (told & EPOLLERR)
-        neat_reset_heard(&s->end);
-    neat_view_set(&s->end, true, &view);
-    if (!(told & (EPOLLIN | EPOLLRDNORM)) || (told & (EPOLLERR | EPOLLHUP)) ||
-        (neat_readiness(&view, s, item->fd, 0) & EPOLLIN))
-        return told;
-    take_stale(s, item->fd);
-    return told & ~(uint32_t)(EPOLLIN | EPOLLRDNORM);
-}
-
 static void told(void *context, void *owner) {
     struct instance *instance = context;
     for (struct item *item = owner; item; item = item->twin) {

@@ -2,6 +2,7 @@
 #include <time.h>
 
 #include "epoll.h"
+#include "exact.h"
 
 #define LOOK_NS 100000             /* while there is always something, the kernel is asked this often */
 #define MILLISECOND 1000000
@@ -44,6 +45,16 @@ static bool is_shared(struct instance *instance, int epfd, const struct item *it
     return true;
 }
 
+/* What holds of a member that the kernel tells of. */
+static uint32_t exactly(const struct item *item, uint32_t told) {
+    struct neat_socket *s = item->socket ? fd_get(item->fd) : NULL;
+    if (s && s == item->socket)
+        told = (uint16_t)exact_events(s, item->fd, (short)item->events, (short)told) & item->events;
+    if (s)
+        neat_put(s);
+    return told;
+}
+
 /* What the kernel told, in the application's terms; returns how many of them are left. Caller holds the
  * lock. */
 static int translate(struct instance *instance, int epfd, struct epoll_event *events, int count) {
@@ -65,7 +76,7 @@ static int translate(struct instance *instance, int epfd, struct epoll_event *ev
         /* Added before it was connected: the ready list says what there is, from now on. */
         if (item->early && track(instance, epfd, item, true))
             continue;
-        told = exact_events(item, told) & item->events;
+        told = exactly(item, told);
         if (!told && (item->events & EPOLLONESHOT))
             item_register(epfd, item, EPOLL_CTL_MOD, item->events);
         if (!told)
