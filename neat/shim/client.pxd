@@ -23,7 +23,8 @@ cdef extern from "<sys/socket.h>" nogil:
     cmsghdr* CMSG_NXTHDR(msghdr* message, cmsghdr* at)
     unsigned char* CMSG_DATA(cmsghdr* at)
     size_t CMSG_LEN(size_t length)
-    int AF_INET, SOCK_STREAM, SOCK_DGRAM, SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET, SO_ERROR, SO_PROTOCOL, SO_TYPE
+    int AF_INET, SOCK_STREAM, SOCK_DGRAM, SOCK_CLOEXEC, SOCK_NONBLOCK
+    int SOL_SOCKET, SO_ERROR, SO_PROTOCOL, SO_TYPE
     int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL
 
 cdef extern from "<netinet/in.h>" nogil:
@@ -55,12 +56,19 @@ cdef extern from "client.h" nogil:
     int neat_shutdown(neat_socket* s, int fd, int how)
     int neat_bind(neat_socket* s, int fd, const sockaddr* address, socklen_t length)
     int neat_listen(neat_socket* s, int fd, int backlog)
-    int neat_accept(neat_socket* s, int fd, sockaddr* address, socklen_t* length, int flags, neat_socket** out)
+    int neat_accept(
+        neat_socket* s, int fd, sockaddr* address, socklen_t* length, int flags, neat_socket** out
+    )
     int neat_connect(neat_socket* s, int fd, const sockaddr* address, socklen_t length)
     ssize_t neat_recv(neat_socket* s, int fd, void* data, size_t length, int flags)
     ssize_t neat_send(neat_socket* s, int fd, const void* data, size_t length, int flags)
-    ssize_t neat_recvfrom(neat_socket* s, int fd, void* data, size_t length, int flags, sockaddr* address, socklen_t* room)
-    ssize_t neat_sendto(neat_socket* s, int fd, const void* data, size_t length, int flags, const sockaddr* address, socklen_t n)
+    ssize_t neat_recvfrom(
+        neat_socket* s, int fd, void* data, size_t length, int flags, sockaddr* address, socklen_t* room
+    )
+    ssize_t neat_sendto(
+        neat_socket* s, int fd, const void* data, size_t length, int flags, const sockaddr* address,
+        socklen_t n
+    )
     ssize_t neat_recvmsg(neat_socket* s, int fd, msghdr* message, int flags)
     ssize_t neat_sendmsg(neat_socket* s, int fd, const msghdr* message, int flags)
     ssize_t neat_sendfile(neat_socket* s, int fd, int file, int64_t* offset, size_t count)

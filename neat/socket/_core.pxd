@@ -1,4 +1,5 @@
-"""What `neat.socket._data` needs of a socket: its state, and moving bytes with Python's timeouts and signals."""
+"""What `neat.socket._data` needs of a socket: its state, and moving bytes with Python's timeouts and
+signals."""
 from libc.stdint cimport int64_t
 from neat.shim.client cimport iovec, msghdr, neat_socket, sockaddr_in, socklen_t
 
@@ -21,9 +22,14 @@ cdef class Socket:
     cdef int _connect(self, object address) except? -1000
     cdef int ready(self) except -1
     # Bytes moved. sender may get the peer's address, its size in *length; `to` is NULL on connected sockets.
-    cdef Py_ssize_t _recv(self, char* data, Py_ssize_t size, int flags, sockaddr_in* sender, socklen_t* length) except -1
-    cdef Py_ssize_t _send(self, const char* data, Py_ssize_t size, int flags, sockaddr_in* to, int64_t* deadline) except -1
+    cdef Py_ssize_t _recv(
+        self, char* data, Py_ssize_t size, int flags, sockaddr_in* sender, socklen_t* length
+    ) except -1
+    cdef Py_ssize_t _send(
+        self, const char* data, Py_ssize_t size, int flags, sockaddr_in* to, int64_t* deadline
+    ) except -1
     # `control`: `room` bytes for control messages, when receiving.
-    cdef Py_ssize_t _move_message(self, msghdr* message, sockaddr_in* peer, bint named, iovec* parts, Py_ssize_t count,
-                                  char* control, size_t room, int flags, bint sending,
-                                  int64_t* deadline) except -1
+    cdef Py_ssize_t _move_message(
+        self, msghdr* message, sockaddr_in* peer, bint named, iovec* parts, Py_ssize_t count, char* control,
+        size_t room, int flags, bint sending, int64_t* deadline
+    ) except -1

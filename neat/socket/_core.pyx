@@ -1,19 +1,26 @@
 """One NEaT socket as a Python object: the client core's calls, with Python's timeouts, signals and errors.
 
-As in CPython: a timeout makes the descriptor non-blocking, and a call waits for it itself; EINTR runs signal handlers and goes on
-(PEP 475). The GIL is held only to move what is there already and small.
+As in CPython: a timeout makes the descriptor non-blocking, and a call waits for it itself; EINTR runs signal
+handlers and goes on (PEP 475). The GIL is held only to move what is there already and small.
 """
+
 import errno as _errno
 import os
 import socket as _std
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EALREADY, EINPROGRESS, EINTR, EISCONN
 from libc.stdint cimport int64_t
 from libc.string cimport memset
-
-from neat.shim.client cimport *
+from neat.shim.client cimport (
+    AF_INET, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL, NEAT_MSG_RINGS, SOCK_CLOEXEC, SOCK_NONBLOCK,
+    SOCK_STREAM, SOL_SOCKET, SO_ERROR, iovec, msghdr, neat_accept, neat_bind, neat_client_stats, neat_close,
+    neat_connect, neat_dup, neat_get, neat_getpeername, neat_getsockname, neat_getsockopt, neat_inq,
+    neat_listen, neat_open, neat_outq, neat_put, neat_recvfrom, neat_recvmsg, neat_send, neat_sendfile,
+    neat_sendmsg, neat_sendto, neat_setsockopt, neat_shutdown, neat_socket, neat_stats, neat_wait, sockaddr,
+    sockaddr_in, socklen_t,
+)
 from neat.socket._address cimport make_address, parse_address
 
 cdef extern from "<fcntl.h>" nogil:
@@ -43,7 +50,8 @@ cdef object error(int status):
     """The OSError of a negative errno."""
     cdef int number = -status
     if number == _errno.ENETDOWN:
-        return OSError(number, "no NEaT stack is running here (NEAT_STACK, NEAT_RUN_DIR): start one with `neat up`")
+        where = "no NEaT stack is running here (NEAT_STACK, NEAT_RUN_DIR)"
+        return OSError(number, f"{where}: start one with `neat up`")
     return OSError(number, os.strerror(number))
 
 
@@ -301,7 +309,9 @@ cdef class Socket:
         self.check()
         return neat_inq(self.handle)
 
-    cdef Py_ssize_t _recv(self, char* data, Py_ssize_t size, int flags, sockaddr_in* sender, socklen_t* length) except -1:
+    cdef Py_ssize_t _recv(
+        self, char* data, Py_ssize_t size, int flags, sockaddr_in* sender, socklen_t* length
+    ) except -1:
         cdef ssize_t got
         cdef int64_t deadline = 0
         cdef neat_socket* s
@@ -309,7 +319,9 @@ cdef class Socket:
         cdef socklen_t room = length[0]
         self.check()
         if size <= SMALL and not flags & MSG_WAITALL:
-            got = neat_recvfrom(self.handle, self.fd, data, size, flags | NEAT_MSG_RINGS, <sockaddr*>sender, length)
+            got = neat_recvfrom(
+                self.handle, self.fd, data, size, flags | NEAT_MSG_RINGS, <sockaddr*>sender, length
+            )
             if got >= 0:
                 return got
             if got != -EAGAIN:
@@ -330,7 +342,9 @@ cdef class Socket:
                 raise error(got)
             self.again(got, POLLIN, &deadline)
 
-    cdef Py_ssize_t _send(self, const char* data, Py_ssize_t size, int flags, sockaddr_in* to, int64_t* deadline) except -1:
+    cdef Py_ssize_t _send(
+        self, const char* data, Py_ssize_t size, int flags, sockaddr_in* to, int64_t* deadline
+    ) except -1:
         cdef ssize_t sent
         cdef neat_socket* s
         cdef int fd
@@ -363,9 +377,10 @@ cdef class Socket:
                 raise error(sent)
             self.again(sent, POLLOUT, deadline)
 
-    cdef Py_ssize_t _move_message(self, msghdr* message, sockaddr_in* peer, bint named, iovec* parts, Py_ssize_t count,
-                                  char* control, size_t room, int flags, bint sending,
-                                  int64_t* deadline) except -1:
+    cdef Py_ssize_t _move_message(
+        self, msghdr* message, sockaddr_in* peer, bint named, iovec* parts, Py_ssize_t count, char* control,
+        size_t room, int flags, bint sending, int64_t* deadline
+    ) except -1:
         cdef ssize_t moved
         cdef neat_socket* s
         cdef int fd
@@ -381,7 +396,10 @@ cdef class Socket:
             s = neat_get(self.handle)
             fd = self.fd
             with nogil:
-                moved = neat_sendmsg(s, fd, message, flags) if sending else neat_recvmsg(s, fd, message, flags)
+                if sending:
+                    moved = neat_sendmsg(s, fd, message, flags)
+                else:
+                    moved = neat_recvmsg(s, fd, message, flags)
                 neat_put(s)
             if moved >= 0:
                 return moved

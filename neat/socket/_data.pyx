@@ -2,17 +2,16 @@
 import errno as _errno
 import os
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
-
 from neat.shim.client cimport (
-    CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, MSG_NOSIGNAL, MSG_WAITALL, SOCK_STREAM, cmsghdr, iovec, msghdr,
-    sockaddr_in, socklen_t,
+    CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, MSG_NOSIGNAL, MSG_WAITALL, SOCK_STREAM, cmsghdr, iovec,
+    msghdr, sockaddr_in, socklen_t,
 )
 from neat.socket._address cimport make_address, parse_address
 from neat.socket._core cimport MAX_BUFFERS, SMALL, Socket
@@ -114,16 +113,18 @@ cdef class DataSocket(Socket):
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(args) + 1} given)")
         cdef int flags = args[0] if len(args) == 2 else 0
         parse_address(args[len(args) - 1], &to)
+        cdef sockaddr_in* peer = NULL if self._type == SOCK_STREAM else &to
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
-            return self._send(<const char*>view.buf, view.len, flags, NULL if self._type == SOCK_STREAM else &to, &deadline)
+            return self._send(<const char*>view.buf, view.len, flags, peer, &deadline)
         finally:
             PyBuffer_Release(&view)
 
     def sendmsg(self, buffers, ancdata=(), int flags=0, address=None, /):
         if list(ancdata):
             raise OSError(_errno.EINVAL, "ancillary data is not supported")
-        return self._message([memoryview(b).cast("B") for b in buffers], address, flags | MSG_NOSIGNAL, True, 0)
+        parts = [memoryview(b).cast("B") for b in buffers]
+        return self._message(parts, address, flags | MSG_NOSIGNAL, True, 0)
 
     def _message(self, list buffers, address, int flags, bint sending, Py_ssize_t room):
         """sendmsg: bytes sent; recvmsg: (bytes, control messages in `room` bytes, flags, address)."""
