@@ -1,6 +1,6 @@
 """Build the Cython modules and the C library.
 
-A module is compiled when it has a sibling ``.pxd`` (or is a ``.pyx``); each becomes one extension of its own.
+Each ``.pyx`` becomes one extension of its own; what is a ``.py`` is not compiled.
 ``NEAT_WERROR=1`` turns every C and Cython warning into an error, ``NEAT_ASAN=1`` builds the C library with
 AddressSanitizer, ``NEAT_CFLAGS`` has flags that come last, ``NEAT_KEEP_GOING=1`` (for development) builds
 what it can and reports the rest, ``NEAT_ONLY="neat.stack. neat.wire."`` builds only modules that start so.
@@ -86,10 +86,7 @@ def modules():
     found = []
     headers = sorted(str(p) for p in ABI.glob("*.h"))
     for top in ("neat", "neat/drivers", "neat/tools"):
-        for path in sorted(Path(top).rglob("*.py*")):
-            compiled = path.suffix == ".pyx" or (path.suffix == ".py" and path.with_suffix(".pxd").exists())
-            if not compiled or "__pycache__" in path.parts or path.name == "__init__.py":
-                continue
+        for path in sorted(Path(top).rglob("*.pyx")):
             name = ".".join(path.with_suffix("").parts)
             if name in (e.name for e in found) or (ONLY and not name.startswith(ONLY)):
                 continue

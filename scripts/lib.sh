@@ -151,10 +151,7 @@ modules() {
 
 # The modules that are not compiled.
 plain_modules() {
-  local file
-  find -L neat -name '*.py' | while read -r file; do
-    [ -e "${file%.py}.pxd" ] || echo "$file"
-  done
+  find -L neat -name '*.py'
 }
 
 # The steps that demo and test share; the arguments go to system_packages. Ends in the root of the repository.
