@@ -20,7 +20,8 @@ from typing import Any
 
 from neat import rundir
 from neat.config import Config
-from neat.shm import board, doorbell, link, segment, steering
+from neat.shm import board, link, segment, steering
+from neat.shm.doorbell import make as make_doorbell
 from neat.store import Store
 
 FOREIGN = ("app.", "bind.")
@@ -60,13 +61,13 @@ class Inventory:
         self.ensure("journal", os.memfd_create, "neat:journal", os.MFD_CLOEXEC)
         self.ensure("board", segment.create, "board", board.BOARD_BYTES)
         self.ensure("steering", _steering, config.flow_entries)
-        self.ensure("bell.driver", doorbell.make)
+        self.ensure("bell.driver", make_doorbell)
         # Anybody may knock: a worker that has given up its rights joins its application with its token.
         self.ensure("listen", self._listen, rundir.SYSCALL_SOCKET, socket.SOCK_SEQPACKET, 0o666)
         self.ensure("control", self._listen, rundir.CONTROL_SOCKET, socket.SOCK_STREAM, 0o600)
         for k in range(config.replicas):
             self.ensure(f"link{k}", _link, f"link{k}", config.ring_bytes)
-            self.ensure(f"bell.replica{k}", doorbell.make)
+            self.ensure(f"bell.replica{k}", make_doorbell)
             if f"sys{k}" not in self.fds or f"sys{k}.peer" not in self.fds:
                 ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 self.replace(f"sys{k}", ours.detach())

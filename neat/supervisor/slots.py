@@ -3,7 +3,7 @@ its bell, the syscall server by messages (ARCHITECTURE.md, "How a component star
 
 from collections.abc import Iterable
 
-from neat.shm import doorbell
+from neat.shm.doorbell import ring as ring_doorbell
 from neat.shm.steering import SlotState, Steering
 from neat.supervisor.component import Component, Phase
 
@@ -25,7 +25,7 @@ class Slots:
         """It takes new flows from now on."""
         if replica.slot is not None:
             self.steering.set_state(replica.slot, SlotState.SLOT_ACTIVE)
-            doorbell.ring(self.driver_bell)
+            ring_doorbell(self.driver_bell)
             self._tell("replica_up", replica)
 
     def void(self, replica: Component) -> None:
@@ -34,7 +34,7 @@ class Slots:
         if replica.slot is not None:
             self.steering.set_state(replica.slot, SlotState.SLOT_RECOVERING)
             self.steering.bump_epoch(replica.slot)
-            doorbell.ring(self.driver_bell)  # it acts on the new epoch when it wakes
+            ring_doorbell(self.driver_bell)  # it acts on the new epoch when it wakes
             self._tell("replica_down", replica)
 
     def say_again(self, components: Iterable[Component]) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from neat.abi.layout import NEAT_SHARED_SOCKS, channel_bytes, neat_channel
 from neat.abi.messages import channel_header
 from neat.config import Config
-from neat.shm import doorbell, segment
+from neat.shm import segment
+from neat.shm.doorbell import make as make_doorbell
 
 MAX_APPS = (
     200  # a replica has room for some more, so that those that are on their way out do not stand in the way
@@ -146,7 +147,7 @@ def watch_pid(app: App, pid: int) -> bool:
 
 def make_channel(config: Config, app: int, replica: int, incarnation: int) -> Channel:
     """A new segment app a,k, laid out by channel.h and sealed. Sparse: it costs what is used."""
-    bell = doorbell.make()
+    bell = make_doorbell()
     geometry = config.sockets_per_app, config.socket_rx_bytes, config.socket_tx_bytes
     try:
         fd = segment.create(f"app{app}.{replica}", channel_bytes(*geometry))
