@@ -45,9 +45,10 @@
 /* Places for pairs without a connection; only by compare-and-exchange. 0: free; a name: an application's
  * process has taken it, and is about to close a connection whose pair it keeps; the name with
  * NEAT_SPARE_KEPT, which only the replica sets: that keeps its end, too. spares.c, spares.py. A name is even:
- * whose it is (32 bits), a number, the place (7 bits), 0. */
+ * the number of its process's cord (32 bits), a number, the place (7 bits), 0. */
 #define NEAT_SPARES 128u
 #define NEAT_SPARE_KEPT UINT64_C(1)
+#define NEAT_CLAIM_CORD UINT64_C(1)
 
 struct neat_addr {                 /* 24 bytes */
     uint8_t family;                /* 0 none, 4 or 6 */
@@ -60,8 +61,8 @@ struct neat_addr {                 /* 24 bytes */
 /* One who waits for many sockets of this segment at once, in shared memory instead of on their descriptors:
  * an epoll instance of the application. docs/contracts/readiness.md. */
 struct neat_poller {               /* 64 bytes */
-    uint32_t owner;                /* application: pid of the process that has it, 0: free; by
-                                      compare-and-exchange */
+    uint32_t owner;                /* number of the cord of the process that has it, 0: free; by
+                                      compare-and-exchange. The replica frees it when the cord hangs up */
     uint32_t asleep;               /* 1: it is about to block; the replica that takes that away rings its
                                       bell */
     uint64_t summary[NEAT_SOCK_WORDS / 64];    /* both, atomically: which words of its bitmap may have bits */
@@ -92,15 +93,13 @@ enum neat_request {                /* what the application wants; only ever set,
     NEAT_REQ_SHUT_RD = 1u << 1,
     NEAT_REQ_ABORT = 1u << 2,      /* RST on close, as with SO_LINGER and no time */
     NEAT_REQ_ACCEPTED = 1u << 3,   /* accept() has taken it: it no longer counts against the backlog; look
-                                      at `brought` */
+                                      at `claim` */
     NEAT_REQ_NOTIFY = 1u << 4,     /* tell all its waiters, as if something had changed (set and cleared
                                       atomically by either side) */
     NEAT_REQ_CLOSE = 1u << 5,      /* its last descriptor is being closed: as the hang-up, which may come
                                       much later */
     NEAT_REQ_KEPT = 1u << 7,       /* beside NEAT_REQ_CLOSE: the application keeps its end of the pair, as
                                       `kept`, for another connection */
-    NEAT_REQ_OFFER = 1u << 8,      /* accept() was to bring a pair, and has none: offer it again, with one
-                                      (cleared likewise) */
 };
 
 enum neat_option {                 /* neat_sock.options */
@@ -120,15 +119,7 @@ enum neat_option {                 /* neat_sock.options */
     NEAT_OPT_TIMESTAMP = 1u << 13,
     NEAT_OPT_TIMESTAMPNS = 1u << 14,
     NEAT_OPT_INQ = 1u << 17,       /* TCP: likewise (TCP_INQ) */
-    /* A listener: how the last accept() wants the next connections; NEAT_EV_ACCEPT.options: how this one
-     * is. */
-    NEAT_OPT_NONBLOCK = 1u << 7,   /* O_NONBLOCK */
-    NEAT_OPT_LOOKS = 1u << 15,     /* its program counts itself among the waiters before it waits: born
-                                      without any */
-    NEAT_OPT_KEEPS = 1u << 16,     /* it keeps ends of pairs (NEAT_REQ_KEPT), and may be asked to bring one */
 };
-
-#define NEAT_OPT_OF_ACCEPT ((uint32_t)(NEAT_OPT_NONBLOCK | NEAT_OPT_LOOKS | NEAT_OPT_KEEPS))
 
 /* neat_sock.waiters: who is to hear of a change. Bit p: poller p. From bit 32 on: how many wait on its
  * descriptor now. */
@@ -182,8 +173,7 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint64_t waiters;              /* NEAT_WAITERS_*, atomically. Whoever comes in looks at the socket
                                       object after that */
     uint32_t _app0;
-    uint32_t accepter;             /* a listener: who has accepted there last, as in the names of its
-                                      spares */
+    uint32_t _app2;
     /* application writes */
     struct neat_addr peer;         /* UDP: see NEAT_OPT_PEER */
     uint32_t keep_idle_s, keep_intvl_s, keep_cnt;
@@ -219,9 +209,10 @@ struct neat_sock {                 /* 384 bytes, six cache lines */
     uint32_t out_block;            /* fill messages in the application's end: it polls unwritable until the
                                       replica drains; NEAT_OUT_WANTED: none, but somebody wants to hear of
                                       room */
-    uint64_t brought;              /* the replica puts `generation` here when accept() is to bring a spare,
-                                      and accept() replaces that by its name; whoever finds another value
-                                      comes too late */
+    uint64_t claim;                /* the replica puts `generation` here when it offers the connection.
+                                      accept() replaces that by what says where its pair is: the name of one
+                                      that is kept, or its cord's number << 32 | NEAT_CLAIM_CORD. Whoever
+                                      finds another value comes too late */
     uint64_t push_tail;            /* application: tx_tail when it set TCP_NODELAY last; NEAT_OPT_CORK does
                                       not hold back what is before that */
     uint8_t _sig[40];

@@ -44,6 +44,10 @@ enum neat_op {
     NEAT_OP_ADOPT = 9,      /* inode in u[0..1]: the bound socket of this application whose descriptor has
                                it (after exec) -> bind_id, sock, local, backlog (-1: not listening),
                                options (NEAT_BIND_*), replica (bitmap); ENOENT */
+    NEAT_OP_CORD = 11,      /* replica, incarnation -> u[0]: its number, not 0 and never given to another;
+                               fd: the application's end of a cord, SOCK_SEQPACKET, whose other end that
+                               replica alone has. One for each process: its hang-up says that the other
+                               side is gone */
     NEAT_OP_REFUSED = 10,   /* something unsupported was refused: u[0]: enum neat_refusal, u[1..2]: level
                                and name, or flags; u[4..7]: the program's name (16 bytes). `neat status`
                                shows it. Not answered */
@@ -66,6 +70,7 @@ enum neat_op {
                                nobody's (neat/shm/rights.py) */
     NEAT_OP_FULL = 40,      /* app, u[0]: 1: it has all the memory that it may have, so what connects to it is
                                reset; 0: no longer */
+    NEAT_OP_ADD_CORD = 41,  /* app, incarnation, u[0] as in NEAT_OP_CORD; fd: the replica's end */
     NEAT_OP_WELCOME = 37,   /* end of what a replica must know before it may get packets; seq as in its
                                hello */
 
@@ -74,12 +79,15 @@ enum neat_op {
     NEAT_OP_PORT_FREE = 65, /* bind_id, incarnation: the connection of a CONNECT_VIA with this bind_id is
                                over, and with it its hold on the port */
 
+    /* application -> replica, on a cord; not answered */
+    NEAT_OP_STACK_END = 80, /* sock, generation, u[0] as in NEAT_EV_ACCEPT: a connection that this process
+                               has claimed (neat_sock.claim); fd: the stack's end of its pair */
+
     /* stack -> application, on a socket's descriptor. A message of one byte is a token: "look at the
      * rings". */
-    NEAT_EV_ACCEPT = 96,    /* on a listener: replica, incarnation, sock, generation, local, remote,
-                               options: NEAT_OPT_OF_ACCEPT, u[0]: the listener's sock; fd: the new
-                               descriptor; or token is 1: the application brings one that it has kept
-                               (neat_sock.brought), or says NEAT_REQ_OFFER */
+    NEAT_EV_ACCEPT = 96,    /* on a listener: replica, incarnation, sock, generation, local, remote, u[0]:
+                               for NEAT_OP_STACK_END. A connection that is whose claims it
+                               (neat_sock.claim); never a descriptor */
     NEAT_EV_CONNECTING = 97,    /* on a connecting socket: replica, incarnation, sock, generation, local */
     NEAT_EV_FAILED = 98,    /* on a connecting socket, before its end is closed: error */
     NEAT_EV_REPLICA = 99,   /* on a UDP socket: replica, incarnation: its subsocket there is new */

@@ -31,6 +31,7 @@ class Op(IntEnum):
     POLLER = layout.NEAT_OP_POLLER
     ADOPT = layout.NEAT_OP_ADOPT
     REFUSED = layout.NEAT_OP_REFUSED
+    CORD = layout.NEAT_OP_CORD
     ATTACH = layout.NEAT_OP_ATTACH
     ADD_LISTENER = layout.NEAT_OP_ADD_LISTENER
     ADD_UDP = layout.NEAT_OP_ADD_UDP
@@ -40,8 +41,10 @@ class Op(IntEnum):
     ADD_POLLER = layout.NEAT_OP_ADD_POLLER
     SWEEP = layout.NEAT_OP_SWEEP
     FULL = layout.NEAT_OP_FULL
+    ADD_CORD = layout.NEAT_OP_ADD_CORD
     REPLICA_HELLO = layout.NEAT_OP_REPLICA_HELLO
     PORT_FREE = layout.NEAT_OP_PORT_FREE
+    STACK_END = layout.NEAT_OP_STACK_END
     ACCEPT = layout.NEAT_EV_ACCEPT
     CONNECTING = layout.NEAT_EV_CONNECTING
     FAILED = layout.NEAT_EV_FAILED

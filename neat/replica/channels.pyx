@@ -3,6 +3,7 @@
 from libc.errno cimport EEXIST, ENOSPC
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from neat.abi.channel cimport NEAT_POLLERS, NEAT_SHARED_SOCKS, neat_channel
+from neat.replica.cords cimport cords_close
 from neat.replica.counters cimport COUNT_CHANNELS, COUNT_POLLERS
 from neat.replica.posix cimport EPOLLET, EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL, close, watch
 from neat.replica.process cimport MAX_CHANNELS, WATCH_CHANNEL, Channel, Process, gauge, watch_data
@@ -93,6 +94,7 @@ cdef void channel_detach(Process* p, Channel* channel) noexcept nogil:
             close(channel.bells[i])
             gauge(p, COUNT_POLLERS, -1)
     spares_close(p, channel)
+    cords_close(p, channel.app)
     channel.used = False
     channel.memory = NULL
     while p.channels_end > 0 and not p.channels[p.channels_end - 1].used:

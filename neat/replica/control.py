@@ -145,6 +145,9 @@ class Control:
             os.set_blocking(fds[0], False)
             if self.core.add_poller(message.app, message.u[0], fds[0]):
                 fds.pop(0)
+        elif message.op == Op.ADD_CORD:
+            if self.core.add_cord(message.app, message.u[0], fds[0]):
+                fds.pop(0)
         elif message.op == Op.CONNECT_VIA:
             local, remote = message.local.pack(), message.remote.pack()
             if self.core.connect(

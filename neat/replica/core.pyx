@@ -12,6 +12,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from neat.abi.channel cimport NEAT_MAX_SOCKS, NEAT_SOCK_UDP, NEAT_SPARES, NEAT_WAITERS_UNSEEN, neat_addr
 from neat.replica.channels cimport channel_attach, channel_find, channel_orphan
+from neat.replica.cords cimport cord_add
 from neat.replica.counters cimport (
     COUNT_CHANNELS_REFUSED, COUNT_CONNECTS_FAILED, COUNT_DROP_CONTROL, REPLICA_COUNTERS_BASE,
 )
@@ -22,7 +23,7 @@ from neat.replica.posix cimport (
     EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, close, epoll_create1, monotonic_ns, watch,
 )
 from neat.replica.process cimport (
-    END_CONNECTING, END_FREE, MAX_SHARED, MAX_UNBOUND, WATCH_BELL, WATCH_CTL, WATCH_LIFELINE, WATCH_SYS,
+    END_CONNECTING, END_FREE, MAX_CORDS, MAX_SHARED, MAX_UNBOUND, WATCH_BELL, WATCH_CTL, WATCH_LIFELINE, WATCH_SYS,
     Endpoint, Process, tally, watch_data,
 )
 from neat.replica.settings cimport fill_config
@@ -73,6 +74,8 @@ cdef class Core:
         self.p.epoll = -1
         for i in range(MAX_SHARED):
             self.p.shared[i].fd = -1
+        for i in range(MAX_CORDS):
+            self.p.cords[i].fd = -1
 
     def __init__(self, boot, state, link, board, spin_ns):
         """`state`: mapped Segment; `link`: Link; `board`: BoardWriter. ValueError or OSError when something
@@ -101,7 +104,7 @@ cdef class Core:
             raise MemoryError
         p.endpoint_count = self.max_connections
         for i in range(self.max_connections):
-            p.endpoints[i].fd = p.endpoints[i].app_fd = p.endpoints[i].next = p.endpoints[i].queue = -1
+            p.endpoints[i].fd = p.endpoints[i].next = p.endpoints[i].queue = -1
         p.replica = boot.slot
         p.incarnation = boot.incarnation
         p.bell = fds["bell"]
@@ -168,6 +171,10 @@ cdef class Core:
     def add_poller(self, uint32_t app, uint32_t slot, int bell):
         """Whether its bell was taken over."""
         return poller_add(self.p, app, slot, bell) == 0
+
+    def add_cord(self, uint32_t app, uint32_t number, int fd):
+        """Whether it was taken over."""
+        return channel_find(self.p, app) != NULL and cord_add(self.p, app, number, fd) == 0
 
     def app_gone(self, uint32_t app):
         channel_orphan(self.p, app)

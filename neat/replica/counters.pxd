@@ -32,8 +32,9 @@ cpdef enum ReplicaCounter:
     COUNT_POLLERS_RUNG              # bells of pollers that slept
     COUNT_POLLERS                   # gauge
     COUNT_PAIRS_REUSED              # connections that got the pair of one before
-    COUNT_PAIRS_MISSED              # accept() was to bring one, and had none: offered again
-    COUNT_PAIRS_UNKNOWN             # accept() has brought one that there is not: reset
-    COUNT_ACCEPTS_LOST              # who took it died before it had said so: reset
+    COUNT_PAIRS_UNKNOWN             # accept() has named one that there is not: reset; or sent one for a connection that is over
+    COUNT_ACCEPTS_LOST              # who took it died before it had its pair: reset
     COUNT_ACCEPT_NO_MEMORY          # its application has all the memory that it may have: reset
+    COUNT_CORDS                     # gauge
+    COUNT_DROP_CORD                 # messages on a cord that make no sense
     REPLICA_COUNTERS

@@ -16,7 +16,7 @@ cdef int endpoint_open(Process* p, int32_t conn, int fd, uint8_t state, bint lat
 cdef void endpoints_settle(Process* p) noexcept nogil
 cdef uint64_t endpoints_deadline(Process* p) noexcept nogil
 cdef void endpoint_drop(Process* p, Endpoint* end) noexcept nogil
-# What the engine has to say about a connection that was handed over, or is about to be (shared.pyx).
+# What the engine has to say about a connection. Until it has a descriptor: accept.pyx.
 cdef void endpoint_event(Process* p, Event* event) noexcept nogil
 # Make the descriptor show what holds, if it does not yet. `error`: why, when it fails to connect.
 cdef void endpoint_show(Process* p, int32_t conn, Endpoint* end, neat_sock* sock, int error) noexcept nogil
@@ -36,10 +36,6 @@ cdef void compose(
 cdef void tell_connecting(Process* p, Endpoint* end, const neat_addr* local) noexcept nogil
 cdef void tell_failed(Process* p, int fd, int error) noexcept nogil
 
-# END_OFFERED: has accept() brought a pair meanwhile?
-cdef void endpoint_taken(Process* p, int32_t conn, Endpoint* end, neat_sock* sock) noexcept nogil
-# END_OFFERED: its message has left the listener's queue; so has each that this replica sent before.
-cdef void offer_read(Process* p, Endpoint* end) noexcept nogil
-# It waits no longer for somebody to bring a pair: from END_OFFERED to END_CLOSED, if it was there.
+# It waits no longer for somebody to claim it: from END_OFFERED to END_CLOSED, if it was there.
 cdef void offer_over(Process* p, Endpoint* end) noexcept nogil
 cdef void application_gone(Process* p, int32_t conn, Endpoint* end) noexcept nogil

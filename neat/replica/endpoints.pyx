@@ -2,8 +2,7 @@
 ARCHITECTURE.md, "Sockets".
 
 Invariants:
-1. an endpoint has a descriptor in every state but END_FREE, END_CLOSED, END_OFFERED, and END_QUEUED, where it
-   may;
+1. an endpoint has a descriptor in every state but END_FREE, END_QUEUED, END_OFFERED and END_CLOSED;
 2. stack_close is called once for each connection that got this far, when the last copy of the application's
    end is gone;
 3. one message, the canary, stays unread in the stack's end, so whatever closes it without a farewell reads
@@ -19,7 +18,7 @@ from neat.abi.channel cimport (
 from neat.abi.control cimport NEAT_EV_CONNECTING, NEAT_EV_FAILED, NEAT_MSG_MAGIC, neat_msg
 from neat.replica.channels cimport channel_find
 from neat.replica.counters cimport (
-    COUNT_DESCRIPTORS, COUNT_HANGUPS, COUNT_PAIRS_REUSED, COUNT_PAIRS_UNKNOWN, COUNT_RESETS_TOLD,
+    COUNT_DESCRIPTORS, COUNT_HANGUPS, COUNT_RESETS_TOLD,
     COUNT_RINGS_PUNCHED, COUNT_TOKENS_SENT,
 )
 from neat.replica.pollers cimport pollers_notify
@@ -32,7 +31,7 @@ from neat.replica.process cimport (
     KEEP_RING_BYTES, MAX_FRESH, MAX_UNBOUND, REASON_TICK, WATCH_ENDPOINT, Endpoint, Process, gauge, tally,
     watch_data,
 )
-from neat.replica.spares cimport spare_keep, spare_take
+from neat.replica.spares cimport spare_keep
 from neat.shm.atomic cimport exchange32, load32, load64
 from neat.stack.engine cimport (
     EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN, EV_WRITABLE, Event,
@@ -73,7 +72,6 @@ cdef int endpoint_open(Process* p, int32_t conn, int fd, uint8_t state, bint lat
     end.fd = fd
     end.serial = p.serial
     end.state = state
-    end.options = 0
     end.spoken = False
     gauge(p, COUNT_DESCRIPTORS, 1)
     return 0
@@ -112,9 +110,6 @@ cdef void endpoint_drop(Process* p, Endpoint* end) noexcept nogil:
         close(end.fd)
         end.fd = -1
         gauge(p, COUNT_DESCRIPTORS, -1)
-    if end.app_fd >= 0:
-        close(end.app_fd)
-        end.app_fd = -1
     p.serial += 1
     end.serial = p.serial
     end.state = END_CLOSED
@@ -149,18 +144,12 @@ cdef void endpoint_event(Process* p, Event* event) noexcept nogil:
     if not over and end.state != END_FREE and end.generation == event.generation and end.app == event.app:
         kinds = event.kinds
         sock = stack_sock(p.stack, event.app, event.sock)
-        endpoint_taken(p, event.conn, end, sock)
-        if kinds == EV_TAKEN:
-            return
-        if end.state == END_QUEUED:
-            # What else it waits for is told when it is handed over.
-            if kinds & EV_RESET:
-                application_gone(p, event.conn, end)
-        elif sock != NULL:
+        if end.state == END_QUEUED and kinds & EV_RESET:
+            application_gone(p, event.conn, end)
+        elif kinds != EV_TAKEN and end.state != END_QUEUED and sock != NULL:
             notify(p, event, end, sock)
     if over:
         if end.state != END_FREE:
-            endpoint_taken(p, event.conn, end, stack_sock(p.stack, event.app, event.sock))
             note_manners(p, end, event)
             endpoint_drop(p, end)
             end.state = END_FREE
@@ -286,39 +275,6 @@ cdef void endpoint_hangup(Process* p, uint32_t conn, uint32_t serial, uint32_t e
         return  # our own shutdown: the farewell is still unread
     tally(p, COUNT_HANGUPS)
     application_gone(p, <int32_t>conn, end)
-
-
-cdef void endpoint_taken(Process* p, int32_t conn, Endpoint* end, neat_sock* sock) noexcept nogil:
-    """If accept() has brought a spare, that is its pair from now on."""
-    if end.state != END_OFFERED or sock == NULL:
-        return
-    cdef uint64_t name = load64(&sock.brought)
-    if name == end.generation:
-        return
-    channel = channel_find(p, end.app)
-    fd = -1 if channel == NULL else spare_take(p, channel, name)
-    cdef uint32_t options = end.options
-    offer_read(p, end)
-    offer_over(p, end)
-    if fd < 0 or endpoint_open(p, conn, fd, END_OPEN, channel.announces) < 0:
-        if fd >= 0:
-            close(fd)
-        tally(p, COUNT_PAIRS_UNKNOWN)
-        application_gone(p, conn, end)
-        return
-    end.options = options
-    tally(p, COUNT_PAIRS_REUSED)
-    if load64(&sock.waiters) >= NEAT_WAITERS_UNSEEN:
-        endpoint_show(p, conn, end, sock, 0)
-
-
-cdef void offer_read(Process* p, Endpoint* end) noexcept nogil:
-    channel = channel_find(p, end.app)
-    if channel == NULL or channel.shared[end.listener] < 0:
-        return
-    listener = &p.shared[channel.shared[end.listener]]
-    if <int32_t>(end.offer - listener.read) > 0:
-        listener.read = end.offer
 
 
 cdef void offer_over(Process* p, Endpoint* end) noexcept nogil:

@@ -5,6 +5,7 @@ others. Before it sleeps it looks again for a while: neat/shm/idle.pxd.
 """
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from neat.replica.accept cimport OFFERS_NS, accept_event, accept_look, accept_patience, cord_ready
 from neat.replica.channels cimport (
     channel_find, channel_reap, channels_pending, channels_scan, channels_sleeping,
 )
@@ -16,10 +17,10 @@ from neat.replica.endpoints cimport endpoint_event, endpoint_hangup, endpoints_d
 from neat.replica.pollers cimport pollers_ring
 from neat.replica.posix cimport epoll_event, monotonic_ns, wait_events
 from neat.replica.process cimport (
-    REASON_CTL, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CTL, WATCH_ENDPOINT,
+    REASON_CTL, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CORD, WATCH_CTL, WATCH_ENDPOINT,
     WATCH_LIFELINE, WATCH_SHARED, WATCH_SYS, Process, note, tally,
 )
-from neat.replica.shared cimport OFFERS_NS, accept_event, offers_look, shared_ready, spare_missing, udp_event
+from neat.replica.shared cimport shared_ready, udp_event
 from neat.shm.atomic cimport fence
 from neat.shm.board cimport board_busy, board_heartbeat
 from neat.shm.doorbell cimport doorbell_clear, doorbell_ring
@@ -29,7 +30,7 @@ from neat.shm.ring cimport (
     ring_commit, ring_peek, ring_prepare_sleep, ring_publish, ring_release, ring_reserve,
 )
 from neat.stack.engine cimport (
-    EV_ACCEPT, EV_FREED, EV_OFFER, Event, stack_expire, stack_frame_arrives, stack_next_deadline,
+    EV_ACCEPT, EV_FREED, Event, stack_expire, stack_frame_arrives, stack_next_deadline,
     stack_own_frame_arrives, stack_poll_event, stack_poll_transmit,
 )
 
@@ -51,7 +52,7 @@ cdef uint32_t run(Process* p) noexcept nogil:
         if p.now - p.returned_at >= p.tick_ns:
             p.reasons |= REASON_TICK
     if p.now - p.offers_at >= OFFERS_NS:
-        offers_look(p)
+        accept_patience(p)
     board_busy(p.board, monotonic_ns() - p.woke_at)
     return p.reasons
 
@@ -125,8 +126,8 @@ cdef uint32_t signal(Process* p) noexcept nogil:
         else:
             if event.kinds & EV_ACCEPT:
                 accept_event(p, &event)
-            if event.kinds & EV_OFFER:
-                spare_missing(p, &event)
+            else:
+                accept_look(p, &event)
             endpoint_event(p, &event)
         if event.kinds & EV_FREED:
             channel = channel_find(p, event.app)
@@ -165,6 +166,8 @@ cdef int descriptors(Process* p, int64_t timeout) noexcept nogil:
         index = <uint32_t>data
         if kind == WATCH_ENDPOINT:
             endpoint_hangup(p, index, serial, found[i].events)
+        elif kind == WATCH_CORD:
+            cord_ready(p, index, serial)
         elif kind == WATCH_BELL:
             doorbell_clear(p.bell)
         elif kind == WATCH_SHARED:

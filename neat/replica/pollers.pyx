@@ -12,7 +12,7 @@ from neat.replica.channels cimport channel_find
 from neat.replica.counters cimport COUNT_POLLERS, COUNT_POLLERS_RUNG
 from neat.replica.posix cimport close, write
 from neat.replica.process cimport Channel, Process, gauge, tally
-from neat.shm.atomic cimport exchange32, fence, fetch_or64, load32
+from neat.shm.atomic cimport exchange32, fence, fetch_or64, load32, store32
 
 
 cdef uint64_t ONE = 1
@@ -53,6 +53,19 @@ cdef void pollers_notify(Process* p, uint32_t app, uint32_t index, uint64_t wait
             fetch_or64(summary, ONE << (word & 63))
     channel.news |= pollers
     p.news = True
+
+
+cdef void pollers_forget(Process* p, Channel* channel, uint32_t number) noexcept nogil:
+    header = <neat_channel*>channel.memory
+    for slot in range(NEAT_POLLERS):
+        if load32(&header.pollers[slot].owner) != number:
+            continue
+        if channel.bells[slot] >= 0:
+            close(channel.bells[slot])
+            channel.bells[slot] = -1
+            gauge(p, COUNT_POLLERS, -1)
+        store32(&header.pollers[slot].asleep, 0)
+        store32(&header.pollers[slot].owner, 0)
 
 
 cdef void pollers_ring(Process* p) noexcept nogil:

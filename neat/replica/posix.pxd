@@ -1,4 +1,4 @@
-"""The few system calls that the replica makes from compiled code: unix socketpairs, epoll, sleeping. All
+"""The few system calls that the replica makes from compiled code: unix sockets, epoll, sleeping. All
 return -errno."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -19,19 +19,6 @@ cdef extern from * nogil:
     #include <time.h>
     #include <unistd.h>
 
-    /* A connection's pair: ends[0] the stack's, ends[1] the application's, which has sent its canary. */
-    static inline int neat_make_pair(int ends[2], int nonblock) {
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | (nonblock ? SOCK_NONBLOCK : 0), 0, ends) < 0)
-            return -errno;
-        if (send(ends[1], "c", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1) {
-            int error = errno;
-            close(ends[0]);
-            close(ends[1]);
-            return -error;
-        }
-        return 0;
-    }
-
     /* One datagram, with a descriptor beside it unless fd is -1. */
     static inline int neat_send(int to, const void *data, size_t length, int fd) {
         if (fd < 0)
@@ -51,6 +38,34 @@ cdef extern from * nogil:
         c->cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(c), &fd, sizeof(int));
         return sendmsg(to, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+    }
+
+    /* One datagram, and the descriptor beside it, which is the caller's (-1: none). Its length, 0 at the end of
+     * the stream, -errno. */
+    static inline int neat_receive(int from, void *data, size_t length, int *fd) {
+        struct iovec part = {data, length};
+        union { struct cmsghdr align; char room[CMSG_SPACE(sizeof(int))]; } control;
+        struct msghdr message;
+        memset(&message, 0, sizeof message);
+        message.msg_iov = &part;
+        message.msg_iovlen = 1;
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control.room;
+        ssize_t n = recvmsg(from, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
+        struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&message);
+        *fd = -1;
+        if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+            c->cmsg_len >= CMSG_LEN(sizeof(int)))
+            memcpy(fd, CMSG_DATA(c), sizeof(int));
+        return n < 0 ? -errno : (int)n;
+    }
+
+    /* Whether it is a unix SOCK_SEQPACKET socket: the only thing that an application may hand us. */
+    static inline int neat_is_stack_end(int fd) {
+        int domain = 0, type = 0;
+        socklen_t length = sizeof domain;
+        return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX &&
+               getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_SEQPACKET;
     }
 
     /* Take up to `count` messages out; how many there were. */
@@ -101,8 +116,9 @@ cdef extern from * nogil:
         return madvise(memory, length, MADV_REMOVE) < 0 ? -errno : 0;
     }
     """
-    int make_pair "neat_make_pair"(int* ends, bint nonblock) noexcept
     int send_with "neat_send"(int to, const void* data, size_t length, int fd) noexcept
+    int receive_with "neat_receive"(int source, void* data, size_t length, int* fd) noexcept
+    bint is_stack_end "neat_is_stack_end"(int fd) noexcept
     int drain "neat_drain"(int fd, int count) noexcept
     bint all_read "neat_all_read"(int fd) noexcept
     bint is_hung_up "neat_is_hung_up"(int fd) noexcept

@@ -17,11 +17,12 @@ cdef enum:
     MAX_UNBOUND = 4096              # bound sockets whose connections are over, a power of two
     MAX_FRESH = 1024                # descriptors that are not watched yet, a power of two
     KEEP_RING_BYTES = 32768         # of a freed socket's ring: what was touched beyond is given back
+    MAX_CORDS = 8192                # as many as the syscall server has sessions
 
 cdef enum EndpointState:
     END_FREE = 0
     END_QUEUED = 1                  # established, waits for room in the listener's queue
-    END_OFFERED = 2                 # accept() is to bring a pair that its process has kept
+    END_OFFERED = 2                 # NEAT_EV_ACCEPT was sent: who takes that says which pair it gets
     END_CONNECTING = 3
     END_OPEN = 4
     END_HALF = 5                    # the peer's FIN was passed on: shutdown(SHUT_WR)
@@ -32,18 +33,16 @@ cdef enum EndpointState:
 
 cdef struct Endpoint:               # by index of the connection slot
     int32_t fd
-    int32_t app_fd                  # the application's end, while it waits in the accept queue; -1
     uint32_t app, sock, generation
     uint32_t bind_id                # of the bound socket that it was; 0: none
     uint32_t serial                 # of `fd`: an epoll event that carries another one is stale
     int32_t next                    # next in the accept queue
     uint32_t listener               # index of the listening socket that it came by
-    uint32_t options                # NEAT_OPT_OF_ACCEPT: how it was made
     int16_t queue                   # the listener's place in `shared` while it is queued there, -1
     uint8_t state                   # EndpointState
     uint8_t watched                 # `fd` is in the epoll set
     uint8_t spoken                  # more than tokens was sent, or something shut, on `fd`
-    uint8_t unanswered              # END_OFFERED: looks since its message was read
+    uint8_t unanswered              # END_OFFERED: looks since it should have been claimed
     uint32_t offer                  # END_OFFERED: the listener's `offers` when it was sent
 
 cdef struct Fresh:                  # a descriptor that may be closed before watching it is worth it
@@ -79,11 +78,14 @@ cdef struct Channel:
     int32_t bells[NEAT_POLLERS]     # of its pollers: write ends of pipes, -1
     uint32_t news                   # bitmap of pollers that have event bits to hear of
     Spare spares[NEAT_SPARES]       # by place in the segment's table
-    int32_t spare_count
     int32_t offered                 # connections in END_OFFERED
-    uint64_t swept_at               # when spares were looked over last
 
 # upper byte of an epoll event's data; below it the serial (24 bits) and an index (32 bits)
+cdef struct Cord:                   # from a process of an application
+    int32_t fd                      # -1: unused
+    uint32_t app, number            # `number` is the application's name for it
+    uint32_t serial
+
 cdef enum WatchKind:
     WATCH_BELL = 1
     WATCH_SYS = 2
@@ -92,6 +94,7 @@ cdef enum WatchKind:
     WATCH_ENDPOINT = 5
     WATCH_SHARED = 6
     WATCH_CHANNEL = 7               # nothing to do but to be awake
+    WATCH_CORD = 8
 
 cdef enum Reason:                   # why the loop returns to Python: a bitmap
     REASON_SYS = 1
@@ -127,6 +130,9 @@ cdef struct Process:
     Channel channels[MAX_CHANNELS]
     uint32_t channels_end           # one beyond the last used
     bint news                       # some channel has
+    Cord cords[MAX_CORDS]
+    uint32_t cords_end              # one beyond the last used
+    uint32_t cord_count
 
 cdef inline void tally(Process* p, uint32_t counter) noexcept nogil:
     p.counters[counter] += 1

@@ -1,14 +1,9 @@
-"""The stack's ends of listening and UDP sockets, which every replica has, and the way of connections to
-accept()."""
+"""The stack's ends of listening and UDP sockets, which every replica has."""
 
 from libc.stdint cimport uint32_t
 from neat.abi.channel cimport neat_addr
 from neat.replica.process cimport Process, SharedEnd
 from neat.stack.engine cimport Event
-
-cdef enum:
-    OFFERS_NS = 500_000_000
-    PATIENCE = 10                   # looks
 
 cdef SharedEnd* shared_find(Process* p, uint32_t app, uint32_t sock) noexcept nogil
 # A listening socket of `app` under index `sock`; takes fd over when it returns 0. A known bind_id: its
@@ -23,12 +18,6 @@ cdef int udp_add(
     Process* p, uint32_t app, uint32_t sock, uint32_t bind_id, uint32_t flags, const neat_addr* local,
     int fd, bint announce
 ) noexcept nogil
-# EV_ACCEPT: hand the connection over, or queue it until there is room.
-cdef void accept_event(Process* p, Event* event) noexcept nogil
-# EV_OFFER: who accepts a connection has no spare for it: offer it again, with a new pair.
-cdef void spare_missing(Process* p, Event* event) noexcept nogil
-# Every OFFERS_NS.
-cdef void offers_look(Process* p) noexcept nogil
 cdef void udp_event(Process* p, Event* event) noexcept nogil
 # What epoll has to say: the application's end is gone, or there is room.
 cdef void shared_ready(Process* p, uint32_t index, uint32_t serial, uint32_t events) noexcept nogil

@@ -1,6 +1,6 @@
 """Pairs that serve one connection after another."""
 
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from neat.abi.channel cimport neat_sock
 from neat.replica.process cimport Channel, Endpoint, Process
 
@@ -12,8 +12,5 @@ cdef void spares_close(Process* p, Channel* channel) noexcept nogil
 cdef void spare_keep(Process* p, Channel* channel, Endpoint* end, neat_sock* lines) noexcept nogil
 # The stack's end of the spare that is called so, now the caller's. -1: there is none.
 cdef int32_t spare_take(Process* p, Channel* channel, uint64_t name) noexcept nogil
-# Whether process `who` (the upper half of its names) has one more than there are offers on their way that
-# want one.
-cdef bint spares_suffice(Channel* channel, uint64_t who) noexcept nogil
-# Close those that their process has given up; not more often than SWEEP_NS.
-cdef void spares_sweep(Process* p, Channel* channel) noexcept nogil
+# The process whose cord had that number has died.
+cdef void spares_forget(Process* p, Channel* channel, uint32_t number) noexcept nogil

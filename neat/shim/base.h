@@ -45,6 +45,7 @@ int neat_hide_fd(int fd);          /* from now on one of those, under the number
 /* A copy that is one of those; -1 when there is no number above those of applications. */
 int neat_copy_hidden(int fd);
 void neat_close_own(int fd);
+void neat_show_fd(int fd);         /* from now on the application's */
 bool neat_is_own(int fd);
 /* It is one of those, and was closed past us: the kernel has given the number to another file. */
 void neat_own_lost(int fd);

@@ -249,6 +249,8 @@ static int start(struct neat_socket *s, int fd, const struct neat_addr *remote) 
     }
     if (status == 0)
         neat_set_stage(s, STAGE_CONNECTING);
+    if (status == 0)
+        neat_spares_stock();       /* the descriptors that a process has for the stack are all there then */
     return status;
 }
 

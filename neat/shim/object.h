@@ -73,7 +73,7 @@ struct descriptor {
     uint32_t flags_known;          /* this process alone has it and sees its flags change (flags.c) */
     int stack_end;                 /* the pair's other end, until the stack gets it; -1 */
     uint32_t small_buffer;         /* its SO_SNDBUF is at its minimum */
-    uint32_t keepable;             /* accepted under NEAT_OPT_KEEPS */
+    uint32_t keepable;             /* accepted, by a process that accepts again */
     uint32_t traced;               /* the kernel listens to it, or knows of it what our close need not end */
     uint32_t kernel_waits;         /* how often the kernel waits on it: in epoll instances, for a signal */
     uint64_t inode;                /* once the stack was told; 0 */
@@ -86,6 +86,7 @@ struct set_up {
     uint32_t bind_id;
     uint32_t shared_index;         /* of a listener */
     int backlog;                   /* of the last listen() */
+    uint32_t accepted;             /* accept() has given a connection out: it may be called again */
     uint32_t accepting;            /* threads that are about to sleep on the listener's number, or do */
     struct neat_addr local, remote;
     uint32_t dissolved;            /* errno that tells of neat_disconnect_locked(), once; 0 */

@@ -19,7 +19,9 @@
 #define ORDER_REGISTRATION 120
 /* The segments: nobody holds this lock and the one before; both are free in the child when sockets go. */
 #define ORDER_SEGMENTS 121
-/* No lock: a child closes its copies of what stays its parent's. */
+/* Cords are asked for under this lock, over that connection: no child has a copy of one. */
+#define ORDER_CORDS 122
+/* A lock of a moment: a child closes its copies of what stays its parent's. */
 #define ORDER_SPARES 125
 /* The pool of sockets: a child destroys those that only other threads held, for which segments are free. */
 #define ORDER_SOCKETS 130

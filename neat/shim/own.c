@@ -84,9 +84,13 @@ void neat_own_lost(int fd) {
         swap_if(where, &seen, -1);
 }
 
-void neat_close_own(int fd) {
+void neat_show_fd(int fd) {
     if (fd >= 0 && fd < MOST)
         store(&holders[fd], NULL);
     set_own(fd, false);
+}
+
+void neat_close_own(int fd) {
+    neat_show_fd(fd);
     libc(close)(fd);
 }

@@ -1,5 +1,4 @@
 /* A poller's place in a segment. Read first: docs/contracts/readiness.md. */
-#include <signal.h>
 #include <unistd.h>
 
 #include "poller.h"
@@ -15,14 +14,13 @@ static uint64_t *events_of(const struct poller *poller) {
     return (uint64_t *)(poller->segment->base + NEAT_EVENTS_OFFSET) + poller->slot * NEAT_SOCK_WORDS;
 }
 
-/* The slot of a process that has died is free, too. */
-static int claim_slot(struct neat_channel *channel) {
-    uint32_t me = (uint32_t)getpid();
+static int claim_slot(struct segment *segment) {
+    struct neat_channel *channel = (struct neat_channel *)segment->base;
+    if (neat_cord_open(segment) < 0)
+        return -1;
     for (int slot = 0; slot < (int)NEAT_POLLERS; slot++) {
-        uint32_t owner = load(&channel->pollers[slot].owner);
-        if (owner && (kill((pid_t)owner, 0) == 0 || errno != ESRCH))
-            continue;
-        if (swap_if(&channel->pollers[slot].owner, &owner, me))
+        uint32_t nobody = 0;
+        if (swap_if(&channel->pollers[slot].owner, &nobody, load(&segment->cord_number)))
             return slot;
     }
     return -1;
@@ -56,7 +54,7 @@ static void clear_place(const struct poller *poller) {
 struct poller *neat_poller_open(struct segment *segment) {
     struct neat_channel *channel = (struct neat_channel *)segment->base;
     struct poller *poller = calloc(1, sizeof *poller + segment->nsock * sizeof poller->owners[0]);
-    int slot = poller ? claim_slot(channel) : -1;
+    int slot = poller ? claim_slot(segment) : -1;
     if (slot < 0) {
         free(poller);
         return NULL;

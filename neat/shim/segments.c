@@ -16,6 +16,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct segment *segments;
+static uint32_t corded;            /* there was a cord to each replica that was active */
 
 static bool power_of_two(uint32_t n) {
     return n && !(n & (n - 1));
@@ -69,12 +70,15 @@ static struct segment *map(int fd, int bell, const struct neat_msg *reply) {
     neat_spin_ns();                /* decided now: later it may be out of our rights (seccomp(2)) */
     new->bell = neat_hide_fd(bell);
     neat_hold_own(&new->bell);
+    new->cord = -1;
     return new;
 }
 
 static void unmap(struct segment *segment) {
     munmap(segment->base, segment->bytes);
     neat_close_own(segment->bell);
+    if (segment->cord >= 0)
+        neat_close_own(segment->cord);
     free(segment);
 }
 
@@ -164,8 +168,21 @@ int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, str
     if (new)
         sweep();
     pthread_mutex_unlock(&lock);
+    if (new)
+        neat_cord_open(known);     /* if it cannot be had now it is asked for when it is needed */
     *out = known;
     return 0;
+}
+
+/* The latest incarnation that is mapped here and not over; 0: none. */
+static uint64_t known_incarnation(uint64_t owner, uint32_t replica) {
+    uint64_t latest = 0;
+    pthread_mutex_lock(&lock);
+    for (const struct segment *at = segments; at; at = at->next)
+        if (at->owner == owner && at->replica == replica && at->incarnation > latest && !segment_over(at))
+            latest = at->incarnation;
+    pthread_mutex_unlock(&lock);
+    return latest;
 }
 
 void neat_segment_end(const struct segment *segment) {
@@ -184,15 +201,42 @@ void neat_segment_put(struct segment *segment) {
     pthread_mutex_unlock(&lock);
 }
 
+int neat_segments_corded(uint64_t owner) {
+    if (__builtin_expect(load(&corded), 1))
+        return 0;
+    uint32_t replicas = neat_active_replicas(false);
+    for (uint32_t k = 0; k < MAX_REPLICAS; k++) {
+        struct segment *segment;
+        if (!(replicas & 1u << k))
+            continue;
+        int status = neat_segment_get(owner, k, known_incarnation(owner, k), &segment);
+        if (status == 0) {
+            status = neat_cord_open(segment);
+            neat_segment_put(segment);
+        }
+        if (status == -EMFILE || status == -ENFILE)
+            return status;
+    }
+    store(&corded, 1);
+    return 0;
+}
+
 /* A fork finds the list whole. */
 static void before_fork(void) {
     pthread_mutex_lock(&lock);
 }
 
-static void after_fork(void) {
+static void in_parent(void) {
+    pthread_mutex_unlock(&lock);
+}
+
+static void in_child(void) {
+    for (struct segment *at = segments; at; at = at->next)
+        neat_cord_forget(at);
+    store(&corded, 0);
     pthread_mutex_unlock(&lock);
 }
 
 AT_START(ORDER_SEGMENTS) void set_up(void) {
-    pthread_atfork(before_fork, after_fork, after_fork);
+    pthread_atfork(before_fork, in_parent, in_child);
 }

@@ -33,14 +33,14 @@ static void write_lines(const struct neat_socket *s, const struct endpoint *end)
     shared->syn_retries = (uint8_t)settings->syn_retries;
     if (settings->options & NEAT_OPT_PEER)
         shared->peer = s->setup.remote;
-    store(&shared->options, settings->options | (load(&shared->options) & NEAT_OPT_OF_ACCEPT));
+    store(&shared->options, settings->options);
 }
 
 /* After exec: what the program before had set. Private settings are the reverse of write_lines, as far as
  * they are in the lines. */
 void neat_options_read(struct neat_socket *s, const struct neat_sock *shared) {
     struct settings *settings = &s->settings;
-    settings->options = load(&shared->options) & ~NEAT_OPT_OF_ACCEPT;
+    settings->options = load(&shared->options);
     s->family = settings->options & NEAT_OPT_INET6 ? AF_INET6 : AF_INET;
     settings->rcvbuf = shared->rcvbuf;
     settings->sndbuf = shared->sndbuf;

@@ -12,24 +12,31 @@ uint32_t neat_synacks_of(int seconds);         /* TCP_DEFER_ACCEPT, as it is kep
 uint32_t neat_defer_seconds(const struct neat_socket *s);  /* TCP_DEFER_ACCEPT; 0: off */
 
 /* pair.c */
+/* Both ends of a pair, close-on-exec; the canary is in it. `nonblock`: SOCK_NONBLOCK or 0. */
+int neat_pair_make(int ends[2], int nonblock);
 int neat_pair(int *application_end, int *stack_end);        /* the canary is in it */
 
-/* spares.c: application's ends of pairs whose connections are over, for the next ones. Any thread, signal
- * handlers too. */
+/* spares.c: pairs for the next connections. Any thread, signal handlers too. */
 struct spare;
-/* A copy of this end, and its *name in the segment's table; nobody takes it until it is settled whether it
- * stays. NULL: not kept. */
+/* A reserve for an accept(), in the caller's hands, so that whatever that takes gets a descriptor: it goes back, or its number is taken. 0,
+ * -EMFILE, -ENFILE, -ENOMEM. */
+int neat_spare_reserve(struct spare **out);
+void neat_spares_stock(void);      /* have one, so that there is one when the application has used up its numbers */
+/* The pair for a connection of this segment: one whose stack's end the replica has kept, and its *name; else (*name 0) the reserve, with a new
+ * pair in it if there can be one. What is not the reserve goes back or is taken likewise. */
+struct spare *neat_spare_choose(struct spare *reserve, const struct segment *segment, bool nonblock, uint64_t *name);
+void neat_spare_back(struct spare *spare);
+bool neat_spare_nonblock(const struct spare *spare);
+int neat_spare_stack_end(const struct spare *spare);
+/* The application's end becomes the application's, under the lowest number that is free; a stack's end that is here is closed. It cannot
+ * fail. */
+int neat_spare_number(struct spare *spare, bool cloexec);
+/* A copy of this end of a connection that is about to be closed, and its *name in the segment's table; nobody takes it until it is settled
+ * whether it stays. NULL: not kept. */
 struct spare *neat_spare_keep(const struct segment *segment, int fd, bool nonblock, uint64_t *name);
 void neat_spare_settle(struct spare *spare, const struct segment *segment, bool stays);
-/* The descriptor of one that the segment's replica has kept, too, under a number of the application;
- * *nonblock: how it is. -ENOENT: this process has none, -EMFILE. */
-int neat_spare_take(const struct segment *segment, bool cloexec, bool *nonblock, uint64_t *name);
-/* Its place; the replica closes its end when it comes by. */
-void neat_spare_give_up(const struct segment *segment, uint64_t name);
 bool neat_spares_drop(void);       /* whether there were any: numbers are free now */
-/* At an accept() there: this process may have some for the next ones. */
-void neat_spares_accepted(struct neat_sock *listener);
-void neat_spares_limit_changed(void);
+void neat_limits_changed(void);    /* RLIMIT_NOFILE may have */
 
 /* subsockets.c */
 int neat_subsockets_open(struct neat_socket *s, const struct neat_msg *bound);
@@ -39,9 +46,6 @@ bool neat_subsockets_read(struct neat_socket *s, int fd, int limit);
 /* What is set on a listener for the connections that it will accept goes into its socket objects: a
  * program after exec finds it there. */
 void neat_listener_apply(struct neat_socket *s);
-/* RLIMIT_NOFILE does not change without neat_limits_changed(): each setrlimit() passes by us. */
-extern uint32_t neat_limits_seen;
-void neat_limits_changed(void);
 int neat_bind_locked(struct neat_socket *s, int fd, const struct neat_addr *local);
 /* Linux's tcp_disconnect(): it is as new, under the same number, but for the port that the application
  * chose. A connection is reset. Caller holds `setup.lock`. 0 or -errno. */

@@ -42,13 +42,24 @@ struct segment {
     uint32_t nsock, rx_size, tx_size;   /* checked; never read again from the segment */
     uint32_t largest;              /* bytes of a datagram that the stack can send */
     int bell;                      /* the replica's doorbell */
+    int cord;                      /* cord.c; -1: none yet */
+    uint32_t cord_number;          /* this process, in what it writes into the segment; 0: none yet */
     int64_t refused_at;            /* when it had no place for a poller, ns (preload/track.c) */
 };
+
+/* cord.c */
+int neat_cord_open(struct segment *segment);       /* it has one: 0 or -errno */
+/* Send it with this descriptor beside it. 0 or -errno; -EPIPE: the replica is gone. */
+int neat_cord_send(struct segment *segment, const struct neat_msg *message, int fd);
+void neat_cord_forget(struct segment *segment);    /* in a child */
 
 /* segments.c */
 int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, struct segment **out);
 void neat_segment_put(struct segment *segment);
 void neat_segment_keep(struct segment *segment);   /* one reference more; the caller has one */
+/* There is one of each replica that is active, with a cord. -EMFILE, -ENFILE: not yet, for want of
+ * descriptors; other reasons will be met later. */
+int neat_segments_corded(uint64_t owner);
 void neat_segment_end(const struct segment *segment);      /* this process has heard it */
 /* The replica's state is gone, and with it what is in the segment. */
 static inline bool segment_over(const struct segment *segment) {

@@ -27,6 +27,7 @@ SYSCALL = (
     "errors",
     "drop_bad_message",
     "pollers",
+    "cords",
     "refused_by_preload",
     "refused_memory",
 )

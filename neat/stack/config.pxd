@@ -48,8 +48,7 @@ cdef enum EventKind:
     EV_RESET = 64                       # it ended with `error`
     EV_FREED = 128                      # its sock and conn index may be reused from now on: forget them
     EV_NOTIFY = 256                     # NEAT_REQ_NOTIFY: tell all who wait, whatever has changed
-    EV_OFFER = 512                      # NEAT_REQ_OFFER: accept() has no descriptor for it
-    EV_TAKEN = 1024                     # NEAT_REQ_ACCEPTED
+    EV_TAKEN = 512                      # NEAT_REQ_ACCEPTED
 
 cdef struct Event:                      # bits are merged: one event may carry several
     uint32_t kinds

@@ -9,7 +9,7 @@ Stack belongs to one thread. Errors are negative errno values."""
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from neat.abi.channel cimport neat_addr, neat_sock
 from neat.stack.config cimport (
-    EV_ACCEPT, EV_CLOSED, EV_CONNECTED, EV_FREED, EV_OFFER, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN,
+    EV_ACCEPT, EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN,
     EV_WRITABLE, OFFLOAD_CSUM, OFFLOAD_TSO4, ConnectWishes, Event, StackConfig,
 )
 from neat.stack.types cimport Stack

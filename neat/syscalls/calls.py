@@ -7,6 +7,8 @@ An errno is raised as Refused; everything in a message is checked before it is u
 import contextlib
 import errno
 import os
+import secrets
+import socket
 from collections.abc import Callable
 
 from neat import ports
@@ -53,6 +55,7 @@ class Calls:
             Op.CONNECT: self.connect,
             Op.PREFER: self.prefer,
             Op.POLLER: self.poller,
+            Op.CORD: self.cord,
             Op.ADOPT: self.adopt,
             Op.REFUSED: self.refused,
         }
@@ -160,21 +163,33 @@ class Calls:
     def poller(self, session: Session, message: Message, _fds: list[int]) -> None:
         """Make its bell, give an end to each, and forget it: with that incarnation the bell hangs up, and the
         application comes again."""
-        app, replica = self._app(session), self.registry.replicas.get(message.replica)
-        if replica is None or not replica.known:
-            raise Refused(errno.ENXIO)
-        if message.incarnation != replica.incarnation:
-            raise Refused(errno.ESTALE)
-        if not self.registry.channel(app, replica).attached:
-            raise Refused(errno.EAGAIN)
-        ends = list(os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
+        ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._join(session, message, Op.ADD_POLLER, ours, theirs, message.u[0])
+        self.hooks.count("pollers")
+
+    def cord(self, session: Session, message: Message, _fds: list[int]) -> None:
+        """Likewise."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        number = secrets.randbits(32) | 1  # a successor of this server gives others
+        self._join(session, message, Op.ADD_CORD, ours.detach(), theirs.detach(), number)
+        self.hooks.count("cords")
+
+    def _join(self, session: Session, message: Message, op: Op, ours: int, theirs: int, number: int) -> None:
+        """Give one end of something to the application, the other to the replica that it names. Both are
+        closed here."""
+        ends = [ours, theirs]
         try:
-            order = Message(Op.ADD_POLLER, app=app.number, u=message.u[:1])
-            if not replica.send(order, ends[1]):
+            app, replica = self._app(session), self.registry.replicas.get(message.replica)
+            if replica is None or not replica.known:
+                raise Refused(errno.ENXIO)
+            if message.incarnation != replica.incarnation:
+                raise Refused(errno.ESTALE)
+            if not self.registry.channel(app, replica).attached:
+                raise Refused(errno.EAGAIN)
+            if not replica.send(Message(op, app=app.number, u=(number,)), theirs):
                 raise Refused(errno.ENETDOWN)
-            self.hooks.count("pollers")
-            reply = message.reply(replica=replica.slot, incarnation=replica.incarnation)
-            wire.send(session.sock, reply, (ends[0],))
+            reply = message.reply(replica=replica.slot, incarnation=replica.incarnation, u=(number,))
+            wire.send(session.sock, reply, (ours,))
         finally:
             wire.close_all(ends)
 

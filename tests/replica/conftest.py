@@ -43,6 +43,7 @@ VNET = bytes(10)
 PATIENCE_S = 20
 GEOMETRY = (CONFIG.sockets_per_app, CONFIG.socket_rx_bytes, CONFIG.socket_tx_bytes)
 
+CORD = 9  # the number of an application's first one
 REQ_SHUT_WR, REQ_ACCEPTED = layout.NEAT_REQ_SHUT_WR, layout.NEAT_REQ_ACCEPTED
 ST_CONNECTED, ST_RDHUP, ST_ERROR = layout.NEAT_ST_CONNECTED, layout.NEAT_ST_RDHUP, layout.NEAT_ST_ERROR
 
@@ -140,6 +141,7 @@ class World:
         self.seq = 0
         self.process = None
         self.ends = []
+        self.channels = {}
 
     def start(self, incarnation=1):
         boot = Boot("replica0", incarnation, self.config, self.fds, "5a" * 32)
@@ -171,7 +173,17 @@ class World:
     def attach(self, app=1):
         channel = Channel(app)
         self.say(Message(Op.ATTACH, app=app, u=(*GEOMETRY, os.getpid())), channel.fd, channel.bell)
+        channel.cord = self.cord(app)
+        self.channels[app] = channel
         return channel
+
+    def cord(self, app=1, number=CORD):
+        """The application's end of one."""
+        ours, theirs = pair()
+        self.say(Message(Op.ADD_CORD, app=app, u=(number,)), theirs.fileno())
+        theirs.close()
+        self.ends.append(ours)
+        return ours
 
     def _end(self, op, app, sock, port, protocol, backlog=0):
         ours, theirs = pair()
@@ -190,6 +202,29 @@ class World:
 
     def udp(self, app=1, sock=4, port=53):
         return self._end(Op.ADD_UDP, app, sock, port, PROTO_UDP)
+
+    # --- as the application
+
+    def accept(self, listener):
+        """(NEAT_EV_ACCEPT, the connection's end): what accept() of the client core does."""
+        message, fds = receive(listener)
+        assert message.op == Op.ACCEPT and not fds
+        return message, self.claim(message)
+
+    def claim(self, message, cord=None, number=CORD, waiters=layout.NEAT_WAITERS_UNSEEN):
+        """The application's end of a new pair for that connection, whose other end goes over the cord."""
+        channel = self.channels[message.app]
+        ours, theirs = pair()
+        ours.send(b"c")
+        channel.put(message.sock, "claim", number << 32 | layout.NEAT_CLAIM_CORD)
+        channel.put(message.sock, "waiters", waiters)
+        self.send_stack_end(message, theirs, channel.cord if cord is None else cord)
+        theirs.close()
+        return ours
+
+    def send_stack_end(self, message, end, cord):
+        order = Message(Op.STACK_END, sock=message.sock, generation=message.generation, u=(message.u[0],))
+        socket.send_fds(cord, [order.pack()], [end.fileno()])
 
     # --- as the driver, and the peer behind it
 
@@ -295,15 +330,6 @@ def payload_length(tcp):
     return ip.len - ip.ihl * 4 - tcp.dataofs * 4
 
 
-def accept(listener):
-    """(NEAT_EV_ACCEPT, the connection's end): what accept() of the client core does."""
-    message, fds = receive(listener)
-    assert message.op == Op.ACCEPT
-    end = socket.socket(fileno=fds[0])
-    end.settimeout(PATIENCE_S)
-    return message, end
-
-
 @pytest.fixture
 def world():
     made = World()
@@ -313,4 +339,4 @@ def world():
     made.close()
 
 
-__all__ = ["UDP", "accept", "await_true", "receive", "resource", "signal"]
+__all__ = ["UDP", "await_true", "receive", "resource", "signal"]

@@ -1,13 +1,11 @@
 """Applications that say NEAT_REQ_CLOSE before they close, and those that do not, or no longer."""
 
-import os
 import select
 
 import pytest
 
-from neat.abi.layout import NEAT_OPT_NONBLOCK as OPT_NONBLOCK
 from neat.abi.layout import NEAT_REQ_CLOSE as REQ_CLOSE
-from tests.replica.conftest import REQ_ACCEPTED, Peer, accept, await_true, receive
+from tests.replica.conftest import REQ_ACCEPTED, Peer, await_true
 
 
 @pytest.fixture
@@ -24,7 +22,7 @@ def served(world):
 def connect(world, listener, sport):
     peer = Peer(world, sport)
     peer.connect()
-    message, end = accept(listener)
+    message, end = world.accept(listener)
     return peer, message, end
 
 
@@ -81,14 +79,3 @@ def test_many_at_once(world, served):
         end.close()
     await_true(lambda: world.counters()["hangups"] == before + 12, "all hang-ups")
     await_true(lambda: world.counters()["descriptors"] == 0, "all descriptors are closed")
-
-
-def test_descriptors_are_made_as_the_listener_wants_them(world):
-    channel, listener = world.attach(), world.listen()
-    for number, wanted in enumerate((0, OPT_NONBLOCK, 0)):
-        channel.put(3, "options", wanted)
-        Peer(world, 40000 + number).connect()
-        message, (end,) = receive(listener)
-        assert message.options & OPT_NONBLOCK == wanted and message.u[0] == 3
-        assert os.get_blocking(end) == (wanted == 0)
-        os.close(end)

@@ -20,7 +20,7 @@ from neat.abi.layout import (
     neat_poller,
 )
 from neat.abi.messages import Message, Op
-from tests.replica.conftest import GEOMETRY, PATIENCE_S, Peer, accept, await_true
+from tests.replica.conftest import GEOMETRY, PATIENCE_S, Peer, await_true
 from tests.replica.test_replica import await_poll, established, poll
 
 UNSEEN, WAITER = NEAT_WAITERS_UNSEEN, NEAT_WAITER
@@ -229,7 +229,7 @@ def test_pollers_that_lie_stop_nobody(world):
     listener = world.listen(2, port=81)
     guest = Peer(world, 50000, 81)
     guest.connect()
-    message, end = accept(listener)
+    message, end = world.accept(listener)
     guest.send("PA", b"fine")
     assert await_poll(end, select.POLLIN)
     assert other.get(message.sock, "rx_tail") == 4
@@ -259,7 +259,7 @@ def test_what_an_application_writes_at_any_time(world):
     listener = world.listen(2, port=82)
     guest = Peer(world, 50001, 82)
     guest.connect()
-    message, end = accept(listener)
+    message, end = world.accept(listener)
     guest.send("PA", b"fine")
     assert await_poll(end, select.POLLIN)
     assert other.get(message.sock, "rx_tail") == 4

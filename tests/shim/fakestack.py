@@ -90,7 +90,7 @@ class Segment:
 
 
 class Sock:
-    """A socket object and its rings; `fd` is the stack's end."""
+    """A socket object and its rings; `fd` is the stack's end, -1 while accept() has not sent it."""
 
     def __init__(self, segment: Segment, index: int, kind: int, fd: int) -> None:
         self.segment, self.index, self.fd = segment, index, fd
@@ -125,8 +125,15 @@ class Sock:
         return False
 
     def token(self) -> None:
-        if self.exchange("in_token", 1) == 0:
+        if self.fd >= 0 and self.exchange("in_token", 1) == 0:
             self.say(b"t")
+
+    def farewell(self) -> None:
+        """The peer's FIN."""
+        if self.fd >= 0:
+            self.last_token()
+            self.say(b"f")
+            self.shutdown(socket.SHUT_WR)
 
     def last_token(self) -> None:
         self.set("in_token", 1)
@@ -134,11 +141,15 @@ class Sock:
 
     def unfill(self) -> None:
         fills = self.exchange("out_block", 0)
+        if self.fd < 0:
+            return
         with socket.socket(fileno=os.dup(self.fd)) as sock, contextlib.suppress(OSError):
             for _ in range(min(fills, 16)):
                 sock.recv(8, socket.MSG_DONTWAIT)
 
     def shutdown(self, how: int) -> None:
+        if self.fd < 0:
+            return
         with socket.socket(fileno=os.dup(self.fd)) as sock, contextlib.suppress(OSError):
             sock.shutdown(how)
 
@@ -175,6 +186,8 @@ class Replica:
         self.segments: dict[int, Segment] = {}
         self.socks: dict[tuple[int, int], Sock] = {}
         self.by_fd: dict[int, Sock] = {}
+        self.offered: list[Sock] = []
+        self.cords: dict[int, int] = {}  # the application of each
         self.listeners: dict[int, Sock] = {}
         self.udp: dict[int, Sock] = {}
         self.slow: list[tuple[Message, Sock]] = []
@@ -197,11 +210,14 @@ class Replica:
                     os.eventfd_read(fd)
                 elif fd == self.sys.fileno():
                     self.hear()
+                elif fd in self.cords:
+                    self.hear_cord(fd)
                 elif events & select.EPOLLHUP and fd in self.by_fd and self.by_fd[fd].left():
                     self.gone(self.by_fd[fd])
             for segment in self.segments.values():
                 for index in segment.dirty():
-                    for sock in [s for s in self.by_fd.values() if s.segment is segment and s.index == index]:
+                    known = [*self.by_fd.values(), *self.offered]
+                    for sock in [s for s in known if s.segment is segment and s.index == index]:
                         self.look(sock)
 
     def hear(self) -> None:
@@ -212,6 +228,10 @@ class Replica:
         if message.op == Op.ATTACH:
             self.segments[message.app] = Segment(fds[0])
             os.close(fds[0])
+            return
+        if message.op == Op.ADD_CORD:
+            self.cords[fds[0]] = message.app
+            self.epoll.register(fds[0], select.EPOLLIN)
             return
         segment = self.segments[message.app]
         if message.op == Op.CONNECT_VIA:
@@ -228,6 +248,39 @@ class Replica:
             if kind == KIND_UDP:
                 sock.say(self.event(Op.REPLICA, message.app, sock))
         self.sys.send(Message(message.op, REPLY, message.seq).pack())
+
+    def hear_cord(self, cord: int) -> None:
+        with socket.socket(fileno=os.dup(cord)) as sock:
+            data, fds, _flags, _address = socket.recv_fds(sock, 4096, 4)
+        if not data:
+            self.epoll.unregister(cord)
+            del self.cords[cord]
+            os.close(cord)
+            return
+        message, segment = Message.unpack(data), self.segments[self.cords[cord]]
+        for sock in [s for s in self.offered if s.segment is segment and s.index == message.sock]:
+            assert message.op == Op.STACK_END and message.generation == sock.get("generation")
+            assert sock.get("claim") not in (0, message.generation)
+            self.offered.remove(sock)
+            self.hold(sock, fds[0])
+            return
+        os.close(fds[0])
+
+    def hold(self, sock: Sock, fd: int) -> None:
+        """Its stack's end has come: show what came before."""
+        status = sock.get("status")
+        if status & FAILED:
+            os.close(fd)
+            return
+        sock.fd = fd
+        self.by_fd[fd] = sock
+        self.epoll.register(fd, select.EPOLLRDHUP | select.EPOLLET)
+        if sock.get("rx_tail") != sock.get("rx_head"):
+            sock.token()
+        if status & RDHUP:
+            sock.farewell()
+        if status & CLOSED:
+            sock.shutdown(socket.SHUT_RDWR)
 
     def open(self, segment: Segment, index: int, kind: int, fd: int) -> Sock:
         sock = Sock(segment, index, kind, fd)
@@ -281,18 +334,15 @@ class Replica:
 
     def establish(self, message: Message, sock: Sock, listener: Sock | None, local: Address) -> None:
         if listener is not None:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            theirs.send(b"c")
             segment = listener.segment
             segment.next += 1
-            peer = self.open(segment, segment.next, KIND_TCP, ours.detach())
+            peer = Sock(segment, segment.next, KIND_TCP, -1)
             peer.set("tcp_state", layout.NEAT_TCP_ESTABLISHED)
             peer.set("status", CONNECTED)
             peer.peer, sock.peer = sock, peer
-            listener.say(
-                self.event(Op.ACCEPT, message.app, peer, local=message.remote, remote=local), theirs.fileno()
-            )
-            theirs.close()
+            peer.set("claim", peer.get("generation"))
+            self.offered.append(peer)
+            listener.say(self.event(Op.ACCEPT, message.app, peer, local=message.remote, remote=local))
         sock.set("tcp_state", layout.NEAT_TCP_ESTABLISHED)
         sock.set("status", CONNECTED)
         sock.unfill()
@@ -339,9 +389,7 @@ class Replica:
         assert peer is not None
         sock.set("status", sock.get("status") | WRCLOSED)
         peer.set("status", peer.get("status") | RDHUP)
-        peer.last_token()
-        peer.say(b"f")
-        peer.shutdown(socket.SHUT_WR)
+        peer.farewell()
         for end in (sock, peer):
             if end.get("status") & RDHUP and end.get("status") & WRCLOSED:
                 end.set("status", end.get("status") | CLOSED)
@@ -517,6 +565,9 @@ class Server:
         except OSError as error:
             reply, back = message.reply(error.errno), ()
         socket.send_fds(client, [reply.pack()], back)
+        if message.op == Op.CORD:
+            for fd in back:
+                os.close(fd)
         return True
 
     def answer(self, message: Message, fds: list[int]) -> tuple[Message, tuple[int, ...]]:
@@ -542,6 +593,15 @@ class Server:
                 fd,
                 slot.bell,
             )
+        if message.op == Op.CORD:
+            slot = self.slots[message.replica]
+            if message.incarnation != slot.incarnation:
+                raise OSError(errno.ESTALE, "")
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            word = (random.getrandbits(32) | 1,)
+            slot.send(Message(Op.ADD_CORD, app=message.app, u=word), theirs.fileno())
+            theirs.close()
+            return message.reply(u=word), (ours.detach(),)
         if message.op == Op.BIND:
             number = len(self.binds) + 1
             if not message.local.wildcard and message.local.host != ADDRESS:

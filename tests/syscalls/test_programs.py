@@ -137,11 +137,31 @@ def test_a_poller_goes_to_its_replica(world, client):
     os.close(bell)
 
 
-def test_pollers_that_cannot_be(world, client):
+def test_a_cord_goes_to_its_replica(world, client):
+    attached = segment(client)
+    numbers = []
+    for _ in range(2):
+        reply, (cord,) = client.ask(Message(Op.CORD, replica=0, incarnation=attached.incarnation))
+        order, fds = world.replicas[0].take(Op.ADD_CORD, answer=False)
+        assert (order.app, order.incarnation) == (client.app, attached.incarnation)
+        assert order.u[0] == reply.u[0] != 0
+        numbers.append(order.u[0])
+        ours, theirs = socket.socket(fileno=cord), socket.socket(fileno=fds.pop())
+        ours.send(b"up")
+        assert theirs.recv(10) == b"up"
+        # Nobody else holds either end.
+        theirs.close()
+        assert ours.recv(1) == b""
+        ours.close()
+    assert numbers[0] != numbers[1]
+
+
+@pytest.mark.parametrize("op", [Op.POLLER, Op.CORD])
+def test_pollers_and_cords_that_cannot_be(world, client, op):
     attached = segment(client)
 
     def answer(replica, incarnation):
-        reply, fds = client.ask(Message(Op.POLLER, replica=replica, incarnation=incarnation))
+        reply, fds = client.ask(Message(op, replica=replica, incarnation=incarnation))
         return reply.error, fds
 
     assert answer(0, attached.incarnation + 1) == (errno.ESTALE, [])

@@ -1,13 +1,9 @@
-/* setrlimit and prlimit: accept() relies on RLIMIT_NOFILE (setup.c, look_for_number). */
+/* setrlimit and prlimit: accept() relies on RLIMIT_NOFILE (spares.c). */
 #include <sys/resource.h>
 
 #include "../order.h"
 #include "../setup.h"
 #include "preload.h"
-
-AT_START(ORDER_HOOKS) void seen(void) {
-    store(&neat_limits_seen, 1);
-}
 
 NEAT_API int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit) {
     int status = libc(setrlimit)(resource, limit);

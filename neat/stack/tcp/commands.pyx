@@ -4,10 +4,10 @@ from libc.errno cimport ECONNABORTED
 from libc.stdint cimport uint32_t, uint64_t
 from neat.abi.channel cimport (
     NEAT_OPT_KEEPALIVE, NEAT_OPT_LINGER, NEAT_REQ_ABORT, NEAT_REQ_ACCEPTED, NEAT_REQ_CLOSE, NEAT_REQ_NOTIFY,
-    NEAT_REQ_OFFER, NEAT_REQ_SHUT_WR, NEAT_ST_ORPHAN, NEAT_ST_WRCLOSED, neat_sock,
+    NEAT_REQ_SHUT_WR, NEAT_ST_ORPHAN, NEAT_ST_WRCLOSED, neat_sock,
 )
 from neat.shm.atomic cimport fetch_and32, load32, load64, peek32, store32
-from neat.stack.config cimport EV_NOTIFY, EV_OFFER, EV_WRITABLE
+from neat.stack.config cimport EV_NOTIFY, EV_WRITABLE
 from neat.stack.counters cimport Counter
 from neat.stack.state cimport SLOT_FIN_QUEUED, SLOT_ORPHAN, ConnSlot
 from neat.stack.tcp.ack cimport is_writable
@@ -54,9 +54,6 @@ cdef void tcp_command(Stack* stack, Tcb* tcb) noexcept nogil:
     cdef uint32_t request = load32(&sock.request)
     if request & NEAT_REQ_ACCEPTED:
         conn_taken(stack, tcb)
-    if request & NEAT_REQ_OFFER:
-        fetch_and32(&sock.request, ~NEAT_REQ_OFFER)
-        conn_event(stack, tcb, EV_OFFER)
     if request & NEAT_REQ_CLOSE:
         # The hang-up follows; what is in the ring leaves together with the FIN.
         tcp_close(stack, tcb)
