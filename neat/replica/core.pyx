@@ -23,7 +23,8 @@ from neat.replica.posix cimport (
     EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, close, epoll_create1, monotonic_ns, watch,
 )
 from neat.replica.process cimport (
-    END_CONNECTING, END_FREE, MAX_CORDS, MAX_SHARED, MAX_UNBOUND, WATCH_BELL, WATCH_CTL, WATCH_LIFELINE, WATCH_SYS,
+    END_CONNECTING, END_FREE, MAX_CORDS, MAX_SHARED, MAX_UNBOUND, WATCH_BELL, WATCH_CTL, WATCH_LIFELINE,
+    WATCH_SYS,
     Endpoint, Process, tally, watch_data,
 )
 from neat.replica.settings cimport fill_config

@@ -32,7 +32,8 @@ cpdef enum ReplicaCounter:
     COUNT_POLLERS_RUNG              # bells of pollers that slept
     COUNT_POLLERS                   # gauge
     COUNT_PAIRS_REUSED              # connections that got the pair of one before
-    COUNT_PAIRS_UNKNOWN             # accept() has named one that there is not: reset; or sent one for a connection that is over
+    # accept() has named one that there is not: reset; or sent one for a connection that is over
+    COUNT_PAIRS_UNKNOWN
     COUNT_ACCEPTS_LOST              # who took it died before it had its pair: reset
     COUNT_ACCEPT_NO_MEMORY          # its application has all the memory that it may have: reset
     COUNT_CORDS                     # gauge

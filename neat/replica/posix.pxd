@@ -40,8 +40,8 @@ cdef extern from * nogil:
         return sendmsg(to, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
     }
 
-    /* One datagram, and the descriptor beside it, which is the caller's (-1: none). Its length, 0 at the end of
-     * the stream, -errno. */
+    /* One datagram, and the descriptor beside it, which is the caller's (-1: none). Its length, 0 at the end
+     * of the stream, -errno. */
     static inline int neat_receive(int from, void *data, size_t length, int *fd) {
         struct iovec part = {data, length};
         union { struct cmsghdr align; char room[CMSG_SPACE(sizeof(int))]; } control;

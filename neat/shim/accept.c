@@ -14,8 +14,9 @@ static void cancelled(void *s) {
     neat_put(s);
 }
 
-/* Sleep until there is a message in the descriptor, as that says, and take nothing. pthread_cancel(3) ends the call. While it counts as
- * accepting, neat_disconnect_locked() puts nothing else under the number: so it sleeps on the listener, or not at all. */
+/* Sleep until there is a message in the descriptor, as that says, and take nothing. pthread_cancel(3) ends
+ * the call. While it counts as accepting, neat_disconnect_locked() puts nothing else under the number: so
+ * it sleeps on the listener, or not at all. */
 static int await_message(struct neat_socket *s, int listener) {
     char first;
     ssize_t n;
@@ -27,22 +28,24 @@ static int await_message(struct neat_socket *s, int listener) {
     return n < 0 && errno != ECONNRESET ? -errno : 0;
 }
 
-/* Shut down, or the stack is over: the descriptor is ready for ever. A server that asks again and again is slowed down. */
+/* Shut down, or the stack is over: the descriptor is ready for ever. A server that asks again and again is
+ * slowed down. */
 static int listener_over(struct neat_socket *s) {
     if (swap(&s->reset_seen, 1))
         nanosleep(&(struct timespec){0, OVER_NS}, NULL);
     return -EINVAL;
 }
 
-/* One NEAT_EV_ACCEPT from the listener's descriptor, which is the accept queue; without one, what accept() returns, or -EAGAIN: sleep.
- * No descriptor comes with it. Waits for nobody. */
+/* One NEAT_EV_ACCEPT from the listener's descriptor, which is the accept queue; without one, what accept()
+ * returns, or -EAGAIN: sleep. No descriptor comes with it. Waits for nobody. */
 static int take_message(struct neat_socket *s, int listener, struct neat_msg *message) {
     for (;;) {
         ssize_t n = libc(recv)(listener, message, sizeof *message, MSG_DONTWAIT | MSG_TRUNC);
         if (n == sizeof *message && message->magic == NEAT_MSG_MAGIC && message->op == NEAT_EV_ACCEPT)
             return 0;
         if (n < 0 && errno == EAGAIN)
-            return load(&s->stage) == STAGE_LISTENING ? -EAGAIN : -EINVAL;     /* shut down by another thread: the number has a new pair */
+            /* shut down by another thread: the number has a new pair */
+            return load(&s->stage) == STAGE_LISTENING ? -EAGAIN : -EINVAL;
         if (n == 0 || (n < 0 && errno == ECONNRESET))
             return listener_over(s);
         if (n < 0)
@@ -52,9 +55,10 @@ static int take_message(struct neat_socket *s, int listener, struct neat_msg *me
     }
 }
 
-/* A message, and a pair in reserve before that is taken: so a process without descriptors loses no connection. `cancel`: whether
- * pthread_cancel(3) ends its sleep; it has nothing in its hands then. */
-static int next_message(struct neat_socket *s, int listener, int cancel, struct neat_msg *message, struct spare **reserve) {
+/* A message, and a pair in reserve before that is taken: so a process without descriptors loses no
+ * connection. `cancel`: whether pthread_cancel(3) ends its sleep; it has nothing in its hands then. */
+static int next_message(struct neat_socket *s, int listener, int cancel, struct neat_msg *message,
+                        struct spare **reserve) {
     for (;;) {
         int status = neat_segments_corded(s->setup.owner);
         if (status == 0)
@@ -76,10 +80,11 @@ static int next_message(struct neat_socket *s, int listener, int cancel, struct 
     }
 }
 
-/* Give the replica the stack's end of a connection that was claimed. A connection that cannot get it is reset: at its peer by the request, in
- * the application by the end that is closed. */
+/* Give the replica the stack's end of a connection that was claimed. A connection that cannot get it is
+ * reset: at its peer by the request, in the application by the end that is closed. */
 static void send_stack_end(const struct endpoint *end, const struct neat_msg *offer, struct spare *pair) {
-    struct neat_msg message = {.magic = NEAT_MSG_MAGIC, .op = NEAT_OP_STACK_END, .sock = offer->sock, .generation = offer->generation};
+    struct neat_msg message = {.magic = NEAT_MSG_MAGIC, .op = NEAT_OP_STACK_END, .sock = offer->sock,
+                               .generation = offer->generation};
     message.u[0] = offer->u[0];
     if (neat_cord_send(end->segment, &message, neat_spare_stack_end(pair)) < 0) {
         set_bits(&end->shared->request, (uint32_t)(NEAT_REQ_ABORT | NEAT_REQ_CLOSE));
@@ -88,8 +93,10 @@ static void send_stack_end(const struct endpoint *end, const struct neat_msg *of
     }
 }
 
-/* Claim the connection, and say which pair it gets; the one that is not needed of two goes back. NULL: it is not there any more. */
-static struct spare *claim(const struct endpoint *end, const struct neat_msg *offer, struct spare *reserve, bool nonblock) {
+/* Claim the connection, and say which pair it gets; the one that is not needed of two goes back. NULL: it
+ * is not there any more. */
+static struct spare *claim(const struct endpoint *end, const struct neat_msg *offer, struct spare *reserve,
+                           bool nonblock) {
     uint64_t offered = end->generation, name;
     struct spare *pair = neat_spare_choose(reserve, end->segment, nonblock, &name);
     uint64_t by_cord = (uint64_t)load(&end->segment->cord_number) << 32 | NEAT_CLAIM_CORD;
@@ -107,12 +114,15 @@ static struct spare *claim(const struct endpoint *end, const struct neat_msg *of
     return pair;
 }
 
-/* The descriptor of the connection that `message` is about, of which `new` is made. -ENOENT: it is over, or another process's. */
-static int take_connection(struct neat_socket *new, const struct neat_msg *message, struct spare *reserve, int flags) {
+/* The descriptor of the connection that `message` is about, of which `new` is made. -ENOENT: it is over,
+ * or another process's. */
+static int take_connection(struct neat_socket *new, const struct neat_msg *message, struct spare *reserve,
+                           int flags) {
     bool wanted = flags & SOCK_NONBLOCK;
     struct endpoint *end = &new->end;
     struct spare *pair = reserve;
-    int status = neat_endpoint_open(end, new->setup.owner, message->replica, message->incarnation, message->sock, message->generation);
+    int status = neat_endpoint_open(end, new->setup.owner, message->replica, message->incarnation,
+                                    message->sock, message->generation);
     if (status == 0)
         status = neat_cord_open(end->segment);
     if (status == 0)
@@ -120,7 +130,8 @@ static int take_connection(struct neat_socket *new, const struct neat_msg *messa
     if (!pair)
         return -ENOENT;
     bool nonblock = neat_spare_nonblock(pair);
-    int fd = neat_spare_number(pair, flags & SOCK_CLOEXEC);    /* closes a stack's end that is still here: the application is told of a reset */
+    /* closes a stack's end that is still here: the application is told of a reset */
+    int fd = neat_spare_number(pair, flags & SOCK_CLOEXEC);
     if (nonblock != wanted)
         libc(fcntl)(fd, F_SETFL, wanted ? O_RDWR | O_NONBLOCK : O_RDWR);
     neat_set_stage(new, status == 0 ? STAGE_CONNECTED : STAGE_LOST);

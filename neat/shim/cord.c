@@ -1,8 +1,10 @@
-/* This process's cords: one to each replica, beside the segment that it shares with it (control.h, NEAT_OP_CORD).
+/* This process's cords: one to each replica, beside the segment that it shares with it (control.h,
+ * NEAT_OP_CORD).
  *
- * A cord is this process's alone, so that its hang-up tells the replica that the process is gone: a forked child closes its parent's, and
- * gets one of its own when it accepts or polls; until then
- * something else has the number, so that the child has the same numbers as its parent. What the process holds in shared memory bears the cord's number.
+ * * A cord is this process's alone, so that its hang-up tells the replica that the process is gone: a forked
+ * child closes its parent's, and gets one of its own when it accepts or polls; until then something else has
+ * the number, so that the child has the same numbers as its parent. What the process holds in shared memory
+ * bears the cord's number.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -12,7 +14,8 @@
 #include "order.h"
 #include "wire.h"
 
-#define TRIES 100                  /* while this user has too many descriptors on their way (unix(7), ETOOMANYREFS) */
+/* while this user has too many descriptors on their way (unix(7), ETOOMANYREFS) */
+#define TRIES 100
 #define RETRY_NS 1000000
 
 /* Held while there is a cord that no segment has yet: no child is to have a copy of it. */
@@ -24,7 +27,8 @@ static bool is_open(const struct segment *segment) {
 
 static int open_locked(struct segment *segment) {
     int got[2];
-    struct neat_msg message = {.op = NEAT_OP_CORD, .replica = segment->replica, .incarnation = segment->incarnation};
+    struct neat_msg message = {.op = NEAT_OP_CORD, .replica = segment->replica,
+                               .incarnation = segment->incarnation};
     if (is_open(segment))
         return 0;
     int status = neat_request(&message, NULL, 0, got);

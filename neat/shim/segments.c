@@ -193,7 +193,8 @@ void neat_segment_keep(struct segment *segment) {
     add(&segment->refs, 1);
 }
 
-/* It waits for nobody: a signal handler that closes a socket may have interrupted its own thread in here. What it leaves is swept later. */
+/* It waits for nobody: a signal handler that closes a socket may have interrupted its own thread in here.
+ * What it leaves is swept later. */
 void neat_segment_put(struct segment *segment) {
     if (sub(&segment->refs, 1) || pthread_mutex_trylock(&lock))
         return;

@@ -18,21 +18,24 @@ int neat_pair(int *application_end, int *stack_end);        /* the canary is in 
 
 /* spares.c: pairs for the next connections. Any thread, signal handlers too. */
 struct spare;
-/* A reserve for an accept(), in the caller's hands, so that whatever that takes gets a descriptor: it goes back, or its number is taken. 0,
- * -EMFILE, -ENFILE, -ENOMEM. */
+/* A reserve for an accept(), in the caller's hands, so that whatever that takes gets a descriptor: it goes
+ * back, or its number is taken. 0, -EMFILE, -ENFILE, -ENOMEM. */
 int neat_spare_reserve(struct spare **out);
-void neat_spares_stock(void);      /* have one, so that there is one when the application has used up its numbers */
-/* The pair for a connection of this segment: one whose stack's end the replica has kept, and its *name; else (*name 0) the reserve, with a new
- * pair in it if there can be one. What is not the reserve goes back or is taken likewise. */
-struct spare *neat_spare_choose(struct spare *reserve, const struct segment *segment, bool nonblock, uint64_t *name);
+/* have one, so that there is one when the application has used up its numbers */
+void neat_spares_stock(void);
+/* The pair for a connection of this segment: one whose stack's end the replica has kept, and its *name;
+ * else (*name 0) the reserve, with a new pair in it if there can be one. What is not the reserve goes back
+ * or is taken likewise. */
+struct spare *neat_spare_choose(struct spare *reserve, const struct segment *segment, bool nonblock,
+                                uint64_t *name);
 void neat_spare_back(struct spare *spare);
 bool neat_spare_nonblock(const struct spare *spare);
 int neat_spare_stack_end(const struct spare *spare);
-/* The application's end becomes the application's, under the lowest number that is free; a stack's end that is here is closed. It cannot
- * fail. */
+/* The application's end becomes the application's, under the lowest number that is free; a stack's end
+ * that is here is closed. It cannot fail. */
 int neat_spare_number(struct spare *spare, bool cloexec);
-/* A copy of this end of a connection that is about to be closed, and its *name in the segment's table; nobody takes it until it is settled
- * whether it stays. NULL: not kept. */
+/* A copy of this end of a connection that is about to be closed, and its *name in the segment's table;
+ * nobody takes it until it is settled whether it stays. NULL: not kept. */
 struct spare *neat_spare_keep(const struct segment *segment, int fd, bool nonblock, uint64_t *name);
 void neat_spare_settle(struct spare *spare, const struct segment *segment, bool stays);
 bool neat_spares_drop(void);       /* whether there were any: numbers are free now */

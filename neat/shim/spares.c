@@ -1,14 +1,16 @@
 /* Pairs for the next connections: new ones, and those that have served another.
  *
- * A pair is two sockets of the kernel: to make and to pass it costs more than a short connection else does. So the last close() of a
- * connection keeps its end under a hidden number, when nothing can be left in it or be set on it, and says so (NEAT_REQ_KEPT) with a place in
- * the segment's table; the replica, when the connection is over, keeps the other end and marks the place. accept() claims its connection with
- * the name of any of its process's that are marked. A process that has none of that replica claims it for its cord, and sends the stack's end of
- * a new pair there. When no new one can be made, for want of descriptors, it uses a reserve, which each accept() has in its hands before it takes
- * a message.
+ * * A pair is two sockets of the kernel: to make and to pass it costs more than a short connection else does.
+ * So the last close() of a connection keeps its end under a hidden number, when nothing can be left in it or
+ * be set on it, and says so (NEAT_REQ_KEPT) with a place in the segment's table; the replica, when the
+ * connection is over, keeps the other end and marks the place. accept() claims its connection with the name
+ * of any of its process's that are marked. A process that has none of that replica claims it for its cord,
+ * and sends the stack's end of a new pair there. When no new one can be made, for want of descriptors, it
+ * uses a reserve, which each accept() has in its hands before it takes a message.
  *
- * A slot is BUSY while somebody takes or fills it: no lock, as close() may come from a signal handler. One that is filled by close() stays BUSY
- * until the number under which the application had that end is closed, and nobody has forked meanwhile. What a slot has is its process's alone.
+ * * A slot is BUSY while somebody takes or fills it: no lock, as close() may come from a signal handler. One
+ * that is filled by close() stays BUSY until the number under which the application had that end is closed,
+ * and nobody has forked meanwhile. What a slot has is its process's alone.
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -30,9 +32,11 @@
 struct spare {
     uint64_t name;                 /* 0: free; BUSY; the rest stays as it is while there is a name */
     uint64_t claimed;              /* what it will be called */
-    int fd;                        /* the application's end, hidden; NONE: given back, but for its place in the table */
+    /* the application's end, hidden; NONE: given back, but for its place in the table */
+    int fd;
     int stack_end;                 /* of a reserve */
-    int number;                    /* a copy of `fd` for the application; or the application's end of a new pair, which is not hidden; */
+    /* a copy of `fd` for the application; or the application's end of a new pair, which is not hidden; */
+    int number;
     int made;                      /* whose stack's end is this */
     bool nonblock;
     const struct segment *segment; /* whose replica has the other end. It may be gone: only to be compared */
@@ -48,7 +52,8 @@ static int limit;                  /* RLIMIT_NOFILE */
 static int high;                   /* numbers from here on are not kept: soon they may all be needed */
 static int64_t full_until;
 static int64_t sure_until;         /* there are numbers for connections */
-static uint32_t making;            /* neat_lock: held while there are ends that no slot has yet: no child is to have copies of them */
+/* neat_lock: held while there are ends that no slot has yet: no child is to have copies of them */
+static uint32_t making;
 
 void neat_limits_changed(void) {
     store(&sure_until, 0);
@@ -83,7 +88,8 @@ static uint64_t *table_of(const struct segment *segment) {
 
 /* Its place is free; the replica closes its end when it comes by. */
 static void give_up(const struct segment *segment, uint64_t name) {
-    uint64_t *entry = &table_of(segment)[neat_spare_place(name)], claimed = name, kept = name | NEAT_SPARE_KEPT;
+    uint64_t *entry = &table_of(segment)[neat_spare_place(name)];
+    uint64_t claimed = name, kept = name | NEAT_SPARE_KEPT;
     if (!swap_if(entry, &claimed, 0))
         swap_if(entry, &kept, 0);
 }
@@ -135,7 +141,8 @@ static struct spare *any(uint64_t name) {
     return NULL;
 }
 
-/* Under a number of the application. The hidden one may be moved out of a dup2()'s way meanwhile (neat_move_own), before that replaces it. */
+/* Under a number of the application. The hidden one may be moved out of a dup2()'s way meanwhile
+ * (neat_move_own), before that replaces it. */
 static int copy_of(const struct spare *slot, bool cloexec) {
     for (;;) {
         int hidden = load(&slot->fd), fd = libc(fcntl)(hidden, cloexec ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
@@ -146,9 +153,10 @@ static int copy_of(const struct spare *slot, bool cloexec) {
     }
 }
 
-/* Without a number for it the application gets no connection, as on Linux; so one is taken before that. The kernel gives the lowest that is free:
- * while that is below half of the limit, a look is good for a while: the process would have to open the other half meanwhile. Near the limit
- * each accept() takes one, and where the limit may change behind our back. */
+/* Without a number for it the application gets no connection, as on Linux; so one is taken before that.
+ * The kernel gives the lowest that is free: while that is below half of the limit, a look is good for a
+ * while: the process would have to open the other half meanwhile. Near the limit each accept() takes one,
+ * and where the limit may change behind our back. */
 static int take_number(struct spare *slot) {
     if (neat_now() < load(&sure_until) && load(&slot->fd) < load(&limit))
         return 0;
@@ -217,7 +225,8 @@ int neat_spare_number(struct spare *slot, bool cloexec) {
     bool used = load(&slot->made) == NONE;         /* what is hidden; else it is a reserve still */
     int fd = swap(&slot->number, NONE), copy = fd == NONE ? copy_of(slot, cloexec) : NONE;
     if (fd == NONE && copy < 0) {
-        fd = swap(&slot->fd, NONE);                /* they went fast, and the application does not know that this one is not free */
+        /* they went fast, and the application does not know that this one is not free */
+        fd = swap(&slot->fd, NONE);
         neat_show_fd(fd);
     }
     if (copy < 0 && !cloexec)
@@ -314,8 +323,8 @@ void neat_spare_settle(struct spare *slot, const struct segment *segment, bool s
     release(slot);
 }
 
-/* Whether the slot is BUSY now, and has what the replica has kept, too. What that has refused is given up, and so is the place of what was
- * dropped. */
+/* Whether the slot is BUSY now, and has what the replica has kept, too. What that has refused is given up,
+ * and so is the place of what was dropped. */
 static bool seize_kept(struct spare *slot, const struct segment *segment, uint64_t name) {
     if (name <= BUSY || load(&slot->segment) != segment)
         return false;
@@ -329,7 +338,8 @@ static bool seize_kept(struct spare *slot, const struct segment *segment, uint64
     return false;
 }
 
-struct spare *neat_spare_choose(struct spare *reserve, const struct segment *segment, bool nonblock, uint64_t *name) {
+struct spare *neat_spare_choose(struct spare *reserve, const struct segment *segment, bool nonblock,
+                                uint64_t *name) {
     bool numbered = load(&reserve->number) != NONE;
     for (struct spare *slot = spares; slot < spares + MOST && !numbered; slot++) {
         *name = load(&slot->name);
@@ -355,7 +365,8 @@ bool neat_spares_drop(void) {
     return some;
 }
 
-static int locked;                 /* by fork(), which may be in a signal handler that has interrupted its own thread in fill() */
+/* by fork(), which may be in a signal handler that has interrupted its own thread in fill() */
+static int locked;
 
 static void before_fork(void) {
     locked = neat_lock(&making);
@@ -369,7 +380,8 @@ static void in_parent(void) {
 /* A pair of its own under the same numbers. */
 static void renew(struct spare *slot) {
     int ends[2], made = neat_pair_make(ends, 0);
-    if (made < 0 || libc(dup3)(ends[0], slot->fd, O_CLOEXEC) < 0 || libc(dup3)(ends[1], slot->stack_end, O_CLOEXEC) < 0)
+    if (made < 0 || libc(dup3)(ends[0], slot->fd, O_CLOEXEC) < 0 ||
+        libc(dup3)(ends[1], slot->stack_end, O_CLOEXEC) < 0)
         release(slot);
     if (made < 0)
         return;
