@@ -61,7 +61,7 @@ static int next_message(struct neat_socket *s, int listener, int cancel, struct 
                         struct spare **reserve) {
     for (;;) {
         int status = neat_segments_corded(s->setup.owner);
-        if (status == 0)
+        if (status != -EMFILE && status != -ENFILE)
             status = neat_spare_reserve(reserve);
         if (status < 0)
             return status;

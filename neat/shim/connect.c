@@ -235,6 +235,10 @@ int neat_connect_end(struct neat_socket *s, int fd) {
 static int start(struct neat_socket *s, int fd, const struct neat_addr *remote) {
     uint32_t last = MAX_REPLICAS;
     int status = -ECONNRESET;
+    /* What a process has for the stack is there before its first connection, which may be over soon. */
+    uint64_t owner;
+    if (neat_attach(&owner) == 0 && neat_segments_corded(owner) == 0)
+        neat_spares_stock();
     store(&s->setup.dissolved, 0);
     bool bound = s->setup.bind_id != 0;
     for (int life = 0; life < (bound ? 1 : LIVES) && status == -ECONNRESET; life++) {
@@ -249,8 +253,6 @@ static int start(struct neat_socket *s, int fd, const struct neat_addr *remote) 
     }
     if (status == 0)
         neat_set_stage(s, STAGE_CONNECTING);
-    if (status == 0)
-        neat_spares_stock();       /* the descriptors that a process has for the stack are all there then */
     return status;
 }
 

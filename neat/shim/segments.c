@@ -205,6 +205,7 @@ void neat_segment_put(struct segment *segment) {
 int neat_segments_corded(uint64_t owner) {
     if (__builtin_expect(load(&corded), 1))
         return 0;
+    int failed = 0;
     uint32_t replicas = neat_active_replicas(false);
     for (uint32_t k = 0; k < MAX_REPLICAS; k++) {
         struct segment *segment;
@@ -217,9 +218,11 @@ int neat_segments_corded(uint64_t owner) {
         }
         if (status == -EMFILE || status == -ENFILE)
             return status;
+        failed = status < 0 ? status : failed;
     }
-    store(&corded, 1);
-    return 0;
+    if (!failed)
+        store(&corded, 1);
+    return failed;
 }
 
 /* A fork finds the list whole. */

@@ -58,7 +58,7 @@ int neat_segment_get(uint64_t owner, uint32_t replica, uint64_t incarnation, str
 void neat_segment_put(struct segment *segment);
 void neat_segment_keep(struct segment *segment);   /* one reference more; the caller has one */
 /* There is one of each replica that is active, with a cord. -EMFILE, -ENFILE: not yet, for want of
- * descriptors; other reasons will be met later. */
+ * descriptors. Another reason will be met again by who needs that one. */
 int neat_segments_corded(uint64_t owner);
 void neat_segment_end(const struct segment *segment);      /* this process has heard it */
 /* The replica's state is gone, and with it what is in the segment. */
