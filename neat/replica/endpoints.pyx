@@ -1,11 +1,31 @@
 """The stack's end of each connection's descriptor. What the application's poll sees of each step:
-ARCHITECTURE.md, "Sockets".
+docs/contracts/sockets.md; who waits for it: docs/contracts/readiness.md.
+
+| state      | its end of the pair    | what happens                  | and then                           |
+| ---------- | ---------------------- | ----------------------------- | ---------------------------------- |
+| FREE       | none                   | EV_ACCEPT                     | OFFERED; the queue is full: QUEUED |
+|            |                        | NEAT_OP_CONNECT_VIA           | CONNECTING, with that end          |
+| QUEUED     | none                   | room in the queue             | OFFERED: NEAT_EV_ACCEPT            |
+|            |                        | EV_RESET; the listener closes | CLOSED                             |
+| OFFERED    | none: with its taker   | claimed, and the end is here  | OPEN, shows what came before       |
+|            |                        | nobody claims it              | CLOSED                             |
+| CONNECTING | filled                 | EV_CONNECTED                  | OPEN, the fills taken out          |
+|            |                        | EV_RESET                      | CLOSED, after NEAT_EV_FAILED       |
+| OPEN       | tokens                 | shows the peer's FIN          | HALF: a farewell, SHUT_WR          |
+|            |                        | shows that both ways ended    | HUNG: a farewell, SHUT_RDWR        |
+|            |                        | shows a reset                 | WATCH: closed over its canary      |
+| HALF       | farewell, shut one way | shows either end              | HUNG: SHUT_RDWR                    |
+| HUNG       | farewell, shut         | hang-up, the farewell is gone | CLOSED                             |
+| WATCH      | closed; `fd` is a pipe | hang-up                       | CLOSED                             |
+| those with | a descriptor           | hang-up: nobody has the other | CLOSED                             |
+| CLOSED     | none                   | EV_FREED                      | FREE; its end may be kept          |
+
+QUEUED and OFFERED are accept.pyx's. "Shows": endpoint_show(), at an event while somebody waits on the
+descriptor, and when somebody comes; CONNECTING at any time.
 
 Invariants:
-1. an endpoint has a descriptor in every state but END_FREE, END_QUEUED, END_OFFERED and END_CLOSED;
-2. stack_close is called once for each connection that got this far, when the last copy of the application's
-   end is gone;
-3. one message, the canary, stays unread in the stack's end, so whatever closes it without a farewell reads
+1. stack_close is called once for each connection that got this far: on the way to CLOSED;
+2. one message, the canary, stays unread in the stack's end, so whatever closes it without a farewell reads
    as a reset.
 """
 
