@@ -198,7 +198,9 @@ cdef void take(Process* p, int32_t conn, Endpoint* end, neat_sock* sock, int fd)
 cdef void was_read(Process* p, Endpoint* end) noexcept nogil:
     """Its message has left the queue, and so has each that this replica sent before."""
     listener = listener_of(p, end)
-    if listener != NULL and <int32_t>(end.offer - listener.read) > 0:
+    if listener == NULL or <int32_t>(listener.offers - end.offer) < 0:
+        return  # another one has its index now
+    if <int32_t>(end.offer - listener.read) > 0:
         listener.read = end.offer
 
 

@@ -169,12 +169,20 @@ cdef void endpoint_event(Process* p, Event* event) noexcept nogil:
         elif kinds != EV_TAKEN and end.state != END_QUEUED and sock != NULL:
             notify(p, event, end, sock)
     if over:
+        tell_pollers(p, event)
         if end.state != END_FREE:
             note_manners(p, end, event)
             endpoint_drop(p, end)
             end.state = END_FREE
             unbind(p, end)
         give_back(p, event.app, event.sock, event.touched)
+
+
+cdef void tell_pollers(Process* p, Event* event) noexcept nogil:
+    """It is freed: one that we have given up ourselves is told of by nothing else."""
+    sock = stack_sock(p.stack, event.app, event.sock)
+    if sock != NULL:
+        pollers_notify(p, event.app, event.sock, load64(&sock.waiters))
 
 
 # Tell those who wait, by memory or by the descriptor.

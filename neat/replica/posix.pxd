@@ -41,7 +41,8 @@ cdef extern from * nogil:
     }
 
     /* One datagram, and the descriptor beside it, which is the caller's (-1: none). Its length, 0 at the end
-     * of the stream, -errno. */
+     * of the stream, -errno. There is room for one only: CMSG_SPACE() would have some for a second, which
+     * nobody would close. */
     static inline int neat_receive(int from, void *data, size_t length, int *fd) {
         struct iovec part = {data, length};
         union { struct cmsghdr align; char room[CMSG_SPACE(sizeof(int))]; } control;
@@ -50,7 +51,7 @@ cdef extern from * nogil:
         message.msg_iov = &part;
         message.msg_iovlen = 1;
         message.msg_control = &control;
-        message.msg_controllen = sizeof control.room;
+        message.msg_controllen = CMSG_LEN(sizeof(int));
         ssize_t n = recvmsg(from, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
         struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&message);
         *fd = -1;

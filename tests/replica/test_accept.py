@@ -11,7 +11,7 @@ import pytest
 from neat.abi import layout
 from neat.abi.messages import Message, Op
 from tests.replica.conftest import CORD, REQ_ACCEPTED, Peer, await_true, pair, receive
-from tests.replica.test_pollers import UNSEEN, poller_offset, request
+from tests.replica.test_pollers import UNSEEN, poller_offset, request, take_bit
 from tests.replica.test_replica import await_poll, poll
 from tests.replica.test_spares import connect, heard
 
@@ -177,9 +177,10 @@ def test_an_end_for_a_connection_that_is_over(world, server):
 
 @pytest.mark.parametrize("what", ["file", "pipe", "stream", "inet", "nothing"])
 def test_an_end_that_is_none(world, server, what):
-    """Nothing but a unix SOCK_SEQPACKET socket is a stack's end: the connection is reset."""
+    """Nothing but a unix SOCK_SEQPACKET socket is a stack's end: it is reset, and its poller is told."""
     channel, _ = server
     peer, message = offered(world, server)
+    channel.put(message.sock, "waiters", 1 << 3)
     channel.put(message.sock, "claim", CORD << 32 | CLAIM_CORD)
     held = {
         "file": lambda: [open(os.devnull, "rb")],  # noqa: SIM115
@@ -192,16 +193,20 @@ def test_an_end_that_is_none(world, server, what):
     socket.send_fds(channel.cord, [order.pack()], [file.fileno() for file in held[:1]])
     is_reset(peer)
     world.await_counter("accept_no_fd", 1)
+    await_true(lambda: take_bit(channel, message.sock), "its event bit")
     for file in held:
         file.close()
 
 
 def test_what_an_application_sends_over_a_cord(world, server):
-    """Nothing that it says there ends the replica, or keeps it from others; each is counted."""
+    """Nothing that it says there ends the replica, or keeps it from others; each is counted, and however many
+    descriptors come beside it, none stays."""
     channel, _ = server
+    descriptors = f"/proc/{world.process.pid}/fd"
     rng = random.Random(11)
     _peer, message = offered(world, server)
     ends = pair()
+    held = len(os.listdir(descriptors))
     for turn in range(300):
         order = Message(
             rng.choice([Op.STACK_END, Op.ATTACH, Op.ACCEPT, 0, 65535]),
@@ -214,6 +219,7 @@ def test_what_an_application_sends_over_a_cord(world, server):
         )
         socket.send_fds(channel.cord, [data], [end.fileno() for end in ends[: turn % 3]] * (turn % 40))
     world.await_counter("drop_cord", 100)
+    await_true(lambda: len(os.listdir(descriptors)) <= held, "it has closed them")
     for end in ends:
         end.close()
     end = world.claim(message)
