@@ -41,7 +41,7 @@ static bool writable(const struct view *view, struct neat_socket *s, int fd) {
         fence();
         return has_send_room(shared, limit);
     }
-    int locked = load(&s->end.shared) == shared ? neat_lock(&shared->tx_lock) : -EAGAIN;
+    int locked = load(&s->end.shared) == shared ? neat_lock_tx(&s->end, fd) : -EAGAIN;
     if (locked < 0)
         return false;
     neat_fill(s, &s->end, fd, true);
@@ -105,17 +105,20 @@ void neat_wait_unseen(struct neat_socket *s, int fd) {
     if (!end->shared || !endpoint_current(end) ||
         (set_bits(&end->shared->waiters, NEAT_WAITERS_UNSEEN) & NEAT_WAITERS_UNSEEN))
         return;
-    if (load(&end->shared->out_block) == NEAT_OUT_WANTED && neat_lock(&end->shared->tx_lock) >= 0) {
+    if (load(&end->shared->out_block) == NEAT_OUT_WANTED && neat_lock_tx(end, fd) >= 0) {
         neat_fill(s, end, fd, true);   /* until the replica has found room, below */
         neat_unlock(&end->shared->tx_lock);
     }
     neat_notify(end);
 }
 
-void neat_wait_seen(struct neat_socket *s) {
+void neat_wait_seen(struct neat_socket *s, int fd) {
     bool seen = neat_flags_known(s) && !load(&s->descriptor.kernel_waits);
-    if (seen && (load(&s->end.shared->waiters) & NEAT_WAITERS_UNSEEN))
-        clear_bits(&s->end.shared->waiters, NEAT_WAITERS_UNSEEN);
+    if (!seen || !(load(&s->end.shared->waiters) & NEAT_WAITERS_UNSEEN))
+        return;
+    clear_bits(&s->end.shared->waiters, NEAT_WAITERS_UNSEEN);
+    if (load(&s->descriptor.kernel_waits))
+        neat_wait_unseen(s, fd);   /* another thread has told the kernel meanwhile */
 }
 
 /* The bits for who asks next; the replica wakes those who sleep. */

@@ -17,8 +17,10 @@ int neat_look_for_message(struct neat_socket *s, int fd, int flags);
 int neat_await_message(struct neat_socket *s, int fd, int flags, bool partial, uint64_t seen);
 int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd, bool waits);
 int neat_fill_first(struct neat_socket *s, int fd);
-void neat_repair_rx(const struct endpoint *end, int fd);
-void neat_repair_tx(const struct endpoint *end, int fd);
+/* The locks of these names, and what a holder that was killed has left half done on the descriptor. As
+ * neat_lock(). */
+int neat_lock_rx(const struct endpoint *end, int fd);
+int neat_lock_tx(const struct endpoint *end, int fd);
 
 /* readiness.c */
 /* One connection, as somebody who waits for it sees it. The caller keeps its segment. */
@@ -64,7 +66,7 @@ static inline void neat_wait_end(const struct endpoint *end) {
  * us. It shows what holds after this. */
 void neat_wait_unseen(struct neat_socket *s, int fd);
 /* Nobody does, if this process can know that. */
-void neat_wait_seen(struct neat_socket *s);
+void neat_wait_seen(struct neat_socket *s, int fd);
 
 /* A call of the application has changed what is ready: its pollers look. Caller marks and rings after
  * this. */

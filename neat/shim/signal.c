@@ -2,8 +2,9 @@
  * Read first: docs/contracts/readiness.md, which has the invariants.
  *
  * What a holder of rx_lock or tx_lock left half done when it was killed breaks them for relatives that
- * share the socket; whoever takes the lock over restores them (neat_repair_*). Whoever is killed between
- * taking `sleeping` away and the bell leaves that to the replica's tick (every 100 ms at least).
+ * share the socket; whoever takes the lock over restores them (neat_lock_rx, neat_lock_tx). Whoever is
+ * killed between taking `sleeping` away and the bell leaves that to the replica's tick (every 100 ms at
+ * least).
  */
 #include <unistd.h>
 
@@ -129,7 +130,7 @@ int neat_look_for_message(struct neat_socket *s, int fd, int flags) {
         pthread_cleanup_pop(0);
         return message;
     }
-    locked = neat_lock(&shared->rx_lock);
+    locked = neat_lock_rx(&s->end, fd);
     if (locked < 0)
         return locked;
     pthread_cleanup_push(cancelled_in_look, s);
@@ -238,7 +239,7 @@ int neat_fill(struct neat_socket *s, const struct endpoint *end, int fd, bool wa
 
 /* The last holder of rx_lock was killed: it may have had the token in its hands. Takes out what is there
  * and asks for a new one. */
-void neat_repair_rx(const struct endpoint *end, int fd) {
+static void repair_rx(const struct endpoint *end, int fd) {
     char byte = 0;
     for (int i = 0; i < MAX_TOKENS; i++) {
         if (libc(recv)(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || byte != TOKEN)
@@ -251,8 +252,23 @@ void neat_repair_rx(const struct endpoint *end, int fd) {
 }
 
 /* The last holder of tx_lock was killed: it may have filled the descriptor and not have said so. */
-void neat_repair_tx(const struct endpoint *end, int fd) {
-    if (!load(&end->shared->out_block) && !(neat_poll(fd, POLLOUT, 0) & POLLOUT))
+static void repair_tx(const struct endpoint *end, int fd) {
+    uint32_t block = load(&end->shared->out_block);
+    if ((!block || block == NEAT_OUT_WANTED) && !(neat_poll(fd, POLLOUT, 0) & POLLOUT))
         swap(&end->shared->out_block, load(&fills_needed) ? load(&fills_needed) : 1);
     neat_notify(end);
+}
+
+int neat_lock_rx(const struct endpoint *end, int fd) {
+    int locked = neat_lock(&end->shared->rx_lock);
+    if (locked > 0)
+        repair_rx(end, fd);
+    return locked;
+}
+
+int neat_lock_tx(const struct endpoint *end, int fd) {
+    int locked = neat_lock(&end->shared->tx_lock);
+    if (locked > 0)
+        repair_tx(end, fd);
+    return locked;
 }

@@ -142,10 +142,8 @@ int neat_ready_to_move(struct neat_socket *s, int fd, int flags, bool sending) {
 
 static ssize_t locked_take(struct neat_socket *s, int fd, struct reading *r) {
     struct neat_sock *shared = s->end.shared;
-    int locked = neat_lock(&shared->rx_lock);
+    int locked = neat_lock_rx(&s->end, fd);
     ssize_t n = locked;
-    if (locked > 0)
-        neat_repair_rx(&s->end, fd);
     if (locked >= 0)
         n = take(s, fd, r);
     if (r->owed && load(&shared->rx_tail) != load(&shared->rx_head) && neat_is_shown(&s->end))
@@ -163,7 +161,7 @@ static int await_more(struct neat_socket *s, int fd, const struct reading *r, si
     uint32_t over = NEAT_ST_RDHUP | NEAT_ST_ERROR | NEAT_ST_CLOSED, limit = load(&end->shared->rcvbuf);
     if (!limit || limit > end->segment->rx_size)
         limit = end->segment->rx_size;
-    if (seen >= limit || neat_nonblocking(s, fd, r->flags) || neat_lock(&end->shared->rx_lock) < 0)
+    if (seen >= limit || neat_nonblocking(s, fd, r->flags) || neat_lock_rx(end, fd) < 0)
         return -EAGAIN;
     neat_take_token(end, fd, r->flags, true);
     neat_unlock(&end->shared->rx_lock);

@@ -108,11 +108,9 @@ static ssize_t put(struct neat_socket *s, int fd, struct writing *w, bool waits)
 
 static ssize_t locked_put(struct neat_socket *s, int fd, struct writing *w, bool waits) {
     uint32_t *lock = &s->end.shared->tx_lock;
-    int locked = neat_lock(lock);
+    int locked = neat_lock_tx(&s->end, fd);
     if (locked < 0)
         return locked;
-    if (locked > 0)
-        neat_repair_tx(&s->end, fd);
     ssize_t n = put(s, fd, w, waits);
     neat_unlock(lock);
     return n;

@@ -44,7 +44,7 @@ static void take_stale_token(struct neat_socket *s, int fd) {
         neat_subsockets_read(s, fd, MANY);
         return;
     }
-    if (load(&s->stage) != STAGE_CONNECTED || neat_lock(&shared->rx_lock) < 0)
+    if (load(&s->stage) != STAGE_CONNECTED || neat_lock_rx(&s->end, fd) < 0)
         return;
     /* Less than SO_RCVLOWAT may stay behind without a token: the next bytes bring one. */
     if (!(known_events(s, fd, 0) & INPUT) && neat_take_token(&s->end, fd, 0, true) &&

@@ -72,7 +72,7 @@ static void leave_twins(struct item *item) {
 bool track(struct instance *instance, int epfd, struct item *item, bool registered) {
     struct neat_socket *s = item->socket;
     item->early = s && !is_connection(s);
-    if (!s || item->early || instance->exposed || segment_over(s->end.segment))
+    if (!s || item->early || instance->exposed || instance->foreign || segment_over(s->end.segment))
         return false;
     struct poller *poller = poller_of(instance, epfd, s->end.segment);
     if (!poller || !neat_poller_take(poller, &s->end))
@@ -83,7 +83,7 @@ bool track(struct instance *instance, int epfd, struct item *item, bool register
     item->poller = poller;
     neat_view_set(&s->end, false, &item->view);
     join_twins(item);
-    neat_wait_seen(s);
+    neat_wait_seen(s, item->fd);
     instance->ours++;
     ready_add(instance, item);
     kick(instance, epfd);
