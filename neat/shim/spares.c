@@ -270,10 +270,10 @@ static void sweep(const struct segment *segment) {
         uint64_t name = load(&slot->name);
         if (name <= BUSY || !seize(slot, name))
             continue;
-        bool dropped = load(&slot->fd) == NONE;
-        if (dropped && slot->segment == segment)
+        bool dropped = load(&slot->fd) == NONE, here = slot->segment == segment;
+        if (dropped && here)
             give_up(segment, name);
-        if (dropped || neat_poll(load(&slot->fd), 0, 0))
+        if ((dropped && here) || (!dropped && neat_poll(load(&slot->fd), 0, 0)))
             release(slot);
         else
             store(&slot->name, name);

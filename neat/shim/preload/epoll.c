@@ -60,12 +60,14 @@ static int add_member(struct instance *instance, int epfd, int fd, const struct 
             return 0;
     }
     /* One that is known may be gone all the same, closed behind our back: the kernel says. */
+    struct neat_socket *before = item->socket;
+    item->socket = s;
     int status = item_register(epfd, item, EPOLL_CTL_ADD, event->events);
+    if (status)
+        item->socket = before;
     if (status == 0 && old) {
-        untrack(instance, item);
         item->events = event->events | ALWAYS;
         item->data = event->data;
-        item->socket = s;
         item->early = s != NULL;   /* it is tracked when its descriptor has told something */
     } else if (status && !old) {
         item_drop(instance, item);

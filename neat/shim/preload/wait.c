@@ -152,6 +152,7 @@ static void cancelled_in_epoll(void *slept_in) {
     instance_lock(instance);
     instance->sleepers--;
     set_asleep(instance, instance->sleepers > 0);
+    kick(instance, instance->epfd);    /* it may have heard what was for those who go on sleeping */
     instance_unlock(instance);
     instance_put(instance);
 }
