@@ -1,4 +1,5 @@
-/* connect(): a random active replica opens the connection; its descriptor turns writable when that is done. */
+/* connect(): a random active replica opens the connection; its descriptor turns writable when that is
+ * done. */
 #include <fcntl.h>
 #include <sys/random.h>
 #include <time.h>
@@ -28,7 +29,8 @@ static uint32_t pick(uint32_t bitmap) {
     return (uint32_t)__builtin_ctz(bitmap);
 }
 
-/* After a connect() that failed, a socket may try again (Linux), so it gets a new pair under its old number. */
+/* After a connect() that failed, a socket may try again (Linux), so it gets a new pair under its old
+ * number. */
 static int renew_pair(struct neat_socket *s, int fd) {
     int fresh, flags = libc(fcntl)(fd, F_GETFL), cloexec = libc(fcntl)(fd, F_GETFD) & FD_CLOEXEC;
     int status = neat_pair(&fresh, &s->descriptor.stack_end);
@@ -42,7 +44,8 @@ static int renew_pair(struct neat_socket *s, int fd) {
     return status;
 }
 
-/* It has no port any more, but Linux goes on naming the one it had. An address that was bound without one stays. */
+/* It has no port any more, but Linux goes on naming the one it had. An address that was bound without one
+ * stays. */
 static void forget_name(struct neat_socket *s) {
     s->setup.stale_port = s->setup.local.port;
     s->setup.local.port = 0;
@@ -63,8 +66,8 @@ static int failed(struct neat_socket *s, int error) {
     return error;
 }
 
-/* Who sleeps in accept() has been woken: it is gone before its number means something else. Not if this is its own thread, in a signal
- * handler. */
+/* Who sleeps in accept() has been woken: it is gone before its number means something else. Not if this is
+ * its own thread, in a signal handler. */
 static void await_accepting(struct neat_socket *s) {
     for (int i = 0; load(&s->setup.accepting) && i < LEAVING_TRIES; i++)
         nanosleep(&(struct timespec){0, LEAVING_NS}, NULL);
@@ -73,7 +76,8 @@ static void await_accepting(struct neat_socket *s) {
 int neat_disconnect_locked(struct neat_socket *s, int fd) {
     struct neat_addr local = s->setup.local;
     bool bound = s->setup.bind_id && !s->setup.any_port;
-    bool open = load(&s->stage) == STAGE_CONNECTED && endpoint_current(&s->end) && !(load(&s->end.shared->status) & NEAT_ST_CLOSED);
+    bool open = load(&s->stage) == STAGE_CONNECTED && endpoint_current(&s->end) &&
+                !(load(&s->end.shared->status) & NEAT_ST_CLOSED);
     store(&s->setup.dissolved, open || load(&s->stage) == STAGE_CONNECTING ? ECONNRESET : 0);
     if (open) {
         set_bits(&s->end.shared->request, (uint32_t)(NEAT_REQ_ABORT | NEAT_REQ_CLOSE));
@@ -83,7 +87,8 @@ int neat_disconnect_locked(struct neat_socket *s, int fd) {
     /* Every copy of the pair's end hears of it, those in other processes and in other threads' calls too. */
     libc(shutdown)(fd, SHUT_RDWR);
     if (load(&s->stage) == STAGE_CONNECTING)
-        neat_endpoint_close(&s->end);  /* that of a connection stays until the next: threads may be inside calls on it */
+        /* that of a connection stays until the next: threads may be inside calls on it */
+        neat_endpoint_close(&s->end);
     if (s->descriptor.stack_end >= 0)
         neat_close_own(s->descriptor.stack_end);
     s->descriptor.stack_end = -1;
@@ -100,7 +105,8 @@ int neat_disconnect_locked(struct neat_socket *s, int fd) {
     return status;
 }
 
-/* Hand the stack's end to a replica, through the syscall server. *last: the one that was asked last, if any. */
+/* Hand the stack's end to a replica, through the syscall server. *last: the one that was asked last, if
+ * any. */
 static int ask(struct neat_socket *s, int fd, uint32_t *last) {
     int status = neat_fill_first(s, fd);
     if (status < 0)
@@ -167,8 +173,8 @@ static int hear(struct neat_socket *s, int fd) {
             continue;
         }
         struct endpoint before = s->end, fresh;
-        int status = neat_endpoint_open(&fresh, s->setup.owner, message.replica, message.incarnation, message.sock,
-                                        message.generation);
+        int status = neat_endpoint_open(&fresh, s->setup.owner, message.replica, message.incarnation,
+                                        message.sock, message.generation);
         if (status < 0)
             return status;
         s->end = fresh;
@@ -198,10 +204,12 @@ static int last_words(int fd) {
     return error;
 }
 
-/* Whether an attempt to connect is under way still. Caller holds `setup.lock`, has settled it, and found STAGE_CONNECTING. */
+/* Whether an attempt to connect is under way still. Caller holds `setup.lock`, has settled it, and found
+ * STAGE_CONNECTING. */
 static bool under_way(const struct neat_socket *s, int fd) {
     uint32_t status = load(&s->end.shared->status);
-    return endpoint_current(&s->end) && !(status & NEAT_ST_ERROR) && !(neat_poll(fd, 0, 0) & (POLLHUP | POLLERR));
+    return endpoint_current(&s->end) && !(status & NEAT_ST_ERROR) &&
+           !(neat_poll(fd, 0, 0) & (POLLHUP | POLLERR));
 }
 
 static int status_locked(struct neat_socket *s, int fd) {
@@ -231,7 +239,8 @@ int neat_connect_end(struct neat_socket *s, int fd) {
     return stage == STAGE_CONNECTED ? 1 : status;
 }
 
-/* Start to connect. 0 when it is under way. A replica that dies before it has said a word is not the last. Caller holds `setup.lock`. */
+/* Start to connect. 0 when it is under way. A replica that dies before it has said a word is not the last.
+ * Caller holds `setup.lock`. */
 static int start(struct neat_socket *s, int fd, const struct neat_addr *remote) {
     uint32_t last = MAX_REPLICAS;
     int status = -ECONNRESET;
@@ -259,7 +268,8 @@ static int start(struct neat_socket *s, int fd, const struct neat_addr *remote) 
 /* `later`: what a connect() says whose time is over. */
 static int await(struct neat_socket *s, int fd, int later) {
     int64_t limit = neat_timeout(fd, SO_SNDTIMEO), deadline = neat_now() + limit;
-    /* It is a connection in memory first, and a moment later on its descriptor, which the program may poll next. */
+    /* It is a connection in memory first, and a moment later on its descriptor, which the program may poll
+     * next. */
     for (bool writable = false;; writable = true) {
         int status = neat_connect_status(s, fd);
         if (status != -EINPROGRESS && (status < 0 || writable))
@@ -274,12 +284,14 @@ static int await(struct neat_socket *s, int fd, int later) {
     }
 }
 
-/* ip(7): a connected socket that was bound to the wildcard says the address that it sends from, until it is connected no more. */
+/* ip(7): a connected socket that was bound to the wildcard says the address that it sends from, until it is
+ * connected no more. */
 static void choose_source(struct neat_socket *s, bool connected) {
     static const uint8_t any[16] = {0};
     struct neat_addr own;
     uint32_t prefix;
-    if (connected && !memcmp(s->setup.local.addr, any, sizeof any) && neat_stack_address(&own, &prefix) == 0) {
+    if (connected && !memcmp(s->setup.local.addr, any, sizeof any) &&
+        neat_stack_address(&own, &prefix) == 0) {
         memcpy(s->setup.local.addr, own.addr, sizeof own.addr);
         s->setup.source_chosen = true;
     } else if (!connected && s->setup.source_chosen) {

@@ -1,5 +1,5 @@
-/* setsockopt: the options of optable.c, and those with a rule of their own. What is in neither is refused as Linux refuses what it does
- * not know, and counted. getsockopt: optget.c. */
+/* setsockopt: the options of optable.c, and those with a rule of their own. What is in neither is refused as
+ * Linux refuses what it does not know, and counted. getsockopt: optget.c. */
 #include <limits.h>
 #include <linux/tcp.h>
 
@@ -35,7 +35,8 @@ static int set_linger(struct neat_socket *s, const void *value, socklen_t length
     if (length < (socklen_t)sizeof linger)
         return -EINVAL;
     memcpy(&linger, value, sizeof linger);
-    s->settings.linger_ms = linger.l_linger <= 0 ? 0 : linger.l_linger > INT_MAX / 1000 ? INT_MAX : (uint32_t)linger.l_linger * 1000u;
+    int seconds = linger.l_linger < 0 ? 0 : linger.l_linger;
+    s->settings.linger_ms = seconds > INT_MAX / 1000 ? INT_MAX : (uint32_t)seconds * 1000u;
     flip(s, NEAT_OPT_LINGER, linger.l_onoff);
     return 0;
 }
@@ -52,7 +53,8 @@ static int set_socket_level(struct neat_socket *s, int name, int value, const vo
     case SO_SNDBUFFORCE:
         if (geteuid() != 0)
             return -EPERM;
-        return set_socket_level(s, name == SO_RCVBUFFORCE ? SO_RCVBUF : SO_SNDBUF, value < 0 ? 0 : value, from, length);
+        return set_socket_level(s, name == SO_RCVBUFFORCE ? SO_RCVBUF : SO_SNDBUF, value < 0 ? 0 : value,
+                                from, length);
     case SO_RCVBUF:
         s->settings.rcvbuf = buffer_size(s, value, MIN_RCVBUF, true);
         return 0;
@@ -210,13 +212,16 @@ static int set_row(struct neat_socket *s, const struct option *o, uint32_t row, 
 
 bool neat_option_level(const struct neat_socket *s, int level) {
     return level == SOL_SOCKET || level == IPPROTO_IP || (level == IPPROTO_TCP && s->type == SOCK_STREAM) ||
-           (level == IPPROTO_UDP && s->type == SOCK_DGRAM) || (level == IPPROTO_IPV6 && s->family == AF_INET6);
+           (level == IPPROTO_UDP && s->type == SOCK_DGRAM) ||
+           (level == IPPROTO_IPV6 && s->family == AF_INET6);
 }
 
-/* IPPROTO_IP takes a number of one byte, too, and for its older options none at all. False: too short for one. */
+/* IPPROTO_IP takes a number of one byte, too, and for its older options none at all. False: too short for
+ * one. */
 static bool get_number(int level, int name, const void *value, socklen_t length, int *number) {
-    static const int least_one[] = {IP_FREEBIND, IP_TRANSPARENT, IP_MINTTL, IP_MULTICAST_IF, IP_MULTICAST_TTL, IP_MULTICAST_LOOP,
-                                    IP_MULTICAST_ALL, IP_UNICAST_IF, OPT_IP_LOCAL_PORT_RANGE};
+    static const int least_one[] = {IP_FREEBIND,      IP_TRANSPARENT,   IP_MINTTL,
+                                    IP_MULTICAST_IF,  IP_MULTICAST_TTL, IP_MULTICAST_LOOP,
+                                    IP_MULTICAST_ALL, IP_UNICAST_IF,    OPT_IP_LOCAL_PORT_RANGE};
     *number = 0;
     if (length >= (socklen_t)sizeof *number)
         memcpy(number, value, sizeof *number);

@@ -1,5 +1,6 @@
-/* Descriptors of our own: connections to the syscall server, doorbells, bells. The application did not open them, so it must neither
- * meet them among its low numbers nor close them: programs that become daemons close all that they know of. */
+/* Descriptors of our own: connections to the syscall server, doorbells, bells. The application did not open
+ * them, so it must neither meet them among its low numbers nor close them: programs that become daemons close
+ * all that they know of. */
 #include <sys/resource.h>
 
 #include "base.h"
@@ -37,7 +38,8 @@ static int copy_high(int fd) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < 8)
         return -1;
-    int high = libc(fcntl)(fd, F_DUPFD_CLOEXEC, limit.rlim_cur >= 1024 ? LOW : (int)(limit.rlim_cur - limit.rlim_cur / 4));
+    int high = libc(fcntl)(fd, F_DUPFD_CLOEXEC,
+                           limit.rlim_cur >= 1024 ? LOW : (int)(limit.rlim_cur - limit.rlim_cur / 4));
     return high;
 }
 

@@ -28,9 +28,11 @@ static bool plausible(int fd, const struct neat_msg *reply) {
     uint32_t nsock = reply->u[0], rx = reply->u[1], tx = reply->u[2];
     if (nsock % 64 || nsock <= NEAT_SHARED_SOCKS || nsock > NEAT_MAX_SOCKS)
         return false;
-    if (!power_of_two(rx) || !power_of_two(tx) || rx < 4096 || tx < 4096 || rx > MAX_RING_BYTES || tx > MAX_RING_BYTES)
+    if (!power_of_two(rx) || !power_of_two(tx) || rx < 4096 || tx < 4096 || rx > MAX_RING_BYTES ||
+        tx > MAX_RING_BYTES)
         return false;
-    if (libc(fstat)(fd, &at) < 0 || at.st_size < 0 || (uint64_t)at.st_size < neat_channel_bytes(nsock, rx, tx))
+    if (libc(fstat)(fd, &at) < 0 || at.st_size < 0 ||
+        (uint64_t)at.st_size < neat_channel_bytes(nsock, rx, tx))
         return false;
     int seals = libc(fcntl)(fd, F_GET_SEALS);
     return seals >= 0 && (seals & F_SEAL_SHRINK);
@@ -60,8 +62,9 @@ static struct segment *map(int fd, int bell, const struct neat_msg *reply) {
         return NULL;
     }
     const struct neat_channel *channel = (const struct neat_channel *)new->base;
-    if (channel->magic != NEAT_CHANNEL_MAGIC || channel->version != NEAT_CHANNEL_VERSION || channel->app != reply->app ||
-        channel->replica != new->replica || channel->incarnation != new->incarnation) {
+    if (channel->magic != NEAT_CHANNEL_MAGIC || channel->version != NEAT_CHANNEL_VERSION ||
+        channel->app != reply->app || channel->replica != new->replica ||
+        channel->incarnation != new->incarnation) {
         munmap(new->base, new->bytes);
         free(new);
         errno = EPROTO;
@@ -95,7 +98,8 @@ static void sweep(void) {
         struct segment *at = *link;
         bool superseded = false;
         for (struct segment *other = segments; other; other = other->next)
-            superseded |= other->replica == at->replica && (other->owner != at->owner || other->incarnation > at->incarnation);
+            superseded |= other->replica == at->replica &&
+                          (other->owner != at->owner || other->incarnation > at->incarnation);
         if (superseded && !load(&at->refs)) {
             *link = at->next;
             unmap(at);
@@ -130,7 +134,9 @@ static int fetch(uint64_t owner, uint32_t replica, uint64_t incarnation, struct 
         right &= !incarnation || message.incarnation == incarnation;
         message.replica = replica;
         errno = EPROTO;
-        *out = right && got[0] >= 0 && got[1] >= 0 && plausible(got[0], &message) ? map(got[0], got[1], &message) : NULL;
+        *out = right && got[0] >= 0 && got[1] >= 0 && plausible(got[0], &message)
+                   ? map(got[0], got[1], &message)
+                   : NULL;
         if (*out) {
             got[1] = -1;
         } else {

@@ -6,7 +6,8 @@
 #include "readiness.h"
 #include "setup.h"
 
-#define RECV_FLAGS (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | NEAT_MSG_RINGS)
+#define RECV_FLAGS \
+    (MSG_PEEK | MSG_DONTWAIT | MSG_WAITALL | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC | NEAT_MSG_RINGS)
 #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_CONFIRM | MSG_EOR | NEAT_MSG_RINGS)
 #define MAX_IOV 1024
 
@@ -66,19 +67,22 @@ int neat_shutdown(struct neat_socket *s, int fd, int how) {
         return 0;
     if (s->type == SOCK_DGRAM)
         return shutdown_datagram(s, fd, how);
-    if (stage != STAGE_CONNECTED || !endpoint_current(&s->end) || endpoint_lost(&s->end) || endpoint_closed(&s->end))
+    if (stage != STAGE_CONNECTED || !endpoint_current(&s->end) || endpoint_lost(&s->end) ||
+        endpoint_closed(&s->end))
         return -ENOTCONN;
     wanted |= reading ? NEAT_REQ_SHUT_RD : 0;
     wanted |= writing ? NEAT_REQ_SHUT_WR : 0;
     wanted |= set_bits(&s->end.shared->request, wanted);
-    /* What comes after this is no news: the replica may give the connection up before our descriptor is closed. */
+    /* What comes after this is no news: the replica may give the connection up before our descriptor is
+     * closed. */
     if ((wanted & NEAT_REQ_SHUT_RD) && (wanted & NEAT_REQ_SHUT_WR))
         store(&s->reset_seen, 1);
     if (neat_is_polled(&s->end))
         neat_changed(&s->end);
     neat_mark(&s->end);
     neat_ring(&s->end);
-    /* Makes the descriptor readable for ever, as Linux does. Never SHUT_WR: to the replica that is a hang-up. */
+    /* Makes the descriptor readable for ever, as Linux does. Never SHUT_WR: to the replica that is a
+     * hang-up. */
     if (reading)
         libc(shutdown)(fd, SHUT_RD);
     return 0;
@@ -123,8 +127,8 @@ ssize_t neat_sendmsg(struct neat_socket *s, int fd, const struct msghdr *message
     return neat_stream_send(s, fd, message->msg_iov, (int)message->msg_iovlen, flags);
 }
 
-ssize_t neat_recvfrom(struct neat_socket *s, int fd, void *data, size_t length, int flags, struct sockaddr *address,
-                      socklen_t *address_length) {
+ssize_t neat_recvfrom(struct neat_socket *s, int fd, void *data, size_t length, int flags,
+                      struct sockaddr *address, socklen_t *address_length) {
     struct iovec part = {data, length};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_name = address};
     message.msg_namelen = address && address_length ? *address_length : 0;

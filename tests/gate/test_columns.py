@@ -1,9 +1,4 @@
-"""No line is longer than 110 columns, in whatever language.
-
-A URL may be, and a row of a table in Markdown. Some files still have longer ones: long_lines.txt says how
-many each has, and none may get more, or join them. `python -m tests.gate.test_columns` writes that list anew,
-after lines have been wrapped; it takes off and never adds.
-"""
+"""No line is longer than 110 columns, in whatever language; a URL may be, and a row of a Markdown table."""
 
 from pathlib import Path
 
@@ -14,7 +9,6 @@ from tests.support import ROOT
 
 COLUMNS = 110
 SUFFIXES = (".c", ".h", ".py", ".pyx", ".pxd", ".md", ".toml")
-ALLOWED = Path(__file__).with_name("long_lines.txt")
 
 
 def is_long(line: str, suffix: str) -> bool:
@@ -29,25 +23,9 @@ def long_lines(path: Path) -> list[int]:
     return [number for number, line in enumerate(lines, 1) if is_long(line, path.suffix)]
 
 
-def allowed() -> dict[str, int]:
-    """How many long lines a file may have, by its name."""
-    rows = (line.split() for line in ALLOWED.read_text().splitlines() if not line.startswith("#"))
-    return {name: int(count) for count, name in rows}
-
-
 def test_no_line_is_longer() -> None:
-    most = allowed()
-    errors = []
-    for path in files(*SUFFIXES):
-        name = str(path.relative_to(ROOT))
-        found = long_lines(path)
-        if len(found) > most.get(name, 0):
-            errors.append(f"{name}: {len(found)} lines over {COLUMNS} columns: {found[:20]}")
-    assert not errors, "\n".join(errors)
-
-
-def test_only_c_and_cython_are_on_the_list() -> None:
-    assert [name for name in allowed() if name.endswith((".py", ".toml"))] == []
+    found = {str(path.relative_to(ROOT)): long_lines(path) for path in files(*SUFFIXES)}
+    assert not {name: numbers for name, numbers in found.items() if numbers}
 
 
 @pytest.mark.parametrize(
@@ -63,16 +41,3 @@ def test_only_c_and_cython_are_on_the_list() -> None:
 )
 def test_what_is_long(line: str, suffix: str, long: bool) -> None:
     assert is_long(line, suffix) is long
-
-
-def shrink() -> None:
-    """Write the list anew: it gets shorter, never longer."""
-    comments = [line for line in ALLOWED.read_text().splitlines() if line.startswith("#")]
-    most = allowed()
-    now = {name: len(long_lines(ROOT / name)) for name in most if (ROOT / name).exists()}
-    rows = [f"{min(count, most[name]):3} {name}" for name, count in sorted(now.items()) if count]
-    ALLOWED.write_text("\n".join(comments + rows) + "\n")
-
-
-if __name__ == "__main__":
-    shrink()

@@ -1,5 +1,6 @@
-/* A thread is cancelled in a call that sleeps (pthread_cancel(3)); after the close nothing is left of the socket: cancelled CALL, which is recv,
- * accept, poll or epoll. Prints how many descriptors more there are than before. */
+/* A thread is cancelled in a call that sleeps (pthread_cancel(3)); after the close nothing is left of the
+ * socket: cancelled CALL, which is recv, accept, poll or epoll. Prints how many descriptors more there are
+ * than before. */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <poll.h>
@@ -62,7 +63,7 @@ static void once(void) {
     }
     if (pthread_create(&thread, NULL, sleep_in_call, NULL) || read(go[0], &byte, 1) != 1)
         exit(7);
-    usleep(20000);                 /* a call that has not slept yet sleeps then, and is cancelled all the same */
+    usleep(20000); /* a call that has not slept yet sleeps then, and is cancelled all the same */
     if (pthread_cancel(thread) || pthread_join(thread, NULL))
         exit(8);
     close(fd);

@@ -1,6 +1,7 @@
-/* A signal handler closes descriptors while the program is inside of calls that have to do with them: close() is async-signal-safe
- * (signal-safety(7)). closes_in_handler member: those that an epoll instance has, in epoll_wait() and epoll_ctl(), and the instance still knows
- * what it has after that; socket: sockets, in socket() and close(). */
+/* A signal handler closes descriptors while the program is inside of calls that have to do with them: close()
+ * is async-signal-safe (signal-safety(7)). closes_in_handler member: those that an epoll instance has, in
+ * epoll_wait() and epoll_ctl(), and the instance still knows what it has after that; socket: sockets, in
+ * socket() and close(). */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -51,7 +52,9 @@ static int with_members(void) {
             if (epoll_wait(epfd, found, 4, 0) > 0)
                 return 5;
     }
-    return write(ends[1], "x", 1) == 1 && epoll_wait(epfd, found, 4, 1000) == 1 && found[0].data.fd == ends[0] ? 0 : 6;
+    return write(ends[1], "x", 1) == 1 && epoll_wait(epfd, found, 4, 1000) == 1 && found[0].data.fd == ends[0]
+               ? 0
+               : 6;
 }
 
 int main(int count, char **arguments) {

@@ -1,5 +1,6 @@
-/* Becomes a daemon as careful programs do, closing every descriptor that it can name; then echoes one connection.
- * daemonize HOW PORT: "loop" closes one by one, "range" with close_range, "from" with closefrom, "daemon" calls daemon(3). */
+/* Becomes a daemon as careful programs do, closing every descriptor that it can name; then echoes one
+ * connection. daemonize HOW PORT: "loop" closes one by one, "range" with close_range, "from" with closefrom,
+ * "daemon" calls daemon(3). */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>

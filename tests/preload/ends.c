@@ -1,4 +1,5 @@
-/* The process ends while threads sleep in accept, recv and a send that found no room. ends HOW: return, exit, _exit, abort, kill, thread. */
+/* The process ends while threads sleep in accept, recv and a send that found no room. ends HOW: return, exit,
+ * _exit, abort, kill, thread. */
 #include <arpa/inet.h>
 #include <pthread.h>
 #include <signal.h>

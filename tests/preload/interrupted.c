@@ -1,5 +1,6 @@
 /* A signal arrives while a UDP receive sleeps, whose handler has SA_RESTART or not; then the peer's datagram.
- * interrupted HOW: "restart", "plain", "signal" (signal(2)), "siginterrupt"; with "timeout" SO_RCVTIMEO is set and SA_RESTART, too. */
+ * interrupted HOW: "restart", "plain", "signal" (signal(2)), "siginterrupt"; with "timeout" SO_RCVTIMEO is
+ * set and SA_RESTART, too. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>

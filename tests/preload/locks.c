@@ -1,5 +1,6 @@
-/* mlockall() in a program: locks HOST PORT WHEN, which is before (the socket is made) or after. The peer there echoes. Prints whether the
- * program's own memory was filled, and KiB of the segments that it shares with the stack that are there, and that are locked. */
+/* mlockall() in a program: locks HOST PORT WHEN, which is before (the socket is made) or after. The peer
+ * there echoes. Prints whether the program's own memory was filled, and KiB of the segments that it shares
+ * with the stack that are there, and that are locked. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
-/* What connections say when their replicas are killed: lost HOST PORT PID... The peer there echoes. A line for each:
- * how it was heard of, the call that sends, what it says the first and the second time, how often SIGPIPE came, who the
- * peer is, and the error that is left. */
+/* What connections say when their replicas are killed: lost HOST PORT PID... The peer there echoes. A line
+ * for each: how it was heard of, the call that sends, what it says the first and the second time, how often
+ * SIGPIPE came, who the peer is, and the error that is left. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -78,7 +78,8 @@ static void hear_by_select(int fd) {
 static void hear_by_epoll(int fd) {
     int epfd = epoll_create1(0);
     struct epoll_event event = {.events = EPOLLIN};
-    if (epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event) < 0 || epoll_wait(epfd, &event, 1, PATIENCE_MS) != 1 || !(event.events & EPOLLERR))
+    if (epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event) < 0 || epoll_wait(epfd, &event, 1, PATIENCE_MS) != 1 ||
+        !(event.events & EPOLLERR))
         exit(4);
     close(epfd);
 }
@@ -91,12 +92,16 @@ static void hear_by_nothing(int fd) {
 static const struct {
     const char *name;
     long (*call)(int fd);
-} senders[] = {{"send", by_send},       {"write", by_write},       {"writev", by_writev}, {"sendmsg", by_sendmsg},
-               {"sendmmsg", by_sendmmsg}, {"sendfile", by_sendfile}, {"splice", by_splice}};
+} senders[] = {{"send", by_send},       {"write", by_write},       {"writev", by_writev},
+               {"sendmsg", by_sendmsg}, {"sendmmsg", by_sendmmsg}, {"sendfile", by_sendfile},
+               {"splice", by_splice}};
 static const struct {
     const char *name;
     void (*hear)(int fd);
-} ways[] = {{"poll", hear_by_poll}, {"select", hear_by_select}, {"epoll", hear_by_epoll}, {"nothing", hear_by_nothing}};
+} ways[] = {{"poll", hear_by_poll},
+            {"select", hear_by_select},
+            {"epoll", hear_by_epoll},
+            {"nothing", hear_by_nothing}};
 
 #define SENDERS (int)(sizeof senders / sizeof *senders)
 #define WAYS (int)(sizeof ways / sizeof *ways)
@@ -106,7 +111,8 @@ static int dial(const char *host, const char *port) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     char byte;
     inet_pton(AF_INET, host, &to.sin_addr);
-    if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0 || write(fd, "x", 1) != 1 || read(fd, &byte, 1) != 1)
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0 || write(fd, "x", 1) != 1 ||
+        read(fd, &byte, 1) != 1)
         exit(2);
     return fd;
 }
@@ -155,7 +161,8 @@ int main(int argc, char **argv) {
             pipes = 0;
             const char *two = outcome(senders[c].call(fd));
             const char *who = outcome(getpeername(fd, (struct sockaddr *)&name, &length));
-            printf("%s %s: %s %s %d %s %d\n", ways[w].name, senders[c].name, one, two, (int)pipes, who, pending(fd));
+            printf("%s %s: %s %s %d %s %d\n", ways[w].name, senders[c].name, one, two, (int)pipes, who,
+                   pending(fd));
         }
     printf("close: %s\n", outcome(close(lingering)));     /* there is nobody to wait for */
     return 0;

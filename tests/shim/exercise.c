@@ -1,5 +1,6 @@
-/* The client core, driven from C so that a sanitizer can watch it. Usage: exercise echo | hostile SEED | noise SEED.
- * Needs NEAT_RUN_DIR. Exits 0 when everything was as it should be; prints the line that was not. */
+/* The client core, driven from C so that a sanitizer can watch it. Usage: exercise echo | hostile SEED |
+ * noise SEED. Needs NEAT_RUN_DIR. Exits 0 when everything was as it should be; prints the line that was
+ * not. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -142,7 +143,8 @@ static void datagrams(void) {
         memset(data, i, sizeof data);
         CHECK(neat_sendto(b.s, b.fd, data, size, 0, (struct sockaddr *)&name, sizeof name) == (ssize_t)size);
         length = sizeof from;
-        CHECK(neat_recvfrom(a.s, a.fd, data, sizeof data, 0, (struct sockaddr *)&from, &length) == (ssize_t)size);
+        CHECK(neat_recvfrom(a.s, a.fd, data, sizeof data, 0, (struct sockaddr *)&from, &length) ==
+              (ssize_t)size);
     }
     CHECK(neat_close(a.s, a.fd) == 0);
     CHECK(neat_close(b.s, b.fd) == 0);
@@ -184,7 +186,8 @@ static uint64_t absurd(void) {
     return random32() % 2 ? values[random32() % 8] : (uint64_t)random32() << 32 | random32();
 }
 
-/* One word of what the stack may write to: anywhere in the lines of a connection or UDP object, or in its rings' first bytes. */
+/* One word of what the stack may write to: anywhere in the lines of a connection or UDP object, or in its
+ * rings' first bytes. */
 static void scribble(uint8_t *segment) {
     uint32_t index = random32() % 16 + (random32() % 2 ? 256 : 0);
     uint8_t *object = segment + NEAT_SOCKS_OFFSET + index * sizeof(struct neat_sock);

@@ -17,13 +17,15 @@ NEAT_API int setrlimit64(__rlimit_resource_t resource, const struct rlimit64 *li
     return status;
 }
 
-NEAT_API int prlimit(pid_t pid, enum __rlimit_resource resource, const struct rlimit *limit, struct rlimit *old) {
+NEAT_API int prlimit(pid_t pid, enum __rlimit_resource resource, const struct rlimit *limit,
+                     struct rlimit *old) {
     int status = libc(prlimit)(pid, resource, limit, old);
     neat_limits_changed();
     return status;
 }
 
-NEAT_API int prlimit64(pid_t pid, enum __rlimit_resource resource, const struct rlimit64 *limit, struct rlimit64 *old) {
+NEAT_API int prlimit64(pid_t pid, enum __rlimit_resource resource, const struct rlimit64 *limit,
+                       struct rlimit64 *old) {
     int status = libc(prlimit64)(pid, resource, limit, old);
     neat_limits_changed();
     return status;

@@ -207,7 +207,8 @@ static void too_long(int fd, const struct sockaddr_in *to) {
     static char data[1473];
     struct iovec parts[2] = {{data, 1000}, {data, 473}}, one = {data, 1};
     socklen_t length = to ? sizeof *to : 0;
-    struct msghdr message = {.msg_name = (void *)to, .msg_namelen = length, .msg_iov = parts, .msg_iovlen = 2};
+    struct msghdr message = {
+        .msg_name = (void *)to, .msg_namelen = length, .msg_iov = parts, .msg_iovlen = 2};
     struct mmsghdr both[2] = {{.msg_hdr = message}, {.msg_hdr = message}};
     both[0].msg_hdr.msg_iov = &one;
     both[0].msg_hdr.msg_iovlen = 1;

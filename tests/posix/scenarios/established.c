@@ -1,4 +1,5 @@
-/* A non-blocking connect() that poll, select or epoll has said is over: what each call says when it is the first one to ask. */
+/* A non-blocking connect() that poll, select or epoll has said is over: what each call says when it is the
+ * first one to ask. */
 #include "scenario.h"
 
 #include <sys/ioctl.h>

@@ -93,8 +93,9 @@ SCENARIO(exec_keeps_a_listener) {
 /* argv: listener. What it and what it accepts have. */
 PROGRAM(heir) {
     int fd = atoi(argv[1]), both[] = {fd, accept_one(fd, "p")};
-    static const int options[][2] = {{IPPROTO_TCP, TCP_NODELAY}, {SOL_SOCKET, SO_KEEPALIVE}, {IPPROTO_TCP, TCP_KEEPIDLE},
-                                     {IPPROTO_TCP, TCP_USER_TIMEOUT}, {IPPROTO_IP, IP_TOS}, {IPPROTO_TCP, TCP_CORK},
+    static const int options[][2] = {{IPPROTO_TCP, TCP_NODELAY},  {SOL_SOCKET, SO_KEEPALIVE},
+                                     {IPPROTO_TCP, TCP_KEEPIDLE}, {IPPROTO_TCP, TCP_USER_TIMEOUT},
+                                     {IPPROTO_IP, IP_TOS},        {IPPROTO_TCP, TCP_CORK},
                                      {SOL_SOCKET, SO_RCVLOWAT}};
     for (int i = 0; i < 2; i++)
         for (size_t k = 0; k < sizeof options / sizeof *options; k++) {

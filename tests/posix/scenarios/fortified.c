@@ -1,4 +1,5 @@
-/* The calls that have a checked name when a program is built with _FORTIFY_SOURCE: the compiler knows the buffers, not the lengths. */
+/* The calls that have a checked name when a program is built with _FORTIFY_SOURCE: the compiler knows the
+ * buffers, not the lengths. */
 #include "scenario.h"
 
 #include <sys/select.h>

@@ -9,13 +9,15 @@ SCENARIO(sendmsg_and_recvmsg) {
     struct sockaddr_in from = {0};
     struct iovec out[] = {{"one", 3}, {"two", 3}}, in[] = {{a, 3}, {b, 3}};
     struct msghdr send = {.msg_iov = out, .msg_iovlen = 2};
-    struct msghdr receive = {.msg_iov = in, .msg_iovlen = 2, .msg_name = &from, .msg_namelen = sizeof from, .msg_flags = 0x7fff};
+    struct msghdr receive = {
+        .msg_iov = in, .msg_iovlen = 2, .msg_name = &from, .msg_namelen = sizeof from, .msg_flags = 0x7fff};
     STEP(sendmsg(fd, &send, 0));
     peer("recv p 6");
     say("peer: %s", peer_text);
     peer("send p abcdef");
     STEP(recvmsg(fd, &receive, MSG_WAITALL));
-    say("%s %s, name %u, flags %#x, control %zu", a, b, receive.msg_namelen, receive.msg_flags, receive.msg_controllen);
+    say("%s %s, name %u, flags %#x, control %zu", a, b, receive.msg_namelen, receive.msg_flags,
+        receive.msg_controllen);
     STEP(recvmsg(fd, &receive, MSG_DONTWAIT));
 }
 
@@ -43,9 +45,13 @@ SCENARIO(control_messages) {
         struct cmsghdr align;
     } control = {0};
     struct iovec one = {"x", 1};
-    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct msghdr message = {.msg_iov = &one,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof control.bytes};
     struct cmsghdr *first = CMSG_FIRSTHDR(&message);
-    *first = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+    *first = (struct cmsghdr){
+        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
     STEP(sendmsg(fd, &message, 0));
     first->cmsg_type = 0x77;
     STEP(sendmsg(fd, &message, 0));
@@ -85,7 +91,8 @@ static void receive_with_control(int fd, size_t room) {
     } control = {0};
     char data[8];
     struct iovec one = {data, sizeof data};
-    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = room};
+    struct msghdr message = {
+        .msg_iov = &one, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = room};
     STEP(recvmsg(fd, &message, 0));
     say("flags %#x, control %zu", message.msg_flags, message.msg_controllen);
     say_control(&message);
@@ -123,8 +130,10 @@ SCENARIO(many_of_a_stream) {
     int fd = connected();
     char a[4], b[4];
     struct iovec out[] = {{"abc", 3}, {"de", 2}}, in[] = {{a, 4}, {b, 4}};
-    struct mmsghdr send[] = {{.msg_hdr = {.msg_iov = &out[0], .msg_iovlen = 1}}, {.msg_hdr = {.msg_iov = &out[1], .msg_iovlen = 1}}};
-    struct mmsghdr receive[] = {{.msg_hdr = {.msg_iov = &in[0], .msg_iovlen = 1}}, {.msg_hdr = {.msg_iov = &in[1], .msg_iovlen = 1}}};
+    struct mmsghdr send[] = {{.msg_hdr = {.msg_iov = &out[0], .msg_iovlen = 1}},
+                             {.msg_hdr = {.msg_iov = &out[1], .msg_iovlen = 1}}};
+    struct mmsghdr receive[] = {{.msg_hdr = {.msg_iov = &in[0], .msg_iovlen = 1}},
+                                {.msg_hdr = {.msg_iov = &in[1], .msg_iovlen = 1}}};
     STEP(sendmmsg(fd, send, 2, 0));
     say("%u %u", send[0].msg_len, send[1].msg_len);
     peer("recv p 5");
@@ -158,7 +167,8 @@ SCENARIO(many_datagrams) {
     peer("sendto p %d a", port);
     peer("sendto p %d bcdefgh", port);
     STEP(recvmmsg(fd, receive, 2, 0, NULL));
-    say("%u %#x, %u %#x", receive[0].msg_len, receive[0].msg_hdr.msg_flags, receive[1].msg_len, receive[1].msg_hdr.msg_flags);
+    say("%u %#x, %u %#x", receive[0].msg_len, receive[0].msg_hdr.msg_flags, receive[1].msg_len,
+        receive[1].msg_hdr.msg_flags);
     struct timespec timeout = MSEC(50);
     struct timeval limit = {.tv_usec = 50000};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);

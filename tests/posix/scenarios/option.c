@@ -224,7 +224,8 @@ SCENARIO(info) {
     struct tcp_info info = {0};
     socklen_t length = sizeof info;
     STEP(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length));
-    say("state %d, rtt %d, mss %d, window %d", info.tcpi_state, info.tcpi_rtt > 0, info.tcpi_snd_mss > 500, info.tcpi_snd_cwnd > 0);
+    say("state %d, rtt %d, mss %d, window %d", info.tcpi_state, info.tcpi_rtt > 0, info.tcpi_snd_mss > 500,
+        info.tcpi_snd_cwnd > 0);
     length = 1;
     STEP(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length));
     say("%u", length);
@@ -290,7 +291,8 @@ SCENARIO(defer_accept) {
 static void bytes_left(int fd, size_t room, int flags) {
     char data[16], control[64];
     struct iovec part = {data, room};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
     STEP(recvmsg(fd, &message, flags));
     say("control %zu, flags %#x", (size_t)message.msg_controllen, message.msg_flags);
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {

@@ -1,5 +1,5 @@
-/* Calls that do not go by libc's names: by number, by a system call instruction, by another process that shares
- * the descriptors. A number that changes hands so is its new file's from then on. */
+/* Calls that do not go by libc's names: by number, by a system call instruction, by another process that
+ * shares the descriptors. A number that changes hands so is its new file's from then on. */
 #include "scenario.h"
 
 #include <sched.h>
@@ -336,7 +336,8 @@ static void goes_on(int fd, pid_t child) {
     say("peer: %s", peer_text);
 }
 
-/* A copy of the process, not by fork(), closes what it was left: that is no end. Nor is it one when this closes. */
+/* A copy of the process, not by fork(), closes what it was left: that is no end. Nor is it one when this
+ * closes. */
 SCENARIO(a_child_by_number_closes_its_copy) {
     int fd = connected();
     pid_t child = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0);

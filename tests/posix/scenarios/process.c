@@ -144,7 +144,8 @@ SCENARIO(listener_of_a_dead_parent_goes_on) {
         read(gate[0], data, 1);
         int one = accept(fd, NULL, NULL);
         write(one, "alive", 5);
-        close(fd);   /* at exit the kernel lets go of the last descriptor first: the peer could come in between */
+        close(
+            fd); /* at exit the kernel lets go of the last descriptor first: the peer could come in between */
         _exit(0);
     }
     reap(child);
@@ -231,9 +232,13 @@ static int send_fd(int to, int fd) {
         struct cmsghdr align;
     } control = {0};
     struct iovec one = {"f", 1};
-    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct msghdr message = {.msg_iov = &one,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof control.bytes};
     struct cmsghdr *first = CMSG_FIRSTHDR(&message);
-    *first = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+    *first = (struct cmsghdr){
+        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
     memcpy(CMSG_DATA(first), &fd, sizeof fd);
     return (int)sendmsg(to, &message, 0);
 }
@@ -246,7 +251,10 @@ static int receive_fd(int from) {
     char data;
     int fd = -1;
     struct iovec one = {&data, 1};
-    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct msghdr message = {.msg_iov = &one,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof control.bytes};
     if (recvmsg(from, &message, 0) == 1 && CMSG_FIRSTHDR(&message))
         memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
     return fd;

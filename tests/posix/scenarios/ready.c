@@ -49,7 +49,8 @@ SCENARIO(poll_of_many_kinds) {
     int fd = connected(), pipes[2], timer = timerfd_create(CLOCK_MONOTONIC, 0);
     if (pipe(pipes))
         give_up("pipe");
-    struct pollfd all[] = {{fd, POLLIN, 9}, {pipes[0], POLLIN, 9}, {timer, POLLIN, 9}, {-1, POLLIN, 9}, {99, POLLIN, 9}};
+    struct pollfd all[] = {
+        {fd, POLLIN, 9}, {pipes[0], POLLIN, 9}, {timer, POLLIN, 9}, {-1, POLLIN, 9}, {99, POLLIN, 9}};
     STEP(poll(all, 4, 0));
     say("%d %d %d %d", all[0].revents, all[1].revents, all[2].revents, all[3].revents);
     STEP(poll(all, 5, -1));
@@ -157,7 +158,8 @@ SCENARIO(select_sets) {
     FD_CLR(pipes[0], &out);
     struct timeval timeout = {0};
     STEP(select(pipes[1] + 1, &in, &out, &bad, &timeout));
-    say("%d %d, %d, %d", !!FD_ISSET(fd, &in), !!FD_ISSET(pipes[0], &in), !!FD_ISSET(fd, &out), !!FD_ISSET(fd, &bad));
+    say("%d %d, %d, %d", !!FD_ISSET(fd, &in), !!FD_ISSET(pipes[0], &in), !!FD_ISSET(fd, &out),
+        !!FD_ISSET(fd, &bad));
     peer("send p x");
     FD_SET(fd, &in);
     FD_SET(pipes[0], &in);

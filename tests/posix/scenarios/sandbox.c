@@ -1,5 +1,5 @@
-/* Programs that give up every system call but those that they need (seccomp(2)), as sshd's child does before it has
- * authenticated anybody: one more would kill it. */
+/* Programs that give up every system call but those that they need (seccomp(2)), as sshd's child does before
+ * it has authenticated anybody: one more would kill it. */
 #include "scenario.h"
 
 #include <linux/filter.h>
@@ -14,7 +14,8 @@ static const int polls[] = {SYS_poll, SYS_clock_nanosleep, -1};
 
 static void allow(struct sock_filter *program, int *length, const int *calls) {
     for (; *calls >= 0; calls++) {
-        program[(*length)++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)*calls, 0, 1);
+        program[(*length)++] =
+            (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)*calls, 0, 1);
         program[(*length)++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     }
 }

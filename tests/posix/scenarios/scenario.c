@@ -40,7 +40,8 @@ void give_up(const char *what) {
     exit(3);
 }
 
-/* One write a line: processes and threads share the transcript. What others than the first process say is marked. */
+/* One write a line: processes and threads share the transcript. What others than the first process say is
+ * marked. */
 void say(const char *format, ...) {
     char line[4096];
     va_list values;
@@ -103,9 +104,10 @@ static const char *bit_names(uint32_t events, const struct bit *bits) {
 }
 
 const char *poll_names(int events) {
-    static const struct bit bits[] = {{POLLIN, "IN"}, {POLLOUT, "OUT"}, {POLLPRI, "PRI"}, {POLLERR, "ERR"}, {POLLHUP, "HUP"},
-                                      {POLLRDHUP, "RDHUP"}, {POLLNVAL, "NVAL"}, {POLLRDNORM, "RDNORM"},
-                                      {POLLWRNORM, "WRNORM"}, {POLLRDBAND, "RDBAND"}, {POLLWRBAND, "WRBAND"}, {0, NULL}};
+    static const struct bit bits[] = {{POLLIN, "IN"},         {POLLOUT, "OUT"},       {POLLPRI, "PRI"},
+                                      {POLLERR, "ERR"},       {POLLHUP, "HUP"},       {POLLRDHUP, "RDHUP"},
+                                      {POLLNVAL, "NVAL"},     {POLLRDNORM, "RDNORM"}, {POLLWRNORM, "WRNORM"},
+                                      {POLLRDBAND, "RDBAND"}, {POLLWRBAND, "WRBAND"}, {0, NULL}};
     return bit_names((uint32_t)events, bits);
 }
 

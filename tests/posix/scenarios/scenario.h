@@ -1,8 +1,9 @@
-/* What every scenario uses. A scenario calls libc as programs do, and prints a transcript: a line for each step, with its result.
- * Nothing in a transcript may depend on the moment: no times, ports, pids; what arrives from the peer is awaited first.
+/* What every scenario uses. A scenario calls libc as programs do, and prints a transcript: a line for each
+ * step, with its result. Nothing in a transcript may depend on the moment: no times, ports, pids; what
+ * arrives from the peer is awaited first.
  *
- * `FAMILY NAME` runs one; more arguments are for the program that a scenario execs (see PROGRAM).
- */
+ * `FAMILY NAME` runs one; more arguments are for the program that a scenario execs (see
+ * PROGRAM). */
 #ifndef SCENARIO_H
 #define SCENARIO_H
 
@@ -51,7 +52,8 @@ void scenario_add(struct scenario *s);
 void scenario_program(const char *name, int (*run)(int argc, char **argv));
 const char *self(void);            /* the path of this program */
 
-/* Transcript. STEP prints the call and its value or errno; OPENS the same of what returns a descriptor, without its number. */
+/* Transcript. STEP prints the call and its value or errno; OPENS the same of what returns a descriptor,
+ * without its number. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 long step(const char *what, long value, int error, bool opens);
 #define STEP(call) ({ errno = 0; long value_ = (long)(call); step(#call, value_, errno, false); })
@@ -60,18 +62,20 @@ const char *errno_name(int error);
 const char *bytes(const void *data, long length);          /* quoted, not printable ones as \xHH */
 const char *poll_names(int events);
 const char *epoll_names(uint32_t events);
-const char *name_of(const struct sockaddr *address, socklen_t length);   /* `subject:its port`, `peer:port`, … */
+const char *name_of(const struct sockaddr *address,
+                    socklen_t length);   /* `subject:its port`, `peer:port`, … */
 const char *local_name(int fd);
 const char *remote_name(int fd);
 void give_up(const char *what);    /* this run cannot go on */
 
-/* The other end of the wire (peer.py): a command, its answer's number; the text of the answer is in peer_text. A failure there is a
- * line in the transcript, and -1. */
+/* The other end of the wire (peer.py): a command, its answer's number; the text of the answer is in
+ * peer_text. A failure there is a line in the transcript, and -1. */
 extern char peer_text[1 << 16];
 long peer(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Addresses. port 0: any. */
-struct sockaddr_in subject_address(int port), peer_address(int port), local_address(const char *host, int port);
+struct sockaddr_in subject_address(int port), peer_address(int port),
+    local_address(const char *host, int port);
 #define SA(a) ((struct sockaddr *)&(a))
 #define IN(a) SA(a), sizeof(a)
 int port_of(int fd);
@@ -92,7 +96,7 @@ int settled(int fd, int events, int wanted);
     ({ struct pollfd p_ = {fd, asked, 0}; int n_ = poll(&p_, 1, timeout); \
        say("poll " #fd " " #asked ": %d %s", n_, poll_names(n_ > 0 ? p_.revents : 0)); n_; })
 void nonblocking(int fd);
-void pause_ms(int ms);             /* for what must not happen, and for another thread to be asleep in a call */
+void pause_ms(int ms); /* for what must not happen, and for another thread to be asleep in a call */
 long read_all(int fd, void *data, size_t length);    /* until length, end or error */
 void catch_signal(int number, int flags);            /* counts in `caught` */
 extern volatile sig_atomic_t caught;
