@@ -32,19 +32,36 @@ struct polled {
     bool in_ms;                    /* it was asked with poll() */
 };
 
-/* Hold what is ours, and be among those who wait there. */
+/* Hold what is ours. */
 static void look_up(struct polled *p) {
     for (nfds_t i = 0; i < p->count; i++) {
         int fd = p->fds[i].fd;
         struct neat_socket *s = p->sockets[i] = fd_get(fd);
-        p->counted[i] = s && s->type == SOCK_STREAM ? load(&s->end.shared) : NULL;
-        if (p->counted[i])
-            neat_wait_begin(p->counted[i]);
+        p->counted[i] = NULL;
         if (s) {
             p->ours = true;
         } else if (epoll_is_instance(fd)) {
             epoll_expose(fd);
         }
+    }
+}
+
+/* From here until it has slept this thread is among those who wait. */
+static void begin_waiting(struct polled *p) {
+    for (nfds_t i = 0; i < p->count; i++) {
+        struct neat_socket *s = p->sockets[i];
+        p->counted[i] = s && s->type == SOCK_STREAM ? load(&s->end.shared) : NULL;
+        if (p->counted[i])
+            neat_wait_begin(p->counted[i]);
+    }
+}
+
+static void end_waiting(struct polled *p) {
+    for (nfds_t i = 0; i < p->count; i++) {
+        struct neat_sock *shared = p->counted[i];
+        p->counted[i] = NULL;
+        if (shared && shared == load(&p->sockets[i]->end.shared))
+            neat_wait_end(&p->sockets[i]->end);
     }
 }
 
@@ -79,13 +96,11 @@ static int tell(struct polled *p) {
 
 static void give_back(void *argument) {
     struct polled *p = argument;
-    for (nfds_t i = 0; p->ours && i < p->count; i++) {
-        struct neat_socket *s = p->sockets[i];
-        if (s && p->counted[i] && p->counted[i] == load(&s->end.shared))
-            neat_wait_end(&s->end);
-        if (s)
-            neat_put(s);
-    }
+    if (p->ours)
+        end_waiting(p);
+    for (nfds_t i = 0; p->ours && i < p->count; i++)
+        if (p->sockets[i])
+            neat_put(p->sockets[i]);
     if (p->count > FEW) {
         free(p->asked);
         free(p->counted);
@@ -113,15 +128,19 @@ static int sleep_in(struct polled *p, const struct timespec *limit, const sigset
 /* -errno, or how many are ready; 0: the time is over. `deadline` -1: none. */
 static int wait_for(struct polled *p, int64_t deadline, const sigset_t *mask) {
     for (;;) {
+        begin_waiting(p);
         bool ready = ask_for_poll(p);
         int64_t left = deadline < 0 ? 0 : deadline - neat_now();
         if (ready || left < 0)
             left = 0;
         struct timespec limit = {left / 1000000000, left % 1000000000};
+        if (ready)
+            end_waiting(p);        /* it does not sleep */
         /* Of one stream that is ready the kernel knows nothing more. */
         if (ready && p->count == 1 && p->sockets[0]->type == SOCK_STREAM && tell(p))
             return 1;
         int got = sleep_in(p, deadline < 0 && !ready ? NULL : &limit, mask);
+        end_waiting(p);
         if (got < 0)
             return -errno;
         got = tell(p);
