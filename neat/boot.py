@@ -38,7 +38,7 @@ class Boot(msgspec.Struct, frozen=True):
 
 
 def _read_memfd(fd: int) -> bytes:
-    data = os.pread(fd, 1 << 16, 0)
+    data = os.pread(fd, os.fstat(fd).st_size, 0)
     os.close(fd)
     return data
 

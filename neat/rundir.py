@@ -16,9 +16,12 @@ SYSCALL_SOCKET = "syscall.sock"
 LOG = "stack.log"
 LOCK = "lock"
 LIBRARY = "libneat.so"  # a copy, where the installation is closed to others
+CARETAKER_SOCKET = "caretaker.sock"  # of who keeps listening sockets of programs until the next stack
+CARETAKER_PID = "caretaker.pid"
 NETNS = "netns"  # the name of the network namespace that was made for this stack
+CARETAKER = (CARETAKER_SOCKET, CARETAKER_PID, SYSCALL_SOCKET)
 NAME = r"^[a-z0-9][a-z0-9-]{0,31}$"  # of a stack: a file name
-FILES = (GUARDIAN_PID, CONTROL_SOCKET, SYSCALL_SOCKET, NETNS, LIBRARY, LOG, LOG + ".1", LOCK)
+FILES = (GUARDIAN_PID, CONTROL_SOCKET, *CARETAKER, NETNS, LIBRARY, LOG, LOG + ".1", LOCK)
 
 
 class InUse(Exception):
@@ -92,9 +95,10 @@ def clean(directory: Path, keep: tuple[str, ...] = ()) -> list[str]:
     return removed
 
 
-def remove(directory: Path) -> None:
-    """Remove the files and, when nothing else is in it, the directory; caller must hold the lock."""
-    clean(directory)
+def remove(directory: Path, keep: tuple[str, ...] = ()) -> None:
+    """Remove the files but `keep` and, when nothing else is in it, the directory; caller must hold the
+    lock."""
+    clean(directory, keep)
     try:
         os.rmdir(directory)
     except OSError:
@@ -102,13 +106,30 @@ def remove(directory: Path) -> None:
 
 
 def write_guardian(directory: Path, pid: int) -> None:
-    (directory / GUARDIAN_PID).write_text(f"{pid} {start_ticks(pid)}\n")
+    _write_pid(directory / GUARDIAN_PID, pid)
+
+
+def write_caretaker(directory: Path, pid: int) -> None:
+    _write_pid(directory / CARETAKER_PID, pid)
+
+
+def _write_pid(path: Path, pid: int) -> None:
+    path.write_text(f"{pid} {start_ticks(pid)}\n")
 
 
 def guardian(directory: Path) -> int | None:
     """The pid of the guardian that lives now, or None."""
+    return _living(directory / GUARDIAN_PID)
+
+
+def caretaker(directory: Path) -> int | None:
+    """The pid of the caretaker (neat/supervisor/caretaker.py) that lives now, or None."""
+    return _living(directory / CARETAKER_PID)
+
+
+def _living(path: Path) -> int | None:
     try:
-        pid, ticks = map(int, (directory / GUARDIAN_PID).read_text().split())
+        pid, ticks = map(int, path.read_text().split())
     except (OSError, ValueError):
         return None
     return pid if ticks and start_ticks(pid) == ticks else None

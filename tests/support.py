@@ -199,6 +199,6 @@ def end_stack(stack: Stack, guardian: int | None) -> None:
     """`neat down`; SIGKILL for the guardian when that did not do it, as everything ends with it."""
     if stack.guardian is not None:
         with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
-            stack.neat("down")
+            stack.neat("down", "--force")
     if guardian is not None and stack.guardian == guardian:
         os.kill(guardian, signal.SIGKILL)

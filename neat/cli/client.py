@@ -44,7 +44,11 @@ def guardian_of(name: str, directory: Path | None = None) -> int:
     directory = directory or directory_of(name)
     pid = rundir.guardian(directory)
     if pid is None:
-        raise NotRunning(f"no stack called {name!r} is up (looked in {directory})")
+        waiting = rundir.caretaker(directory)
+        more = f"; programs wait for it (caretaker {waiting}): `neat down --force` lets them go"
+        raise NotRunning(
+            f"no stack called {name!r} is up (looked in {directory}){more if waiting else ''}"
+        )
     return pid
 
 

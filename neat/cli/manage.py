@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import sys
 
 import click
 
@@ -15,16 +16,44 @@ RESTART_S = 20.0
 
 
 @click.command()
+@click.option("--force", is_flag=True, help="Without asking; programs do not wait for the next stack.")
 @name_option
-def down(name: str) -> None:
-    """End a stack, and wait until nothing is left of it."""
+def down(name: str, force: bool) -> None:
+    """End a stack, and wait until nothing is left of it.
+
+    Programs that listen on it hear nothing: the next stack of that name serves them again. Meanwhile a
+    caretaker keeps their sockets, unless --force says that nobody waits.
+    """
     try:
         pid = guardian_of(name)
     except NotRunning:
+        if force and end_caretaker(name):
+            click.echo(f"{name}: no program waits for it any more")
+            return
         clean_stale(name)
         raise
+    if not force:
+        ask_programs(name)
     end_guardian(pid)
-    click.echo(f"{name}: down")
+    if force:
+        end_caretaker(name)
+    waiting = rundir.caretaker(directory_of(name))
+    click.echo(f"{name}: down" + (f"; programs wait for the next (caretaker {waiting})" if waiting else ""))
+
+
+def ask_programs(name: str) -> None:
+    """Say which programs are attached; on a terminal, ask whether that is meant."""
+    try:
+        state = request(name, {"op": "status"})["status"]
+    except click.ClickException:
+        return  # it does not answer: all the more reason to end it
+    for row in state["applications"] or []:
+        more = f" and {row['processes'] - 1} more" if row["processes"] > 1 else ""
+        bound = f", at {', '.join(row['bound'])}" if row["bound"] else ""
+        pid = row["pids"][0] if row["pids"] else "-"
+        click.echo(f"{name}: {row['program']} (pid {pid}{more}) is attached{bound}", err=True)
+    if state["applications"] and sys.stdin.isatty():
+        click.confirm(f"End {name}? Connections are lost, programs that listen wait", abort=True)
 
 
 def end_guardian(pid: int, patience_s: float = DOWN_S) -> None:
@@ -47,10 +76,20 @@ def end_guardian(pid: int, patience_s: float = DOWN_S) -> None:
     raise click.ClickException(f"guardian {pid} does not end")
 
 
+def end_caretaker(name: str) -> bool:
+    """Let programs go that wait for the next stack of this name; False when there are none."""
+    pid = rundir.caretaker(directory_of(name))
+    if pid is None:
+        return False
+    end_guardian(pid)
+    clean_stale(name)
+    return True
+
+
 def clean_stale(name: str) -> None:
     """Remove what a guardian left that was killed."""
     directory = directory_of(name)
-    if not directory.exists():
+    if not directory.exists() or rundir.caretaker(directory) is not None:
         return
     try:
         lock = rundir.acquire(directory)

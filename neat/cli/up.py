@@ -72,7 +72,7 @@ def up(path: Path | None, settings: tuple[str, ...], detach: bool, owner: int | 
     except OSError as error:
         raise click.ClickException(f"run directory {directory}: {error.strerror}") from None
     clean_netns(directory)
-    rundir.clean(directory, keep=(rundir.LOCK, rundir.LOG, rundir.LOG + ".1"))
+    rundir.clean(directory, keep=(rundir.LOCK, rundir.LOG, rundir.LOG + ".1", *rundir.CARETAKER))
     log = open_log(directory / rundir.LOG)
     guardian, report = start_guardian(config, directory, lock, log, leash)
     try:

@@ -109,7 +109,9 @@ class Supervisor:
         for component in self.components.values():
             component.incarnation = self.events.incarnations.get(component.name, 0)
         adopted = adopt(self.components.values(), self.keeper.board, self.inventory.fds)
-        if self.boot.incarnation > 1:
+        if self.boot.incarnation == 1:
+            self.events.begin()
+        else:
             self.page.count("adopted", len(adopted))
             names = ", ".join(component.name for component in adopted)
             self.events.record("supervisor", "is back", f"adopted {names or 'nothing'}")

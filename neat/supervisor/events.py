@@ -21,6 +21,7 @@ class EventLog:
         self.fd = fd
         self.events: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
         self.incarnations: dict[str, int] = {}
+        self.before: dict[str, int] = {}  # what earlier stacks of this name had counted (caretaker.py)
         self._load()
 
     def _load(self) -> None:
@@ -31,16 +32,27 @@ class EventLog:
         try:
             saved = json.loads(os.pread(self.fd, length, _HEADER))
             events, incarnations = list(saved["events"]), dict(saved["incarnations"])
+            before = dict(saved["before"])
         except (ValueError, KeyError, TypeError):
             return
         self.events.extend(events)
         self.incarnations.update(incarnations)
+        self.before.update(before)
 
     def save(self) -> None:
-        text = json.dumps({"events": list(self.events), "incarnations": self.incarnations}).encode()
+        saved = {"events": list(self.events), "incarnations": self.incarnations, "before": self.before}
+        text = json.dumps(saved).encode()
         os.pwrite(self.fd, bytes(_HEADER), 0)
         os.pwrite(self.fd, text, _HEADER)
         os.pwrite(self.fd, len(text).to_bytes(_HEADER, "little"), 0)
+
+    def begin(self) -> None:
+        """A stack begins: what was counted so far was another's."""
+        self.before = dict(self.incarnations)
+
+    def restarts(self, component: str, incarnation: int) -> int:
+        """How often it was started again, in this stack."""
+        return max(incarnation - 1 - self.before.get(component, 0), 0)
 
     def next_incarnation(self, component: str, at_least: int = 0) -> int:
         """1, 2, 3, ...; the caller saves."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from neat import rundir
 from neat.boot import Boot, from_argv
 from neat.store import StoreServer
-from neat.supervisor import netns, process
+from neat.supervisor import caretaker, netns, process
 from neat.supervisor.policy import RestartPolicy
 
 # Datagrams between guardian and supervisor; plain bytes, so that the guardian need not parse.
@@ -60,6 +60,7 @@ class Guardian:
         netns.enter(config.netns, self.directory)
         rundir.write_guardian(self.directory, os.getpid())
         self._listen()
+        caretaker.inherit(self.directory, self.store)
         self._start_supervisor()  # it waits for the first answer of the store; both take a while to come up
         from neat.drivers.tap import open_tap
 
@@ -219,9 +220,10 @@ class Guardian:
                 os.kill(pid, signal.SIGKILL)
             for pid in left:
                 os.waitpid(pid, 0)
-        self.store.close()
         netns.clean(self.directory)
-        rundir.remove(self.directory)
+        keep = rundir.CARETAKER if caretaker.leave(self.boot, self.store, self.env, self.directory) else ()
+        self.store.close()
+        rundir.remove(self.directory, keep)
 
     # Clients of the store
 

@@ -63,7 +63,7 @@ class Status:
             "pid": component.pid or None,
             "state": component.phase.value,
             "uptime_s": round(now - component.ready_at, 3) if running else None,
-            "restarts": max(component.incarnation - 1, 0),
+            "restarts": self.events.restarts(component.name, component.incarnation),
             "incarnation": component.incarnation,
             "load": round(self.watch.load(component.name), 3) if running else 0.0,
             "heartbeat_age_ms": round(now * 1000 - heartbeat / 1e6, 1) if beating else None,
