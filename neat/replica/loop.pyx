@@ -79,14 +79,15 @@ cdef uint32_t receive(Process* p) noexcept nogil:
         record = ring_peek(&p.rx)
         if record == NULL:
             break
+        payload, position = record_payload(record), p.rx.local
+        ring_advance(&p.rx)
         if record.type == RECORD_FRAME:
-            stack_frame_arrives(p.stack, record_payload(record), record.length, p.now)
+            stack_frame_arrives(p.stack, payload, record.length, position, p.rx.local, p.now)
         elif record.type == RECORD_OWN_FRAME:
-            stack_own_frame_arrives(p.stack, record_payload(record), record.length, p.now)
+            stack_own_frame_arrives(p.stack, payload, record.length, position, p.rx.local, p.now)
         else:
             tally(p, COUNT_RX_UNKNOWN_RECORD)
         moved += record.length
-        ring_advance(&p.rx)
         done += 1
     if p.rx.broken:
         note(p, COUNT_RX_RING_BROKEN)

@@ -155,7 +155,7 @@ cdef class Bench:
         peer.port = <uint16_t>(20000 + i)
         peer.seq = 1000 * i
         self._build(peer, TCP_SYN, 0)
-        stack_frame_arrives(self.stack, peer.frame, peer.length, self.now)
+        stack_frame_arrives(self.stack, peer.frame, peer.length, 0, 0, self.now)
         if not self._transmit():
             self._learn_neighbour()
             if not self._transmit():
@@ -163,7 +163,7 @@ cdef class Bench:
         peer.seq += 1
         peer.ack = ntohl((<TcpHeader*>(self.buffer + L4)).sequence) + 1
         self._build(peer, TCP_ACK, 0)
-        stack_frame_arrives(self.stack, peer.frame, peer.length, self.now)
+        stack_frame_arrives(self.stack, peer.frame, peer.length, 0, 0, self.now)
         while stack_poll_event(self.stack, &event):
             if event.kinds & EV_ACCEPT:
                 peer.sock = event.sock
@@ -175,7 +175,7 @@ cdef class Bench:
             "024e00000001" "0a4d0001" "024e00000002" "0a4d0002"
         )
         memcpy(self.buffer, <const char*>reply, len(reply))
-        stack_frame_arrives(self.stack, self.buffer, <uint32_t>len(reply), self.now)
+        stack_frame_arrives(self.stack, self.buffer, <uint32_t>len(reply), 0, 0, self.now)
 
     cdef void _serve(self, Peer* peer) noexcept nogil:
         """The application: take the request, put the response, as the client core does."""
@@ -199,7 +199,7 @@ cdef class Bench:
             self.peers[i].seq += self.request
         start = nanoseconds()
         for i in range(self.connections):
-            stack_frame_arrives(self.stack, self.peers[i].frame, self.peers[i].length, self.now)
+            stack_frame_arrives(self.stack, self.peers[i].frame, self.peers[i].length, 0, 0, self.now)
         while stack_poll_event(self.stack, &event):
             pass
         self.timed += nanoseconds() - start

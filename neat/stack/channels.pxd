@@ -32,6 +32,14 @@ cdef inline uint8_t* sock_rx_ring(Channel* channel, uint32_t index) noexcept nog
 cdef inline uint8_t* sock_tx_ring(Channel* channel, uint32_t index) noexcept nogil:
     return channel.memory + neat_tx_offset(channel.nsock, channel.rx_size, channel.tx_size, index)
 
+# What a predecessor left. resume: socket `index` lives on with this generation; False: it cannot, or another
+# has it. bury: one that was half born or half dead is dead. relink: the other indexes are free.
+cdef bint sock_resume(
+    Channel* channel, uint32_t index, uint8_t kind, int32_t owner, uint32_t generation
+) noexcept nogil
+cdef void sock_bury(Channel* channel, uint32_t index, uint32_t generation) noexcept nogil
+cdef void channel_relink(Channel* channel) noexcept nogil
+
 cdef bint channel_pending(Channel* channel) noexcept nogil
 # Take one dirty socket out of the bitmap. Returns its index, -1 when there is none.
 cdef int32_t channel_next_dirty(Channel* channel) noexcept nogil

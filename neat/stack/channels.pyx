@@ -6,9 +6,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from neat.abi.channel cimport (
     NEAT_DIRTY_OFFSET, NEAT_MAX_SOCKS, NEAT_SHARED_SOCKS, NEAT_SOCKS_OFFSET, NEAT_SOCK_FREE,
-    NEAT_SUMMARY_OFFSET, neat_sock,
+    NEAT_SOCK_TCP, NEAT_SUMMARY_OFFSET, neat_sock,
 )
-from neat.shm.atomic cimport fetch_and64, fetch_or64, load64, store32
+from neat.shm.atomic cimport fetch_and64, fetch_or64, load32, load64, store32
 from neat.stack.types cimport CHANNELS, OWNER_NONE, Channel, SockOwner, Stack
 
 cdef extern from *:
@@ -69,6 +69,7 @@ cdef int channel_attach(
         free(channel)
         return -ENOMEM
     channel.app = app
+    channel.resumed = stack.resumed
     channel.memory = <uint8_t*>memory
     channel.socks = <neat_sock*>(channel.memory + NEAT_SOCKS_OFFSET)
     channel.dirty = <uint64_t*>(channel.memory + NEAT_DIRTY_OFFSET)
@@ -93,6 +94,11 @@ cdef void channel_forget(Stack* stack, Channel* channel) noexcept nogil:
     free(channel)
 
 
+cdef uint32_t even(uint32_t generation) noexcept nogil:
+    """That of a free socket, from that of one that may have been half born."""
+    return (generation + 1) & ~<uint32_t>1
+
+
 cdef int32_t sock_birth(Channel* channel, uint32_t index, uint8_t kind, int32_t owner) noexcept nogil:
     if index == NO_SOCK:
         index = channel.first_free
@@ -104,11 +110,14 @@ cdef int32_t sock_birth(Channel* channel, uint32_t index, uint8_t kind, int32_t 
     cdef SockOwner* who = &channel.owners[index]
     if who.kind != NEAT_SOCK_FREE:
         return -EADDRINUSE
+    cdef neat_sock* sock = &channel.socks[index]
+    if channel.resumed and who.generation == 0:
+        # Only who wrote that there finds its own stale index alive again.
+        who.generation = even(load32(&sock.generation))
     who.generation += 1
     who.kind = kind
     who.owner = owner
     channel.users += 1
-    cdef neat_sock* sock = &channel.socks[index]
     memset(sock, 0, sizeof(neat_sock))
     sock.kind = kind
     store32(&sock.generation, who.generation)
@@ -124,6 +133,43 @@ cdef void sock_death(Channel* channel, uint32_t index) noexcept nogil:
     channel.users -= 1
     sock.kind = NEAT_SOCK_FREE
     store32(&sock.generation, who.generation)
+
+
+cdef bint sock_resume(
+    Channel* channel, uint32_t index, uint8_t kind, int32_t owner, uint32_t generation
+) noexcept nogil:
+    if index >= channel.nsock or (index < NEAT_SHARED_SOCKS) == (kind == NEAT_SOCK_TCP):
+        return False
+    cdef SockOwner* who = &channel.owners[index]
+    if who.kind != NEAT_SOCK_FREE or not generation & 1:
+        return False
+    who.generation = generation
+    who.kind = kind
+    who.owner = owner
+    channel.users += 1
+    channel.socks[index].kind = kind
+    store32(&channel.socks[index].generation, generation)
+    return True
+
+
+cdef void sock_bury(Channel* channel, uint32_t index, uint32_t generation) noexcept nogil:
+    if index >= channel.nsock or channel.owners[index].kind != NEAT_SOCK_FREE or not generation & 1:
+        return
+    cdef neat_sock* sock = &channel.socks[index]
+    if load32(&sock.generation) != generation:
+        return
+    sock.kind = NEAT_SOCK_FREE
+    store32(&sock.generation, generation + 1)
+
+
+cdef void channel_relink(Channel* channel) noexcept nogil:
+    cdef uint32_t index = channel.nsock
+    channel.first_free = NO_SOCK
+    while index > NEAT_SHARED_SOCKS:
+        index -= 1
+        if channel.owners[index].kind == NEAT_SOCK_FREE:
+            channel.owners[index].next_free = channel.first_free
+            channel.first_free = index
 
 
 cdef void sock_release(Channel* channel, uint32_t index) noexcept nogil:

@@ -117,6 +117,19 @@ cpdef enum Counter:
     # applications that write nonsense into their channel
     TCP_BAD_TX_TAIL
     TCP_BAD_RX_HEAD
+    # what a predecessor left (neat/stack/recover.pyx): gone on with, or given up and why
+    RECOVER_CONNECTIONS             # gone on with
+    RECOVER_NO_CHANNEL              # its application's segment is not there any more
+    RECOVER_NO_LISTENER             # not accepted yet, and its listener is gone
+    RECOVER_DUPLICATE               # another has its addresses and ports
+    RECOVER_BAD_STATE               # what its state says and its flags say cannot be
+    RECOVER_BAD_KEY
+    RECOVER_BAD_SOCK                # no such socket, or it is another's
+    RECOVER_BAD_OPTIONS             # segment sizes or window scales
+    RECOVER_BAD_OFFSETS             # they do not fit each other, the ring or what the application wrote
+    RECOVER_BAD_LISTENER
+    RECOVER_BAD_UDP
+    RECOVER_BAD_WAIT                # an entry of the TIME-WAIT table
     # gauges
     TCP_CONNECTIONS                 # slots in use
     TCP_TIME_WAITING

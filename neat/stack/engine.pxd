@@ -12,21 +12,37 @@ from neat.stack.config cimport (
     EV_ACCEPT, EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN,
     EV_WRITABLE, OFFLOAD_CSUM, OFFLOAD_TSO4, ConnectWishes, Event, StackConfig,
 )
+from neat.stack.state cimport SUSPECT_NONE, Suspect
 from neat.stack.types cimport Stack
 
-# state: memory of the state segment (zeroed at birth), at least stack_state_bytes(config). NULL: no memory or
-# bad config.
+# state: memory of the state segment (zeroed at birth), at least stack_state_bytes(config). NULL: no memory,
+# bad config, or the state is one of another version or geometry.
 cdef uint64_t stack_state_bytes(const StackConfig* config) noexcept nogil
 cdef Stack* stack_create(
     const StackConfig* config, void* state, uint64_t state_size, uint64_t now
 ) noexcept nogil
 cdef void stack_destroy(Stack* stack) noexcept nogil
 
+# A state segment that a predecessor has left (docs/contracts/state.md, "After a crash"). Caller attaches all
+# channels that there were, asks for stack_resume_position, and calls stack_recover before anything else.
+cdef bint stack_has_past(Stack* stack) noexcept nogil       # it has sockets or connections
+# Where to go on in the receive ring; *suspect: what the predecessor was at (kind 0: nothing).
+cdef uint64_t stack_resume_position(Stack* stack, Suspect* suspect) noexcept nogil
+# Rebuild listeners, connections, TIME-WAITs and UDP sockets. Each is treated as if its application had marked
+# it, and has its events again, for whoever has not heard. What fails its check is reset, freed, and counted
+# (Counter.RECOVER_*). Returns how many connections go on, or -ENOMEM.
+cdef int32_t stack_recover(Stack* stack, uint64_t now) noexcept nogil
+
 # One record from the receive ring: 10 bytes of virtio-net header, then an Ethernet frame. Any bytes at all.
-cdef void stack_frame_arrives(Stack* stack, uint8_t* record, uint32_t length, uint64_t now) noexcept nogil
+# position: of the record in the ring; next: of what comes after it.
+cdef void stack_frame_arrives(
+    Stack* stack, uint8_t* record, uint32_t length, uint64_t position, uint64_t next, uint64_t now
+) noexcept nogil
 # One that the driver says a replica of this stack has sent: from our own address, which no packet on the wire
 # may come from.
-cdef void stack_own_frame_arrives(Stack* stack, uint8_t* record, uint32_t length, uint64_t now) noexcept nogil
+cdef void stack_own_frame_arrives(
+    Stack* stack, uint8_t* record, uint32_t length, uint64_t position, uint64_t next, uint64_t now
+) noexcept nogil
 # Fill `buffer` (at least MAX_RECORD bytes) with the next thing to send. Returns its length and sets
 # *record_type (RECORD_FRAME, RECORD_FLOW_ADD, RECORD_FLOW_FADES, RECORD_FLOW_DELETE); 0 when there is
 # nothing. Stopping early is fine: what is left stays queued.

@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from neat.abi.channel cimport NEAT_SOCK_LISTENER, NEAT_SOCK_TCP, NEAT_SOCK_UDP, neat_addr, neat_sock
+from neat.shm.atomic cimport store32, store64
 from neat.shm.ring cimport RECORD_FRAME
 from neat.stack.channels cimport (
     channel_attach, channel_forget, channel_next_dirty, channel_of, channel_pending,
@@ -14,6 +15,7 @@ from neat.stack.counters cimport Counter
 from neat.stack.events cimport event_take
 from neat.stack.ipv4 cimport ipv4_create, ipv4_destroy, ipv4_input
 from neat.stack.neighbour cimport neighbour_expire, neighbour_next_deadline, neighbour_poll
+from neat.stack.recover cimport has_past, recover
 from neat.stack.reply cimport reply_poll
 from neat.stack.state cimport (
     SLOT_ACCEPTED, SLOT_PASSIVE, SUSPECT_COMMAND, SUSPECT_FRAME, SUSPECT_NONE, SUSPECT_TIMER,
@@ -53,8 +55,10 @@ cdef Stack* stack_create(
         or config.replica >= config.replicas
         or config.port_low == 0
         or config.port_high < config.port_low
-        or state_attach(header, state_size, config) < 0
     ):
+        return NULL
+    past = state_attach(header, state_size, config)
+    if past < 0:
         return NULL
     stack = <Stack*>calloc(1, sizeof(Stack))
     if stack == NULL:
@@ -62,6 +66,7 @@ cdef Stack* stack_create(
     base = <uint8_t*>state
     stack.config = config[0]
     stack.now = now
+    stack.resumed = past == 1
     stack.counters = stack.own_counters
     stack.state = header
     stack.slots = <ConnSlot*>(base + header.connections)
@@ -104,22 +109,38 @@ cdef void suspect_is(Stack* stack, uint32_t kind, uint64_t position, uint32_t le
     suspect.position = position
     suspect.at = stack.now
     suspect.conn = NO_INDEX
-    suspect.kind = kind
+    store32(&suspect.kind, kind)
 
 
-cdef void stack_frame_arrives(Stack* stack, uint8_t* record, uint32_t length, uint64_t now) noexcept nogil:
+cdef bint stack_has_past(Stack* stack) noexcept nogil:
+    return has_past(stack)
+
+
+cdef uint64_t stack_resume_position(Stack* stack, Suspect* suspect) noexcept nogil:
+    suspect[0] = stack.state.suspect
+    return stack.state.frames
+
+
+cdef int32_t stack_recover(Stack* stack, uint64_t now) noexcept nogil:
     stack.now = now
-    suspect_is(stack, SUSPECT_FRAME, stack.state.frames, length)
-    stack.state.frames += 1
+    return recover(stack)
+
+
+cdef void stack_frame_arrives(
+    Stack* stack, uint8_t* record, uint32_t length, uint64_t position, uint64_t next, uint64_t now
+) noexcept nogil:
+    stack.now = now
+    suspect_is(stack, SUSPECT_FRAME, position, length)
     ipv4_input(stack, record, length)
+    store64(&stack.state.frames, next)
     stack.state.suspect.kind = SUSPECT_NONE
 
 
 cdef void stack_own_frame_arrives(
-    Stack* stack, uint8_t* record, uint32_t length, uint64_t now
+    Stack* stack, uint8_t* record, uint32_t length, uint64_t position, uint64_t next, uint64_t now
 ) noexcept nogil:
     stack.ip.own_frame = True
-    stack_frame_arrives(stack, record, length, now)
+    stack_frame_arrives(stack, record, length, position, next, now)
     stack.ip.own_frame = False
 
 
@@ -324,7 +345,7 @@ cdef uint32_t stack_conn_ready(Stack* stack, int32_t conn) noexcept nogil:
 
 cdef uint32_t stack_waiting_info(Stack* stack, uint32_t start, ConnInfo* info) noexcept nogil:
     cdef uint32_t at = start
-    while at < stack.tcp.wait_fresh:
+    while at < stack.state.waits_used:
         wait = &stack.tcp.waits[at]
         at += 1
         if wait.state == TcpState.FREE:

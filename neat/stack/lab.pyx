@@ -65,6 +65,7 @@ cdef class Lab:
     cdef uint8_t _buffer[MAX_RECORD]
     cdef readonly object state, channel
     cdef public uint64_t now
+    cdef readonly uint64_t position     # in a receive ring that counts records instead of bytes
 
     def __cinit__(
         self,
@@ -149,21 +150,28 @@ cdef class Lab:
         vnet.flags, vnet.gso_type, vnet.hdr_len, vnet.gso_size = flags, gso_type, hdr_len, gso_size
         vnet.csum_start, vnet.csum_offset = csum_start, csum_offset
         memcpy(self._buffer + VNET_BYTES, <const char*>frame, length)
-        stack_frame_arrives(self.stack, self._buffer, length + VNET_BYTES, self.now)
+        self._arrive(length + VNET_BYTES)
+
+    cdef void _arrive(self, uint32_t length):
+        self.position += 1
+        stack_frame_arrives(self.stack, self._buffer, length, self.position - 1, self.position, self.now)
 
     def arrive_record(self, bytes record):
         """A record comes in as it is: any bytes, the virtio-net header included."""
         if len(record) > MAX_RECORD:
             raise ValueError("longer than a record")
         memcpy(self._buffer, <const char*>record, len(record))
-        stack_frame_arrives(self.stack, self._buffer, <uint32_t>len(record), self.now)
+        self._arrive(<uint32_t>len(record))
 
     def arrive_own_record(self, bytes record):
         """A record that the driver has turned round: the engine sent it to its own address."""
         if len(record) > MAX_RECORD:
             raise ValueError("longer than a record")
         memcpy(self._buffer, <const char*>record, len(record))
-        stack_own_frame_arrives(self.stack, self._buffer, <uint32_t>len(record), self.now)
+        self.position += 1
+        stack_own_frame_arrives(
+            self.stack, self._buffer, <uint32_t>len(record), self.position - 1, self.position, self.now
+        )
 
     def transmit(self, int limit=1 << 30):
         """What the engine wants to send now: a list of (RecordType, payload); a frame's payload starts with
@@ -469,7 +477,7 @@ cdef class Lab:
                     seq[i] += request_bytes
                     ack[i] += response_bytes
                     self.now += step
-                    stack_frame_arrives(self.stack, record, 64 + request_bytes, self.now)
+                    stack_frame_arrives(self.stack, record, 64 + request_bytes, 0, 0, self.now)
                     while stack_poll_event(self.stack, &event):
                         pass
                     sock = <neat_sock*>(self.memory + NEAT_SOCKS_OFFSET + socks[i] * sizeof(neat_sock))

@@ -33,7 +33,7 @@ cdef inline uint32_t chain_of(uint32_t address) noexcept nogil:
 cdef void neighbour_create(Stack* stack) noexcept nogil:
     cdef NeighbourSlot* slot
     cdef int32_t i
-    stack.ip.announce = True
+    stack.ip.announce = not stack.resumed  # nobody has forgotten us
     stack.ip.recent = NO_NEIGHBOUR
     stack.ip.neighbour_due = <uint64_t>(-1)
     for i in range(NEIGHBOUR_HEADS):

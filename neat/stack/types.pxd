@@ -52,6 +52,7 @@ cdef struct Channel:                # an application's segment as this replica m
     neat_sock* socks
     uint64_t* dirty
     uint64_t* summary
+    bint resumed                    # a predecessor may have used it
     uint32_t nsock, rx_size, tx_size
     uint32_t users                  # sockets in use
     uint32_t first_free             # of the indexes from NEAT_SHARED_SOCKS on
@@ -60,6 +61,7 @@ cdef struct Channel:                # an application's segment as this replica m
 cdef struct Stack:
     StackConfig config
     uint64_t now                    # of the call in progress
+    bint resumed                    # the state segment was a predecessor's
     uint64_t* counters              # indexed by Counter
     StateHeader* state
     ConnSlot* slots

@@ -11,7 +11,7 @@ from neat.abi.channel cimport (
 )
 from neat.abi.control cimport NEAT_BIND_REUSEADDR, NEAT_BIND_REUSEPORT
 from neat.shm.atomic cimport fetch_and32, load32, load64, store32, store64
-from neat.stack.channels cimport channel_of, sock_birth, sock_death, sock_rx_ring
+from neat.stack.channels cimport channel_of, sock_birth, sock_bury, sock_death, sock_resume, sock_rx_ring
 from neat.stack.config cimport EV_READABLE, EV_WRITABLE
 from neat.stack.counters cimport Counter
 from neat.stack.events cimport event_raise
@@ -41,7 +41,6 @@ cdef inline void ring_write(
 
 
 cdef int udp_create(Stack* stack) noexcept nogil:
-    cdef uint32_t i
     cdef int32_t head
     cdef UdpTable* table = <UdpTable*>calloc(1, sizeof(UdpTable))
     stack.udp.memory = table
@@ -56,8 +55,6 @@ cdef int udp_create(Stack* stack) noexcept nogil:
     table.first_pending = table.last_pending = NO_BIND
     for head in range(UDP_HEADS):
         table.heads[head] = NO_BIND
-    for i in range(stack.config.max_udp):
-        stack.udp_slots[i].used = False
     return 0
 
 
@@ -98,18 +95,69 @@ cdef int udp_bind(
     slot.app, slot.sock, slot.generation = app, sock, channel.owners[sock].generation
     slot.flags, slot.port, slot.family = flags, local.port, FAMILY_IPV4
     memcpy(slot.address, local.addr, 4)
+    begin(stack, i, channel)
+    store32(&slot.used, True)
+    return 0
+
+
+cdef void begin(Stack* stack, int32_t i, Channel* channel) noexcept nogil:
+    """The volatile half of a slot that is filled in."""
+    cdef UdpTable* table = table_of(stack)
+    cdef UdpSlot* slot = &stack.udp_slots[i]
     cdef UdpBind* bind = &table.binds[i]
     bind.channel = channel
     bind.pending = bind.broken = False
     bind.tx_until = bind.errors = bind.drops = 0
     # The node may still be queued for a bind that was here before: its links stay.
     bind.node.event.kinds = bind.node.event.error = 0
-    bind.node.event.app, bind.node.event.sock, bind.node.event.generation = app, sock, slot.generation
+    bind.node.event.app, bind.node.event.sock = slot.app, slot.sock
+    bind.node.event.generation = slot.generation
     bind.node.event.conn = -1
     bind.next = table.heads[slot.port & (UDP_HEADS - 1)]
     table.heads[slot.port & (UDP_HEADS - 1)] = <int16_t>i
-    slot.used = True
-    return 0
+
+
+cdef void udp_recover(Stack* stack) noexcept nogil:
+    cdef uint32_t i
+    cdef UdpSlot* slot
+    cdef Channel* channel
+    for i in range(stack.config.max_udp):
+        slot = &stack.udp_slots[i]
+        channel = channel_of(stack, slot.app)
+        if slot.used and not resume(stack, i, channel):
+            count(stack, Counter.RECOVER_BAD_UDP)
+            store32(&slot.used, False)
+    for i in range(stack.config.max_udp):
+        slot = &stack.udp_slots[i]
+        channel = channel_of(stack, slot.app)
+        if channel == NULL:
+            continue
+        if slot.used:
+            event_raise(&stack.events, &table_of(stack).binds[i].node, EV_READABLE | EV_WRITABLE)
+            udp_command(stack, channel, slot.sock, &channel.socks[slot.sock])
+        else:
+            sock_bury(channel, slot.sock, slot.generation)
+
+
+cdef bint resume(Stack* stack, uint32_t i, Channel* channel) noexcept nogil:
+    """Go on with a bind that a predecessor left; False: it makes no sense."""
+    cdef UdpSlot* slot = &stack.udp_slots[i]
+    cdef neat_sock* sock
+    address = load_address(slot.address)
+    if channel == NULL or slot.port == 0 or slot.family != FAMILY_IPV4:
+        return False
+    if (address != 0 and address != stack.ip.address) or (slot.rx_tail | slot.tx_head) & 7:
+        return False
+    if not sock_resume(channel, slot.sock, NEAT_SOCK_UDP, <int32_t>i, slot.generation):
+        return False
+    begin(stack, <int32_t>i, channel)
+    sock = &channel.socks[slot.sock]
+    # Only the application reads these.
+    table_of(stack).binds[i].errors = load32(&sock.error_count)
+    table_of(stack).binds[i].drops = load32(&sock.drops)
+    store64(&sock.rx_tail, slot.rx_tail)
+    store64(&sock.tx_head, slot.tx_head)
+    return True
 
 
 cdef bint conflicts(Stack* stack, const neat_addr* local, uint32_t flags) noexcept nogil:
@@ -158,7 +206,7 @@ cdef void release(Stack* stack, uint32_t i) noexcept nogil:
     while at[0] != <int32_t>i:
         at = &table.binds[at[0]].next
     at[0] = table.binds[i].next
-    stack.udp_slots[i].used = False
+    store32(&stack.udp_slots[i].used, False)
     sock_death(table.binds[i].channel, stack.udp_slots[i].sock)
 
 
@@ -318,6 +366,9 @@ cdef void deliver(Stack* stack, int32_t i, Packet* packet, uint16_t port, uint32
         return
     cdef UdpSlot* slot = &stack.udp_slots[i]
     cdef neat_sock* sock = &bind.channel.socks[slot.sock]
+    cdef uint64_t frame = stack.state.suspect.position + 1
+    if slot.rx_frame == frame and slot.rx_next == slot.rx_tail:
+        return  # a predecessor took this frame up to here
     cdef uint64_t used = slot.rx_tail - load64(&sock.rx_head)
     if used > bind.channel.rx_size or used & 7:
         break_off(stack, i)
@@ -342,7 +393,9 @@ cdef void deliver(Stack* stack, int32_t i, Packet* packet, uint16_t port, uint32
     ring_write(ring, bind.channel.rx_size, slot.rx_tail, &head, DATAGRAM_HEAD)
     data = packet.record + packet.l4 + UDP_BYTES
     ring_write(ring, bind.channel.rx_size, slot.rx_tail + DATAGRAM_HEAD, data, size)
-    store64(&slot.rx_tail, slot.rx_tail + need)
+    slot.rx_frame = frame
+    slot.rx_next = slot.rx_tail + need
+    store64(&slot.rx_tail, slot.rx_next)
     store64(&sock.rx_tail, slot.rx_tail)
     event_raise(&stack.events, &bind.node, EV_READABLE)
 

@@ -15,10 +15,11 @@ from .harness.host import EV_NOTIFY, EV_RESET, EV_WRITABLE, REQ_NOTIFY
 def test_layout_of_the_state_segment():
     assert SIZES == {
         "StateHeader": 4096,
-        "ConnSlot": 256,
+        "ConnSlot": 320,
         "ListenerSlot": 64,
         "UdpSlot": 128,
         "NeighbourSlot": 64,
+        "WaitSlot": 128,
     }
 
 

@@ -52,7 +52,7 @@ cdef bint check_ack(Stack* stack, Tcb* tcb, Packet* packet, Segment* seg) noexce
         count(stack, Counter.TCP_NO_ACK)
         return False
     if tcb.slot.state == TcpState.SYN_RCVD:
-        if not (seq_lt(tcb.snd_una, seg.ack) and seq_le(seg.ack, tcb.snd_max)):
+        if not (seq_lt(tcb.snd_una, seg.ack) and seq_le(seg.ack, tcb.slot.snd_max)):
             count(stack, Counter.TCP_BAD_ACK)
             respond_rst(stack, packet, seg)
             return False
@@ -64,7 +64,7 @@ cdef bint check_ack(Stack* stack, Tcb* tcb, Packet* packet, Segment* seg) noexce
         if not establish(stack, tcb, seg):
             return False
     # RFC 5961 §5.2: acceptable is SND.UNA - MAX.SND.WND =< SEG.ACK =< SND.NXT; else an ACK, and drop.
-    if seq_gt(seg.ack, tcb.snd_max) or seq_lt(seg.ack, tcb.snd_una - tcb.max_window):
+    if seq_gt(seg.ack, tcb.slot.snd_max) or seq_lt(seg.ack, tcb.snd_una - tcb.max_window):
         count(stack, Counter.TCP_BAD_ACK)
         challenge(stack, tcb)
         return False
@@ -123,7 +123,7 @@ cdef bint establish(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil:
 
 cdef bint is_duplicate(Tcb* tcb, Segment* seg) noexcept nogil:
     """RFC 5681 §2: outstanding data, no text, no SYN or FIN, the same acknowledgment, the same window."""
-    if seg.len or seg.ack != tcb.snd_una or tcb.snd_una == tcb.snd_max:
+    if seg.len or seg.ack != tcb.snd_una or tcb.snd_una == tcb.slot.snd_max:
         return False
     cdef uint32_t wnd = seg.wnd
     if tcb.slot.flags & SLOT_WSCALE:
@@ -199,7 +199,7 @@ cdef void acknowledged(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil:
     tcb.retries = 0
     tcb.stalled_since = 0
     # RFC 6298 §5.2, §5.3
-    if tcb.snd_una == tcb.snd_max:
+    if tcb.snd_una == tcb.slot.snd_max:
         timer_clear(tcb, TIMER_RETRANSMIT)
     else:
         timer_set(&stack.tcp, tcb, TIMER_RETRANSMIT, stack.now + tcb.rto_us * MICROSECOND)

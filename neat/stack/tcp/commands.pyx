@@ -9,7 +9,7 @@ from neat.abi.channel cimport (
 from neat.shm.atomic cimport fetch_and32, load32, load64, peek32, store32
 from neat.stack.config cimport EV_NOTIFY, EV_WRITABLE
 from neat.stack.counters cimport Counter
-from neat.stack.state cimport SLOT_FIN_QUEUED, SLOT_ORPHAN, ConnSlot
+from neat.stack.state cimport SLOT_ABORT, SLOT_FIN_QUEUED, SLOT_ORPHAN, ConnSlot
 from neat.stack.tcp.ack cimport is_writable
 from neat.stack.tcp.connection cimport (
     conn_event, conn_free, conn_leave_backlog, conn_over, conn_set_state, conn_status, conn_taken,
@@ -76,7 +76,6 @@ cdef void tcp_command(Stack* stack, Tcb* tcb) noexcept nogil:
         output_want(stack, tcb)
 
 
-# No more text from us: a FIN after what is in the ring (RFC 9293 §3.10.4).
 cdef void finish_sending(Stack* stack, Tcb* tcb) noexcept nogil:
     if tcb.slot.flags & SLOT_FIN_QUEUED:
         return
@@ -126,7 +125,7 @@ cdef void tcp_abort(Stack* stack, Tcb* tcb) noexcept nogil:
     if not has_unsent(tcb) or not can_transmit(tcb.slot.state) or tcb.flags & TF_WAITS_NEIGHBOUR:
         tcp_drop(stack, tcb)
         return
-    tcb.slot.flags |= SLOT_ORPHAN
+    store32(&tcb.slot.flags, tcb.slot.flags | SLOT_ORPHAN | SLOT_ABORT)
     tcb.flags |= TF_ABORT
     output_want(stack, tcb)
 

@@ -39,7 +39,7 @@ cdef void congestion_ack(Stack* stack, Tcb* tcb, uint32_t acked, uint32_t in_fli
     if tcb.flags & TF_RECOVERY:
         if seq_ge(tcb.snd_una, tcb.recover):
             # RFC 6582 §3.2 step 3, full acknowledgment, option 1
-            flight = tcb.snd_max - tcb.snd_una
+            flight = tcb.slot.snd_max - tcb.snd_una
             tcb.cwnd = min(tcb.ssthresh, max(flight, mss) + mss)
             tcb.flags &= ~TF_RECOVERY
         else:
@@ -79,17 +79,17 @@ cdef void congestion_dup_ack(Stack* stack, Tcb* tcb) noexcept nogil:
         return
     count(stack, Counter.TCP_FAST_RETRANSMITS)
     # RFC 3042 §2: what limited transmit added must not count.
-    tcb.ssthresh = half_flight(tcb, min(tcb.snd_max - tcb.snd_una, tcb.cwnd))
-    tcb.recover = tcb.snd_max
+    tcb.ssthresh = half_flight(tcb, min(tcb.slot.snd_max - tcb.snd_una, tcb.cwnd))
+    tcb.recover = tcb.slot.snd_max
     tcb.cwnd = tcb.ssthresh + DUP_THRESHOLD * mss
     tcb.flags |= TF_RECOVERY | TF_RETRANSMIT
 
 
 cdef void congestion_timeout(Stack* stack, Tcb* tcb) noexcept nogil:
     if not tcb.flags & TF_BACKED_OFF:
-        tcb.ssthresh = half_flight(tcb, tcb.snd_max - tcb.snd_una)
+        tcb.ssthresh = half_flight(tcb, tcb.slot.snd_max - tcb.snd_una)
     tcb.cwnd = tcb.slot.snd_mss
-    tcb.recover = tcb.snd_max
+    tcb.recover = tcb.slot.snd_max
     tcb.dup_acks = 0
     tcb.flags = (tcb.flags & ~(TF_RECOVERY | TF_RETRANSMIT)) | TF_BACKED_OFF
 

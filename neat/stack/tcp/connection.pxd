@@ -28,7 +28,7 @@ cdef void conn_taken(Stack* stack, Tcb* tcb) noexcept nogil
 # Or it died first: it no longer counts against its listener's backlog.
 cdef void conn_leave_backlog(Stack* stack, Tcb* tcb) noexcept nogil
 # It is over on the wire: no segments, no timers. error 0: in order. The socket stays for the application
-# until stack_close; an orphan is freed at once. keep_flow: a TimeWait stands in for it.
+# until stack_close; an orphan is freed at once. keep_flow: a WaitSlot stands in for it.
 cdef void conn_over(Stack* stack, Tcb* tcb, int32_t error, bint keep_flow) noexcept nogil
 # Free slot and sock. The indexes are reused only after the process was told (EV_FREED), if it ever knew of
 # them.

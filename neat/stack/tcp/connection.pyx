@@ -17,6 +17,7 @@ from neat.stack.tcp.deadlines cimport timers_reset, timers_stop
 from neat.stack.tcp.lookup cimport lookup_insert, lookup_remove
 from neat.stack.tcp.output cimport output_forget
 from neat.stack.tcp.plan cimport effective_mss
+from neat.stack.tcp.reassembly cimport ooo_end
 from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.types cimport NO_INDEX, TF_HASHED, TF_KNOWN, Tcb
 from neat.stack.types cimport Channel, FlowQueue, FlowRecord, Stack, count, count_add
@@ -48,11 +49,13 @@ cdef Tcb* conn_birth(Stack* stack, const FlowKey* key, uint32_t iss) noexcept no
     slot.iss = iss
     slot.listener = NO_INDEX
     slot.opened_at = stack.now
+    slot.snd_max = iss
+    if index >= stack.state.slots_used:
+        stack.state.slots_used = index + 1
     tcb.slot = slot
     tcb.index = index
     tcb.snd_una = iss
     tcb.snd_nxt = iss
-    tcb.snd_max = iss
     tcb.snd_small = iss
     tcb.heard_at = stack.now
     tcb.sent_at = stack.now
@@ -155,6 +158,7 @@ cdef void conn_over(Stack* stack, Tcb* tcb, int32_t error, bint keep_flow) noexc
     if slot.flags & SLOT_ORPHAN or tcb.sock == NULL:
         conn_free(stack, tcb)
         return
+    slot.error = <uint16_t>error
     conn_set_state(tcb, TcpState.TIME_WAIT if keep_flow else TcpState.CLOSED)
     conn_publish(tcb)
     if error:
@@ -171,9 +175,7 @@ cdef void conn_over(Stack* stack, Tcb* tcb, int32_t error, bint keep_flow) noexc
 
 cdef uint64_t received(Tcb* tcb) noexcept nogil:
     """How much of the receive ring was ever written to: beyond rx_tail there may be text out of order."""
-    if tcb.ooo_count == 0:
-        return tcb.slot.rx_tail
-    return tcb.slot.rx_tail + (tcb.ooo[tcb.ooo_count - 1].end - tcb.rcv_nxt)
+    return tcb.slot.rx_tail + (ooo_end(tcb) - tcb.rcv_nxt)
 
 
 cdef void conn_free(Stack* stack, Tcb* tcb) noexcept nogil:

@@ -5,6 +5,9 @@ from neat.stack.tcp.segment cimport Segment
 from neat.stack.tcp.types cimport Tcb
 from neat.stack.types cimport Stack
 
+cdef enum:
+    LEAST_MSS = 88                  # below this, options and a hostile peer would leave no room for text
+
 # What we offer: MSS, window scale, timestamps. maxseg: TCP_MAXSEG, 0 for none.
 cdef void handshake_offer(
     Stack* stack, Tcb* tcb, uint32_t rx_size, uint32_t rcvbuf, uint32_t maxseg

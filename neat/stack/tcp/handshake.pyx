@@ -10,7 +10,6 @@ from neat.stack.types cimport Stack
 
 cdef enum:
     DEFAULT_MSS = 536               # RFC 9293 §3.7.1: "If an MSS Option is not received"
-    LEAST_MSS = 88                  # below this, options and a hostile peer would leave no room for text
     IP_TCP_HEADERS = 40
 
 

@@ -46,7 +46,7 @@ cdef void tcp_icmp_error(
         return
     cdef Tcb* tcb = &stack.tcp.tcbs[at]
     cdef ConnSlot* slot = tcb.slot
-    if not (seq_ge(sequence, tcb.snd_una) and seq_lt(sequence, tcb.snd_max)):
+    if not (seq_ge(sequence, tcb.snd_una) and seq_lt(sequence, tcb.slot.snd_max)):
         count(stack, Counter.TCP_ICMP_IGNORED)
         return
     if type == ICMP_UNREACHABLE and code == CODE_TOO_BIG:

@@ -28,7 +28,6 @@ from neat.wire.seq cimport seq_gt, seq_in_window, seq_le, seq_lt
 cdef void tcp_input(Stack* stack, Packet* packet) noexcept nogil:
     cdef Segment seg
     cdef FlowKey key
-    cdef uint32_t iss_floor
     count(stack, Counter.TCP_IN)
     if packet.broadcast:
         # RFC 9293 §3.9.2.3: "TCP MUST silently discard an incoming segment addressed to a broadcast or
@@ -46,11 +45,10 @@ cdef void tcp_input(Stack* stack, Packet* packet) noexcept nogil:
     memcpy(key.remote, packet.source, 16)
     cdef uint32_t at = lookup(&stack.tcp, &key)
     if at & TW_BIT:
-        iss_floor = 0
         if at == NO_INDEX:
-            listen_input(stack, packet, &seg, &key, NULL)
-        elif wait_input(stack, at & ~TW_BIT, packet, &seg, &iss_floor):
-            listen_input(stack, packet, &seg, &key, &iss_floor)
+            listen_input(stack, packet, &seg, &key, NO_INDEX)
+        elif wait_input(stack, at & ~TW_BIT, packet, &seg):
+            listen_input(stack, packet, &seg, &key, at & ~TW_BIT)
         return
     stack.state.suspect.conn = at
     cdef Tcb* tcb = &stack.tcp.tcbs[at]

@@ -6,11 +6,13 @@ from libc.stdlib cimport calloc
 from libc.string cimport memcmp, memcpy, memset
 from neat.abi.channel cimport NEAT_REQ_ACCEPTED, NEAT_SOCK_LISTENER, neat_addr, neat_sock
 from neat.abi.control cimport NEAT_BIND_REUSEPORT
-from neat.shm.atomic cimport load32, peek32
-from neat.stack.channels cimport NO_SOCK, channel_of, sock_birth, sock_death
+from neat.shm.atomic cimport load32, peek32, store32
+from neat.stack.channels cimport (
+    NO_SOCK, channel_of, sock_birth, sock_bury, sock_death, sock_resume,
+)
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
-from neat.stack.state cimport SLOT_ACCEPTED, SLOT_PASSIVE, ConnSlot, ListenerSlot
+from neat.stack.state cimport SLOT_ACCEPTED, SLOT_DEFERRED, SLOT_PASSIVE, ConnSlot, ListenerSlot
 from neat.stack.tcp.connection cimport conn_birth, conn_free, conn_set_state, conn_take_sock, conn_taken
 from neat.stack.tcp.deadlines cimport timer_set
 from neat.stack.tcp.handshake cimport handshake_offer, handshake_settle
@@ -20,6 +22,7 @@ from neat.stack.tcp.respond cimport respond_abort, respond_rst
 from neat.stack.tcp.rtt cimport INITIAL_RTO_US
 from neat.stack.tcp.segment cimport Segment
 from neat.stack.tcp.state cimport LISTEN, TcpState
+from neat.stack.tcp.timewait cimport wait_replace
 from neat.stack.tcp.types cimport (
     LISTENER_BUCKETS, NO_INDEX, SECOND, TF_DEFERRED, TF_SEND_SYN, TIMER_RETRANSMIT, Listener, Tcb,
 )
@@ -100,13 +103,46 @@ cdef int listen_open(
     memcpy(slot.address, local.addr, 16)
     channel.socks[sock].local = local[0]
     channel.socks[sock].tcp_state = LISTEN
+    begin(stack, index, channel)
+    store32(&slot.used, 1)
+    return 0
+
+
+cdef void begin(Stack* stack, uint32_t index, Channel* channel) noexcept nogil:
+    """The volatile half of a slot that is filled in."""
     listener = &stack.tcp.listeners[index]
+    head = &stack.tcp.listener_buckets[stack.listeners[index].port & (LISTENER_BUCKETS - 1)]
     listener.pending = 0
     listener.channel = channel
-    listener.next = stack.tcp.listener_buckets[local.port & (LISTENER_BUCKETS - 1)]
-    stack.tcp.listener_buckets[local.port & (LISTENER_BUCKETS - 1)] = index
-    slot.used = 1
-    return 0
+    listener.next = head[0]
+    head[0] = index
+
+
+cdef void listen_recover(Stack* stack) noexcept nogil:
+    cdef uint32_t i
+    cdef ListenerSlot* slot
+    cdef Channel* channel
+    for i in range(stack.config.max_listeners):
+        slot = &stack.listeners[i]
+        if not slot.used:
+            continue
+        channel = channel_of(stack, slot.app)
+        if (
+            channel == NULL
+            or slot.port == 0
+            or slot.family != FAMILY_IPV4
+            or not sock_resume(channel, slot.sock, NEAT_SOCK_LISTENER, <int32_t>i, slot.generation)
+        ):
+            count(stack, Counter.RECOVER_BAD_LISTENER)
+            store32(&slot.used, 0)
+            continue
+        begin(stack, i, channel)
+        channel.socks[slot.sock].tcp_state = LISTEN
+    for i in range(stack.config.max_listeners):
+        slot = &stack.listeners[i]
+        channel = NULL if slot.used else channel_of(stack, slot.app)
+        if channel != NULL:
+            sock_bury(channel, slot.sock, slot.generation)
 
 
 cdef int listen_backlog(Stack* stack, uint32_t app, uint32_t sock, uint32_t backlog) noexcept nogil:
@@ -125,6 +161,10 @@ cdef int listen_defer(Stack* stack, uint32_t app, uint32_t sock, uint32_t second
     return 0
 
 
+cdef uint64_t listen_deferral(Stack* stack, Tcb* tcb) noexcept nogil:
+    return tcb.slot.opened_at + stack.listeners[tcb.slot.listener].defer_s * SECOND
+
+
 cdef bint listen_defers(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil:
     """TCP_DEFER_ACCEPT, tcp(7), as Linux does since 2.6.32: the bare ACK is remembered, and nothing is sent
     until the time is over. Then the SYN-ACK goes out again, and what answers it is accepted even without
@@ -132,13 +172,13 @@ cdef bint listen_defers(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil:
     cdef ConnSlot* slot = tcb.slot
     if not slot.flags & SLOT_PASSIVE or seg.text_len or seg.flags & TCP_FIN:
         return False
-    cdef uint64_t limit = stack.listeners[slot.listener].defer_s * SECOND
-    if stack.now - slot.opened_at >= limit:
+    if stack.now >= listen_deferral(stack, tcb):
         return False
     if not tcb.flags & TF_DEFERRED:
+        slot.flags |= SLOT_DEFERRED
         tcb.flags = (tcb.flags | TF_DEFERRED) & ~TF_SEND_SYN
         tcb.retries = 0
-        timer_set(&stack.tcp, tcb, TIMER_RETRANSMIT, slot.opened_at + limit)
+        timer_set(&stack.tcp, tcb, TIMER_RETRANSMIT, listen_deferral(stack, tcb))
         count(stack, Counter.TCP_ACCEPTS_DEFERRED)
     return True
 
@@ -148,7 +188,7 @@ cdef void close_at(Stack* stack, uint32_t index, bint memory_stays) noexcept nog
     cdef Tcb* tcb
     cdef uint32_t i
     cdef ListenerSlot* slot = &stack.listeners[index]
-    slot.used = 0
+    store32(&slot.used, 0)
     cdef uint32_t* link = &stack.tcp.listener_buckets[slot.port & (LISTENER_BUCKETS - 1)]
     while link[0] != NO_INDEX and link[0] != index:
         link = &stack.tcp.listeners[link[0]].next
@@ -228,7 +268,7 @@ cdef bint listen_has_room(Stack* stack, const FlowKey* key) noexcept nogil:
 
 
 cdef void listen_input(
-    Stack* stack, Packet* packet, Segment* seg, const FlowKey* key, const uint32_t* iss_floor
+    Stack* stack, Packet* packet, Segment* seg, const FlowKey* key, uint32_t wait
 ) noexcept nogil:
     """LISTEN: first RST, second ACK, third SYN; without a listener, CLOSED."""
     if seg.flags & TCP_RST:
@@ -250,19 +290,19 @@ cdef void listen_input(
         # Dropped, not refused: the peer tries again, as with Linux.
         count(stack, Counter.TCP_BACKLOG_FULL)
         return
-    open_passive(stack, index, seg, key, iss_floor)
+    open_passive(stack, index, seg, key, wait)
 
 
 cdef void open_passive(
-    Stack* stack, uint32_t index, Segment* seg, const FlowKey* key, const uint32_t* iss_floor
+    Stack* stack, uint32_t index, Segment* seg, const FlowKey* key, uint32_t wait
 ) noexcept nogil:
     cdef ListenerSlot* slot = &stack.listeners[index]
     cdef Listener* listener = &stack.tcp.listeners[index]
     cdef Channel* channel = <Channel*>listener.channel
     cdef neat_sock* sock = &channel.socks[slot.sock]
     cdef uint32_t iss = isn(stack, key)
-    if iss_floor != NULL:
-        iss = isn_beyond(iss, iss_floor[0])
+    if wait != NO_INDEX:
+        iss = isn_beyond(iss, stack.tcp.waits[wait].snd_nxt)
     cdef Tcb* tcb = conn_birth(stack, key, iss)
     if tcb == NULL:
         return
@@ -277,6 +317,8 @@ cdef void open_passive(
     handshake_settle(stack, tcb, seg)
     tcb.slot.rcv_adv = tcb.rcv_nxt
     conn_set_state(tcb, TcpState.SYN_RCVD)
+    if wait != NO_INDEX:
+        wait_replace(stack, wait)
     tcb.flags |= TF_SEND_SYN
     output_want(stack, tcb)
 

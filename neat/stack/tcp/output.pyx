@@ -225,9 +225,9 @@ cdef uint32_t send_syn(Stack* stack, Tcb* tcb, uint8_t* buffer) noexcept nogil:
     if l4 == -EAGAIN:
         return 0
     tcb.flags &= ~TF_SEND_SYN
-    if tcb.snd_max == slot.iss:
+    if tcb.slot.snd_max == slot.iss:
         tcb.snd_nxt = slot.iss + 1
-        tcb.snd_max = slot.iss + 1
+        tcb.slot.snd_max = slot.iss + 1
         tcb.rtt_seq = slot.iss + 1
         tcb.rtt_at = stack.now
         tcb.flags |= TF_TIMING
@@ -297,7 +297,7 @@ cdef void note_sent(Stack* stack, Tcb* tcb, Plan* plan, uint32_t mss) noexcept n
     cdef uint32_t end = plan.seq + plan.length + (1 if plan.fin else 0)
     if plan.fin:
         tcb.flags |= TF_FIN_SENT
-    if seq_lt(plan.seq, tcb.snd_max):
+    if seq_lt(plan.seq, tcb.slot.snd_max):
         # RFC 6298 §3, Karn: "RTT samples MUST NOT be made using segments that were retransmitted"
         tcb.flags &= ~TF_TIMING
         tcb.retransmits += 1
@@ -307,8 +307,8 @@ cdef void note_sent(Stack* stack, Tcb* tcb, Plan* plan, uint32_t mss) noexcept n
         tcb.flags |= TF_TIMING
         tcb.rtt_seq = end
         tcb.rtt_at = stack.now
-    if seq_gt(end, tcb.snd_max):
-        tcb.snd_max = end
+    if seq_gt(end, tcb.slot.snd_max):
+        tcb.slot.snd_max = end
     tcb.sent_at = stack.now
     if not plan.is_new and tcb.flags & TF_PROBE and not tcb.flags & TF_RETRANSMIT:
         tcb.flags &= ~TF_PROBE

@@ -35,7 +35,7 @@ cdef bint plan_head(Tcb* tcb, Plan* plan, uint32_t most) noexcept nogil:
 
 cdef bint may_send_small(Tcb* tcb) noexcept nogil:
     """Nagle (RFC 9293 §3.7.4) in Minshall's form: it waits only while another small segment is under way."""
-    if tcb.flags & TF_FORCE or fin_waits(tcb) or seq_lt(tcb.snd_nxt, tcb.snd_max):
+    if tcb.flags & TF_FORCE or fin_waits(tcb) or seq_lt(tcb.snd_nxt, tcb.slot.snd_max):
         return True  # what was sent before need not wait to be sent again
     cdef uint32_t options = load32(&tcb.sock.options)
     if options & NEAT_OPT_CORK:
@@ -61,7 +61,7 @@ cdef bint plan_next(Stack* stack, Tcb* tcb, Plan* plan) noexcept nogil:
     cdef uint32_t mss = effective_mss(tcb)
     plan.blocked = False
     if tcb.flags & TF_RETRANSMIT:
-        if plan_head(tcb, plan, min(mss, tcb.snd_max - tcb.snd_una)):
+        if plan_head(tcb, plan, min(mss, tcb.slot.snd_max - tcb.snd_una)):
             return True
         tcb.flags &= ~TF_RETRANSMIT
     if tcb.flags & TF_PROBE:

@@ -3,9 +3,9 @@ gone."""
 
 from libc.stdint cimport uint32_t
 from neat.stack.packet cimport Packet
-from neat.stack.state cimport SLOT_SYN_ACKED
+from neat.stack.state cimport SLOT_SYN_ACKED, WaitSlot
 from neat.stack.tcp.segment cimport Segment
-from neat.stack.tcp.types cimport MILLISECOND, Tcb, TimeWait
+from neat.stack.tcp.types cimport MILLISECOND, Tcb
 from neat.stack.types cimport Stack
 from neat.wire.seq cimport seq_gt
 
@@ -13,7 +13,7 @@ from neat.wire.seq cimport seq_gt
 cdef void respond_rst(Stack* stack, Packet* packet, Segment* seg) noexcept nogil
 # <SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>: we give this connection up.
 cdef void respond_abort(Stack* stack, Tcb* tcb) noexcept nogil
-cdef void respond_wait_ack(Stack* stack, TimeWait* wait) noexcept nogil
+cdef void respond_wait_ack(Stack* stack, WaitSlot* wait) noexcept nogil
 
 # Our timestamp clock: milliseconds, and a random offset for each connection (RFC 7323 §5.4, §7.1).
 cdef inline uint32_t timestamp_now(Stack* stack, uint32_t offset) noexcept nogil:
@@ -24,6 +24,6 @@ cdef inline uint32_t timestamp_now(Stack* stack, uint32_t offset) noexcept nogil
 # when the window shrank.
 cdef inline uint32_t empty_seq(Tcb* tcb) noexcept nogil:
     cdef uint32_t edge = tcb.snd_una + tcb.slot.snd_wnd
-    if tcb.slot.flags & SLOT_SYN_ACKED and seq_gt(tcb.snd_max, edge):
+    if tcb.slot.flags & SLOT_SYN_ACKED and seq_gt(tcb.slot.snd_max, edge):
         return edge
-    return tcb.snd_max
+    return tcb.slot.snd_max

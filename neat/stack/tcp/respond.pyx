@@ -6,11 +6,11 @@ from neat.stack.counters cimport Counter
 from neat.stack.ipv4 cimport ipv4_prepare
 from neat.stack.packet cimport Packet
 from neat.stack.reply cimport reply_commit, reply_reserve
-from neat.stack.state cimport SLOT_TIMESTAMPS, ConnSlot
+from neat.stack.state cimport SLOT_TIMESTAMPS, ConnSlot, WaitSlot
 from neat.stack.tcp.segment cimport (
     NO_WSCALE, Outgoing, Segment, outgoing_bytes, segment_finish, segment_write,
 )
-from neat.stack.tcp.types cimport Tcb, TimeWait
+from neat.stack.tcp.types cimport Tcb
 from neat.stack.types cimport Stack, count
 from neat.wire.headers cimport PROTO_TCP, TCP_ACK, TCP_RST
 
@@ -69,7 +69,7 @@ cdef void respond_abort(Stack* stack, Tcb* tcb) noexcept nogil:
         count(stack, Counter.TCP_RST_OUT)
 
 
-cdef void respond_wait_ack(Stack* stack, TimeWait* wait) noexcept nogil:
+cdef void respond_wait_ack(Stack* stack, WaitSlot* wait) noexcept nogil:
     cdef Outgoing out
     memset(&out, 0, sizeof(Outgoing))
     out.wscale = NO_WSCALE

@@ -19,6 +19,8 @@ cdef void rtt_sample(Stack* stack, Tcb* tcb, uint64_t measured_us) noexcept nogi
         delta = <int64_t>r - tcb.srtt_us
         tcb.rttvar_us = (3 * tcb.rttvar_us + <uint32_t>(delta if delta >= 0 else -delta)) // 4
         tcb.srtt_us = (7 * tcb.srtt_us + r) // 8
+    tcb.slot.srtt_us = tcb.srtt_us
+    tcb.slot.rttvar_us = tcb.rttvar_us
     rto_restore(stack, tcb)
 
 

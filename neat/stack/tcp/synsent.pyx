@@ -69,8 +69,6 @@ cdef int32_t connect_open(
     if conn_take_sock(stack, tcb, channel) < 0:
         conn_free(stack, tcb)
         return -ENOBUFS
-    if before != NO_INDEX:
-        wait_replace(stack, before & ~TW_BIT)
     tcb.sock.options = wishes.options
     tcb.sock.rcvbuf = wishes.rcvbuf
     tcb.sock.maxseg = wishes.maxseg
@@ -80,6 +78,8 @@ cdef int32_t connect_open(
     tcb.rto_us = INITIAL_RTO_US
     handshake_offer(stack, tcb, channel.rx_size, wishes.rcvbuf, wishes.maxseg)
     conn_set_state(tcb, TcpState.SYN_SENT)
+    if before != NO_INDEX:
+        wait_replace(stack, before & ~TW_BIT)
     conn_status(tcb, NEAT_ST_CONNECTING)
     count(stack, Counter.TCP_ACTIVE_OPENS)
     flow_record(stack, &key, RECORD_FLOW_ADD)
@@ -92,7 +92,7 @@ cdef bint synsent_input(Stack* stack, Tcb* tcb, Packet* packet, Segment* seg) no
     cdef bint acceptable = False
     if seg.flags & TCP_ACK:
         # "If SEG.ACK =< ISS or SEG.ACK > SND.NXT, send a reset (unless the RST bit is set [...])"
-        if seq_le(seg.ack, slot.iss) or seq_gt(seg.ack, tcb.snd_max):
+        if seq_le(seg.ack, slot.iss) or seq_gt(seg.ack, tcb.slot.snd_max):
             count(stack, Counter.TCP_BAD_ACK)
             respond_rst(stack, packet, seg)
             return True

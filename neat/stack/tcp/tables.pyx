@@ -47,7 +47,7 @@ cdef void tcp_destroy(Stack* stack) noexcept nogil:
     free(stack.tcp.buckets)
     free(stack.tcp.heap)
     free(stack.tcp.listeners)
-    free(stack.tcp.waits)
+    free(stack.tcp.wait_links)
     free(stack.tcp.port_counters)
 
 

@@ -7,15 +7,15 @@ from neat.shm.atomic cimport peek32, store32, store64
 from neat.stack.config cimport EV_RDHUP, EV_READABLE
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
-from neat.stack.state cimport SLOT_FIN_SEEN, SLOT_ORPHAN, ConnSlot
+from neat.stack.state cimport SLOT_FIN_EARLY, SLOT_FIN_SEEN, SLOT_ORPHAN, ConnSlot
 from neat.stack.tcp.connection cimport conn_event, conn_over, conn_set_state, conn_status
 from neat.stack.tcp.deadlines cimport timer_runs, timer_set
-from neat.stack.tcp.reassembly cimport ooo_insert, ooo_take
+from neat.stack.tcp.reassembly cimport ooo_drop, ooo_insert, ooo_reach
 from neat.stack.tcp.respond cimport respond_abort
 from neat.stack.tcp.segment cimport Segment
 from neat.stack.tcp.state cimport TcpState, can_receive
 from neat.stack.tcp.timewait cimport wait_enter
-from neat.stack.tcp.types cimport MILLISECOND, TF_FIN_WAITS, TIMER_DELACK, Tcb
+from neat.stack.tcp.types cimport MILLISECOND, TF_FIN_WAITS, TF_RESUMED, TIMER_DELACK, Tcb
 from neat.stack.types cimport Stack, count, count_add
 from neat.wire.headers cimport TCP_FIN
 from neat.wire.seq cimport seq_gt, seq_lt
@@ -51,7 +51,9 @@ cdef void acknowledge_text(
         or tcb.unacked >= 2 * tcb.rcv_seg
         or stack.config.delayed_ack_ms == 0
         or peek32(&tcb.sock.options) & NEAT_OPT_QUICKACK
+        or tcb.flags & TF_RESUMED
     ):
+        tcb.flags &= ~TF_RESUMED
         owe_ack(tcb)
     elif not timer_runs(tcb, TIMER_DELACK):
         timer_set(&stack.tcp, tcb, TIMER_DELACK, stack.now + stack.config.delayed_ack_ms * MILLISECOND)
@@ -102,8 +104,9 @@ cdef bint process_text(Stack* stack, Tcb* tcb, Packet* packet, Segment* seg) noe
         advance_rx(stack, tcb, length)
         acknowledge_text(stack, tcb, packet, length, False)
     else:
-        end = ooo_take(tcb, start + length)
+        end = ooo_reach(tcb, start + length)
         advance_rx(stack, tcb, end - start)
+        ooo_drop(tcb)
         acknowledge_text(stack, tcb, packet, length, True)
     return True
 
@@ -116,6 +119,8 @@ cdef bint check_fin(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil:
             if seq_gt(fin_seq, tcb.rcv_nxt) and not tcb.slot.flags & SLOT_FIN_SEEN:
                 tcb.flags |= TF_FIN_WAITS
                 tcb.fin_seq = fin_seq
+                tcb.slot.rx_fin = tcb.slot.rx_tail + (fin_seq - tcb.rcv_nxt)
+                store32(&tcb.slot.flags, tcb.slot.flags | SLOT_FIN_EARLY)
                 if seg.text_len == 0:
                     owe_duplicate(tcb)  # text did so already
             return True
@@ -126,11 +131,11 @@ cdef bint check_fin(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil:
     if not can_receive(state):
         return True  # CLOSE-WAIT, CLOSING, LAST-ACK: "Remain in the state."
     tcb.flags &= ~TF_FIN_WAITS
+    if slot.rcv_adv == tcb.rcv_nxt:
+        slot.rcv_adv = tcb.rcv_nxt + 1
     slot.rx_fin = slot.rx_tail
-    store32(&slot.flags, slot.flags | SLOT_FIN_SEEN)
+    store32(&slot.flags, (slot.flags | SLOT_FIN_SEEN) & ~SLOT_FIN_EARLY)
     tcb.rcv_nxt += 1
-    if seq_lt(slot.rcv_adv, tcb.rcv_nxt):
-        slot.rcv_adv = tcb.rcv_nxt
     owe_ack(tcb)
     conn_event(stack, tcb, EV_READABLE | EV_RDHUP)
     if state != TcpState.ESTABLISHED and state != TcpState.FIN_WAIT_1:

@@ -157,7 +157,7 @@ cdef bint retransmit_fires(Stack* stack, Tcb* tcb) noexcept nogil:
 
 cdef bint persist_fires(Stack* stack, Tcb* tcb) noexcept nogil:
     """Probe a closed window while the peer answers (RFC 9293 §3.8.6.1); override silly windows and corks."""
-    if not has_unsent(tcb) and tcb.snd_una == tcb.snd_max:
+    if not has_unsent(tcb) and tcb.snd_una == tcb.slot.snd_max:
         return True
     if tcb.slot.snd_wnd != 0:
         tcb.flags |= TF_FORCE

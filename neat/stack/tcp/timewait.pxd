@@ -13,14 +13,13 @@ cdef int wait_create(Stack* stack) noexcept nogil
 # The connection goes on in the table, in TIME_WAIT or FIN_WAIT_2, and is over for everyone else. ack: answer
 # its FIN.
 cdef void wait_enter(Stack* stack, Tcb* tcb, uint32_t state, bint ack) noexcept nogil
-# A segment for it. True: it was a new SYN, the entry is gone, go on as in LISTEN with an ISS beyond
-# *iss_floor.
-cdef bint wait_input(
-    Stack* stack, uint32_t index, Packet* packet, Segment* seg, uint32_t* iss_floor
-) noexcept nogil
+# A segment for it. True: it is a new SYN, go on as in LISTEN; what is born there takes the entry's place.
+cdef bint wait_input(Stack* stack, uint32_t index, Packet* packet, Segment* seg) noexcept nogil
 # May a connection that we open ourselves take the place of this one?
 cdef bint wait_gives_way(Stack* stack, uint32_t index) noexcept nogil
-# It does: the entry is gone. The driver goes on knowing whose flow it is.
+# It has: the entry is gone. The driver goes on knowing whose flow it is.
 cdef void wait_replace(Stack* stack, uint32_t index) noexcept nogil
+# Go on with the entries that a predecessor left. -ENOMEM.
+cdef int wait_recover(Stack* stack) noexcept nogil
 cdef void wait_expire(Stack* stack) noexcept nogil
 cdef uint64_t wait_next_deadline(Stack* stack) noexcept nogil

@@ -7,14 +7,12 @@ says otherwise."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from neat.abi.channel cimport neat_sock
 from neat.stack.events cimport EventNode
-from neat.stack.state cimport ConnSlot
-from neat.wire.flow cimport FlowKey
+from neat.stack.state cimport ConnSlot, WaitSlot
 
 cdef enum:
-    OOO_MAX = 16                    # intervals of out-of-order data kept for a connection
     NO_INDEX = 0xFFFFFFFF
     PAWS_IDLE_S = 24 * 86400        # RFC 7323 §5.5
-    TW_BIT = 0x80000000             # in hash chains: the index is one of a TimeWait
+    TW_BIT = 0x80000000             # in hash chains: the index is one of a WaitSlot
     PORT_COUNTERS = 1 << 16         # RFC 6056 §3.3.4: the table of counters, a power of two
 
 cdef extern from *:
@@ -52,10 +50,8 @@ cdef enum TcbFlag:
     TF_HASHED = 4096
     TF_KNOWN = 8192                 # the process was told of it: EV_FREED is due at its end
     TF_DEFERRED = 16384             # TCP_DEFER_ACCEPT: the handshake is done, text is awaited
-    TF_ABORT = 32768                # closed by a reset, which leaves after the text that may leave now
-
-cdef struct Interval:               # sequence numbers, start <= x < end
-    uint32_t start, end
+    TF_ABORT = 32768                # SLOT_ABORT
+    TF_RESUMED = 65536              # goes on after a crash: the next text is acknowledged at once
 
 cdef struct Tcb:
     # what each segment touches
@@ -66,7 +62,6 @@ cdef struct Tcb:
     uint64_t rx_head                # last good value that the application wrote
     uint64_t tx_tail                # last good value, or the offset of our FIN once that is queued
     uint32_t snd_una, snd_nxt       # snd_nxt goes back to snd_una when the retransmission timer fires
-    uint32_t snd_max                # highest sequence number ever sent, + 1
     uint32_t rcv_nxt
     uint32_t flags                  # TcbFlag
     uint32_t ack_owed               # ACKs that must leave now; duplicates are owed one by one
@@ -84,7 +79,7 @@ cdef struct Tcb:
     uint32_t told_wnd               # what the socket object says of our window
     uint32_t told_limit             # and of rcv_limit
     uint32_t index
-    uint32_t ooo_count
+    uint32_t ooo_count              # intervals in the slot
     # timers
     uint64_t deadline[TIMERS]
     uint64_t heap_key               # never later than the earliest deadline
@@ -109,23 +104,13 @@ cdef struct Tcb:
     uint32_t hash_next
     uint32_t queue_next
     uint32_t free_next
+    uint32_t verdict                # while a predecessor's slots are looked through: what is wrong with it
     uint32_t status                 # neat_status bits, as the socket object has them
     uint32_t errors
     void* channel                   # Channel*; NULL without sock
     EventNode event
-    Interval ooo[OOO_MAX]           # disjoint, ascending, beyond rcv_nxt
 
-# A connection in TIME_WAIT, or in FIN_WAIT_2 after its descriptor was closed: enough to answer correctly.
-cdef struct TimeWait:
-    FlowKey key
-    uint32_t state                  # TIME_WAIT or FIN_WAIT_2; 0 is free
-    uint32_t snd_nxt, rcv_nxt, rcv_wnd
-    uint32_t ts_recent, ts_offset
-    uint64_t ts_recent_at
-    uint64_t deadline
-    uint64_t answer_after           # limit of ACKs
-    uint8_t timestamps
-    uint8_t rcv_wscale
+cdef struct WaitLink:               # volatile half of a WaitSlot
     uint32_t hash_next
     uint32_t previous, next         # by deadline; next also links the free list
 
@@ -139,14 +124,15 @@ cdef enum:
 
 cdef struct TcpPrivate:
     Tcb* tcbs                       # [max_connections], parallel to the slots
-    TimeWait* waits                 # [wait_capacity]
+    WaitSlot* waits                 # [wait_capacity], in the state segment
+    WaitLink* wait_links            # [wait_capacity], parallel to them
     Listener* listeners             # [max_listeners], parallel to the slots
     uint32_t listener_buckets[LISTENER_BUCKETS]
     uint32_t* buckets               # hash of connections and TimeWaits
     uint32_t bucket_mask
     uint32_t hash_seed
     uint32_t first_free             # Tcb
-    uint32_t wait_capacity, wait_fresh, wait_free, wait_first, wait_last
+    uint32_t wait_capacity, wait_free, wait_first, wait_last
     uint32_t* heap
     uint32_t heap_size
     uint32_t queue_first, queue_last    # transmit queue
