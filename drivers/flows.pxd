@@ -4,7 +4,8 @@ so that the driver's successor has it.
 Written by the driver only. A key lies in one of the FLOW_WINDOW entries that start where its hash says, so a
 lookup or an insertion looks at no more than those. An entry counts only while its state is not FREE; the
 state is stored last and cleared first, so a driver that is killed leaves whole entries. An entry whose slot
-has another epoch is void."""
+has another epoch is void: the connection is lost, and nobody finds it. It lies there until its peer knows
+(drivers/lost.pyx) or its room is needed."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from neat.shm.board cimport BoardPage
@@ -16,6 +17,7 @@ cdef enum:
     FLOW_SEEN_STEP = 1_000_000_000      # ns; `seen` is not written more often
     # ns; a live flow that was not seen for so long makes room for a new one
     FLOW_IDLE = 900_000_000_000
+    LOST_PASSES = 4                     # how often the peer of a void flow is told, until it says something
 
 cdef struct FlowTable:                  # private
     SteeringHeader* header
@@ -25,6 +27,10 @@ cdef struct FlowTable:                  # private
     uint64_t now                        # CLOCK_MONOTONIC ns, set by the caller
     BoardPage* page                     # the driver's own: counters
     uint32_t flows[MAX_REPLICAS]        # entries of each slot
+    # passes over the table, for the peers of void entries
+    uint32_t passes                     # left, with the one that goes on; 0: there is nobody to tell
+    uint32_t at                         # the next entry that it looks at
+    uint64_t due                        # ns; when it begins
 
 # capacity: entries, a power of two that the caller knows from its settings, not from the segment. -1 if it is
 # not.
@@ -33,12 +39,14 @@ cdef int flows_attach(
     FlowTable* table, SteeringHeader* header, FlowEntry* entries, uint32_t capacity, uint32_t seed,
     BoardPage* page
 ) noexcept nogil
-# Look at all entries: free those that no driver can have written (counted) or that are void, count the others
-# for each slot.
+# Look at all entries: free those that no driver can have written (counted), count the others for each slot.
+# Those that are void are told by passes that begin now, or freed where no peer can be waiting.
 # Caller runs it again whenever the epoch of a slot has changed.
 cdef void flows_check(FlowTable* table) noexcept nogil
 # The entry of a key, NULL when there is none.
 cdef FlowEntry* flow_find(FlowTable* table, const FlowKey* key) noexcept nogil
+# The peer of a flow that flow_find did not find has said something: a void entry of this key is freed.
+cdef void flow_heard(FlowTable* table, const FlowKey* key) noexcept nogil
 # A new entry for a key that flow_find did not find. When its window is full, the oldest FADING or NEW flow
 # makes room, then the oldest idle one: a replica's FLOW_DELETE may have been lost. NULL (counted) when there
 # is nothing but live flows.
@@ -46,4 +54,5 @@ cdef FlowEntry* flow_learn(
     FlowTable* table, const FlowKey* key, uint32_t replica, uint32_t state
 ) noexcept nogil
 cdef void flow_forget(FlowTable* table, FlowEntry* entry) noexcept nogil
+cdef bint flow_void(FlowTable* table, const FlowEntry* entry) noexcept nogil
 cdef bint key_sound(const FlowKey* key) noexcept nogil

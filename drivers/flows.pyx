@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 from neat.shm.atomic cimport fence, load32, store32
 from neat.shm.board cimport BoardPage, board_count
 from neat.shm.counters cimport DRV_FLOWS_EVICTED, DRV_FLOWS_INVALID, DRV_FLOWS_LEARNT, DRV_FLOW_TABLE_FULL
-from neat.shm.steering cimport FLOW_FREE, FLOW_LIVE, MAX_REPLICAS, FlowEntry, SteeringHeader
+from neat.shm.steering cimport FLOW_FADING, FLOW_FREE, FLOW_LIVE, MAX_REPLICAS, FlowEntry, SteeringHeader
 from neat.wire.flow cimport FAMILY_IPV4, FAMILY_IPV6, FlowKey, flow_equal, flow_hash
 
 
@@ -24,7 +24,7 @@ cdef int flows_attach(
     return 0
 
 
-cdef bint is_void(FlowTable* table, const FlowEntry* entry) noexcept nogil:
+cdef bint flow_void(FlowTable* table, const FlowEntry* entry) noexcept nogil:
     """The connections of its slot are gone since it was learnt."""
     cdef uint32_t replica = entry.replica
     return replica >= MAX_REPLICAS or entry.epoch != load32(&table.header.slots[replica].epoch)
@@ -52,6 +52,7 @@ cdef bint is_sound(FlowTable* table, uint32_t index) noexcept nogil:
 
 
 cdef void flows_check(FlowTable* table) noexcept nogil:
+    """The peer of a void flow that was FADING has seen our FIN: it waits for nothing."""
     cdef uint32_t index
     cdef FlowEntry* entry
     memset(table.flows, 0, sizeof(table.flows))
@@ -62,8 +63,13 @@ cdef void flows_check(FlowTable* table) noexcept nogil:
         if not is_sound(table, index):
             board_count(table.page, DRV_FLOWS_INVALID, 1)
             store32(&entry.state, FLOW_FREE)
-        elif is_void(table, entry):
-            store32(&entry.state, FLOW_FREE)
+        elif flow_void(table, entry):
+            if entry.state == FLOW_FADING:
+                store32(&entry.state, FLOW_FREE)
+            else:
+                table.passes = LOST_PASSES
+                table.at = 0
+                table.due = table.now
         else:
             table.flows[entry.replica] += 1
 
@@ -74,15 +80,22 @@ cdef FlowEntry* flow_find(FlowTable* table, const FlowKey* key) noexcept nogil:
     cdef uint32_t home = flow_hash(key, table.seed)
     for i in range(FLOW_WINDOW):
         entry = &table.entries[(home + i) & table.mask]
-        if entry.state == FLOW_FREE or not flow_equal(&entry.key, key):
+        if entry.state == FLOW_FREE or not flow_equal(&entry.key, key) or flow_void(table, entry):
             continue
-        if is_void(table, entry):
-            flow_forget(table, entry)
-            return NULL
         if table.now - entry.seen > FLOW_SEEN_STEP:
             entry.seen = table.now
         return entry
     return NULL
+
+
+cdef void flow_heard(FlowTable* table, const FlowKey* key) noexcept nogil:
+    cdef int i
+    cdef FlowEntry* entry
+    cdef uint32_t home = flow_hash(key, table.seed)
+    for i in range(FLOW_WINDOW):
+        entry = &table.entries[(home + i) & table.mask]
+        if entry.state != FLOW_FREE and flow_equal(&entry.key, key) and flow_void(table, entry):
+            flow_forget(table, entry)
 
 
 # Which of two entries is rather given up: by its state, then the one that was not seen for longer. NULL:
@@ -105,12 +118,17 @@ cdef FlowEntry* flow_learn(
     cdef uint32_t home = flow_hash(key, table.seed)
     cdef FlowEntry* room = NULL
     cdef FlowEntry* oldest = NULL
+    if table.passes:
+        flow_heard(table, key)
     for i in range(FLOW_WINDOW):
         entry = &table.entries[(home + i) & table.mask]
-        if entry.state == FLOW_FREE or is_void(table, entry):
+        if entry.state == FLOW_FREE:
             room = entry
             break
-        oldest = weaker(oldest, entry)
+        if flow_void(table, entry):
+            room = entry
+        else:
+            oldest = weaker(oldest, entry)
     if room == NULL:
         if oldest.state == FLOW_LIVE and table.now - oldest.seen < FLOW_IDLE:
             board_count(table.page, DRV_FLOW_TABLE_FULL, 1)
@@ -134,5 +152,5 @@ cdef FlowEntry* flow_learn(
 cdef void flow_forget(FlowTable* table, FlowEntry* entry) noexcept nogil:
     """Void entries are in the count until flows_check has run."""
     store32(&entry.state, FLOW_FREE)
-    if entry.replica < MAX_REPLICAS and table.flows[entry.replica] > 0:
+    if not flow_void(table, entry) and table.flows[entry.replica] > 0:
         table.flows[entry.replica] -= 1

@@ -11,6 +11,7 @@ from libc.stdlib cimport calloc, free
 from neat.drivers.links cimport (
     port_attach, ports_cancel_sleep, ports_check, ports_follow_steering, ports_prepare_sleep, ports_report,
 )
+from neat.drivers.lost cimport lost_burst
 from neat.drivers.receive cimport receive_burst
 from neat.drivers.state cimport Driver, monotonic
 from neat.drivers.steer cimport steer_attach, steer_clock
@@ -134,6 +135,7 @@ cdef class Loop:
         ports_follow_steering(self.driver)
         cdef uint32_t moved = receive_burst(self.driver) if self.driver.tap_ready else 0
         moved += transmit_burst(self.driver)
+        moved += lost_burst(self.driver)
         ports_check(self.driver)
         return moved > 0
 

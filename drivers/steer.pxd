@@ -36,5 +36,7 @@ cdef void steer_departure(Steering* steering, const Packet* packet, uint32_t rep
 cdef int steer_add(Steering* steering, const FlowKey* key, uint32_t replica) noexcept nogil
 cdef int steer_fade(Steering* steering, const FlowKey* key, uint32_t replica) noexcept nogil
 cdef int steer_delete(Steering* steering, const FlowKey* key, uint32_t replica) noexcept nogil
+# The slot that the hash and the indirection table name; MAX_REPLICAS or more when none accepts.
+cdef uint32_t steer_home(Steering* steering, const FlowKey* key, bint ports) noexcept nogil
 # Whether packets go to a slot now. Those of a recovering replica wait in its ring.
 cdef bint slot_open(Steering* steering, uint32_t replica) noexcept nogil

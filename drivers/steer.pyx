@@ -6,7 +6,9 @@ from neat.drivers.classify cimport (
     FRAGMENT_FIRST, FRAGMENT_LATER, PACKET_HOSTS, PACKET_ICMP_ERROR, PACKET_NEIGHBOUR_NEWS,
     PACKET_NEIGHBOUR_QUERY, PACKET_NOT_IP, PACKET_TUPLE, Packet,
 )
-from neat.drivers.flows cimport flow_find, flow_forget, flow_learn, flows_attach, flows_check, key_sound
+from neat.drivers.flows cimport (
+    flow_find, flow_forget, flow_heard, flow_learn, flows_attach, flows_check, key_sound,
+)
 from neat.drivers.fragments cimport fragments_find, fragments_note
 from neat.drivers.toeplitz cimport toeplitz_flow, toeplitz_init
 from neat.shm.atomic cimport load32, store32
@@ -107,14 +109,19 @@ cdef int by_tuple(Steering* steering, const Packet* packet) noexcept nogil:
 cdef int by_flow(Steering* steering, const FlowKey* key, bint ports) noexcept nogil:
     entry = flow_find(&steering.flows, key)
     if entry == NULL:
+        if steering.flows.passes:
+            flow_heard(&steering.flows, key)
         return by_hash(steering, key, ports)
     board_count(steering.page, DRV_STEER_FLOW, 1)
     return entry.replica
 
 
+cdef uint32_t steer_home(Steering* steering, const FlowKey* key, bint ports) noexcept nogil:
+    return steering.header.indirection[toeplitz_flow(&steering.toeplitz, key, ports) % INDIRECTION_ENTRIES]
+
+
 cdef int by_hash(Steering* steering, const FlowKey* key, bint ports) noexcept nogil:
-    cdef uint32_t hash = toeplitz_flow(&steering.toeplitz, key, ports)
-    cdef uint32_t replica = steering.header.indirection[hash % INDIRECTION_ENTRIES]
+    cdef uint32_t replica = steer_home(steering, key, ports)
     if replica >= MAX_REPLICAS:
         board_count(steering.page, DRV_DROP_NO_REPLICA, 1)
         return STEER_DROP

@@ -26,11 +26,11 @@ from neat.shm.board cimport board_busy, board_heartbeat
 from neat.shm.doorbell cimport doorbell_clear, doorbell_ring
 from neat.shm.idle cimport Idle, idle_begin, idle_worked, idle_yields
 from neat.shm.ring cimport (
-    BURST_BYTES, MAX_RECORD, RECORD_FRAME, RECORD_OWN_FRAME, record_payload, ring_advance, ring_cancel_sleep,
-    ring_commit, ring_peek, ring_prepare_sleep, ring_publish, ring_release, ring_reserve,
+    BURST_BYTES, MAX_RECORD, RECORD_FLOW_LOST, RECORD_FRAME, RECORD_OWN_FRAME, record_payload, ring_advance,
+    ring_cancel_sleep, ring_commit, ring_peek, ring_prepare_sleep, ring_publish, ring_release, ring_reserve,
 )
 from neat.stack.engine cimport (
-    EV_ACCEPT, EV_FREED, Event, stack_expire, stack_frame_arrives, stack_next_deadline,
+    EV_ACCEPT, EV_FREED, Event, stack_expire, stack_flow_lost, stack_frame_arrives, stack_next_deadline,
     stack_own_frame_arrives, stack_poll_event, stack_poll_transmit,
 )
 
@@ -85,6 +85,8 @@ cdef uint32_t receive(Process* p) noexcept nogil:
             stack_frame_arrives(p.stack, payload, record.length, position, p.rx.local, p.now)
         elif record.type == RECORD_OWN_FRAME:
             stack_own_frame_arrives(p.stack, payload, record.length, position, p.rx.local, p.now)
+        elif record.type == RECORD_FLOW_LOST:
+            stack_flow_lost(p.stack, payload, record.length, p.now)
         else:
             tally(p, COUNT_RX_UNKNOWN_RECORD)
         moved += record.length

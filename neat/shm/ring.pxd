@@ -26,6 +26,8 @@ cdef enum RecordType:
     RECORD_FLOW_FADES = 5           # replica to driver: a FlowKey that is in TIME-WAIT
     # driver to replica: a frame that a replica sent to the stack's own address
     RECORD_OWN_FRAME = 4
+    # driver to replica: a FlowKey of a connection that its replica has lost
+    RECORD_FLOW_LOST = 6
 
 cdef struct RingHeader:             # 256 bytes, 64-byte aligned, zeroed at birth
     uint64_t tail                   # producer writes: bytes ever published

@@ -114,6 +114,7 @@ cpdef enum Counter:
     TCP_ICMP_SOFT
     TCP_ICMP_HARD
     TCP_ICMP_IGNORED                # does not quote a sequence number in flight
+    TCP_LOST_FLOWS                  # peers asked to speak, as the replica that had their connection lost it
     # applications that write nonsense into their channel
     TCP_BAD_TX_TAIL
     TCP_BAD_RX_HEAD

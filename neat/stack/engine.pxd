@@ -43,6 +43,8 @@ cdef void stack_frame_arrives(
 cdef void stack_own_frame_arrives(
     Stack* stack, uint8_t* record, uint32_t length, uint64_t position, uint64_t next, uint64_t now
 ) noexcept nogil
+# RECORD_FLOW_LOST: a connection of this stack that its replica has lost; its peer is told. Any bytes at all.
+cdef void stack_flow_lost(Stack* stack, const uint8_t* payload, uint32_t length, uint64_t now) noexcept nogil
 # Fill `buffer` (at least MAX_RECORD bytes) with the next thing to send. Returns its length and sets
 # *record_type (RECORD_FRAME, RECORD_FLOW_ADD, RECORD_FLOW_FADES, RECORD_FLOW_DELETE); 0 when there is
 # nothing. Stopping early is fine: what is left stays queued.

@@ -28,6 +28,7 @@ from neat.stack.tcp.listen cimport listen_backlog, listen_close, listen_defer, l
 from neat.stack.tcp.output cimport tcp_poll
 from neat.stack.tcp.ports cimport ports_share
 from neat.stack.tcp.state cimport TcpState
+from neat.stack.tcp.stray cimport stray_lost
 from neat.stack.tcp.synsent cimport connect_open
 from neat.stack.tcp.tables cimport tcp_create, tcp_destroy, tcp_detach
 from neat.stack.tcp.timers cimport tcp_expire, tcp_next_deadline
@@ -142,6 +143,13 @@ cdef void stack_own_frame_arrives(
     stack.ip.own_frame = True
     stack_frame_arrives(stack, record, length, position, next, now)
     stack.ip.own_frame = False
+
+
+cdef void stack_flow_lost(
+    Stack* stack, const uint8_t* payload, uint32_t length, uint64_t now
+) noexcept nogil:
+    stack.now = now
+    stray_lost(stack, payload, length)
 
 
 cdef uint32_t poll_control(Stack* stack, uint8_t* buffer, uint16_t* record_type) noexcept nogil:

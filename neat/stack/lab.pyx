@@ -20,10 +20,10 @@ from neat.shm.ring cimport MAX_RECORD
 from neat.stack.engine cimport (
     ConnInfo, ConnectWishes, Event, Stack, StackConfig, stack_channel_attach, stack_channel_detach,
     stack_channel_pending, stack_channel_users, stack_close, stack_conn_info, stack_connect, stack_counters,
-    stack_create, stack_destroy, stack_expire, stack_frame_arrives, stack_listen, stack_next_deadline,
-    stack_own_frame_arrives, stack_poll_event, stack_poll_transmit, stack_scan_channel, stack_set_backlog,
-    stack_set_defer, stack_share_ports, stack_state_bytes, stack_udp_bind, stack_udp_unbind, stack_unlisten,
-    stack_waiting_info,
+    stack_create, stack_destroy, stack_expire, stack_flow_lost, stack_frame_arrives, stack_listen,
+    stack_next_deadline, stack_own_frame_arrives, stack_poll_event, stack_poll_transmit, stack_scan_channel,
+    stack_set_backlog, stack_set_defer, stack_share_ports, stack_state_bytes, stack_udp_bind,
+    stack_udp_unbind, stack_unlisten, stack_waiting_info,
 )
 from neat.wire.headers cimport htonl
 from neat.wire.vnet cimport VNET_BYTES, VNET_F_DATA_VALID, VnetHeader
@@ -172,6 +172,10 @@ cdef class Lab:
         stack_own_frame_arrives(
             self.stack, self._buffer, <uint32_t>len(record), self.position - 1, self.position, self.now
         )
+
+    def flow_lost(self, bytes payload):
+        """The driver says that another replica has lost this connection (a FlowKey)."""
+        stack_flow_lost(self.stack, <const uint8_t*><const char*>payload, <uint32_t>len(payload), self.now)
 
     def transmit(self, int limit=1 << 30):
         """What the engine wants to send now: a list of (RecordType, payload); a frame's payload starts with

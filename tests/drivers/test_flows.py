@@ -197,6 +197,7 @@ def test_epoch_makes_entries_void_at_once():
     supervisor.bump_epoch(2)
     assert driver.find(key(1)) is None
     assert driver.find(key(2)) == (3, LIVE)
+    driver.check()
     assert (driver.flows(2), driver.flows(3)) == (0, 1)
 
 

@@ -1,14 +1,18 @@
 """Segments without text that leave through the reply queue: RSTs, and what is sent for a connection that is
 gone."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from neat.stack.packet cimport Packet
 from neat.stack.state cimport SLOT_SYN_ACKED, WaitSlot
-from neat.stack.tcp.segment cimport Segment
+from neat.stack.tcp.segment cimport Outgoing, Segment
 from neat.stack.tcp.types cimport MILLISECOND, Tcb
 from neat.stack.types cimport Stack
 from neat.wire.seq cimport seq_gt
 
+# One segment without text. False: the queue is full or there is no neighbour; dropped and counted.
+cdef bint respond(
+    Stack* stack, const uint8_t* source, const uint8_t* destination, Outgoing* out
+) noexcept nogil
 # RFC 9293 §3.10.7.1: the answer of a connection that does not exist. None to a RST.
 cdef void respond_rst(Stack* stack, Packet* packet, Segment* seg) noexcept nogil
 # <SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>: we give this connection up.

@@ -14,7 +14,6 @@ from neat.stack.tcp.types cimport Tcb
 from neat.stack.types cimport Stack, count
 from neat.wire.headers cimport PROTO_TCP, TCP_ACK, TCP_RST
 
-# One segment without text. Full queue or no neighbour: dropped and counted.
 cdef bint respond(
     Stack* stack, const uint8_t* source, const uint8_t* destination, Outgoing* out
 ) noexcept nogil:
