@@ -47,6 +47,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
 @click.option("--tap", help="Name of the TAP device.")
 @click.option("--address", metavar="CIDR", help="Of the stack.")
 @click.option("--gateway", metavar="IP", help="The other end of the wire: the TAP device's own address.")
+@click.option("--recovery", metavar="HOW", help="Of a replica's connections: `stateful` or `stateless`.")
+@click.option("--standby", type=int, metavar="N", help="Warm processes that wait for one to fail (0 to 4).")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting.")
 @click.option("--detach", is_flag=True, help="Return when the stack is ready.")
 @click.option("--owner", type=int, metavar="PID", help="With --detach: end the stack when this process ends.")

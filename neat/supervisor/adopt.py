@@ -1,23 +1,33 @@
 """Adoption: a supervisor that was started again takes over what runs, without restarting any of it."""
 
+import contextlib
 import os
+import select
 import signal
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from neat import rundir
 from neat.shm.board import BoardReader, ComponentState, ComponentStatus
 from neat.supervisor import process
 from neat.supervisor.component import Component, Phase
 
+DYING_S = 2.0  # of a process that was killed, at most
 
-def adopt(components: Iterable[Component], board: BoardReader, kept: Collection[str]) -> list[Component]:
-    """The components that run already, attached to their processes. `kept`: the names of the descriptors
-    that outlived our predecessor.
 
-    Components whose board page names a living child of the guardian are ours; its other children are
-    half-done starts of our predecessor, which nobody would ever watch: they are killed, and started like
-    any that is missing.
+def adopt(
+    components: Iterable[Component],
+    board: BoardReader,
+    kept: Mapping[str, int],
+    holders: Collection[tuple[int, int]],
+) -> list[Component]:
+    """The components that run already, attached to their processes. `kept`: the descriptors that outlived
+    our predecessor. `holders`: pid and start ticks of those who hold descriptors for replicas.
+
+    Components whose board page names a living child of the guardian are ours, and so are the holders of
+    replicas that died. Its other children are half-done starts of our predecessor, which nobody would ever
+    watch, or who would never hear us; or holders of what is over. They are killed, and what is missing is
+    started.
     """
     orphans = set(process.children(os.getppid())) - {os.getpid()}
     adopted = []
@@ -27,11 +37,31 @@ def adopt(components: Iterable[Component], board: BoardReader, kept: Collection[
             continue  # it never ran
         if page.pid not in orphans:
             component.died_at = time.monotonic()
-        elif _attach(component, page):
+        elif not _hung_up(kept[f"ctl.{component.name}"]) and _attach(component, page):
             adopted.append(component)
-    for pid in orphans - {component.pid for component in adopted}:
-        os.kill(pid, signal.SIGKILL)
+    wanted = {component.pid for component in adopted}
+    wanted |= {pid for pid, ticks in holders if rundir.start_ticks(pid) == ticks}
+    _end(orphans - wanted)
     return adopted
+
+
+def _end(pids: Iterable[int]) -> None:
+    """Kill them, and see them dead: a successor must be alone with what they had."""
+    pidfds = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            pidfds.append(os.pidfd_open(pid))
+            signal.pidfd_send_signal(pidfds[-1], signal.SIGKILL)
+    for pidfd in pidfds:
+        select.select([pidfd], [], [], DYING_S)
+        os.close(pidfd)
+
+
+def _hung_up(ctl: int) -> bool:
+    """It is that of an incarnation before: our predecessor was killed between exec and put."""
+    poll = select.poll()
+    poll.register(ctl, select.POLLHUP)
+    return bool(poll.poll(0))
 
 
 def _attach(component: Component, page: ComponentStatus) -> bool:

@@ -38,7 +38,9 @@ class Component:
     slot: int | None = None
     phase: Phase = Phase.DOWN
     policy: RestartPolicy = field(default_factory=RestartPolicy)
-    incarnation: int = 0
+    incarnation: int = 0  # of the process
+    state: int = 0  # number of the state that a replica has; 0: there is none to go on with
+    blame: bool = False  # the process before died by its own doing
     pid: int = 0
     start_ticks: int = 0
     popen: subprocess.Popen[bytes] | None = None  # None when a predecessor of this supervisor started it
@@ -52,6 +54,10 @@ class Component:
     died_at: float = 0.0  # of the incarnation before; 0: there was none
     kill_at: float | None = None  # patience ends: starting too long, or told to stop too long ago
     kill_reason: str = ""  # why we killed it, if we did
+    kill_own: bool = False  # that was for what it did itself
+    state_fault: str = ""  # why nobody can go on with its state
+    stillborn: int = 0  # deaths in a row, by their own doing, of processes with this state before `ready`
+    absent_at: float | None = None  # from when on a replica that is not back gets no new flows
     wanted: bool = False  # its end was asked for: not a crash
     failed_starts: int = 0  # deaths before it was ever ready
 
@@ -77,8 +83,9 @@ class Component:
         """Reap it. As subprocess's returncode; None when it is not our child and nobody tells us."""
         return self.popen.wait() if self.popen is not None else None
 
-    def kill(self, reason: str) -> None:
-        self.kill_reason = reason
+    def kill(self, reason: str, *, own: bool = True) -> None:
+        """`own`: it is for something that the process did, and might do again."""
+        self.kill_reason, self.kill_own = reason, own
         self.signal(signal.SIGKILL)
 
     def signal(self, number: int) -> None:

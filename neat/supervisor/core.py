@@ -108,7 +108,8 @@ class Supervisor:
     def _adopt(self) -> None:
         for component in self.components.values():
             component.incarnation = self.events.incarnations.get(component.name, 0)
-        adopted = adopt(self.components.values(), self.keeper.board, self.inventory.fds)
+        kept, holders = self.inventory.fds, self.keeper.states.holders()
+        adopted = adopt(self.components.values(), self.keeper.board, kept, holders)
         if self.boot.incarnation == 1:
             self.events.begin()
         else:

@@ -60,12 +60,17 @@ class EventLog:
         self.incarnations[component] = number
         return number
 
-    def record(self, component: str, what: str, detail: str = "", ms: float | None = None) -> None:
-        """Note it, and say it in the log. `ms`: how long it took, when it is something that took time."""
+    def record(
+        self, component: str, what: str, detail: str = "", ms: float | None = None, again_s: float = 0.0
+    ) -> None:
+        """Note it, and say it in the log. `ms`: how long it took, when it is something that took time;
+        `again_s`: how long it stays away, when it does."""
         time = datetime.now().astimezone().isoformat(timespec="milliseconds")
         event: dict[str, Any] = {"time": time, "component": component, "what": what, "detail": detail}
         if ms is not None:
             event["ms"] = round(ms, 1)
+        if again_s:
+            event["again_s"] = round(again_s, 1)
         self.events.append(event)
         self.save()
         print(describe(event), file=sys.stderr, flush=True)
@@ -76,7 +81,8 @@ def describe(event: dict[str, Any]) -> str:
     clock = event["time"][11:23]
     took = f" in {event['ms']:.0f} ms" if "ms" in event else ""
     detail = f": {event['detail']}" if event["detail"] else ""
-    return f"{clock} {event['component']} {event['what']}{took}{detail}"
+    again = f", again in {event['again_s']} s" if "again_s" in event else ""
+    return f"{clock} {event['component']} {event['what']}{took}{detail}{again}"
 
 
 def trim_log() -> None:

@@ -25,6 +25,7 @@ from neat.shm.doorbell import make as make_doorbell
 from neat.store import Store
 
 FOREIGN = ("app.", "bind.")
+NUMBER_OFFSET, NUMBER_BYTES = 8, 8  # StateHeader.incarnation (neat/stack/state.pxd)
 
 
 class Inventory:
@@ -73,11 +74,24 @@ class Inventory:
                 self.replace(f"sys{k}", ours.detach())
                 self.replace(f"sys{k}.peer", peer.detach())
 
-    def renew_state(self, slot: int) -> None:
-        """A fresh, zeroed state segment: what stateless recovery gives to every incarnation of a replica."""
+    def renew_state(self, slot: int, number: int) -> None:
+        """A fresh state segment, zeroed but for the number of the state."""
         from neat.replica.sizes import state_bytes
 
-        self.replace(f"state{slot}", segment.create(f"state{slot}", state_bytes(self.config)))
+        fd = segment.create(f"state{slot}", state_bytes(self.config))
+        _write_number(fd, number)
+        self.replace(f"state{slot}", fd)
+
+    def state_number(self, slot: int) -> int:
+        """Of the state in the segment of a slot; 0 when there is none that is of use."""
+        fd = self.fds.get(f"state{slot}")
+        return int.from_bytes(os.pread(fd, NUMBER_BYTES, NUMBER_OFFSET), "little") if fd is not None else 0
+
+    def void_state(self, slot: int) -> None:
+        """Nobody goes on with it, whoever supervises from now on."""
+        fd = self.fds.get(f"state{slot}")
+        if fd is not None:
+            _write_number(fd, 0)
 
     def for_component(self, kind: str, slot: int | None) -> dict[str, int]:
         """The descriptors that a component inherits, beside ctl and lifeline (ARCHITECTURE.md, "How a
@@ -119,6 +133,10 @@ class Inventory:
         sock.listen(128)
         sock.setblocking(False)
         return sock.detach()
+
+
+def _write_number(fd: int, number: int) -> None:
+    os.pwrite(fd, number.to_bytes(NUMBER_BYTES, "little"), NUMBER_OFFSET)
 
 
 def _steering(flow_entries: int) -> int:

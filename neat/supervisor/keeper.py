@@ -25,6 +25,7 @@ from neat.supervisor.component import Component, Phase
 from neat.supervisor.events import EventLog, trim_log
 from neat.supervisor.inventory import Inventory
 from neat.supervisor.policy import Verdict
+from neat.supervisor.recovery import Death, States, describe_death
 from neat.supervisor.slots import Slots
 from neat.supervisor.standby import Standby
 from neat.supervisor.watch import Watch
@@ -32,6 +33,7 @@ from neat.supervisor.watch import Watch
 STARTING_S = 10.0  # patience with a component that does not get ready
 STOPPING_S = 2.0  # and with one that was told to end
 SETTLED_S = 0.5  # after which the driver has surely mended the link of a new replica
+ABSENT_S = 1.0  # a replica that is down for longer leaves new flows to the others
 NICE_READY = 0  # of a component; until it is ready it has the supervisor's own priority
 
 
@@ -65,6 +67,8 @@ class Keeper:
         self.board = BoardReader(fds["board"])
         steering = Steering(fds["steering"], config.flow_entries, writable=True)
         self.slots = Slots(steering, fds["bell.driver"], components["syscall"])
+        self.stateful = config.recovery == "stateful"
+        self.states = States(inventory, stateful=self.stateful)
         self.standby = Standby(components["replica0"].module, boot, self.env, selector)
         self.watch = Watch(config.hang_ms)
         self.next_look = 0.0
@@ -75,6 +79,8 @@ class Keeper:
     def begin(self, adopted: Iterable[Component]) -> None:
         """Go on with the processes that run already (neat/supervisor/adopt.py), and start the others."""
         now = time.monotonic()
+        for component in self.components.values():
+            self.states.find(component)
         for component in adopted:
             self._watch_process(component)
             if component.phase is Phase.RUNNING:
@@ -84,7 +90,9 @@ class Keeper:
         for component in self.components.values():
             if component.phase is Phase.DOWN:
                 component.start_at = now
-                if component.incarnation:
+                if self.stateful and component.state:
+                    component.absent_at = now + ABSENT_S
+                elif component.incarnation:
                     self.slots.void(component)
         self.slots.steering.rebuild()  # a predecessor may have died between two writes
         self._changed()
@@ -118,36 +126,43 @@ class Keeper:
 
     def due_at(self) -> float:
         """When `turn` has something to do, at the latest."""
-        starts = [c.start_at for c in self.components.values() if c.start_at is not None]
-        return min([self.next_look, *starts])
+        times = [at for c in self.components.values() for at in (c.start_at, c.absent_at) if at is not None]
+        return min([self.next_look, *times])
 
     def turn(self) -> None:
         """Starts that are due, and the look at what runs."""
         now = time.monotonic()
         for component in self.components.values():
             if component.start_at is not None and component.start_at <= now:
-                try:
-                    self._start(component)
-                except (OSError, SegmentError) as error:
-                    self._on_failed_start(component, str(error))
+                self._try_to_start(component)
+            if component.absent_at is not None and component.absent_at <= now:
+                component.absent_at = None
+                self.slots.absent(component)
         if time.monotonic() >= self.next_look:
             self._look()
 
     # Start
 
+    def _try_to_start(self, component: Component) -> None:
+        """A failure to start is a death like any other."""
+        try:
+            self._start(component)
+        except (OSError, SegmentError) as error:
+            self._on_failed_start(component, str(error))
+
     def _start(self, component: Component) -> None:
-        """Exec a new incarnation. A failure to start is a death like any other."""
+        """Exec a new incarnation, before anything that can be done later."""
         now = time.monotonic()
         component.start_at = None
-        component.kill_reason = ""
+        component.kill_reason, component.kill_own = "", False
         component.wanted = False
         component.incarnation = self.events.next_incarnation(component.name, component.incarnation)
-        self.watch.forget(component.name)
-        trim_log()
-        if component.slot is not None:
-            self.inventory.renew_state(component.slot)
+        if component.slot is not None and not component.state:
+            self.events.save()  # no second state may have its number
+            self.states.begin(component)
         self.slots.starting(component)
         self._exec(component)
+        self.watch.forget(component.name)
         component.phase = Phase.STARTING
         component.started_at = now
         component.kill_at = now + STARTING_S
@@ -157,6 +172,7 @@ class Keeper:
             self.slots.say_again(self.components.values())
         self.page.count("components_started")
         self.events.save()
+        trim_log()
 
     def _exec(self, component: Component) -> None:
         """A process with the descriptors of this component, the standby where it will do."""
@@ -167,7 +183,15 @@ class Keeper:
         if component.kind == "syscall":
             fds["store"] = self.inventory.syscall_store()
             own.append(fds["store"])
-        boot = Boot(component.name, component.incarnation, self.boot.config, fds, self.boot.secret)
+        boot = Boot(
+            component.name,
+            component.incarnation,
+            self.boot.config,
+            fds,
+            self.boot.secret,
+            component.state,
+            component.blame,
+        )
         try:
             child = self._take_standby(component, boot)
             if child is None:
@@ -204,26 +228,39 @@ class Keeper:
         self.selector.register(component.ctl, selectors.EVENT_READ, lambda: self._on_message(component))
 
     def _on_message(self, component: Component) -> None:
-        if component.ctl is None:
+        message = self._read(component)
+        if message is None:
             return
+        if message.get("event") == "ready" and component.phase is Phase.STARTING:
+            self._on_ready(component, message.get("connections"))
+        elif "rows" in message:
+            self.on_rows(component, message)
+        else:
+            self._note_fault(component, message)
+
+    def _read(self, component: Component) -> dict[str, Any] | None:
+        """Its next message, empty where that makes no sense; None when there is none."""
+        if component.ctl is None:
+            return None
         try:
             data = component.ctl.recv(1 << 18)
         except BlockingIOError:
-            return
+            return None
         except OSError:
             data = b""
         if not data:  # its end is closed: it is about to die, or misbehaves; the pidfd tells which
             self._drop_ctl(component)
-            return
+            return None
         try:
             message = json.loads(data)
         except (ValueError, RecursionError):
-            return
-        if isinstance(message, dict):
-            if message.get("event") == "ready" and component.phase is Phase.STARTING:
-                self._on_ready(component)
-            elif "rows" in message:
-                self.on_rows(component, message)
+            return {}
+        return message if isinstance(message, dict) else {}
+
+    def _note_fault(self, component: Component, message: dict[str, Any]) -> None:
+        """A replica that cannot go on with the state of its predecessor says so before it exits."""
+        if message.get("event") == "refused" and component.slot is not None:
+            component.state_fault = f"refused: {message.get('why')}"
 
     def _drop_ctl(self, component: Component) -> None:
         if component.ctl is not None:
@@ -231,46 +268,67 @@ class Keeper:
             component.ctl.close()
             component.ctl = None
 
-    def _on_ready(self, component: Component) -> None:
-        """It may be used from now on."""
+    def _on_ready(self, component: Component, connections: Any = None) -> None:
+        """It may be used from now on. `connections`: those of its predecessor that it goes on with."""
         now = time.monotonic()
         component.phase = Phase.RUNNING
         component.ready_at = now
         component.kill_at = None
-        component.failed_starts = 0
+        component.failed_starts = component.stillborn = 0
+        component.absent_at = None
+        component.blame = False
         process.set_priority(component.pid, NICE_READY)
         self.slots.active(component)
         since = component.died_at or component.started_at
         what = "is back" if component.died_at else "is ready"
-        self.events.record(component.name, what, f"pid {component.pid}", ms=(now - since) * 1000)
+        detail = f"pid {component.pid}"
+        if isinstance(connections, int):
+            detail += f", with {connections} connection{'' if connections == 1 else 's'}"
+        self.events.record(component.name, what, detail, ms=(now - since) * 1000)
         self._changed()
 
     def _on_death(self, component: Component) -> None:
-        """Its process is gone: void what was its own, and plan the next incarnation."""
-        now = time.monotonic()
+        """Its process is gone: plan the next incarnation, and start it before anything that can wait. Void
+        what was its own, unless its successor goes on with that."""
+        death = self._take_leave(component)
+        if self.ending:
+            return
+        now = component.died_at
+        component.blame = component.blame or death.own
+        fault = self.states.fault(component, death)
+        if fault:
+            self.states.give_up(component, self.slots.void)
+        else:
+            component.absent_at = now + ABSENT_S
+        delay = component.policy.died(now) if death.own else 0.0
+        component.start_at = now + delay
+        component.failed_starts += not death.was_ready
+        if not delay:
+            self._try_to_start(component)
+        self._note_death(component, death, fault, delay)
+
+    def _take_leave(self, component: Component) -> Death:
+        """Hear the last of what it said, reap it, and forget the process."""
         status = component.exit_status()
-        was_ready = component.phase is Phase.RUNNING or component.wanted
+        while (message := self._read(component)) is not None:
+            self._note_fault(component, message)
+        death = describe_death(component, status)
         self.selector.unregister(component.pidfd)
         self._drop_ctl(component)
-        if not self.ending:
-            self.slots.void(component)
         component.detach()
         component.phase = Phase.DOWN
         component.kill_at = None
-        component.died_at = now
-        if self.ending:
-            return
-        if component.wanted:
-            component.start_at = now
-            self.events.record(component.name, "stopped", component.kill_reason)
-            return
-        component.start_at = now + component.policy.died(now)
-        component.failed_starts += not was_ready
-        self.page.count("crashes")
-        cause = "status not known" if status is None else process.describe_exit(status)
-        what = "hung" if component.kill_reason else "died"
-        self.events.record(component.name, what, component.kill_reason or cause)
-        self._changed()
+        component.died_at = time.monotonic()
+        return death
+
+    def _note_death(self, component: Component, death: Death, fault: str, delay: float) -> None:
+        if not death.wanted:
+            self.page.count("crashes")
+        self.events.record(component.name, death.what, death.cause, again_s=delay)
+        if fault and self.stateful and component.slot is not None:
+            self.events.record(component.name, "lost its state", fault)
+        if not death.wanted:
+            self._changed()
 
     def _changed(self) -> None:
         if self.all_running():
@@ -284,7 +342,8 @@ class Keeper:
             component.phase = Phase.STOPPING
             component.wanted = True
             component.kill_at = time.monotonic() + seconds
-            if not component.tell({"op": "stop", "over": self.ending}):
+            stay = self.stateful and not self.ending
+            if not component.tell({"op": "stop", "over": self.ending} | ({"stay": True} if stay else {})):
                 component.signal(signal.SIGTERM)
 
     # Watching
@@ -313,11 +372,12 @@ class Keeper:
         verdict, evidence = self.watch.look(component.name, heartbeat, component.stat_fd, now_ns, late)
         if verdict is not Verdict.ALIVE:
             self.page.count("hangs")
-            component.kill(f"{verdict.value}, {evidence}")
+            component.kill(f"{verdict.value}, {evidence}", own=verdict is not Verdict.STOPPED)
 
     def _look_at_link(self, component: Component, now_ns: int) -> None:
         """A replica that broke the contract of its rings gets no packets any more, so it is replaced."""
         if component.slot is None or component.kill_reason or now_ns / 1e9 - component.ready_at < SETTLED_S:
             return
         if self.board.counter("driver", f"replica{component.slot}.broken"):
+            component.state_fault = "its link is broken"
             component.kill("broke its link: the driver found a ring that makes no sense")

@@ -28,8 +28,14 @@ class Slots:
             ring_doorbell(self.driver_bell)
             self._tell("replica_up", replica)
 
+    def absent(self, replica: Component) -> None:
+        """It will not be back at once: new flows go to the others, its own ones wait in its ring."""
+        if replica.slot is not None and self.steering.slot(replica.slot).state == SlotState.SLOT_ACTIVE:
+            self.steering.set_state(replica.slot, SlotState.SLOT_TERMINATING)
+            ring_doorbell(self.driver_bell)
+
     def void(self, replica: Component) -> None:
-        """Stateless recovery: no new flow goes there, its old ones are void, and its applications are
+        """Its state is lost: no new flow goes there, its old ones are void, and its applications are
         told."""
         if replica.slot is not None:
             self.steering.set_state(replica.slot, SlotState.SLOT_RECOVERING)
@@ -44,4 +50,6 @@ class Slots:
                 self._tell("replica_up", component)
 
     def _tell(self, op: str, replica: Component) -> None:
-        self.syscall.tell({"op": op, "replica": replica.slot, "incarnation": replica.incarnation})
+        """Whoever has connections knows a replica by the number of its state."""
+        number = replica.state or replica.incarnation
+        self.syscall.tell({"op": op, "replica": replica.slot, "incarnation": number})

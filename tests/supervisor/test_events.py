@@ -63,3 +63,6 @@ def test_event_in_words():
         "ms": 81.4,
     }
     assert describe(event) == "03:04:05.678 replica1 is back in 81 ms: pid 7"
+    event |= {"what": "died", "detail": "exited with status 3", "again_s": 0.4}
+    del event["ms"]
+    assert describe(event) == "03:04:05.678 replica1 died: exited with status 3, again in 0.4 s"
