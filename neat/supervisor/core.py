@@ -81,7 +81,7 @@ class Supervisor:
             self.keeper.watch.note_load("supervisor", self.stat_fd, now)
             self.page.busy(now - busy_since)
             self.page.heartbeat()
-        self.keeper.standby.drop()
+        self.keeper.standbys.drop()
         self.control.flush()
         if self.leaving is not None:
             self.leaving()

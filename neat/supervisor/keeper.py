@@ -27,7 +27,7 @@ from neat.supervisor.inventory import Inventory
 from neat.supervisor.policy import Verdict
 from neat.supervisor.recovery import Death, States, describe_death
 from neat.supervisor.slots import Slots
-from neat.supervisor.standby import Standby
+from neat.supervisor.standby import Standbys
 from neat.supervisor.watch import Watch
 
 STARTING_S = 10.0  # patience with a component that does not get ready
@@ -69,7 +69,8 @@ class Keeper:
         self.slots = Slots(steering, fds["bell.driver"], components["syscall"])
         self.stateful = config.recovery == "stateful"
         self.states = States(inventory, stateful=self.stateful)
-        self.standby = Standby(components["replica0"].module, boot, self.env, selector)
+        modules = {component.module for component in components.values()}
+        self.standbys = Standbys(config.standby, modules, boot, self.env, selector, self.all_running)
         self.watch = Watch(config.hang_ms)
         self.next_look = 0.0
         self.ending = False  # nothing is started any more
@@ -107,7 +108,7 @@ class Keeper:
     def end(self) -> None:
         """Every component is told to end, and none is started again."""
         self.ending = True
-        self.standby.drop()
+        self.standbys.drop()
         for component in self.components.values():
             self._stop(component)
 
@@ -116,7 +117,7 @@ class Keeper:
         for component in self.components.values():
             if component.phase is not Phase.DOWN:
                 component.signal(signal.SIGKILL)
-        self.standby.drop()
+        self.standbys.drop()
 
     def all_running(self) -> bool:
         return all(component.phase is Phase.RUNNING for component in self.components.values())
@@ -175,7 +176,7 @@ class Keeper:
         trim_log()
 
     def _exec(self, component: Component) -> None:
-        """A process with the descriptors of this component, the standby where it will do."""
+        """A process with the descriptors of this component, a standby where there is one."""
         fds = self.inventory.for_component(component.kind, component.slot)
         ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         own = [peer.detach()]
@@ -203,7 +204,7 @@ class Keeper:
         component.attach(child.pid, child)
 
     def _take_standby(self, component: Component, boot: Boot) -> subprocess.Popen[bytes] | None:
-        standby = self.standby.take(boot) if component.slot is not None else None
+        standby = self.standbys.take(component.module, boot)
         if standby is None:
             return None
         component.line = standby.line
@@ -331,8 +332,7 @@ class Keeper:
             self._changed()
 
     def _changed(self) -> None:
-        if self.all_running():
-            self.standby.ensure()
+        self.standbys.ensure()
         self.on_change()
 
     def _stop(self, component: Component, seconds: float = STOPPING_S) -> None:

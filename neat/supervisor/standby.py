@@ -1,20 +1,20 @@
-"""The standby: one replica process that waits, exec'd and warm, for any slot that fails.
+"""Standbys: processes that wait, exec'd and warm, for any component that fails.
 Read first: ARCHITECTURE.md, "How a component starts".
 
-`python -m neat.supervisor.standby standby@FD MODULE` imports what MODULE needs, says so on `line`, and waits
-there for one datagram: the boot record of a component, its descriptors beside it. Then it is that component.
-It ends with the supervisor that started it.
+`python -m neat.supervisor.standby standby@FD MODULE...` imports all that these modules need, says so on
+`line`, and waits there for one datagram: the boot record of a component and its module, its descriptors
+beside it. Then it is that component. It ends with the supervisor that started it.
 """
 
 import importlib
 import importlib.util
 import os
-import runpy
 import select
 import selectors
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -27,17 +27,25 @@ MAX_RECORD = 1 << 16
 NICE_STANDBY = 10  # while it gets warm
 
 
+class Order(msgspec.Struct, frozen=True):
+    """What a standby is told: which module to be, and how it is started (a descriptor is an index of those
+    beside it)."""
+
+    module: str
+    boot: Boot
+
+
 class StandbyProcess:
     """A process that is or will be warm, until it is used."""
 
-    def __init__(self, module: str, boot: Boot, env: dict[str, str]) -> None:
+    def __init__(self, modules: Iterable[str], boot: Boot, env: dict[str, str]) -> None:
         self.line, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.line.setblocking(False)
         with peer:
             fds = {"line": peer.fileno(), "lifeline": boot.fds["lifeline"]}
             own = Boot("standby", 1, boot.config, fds)
             self.popen: subprocess.Popen[bytes] = process.start(
-                "neat.supervisor.standby", own, env, sys.stderr.fileno(), arguments=(module,)
+                "neat.supervisor.standby", own, env, sys.stderr.fileno(), arguments=tuple(modules)
             )
         process.set_priority(self.popen.pid, NICE_STANDBY)
         self.warm = False
@@ -55,14 +63,14 @@ class StandbyProcess:
     def alive(self) -> bool:
         return self.popen.poll() is None
 
-    def become(self, boot: Boot) -> bool:
+    def become(self, module: str, boot: Boot) -> bool:
         """Hand the boot record over, to be read once it is warm. False when there is nobody to take it.
 
         `line` must stay open until it was read: a socket that is closed with something unread in it (what
         `heard` would have read) is reset.
         """
         names = {name: index for index, name in enumerate(boot.fds)}
-        record = msgspec.json.encode(msgspec.structs.replace(boot, fds=names))
+        record = msgspec.json.encode(Order(module, msgspec.structs.replace(boot, fds=names)))
         process.set_priority(self.popen.pid, os.getpriority(os.PRIO_PROCESS, 0))
         try:
             socket.send_fds(self.line, [record], list(boot.fds.values()))
@@ -77,54 +85,83 @@ class StandbyProcess:
         self.line.close()
 
 
-class Standby:
-    """The place of the standby: it is filled at nobody's cost, and empty while nobody waits there."""
+class Standbys:
+    """Up to `wanted` of them, made one after another at nobody's cost."""
 
     def __init__(
-        self, module: str, boot: Boot, env: dict[str, str], selector: selectors.BaseSelector
+        self,
+        wanted: int,
+        modules: Iterable[str],
+        boot: Boot,
+        env: dict[str, str],
+        selector: selectors.BaseSelector,
+        may_make: Callable[[], bool],
     ) -> None:
-        """`boot`: the supervisor's own, whose settings and lifeline a standby has too."""
-        self.module = module
+        """`modules`: what they may become. `boot`: the supervisor's own, whose settings and lifeline they
+        have too. `may_make`: whether nothing is in more of a hurry."""
+        self.wanted = wanted
+        self.modules = sorted(set(modules))
         self.boot = boot
         self.env = env
         self.selector = selector
-        self.waiting: StandbyProcess | None = None
+        self.may_make = may_make
+        self.waiting: list[StandbyProcess] = []  # the warm ones first
 
     def ensure(self) -> None:
-        """Have a process get warm, unless one is or does."""
-        if self.waiting is not None and not self.waiting.alive():
-            self.drop()
-        if self.waiting is None:
-            self.waiting = StandbyProcess(self.module, self.boot, self.env)
-            self.selector.register(self.waiting.line, selectors.EVENT_READ, self._on_line)
+        """Have another process get warm, if one is missing and none does."""
+        for standby in [standby for standby in self.waiting if not standby.alive()]:
+            self._drop(standby)
+        all_warm = all(standby.warm for standby in self.waiting)
+        if len(self.waiting) < self.wanted and all_warm and self.may_make():
+            standby = StandbyProcess(self.modules, self.boot, self.env)
+            self.waiting.append(standby)
+            self.selector.register(standby.line, selectors.EVENT_READ, lambda: self._on_line(standby))
 
-    def take(self, boot: Boot) -> StandbyProcess | None:
+    def take(self, module: str, boot: Boot) -> StandbyProcess | None:
         """The process that is the component of this record from now on, warm or at least on its way; the
         caller keeps its `line` open. None when there is none."""
-        taken = self._vacate()
-        if taken is None or (taken.alive() and taken.become(boot)):
-            return taken
-        taken.end()
+        while self.waiting:
+            standby = self.waiting[0]
+            if standby.alive() and standby.become(module, boot):
+                self._forget(standby)
+                return standby
+            self._drop(standby)
         return None
 
     def drop(self) -> None:
-        """Leave the place empty."""
-        taken = self._vacate()
-        if taken is not None:
-            taken.end()
+        """Have none any more."""
+        self.wanted = 0
+        for standby in list(self.waiting):
+            self._drop(standby)
 
-    def _vacate(self) -> StandbyProcess | None:
-        taken, self.waiting = self.waiting, None
-        if taken is not None:
-            self.selector.unregister(taken.line)
-        return taken
+    def _drop(self, standby: StandbyProcess) -> None:
+        self._forget(standby)
+        standby.end()
 
-    def _on_line(self) -> None:
-        if self.waiting is not None and not self.waiting.heard():
-            self.drop()
+    def _forget(self, standby: StandbyProcess) -> None:
+        self.waiting.remove(standby)
+        self.selector.unregister(standby.line)
+
+    def _on_line(self, standby: StandbyProcess) -> None:
+        if standby not in self.waiting:
+            return  # an event of before it was taken
+        if not standby.heard():
+            self._drop(standby)
+        self.ensure()
 
 
-def wait_for_boot(boot: Boot) -> Boot:
+def entry(module: str) -> Callable[[], None]:
+    """What runs it, imported with all that it needs."""
+    package = importlib.util.find_spec(f"{module}.__main__") if _is_package(module) else None
+    return importlib.import_module(f"{module}.__main__" if package is not None else module).main
+
+
+def _is_package(module: str) -> bool:
+    spec = importlib.util.find_spec(module)
+    return spec is not None and spec.submodule_search_locations is not None
+
+
+def wait_for_order(boot: Boot) -> Order:
     """The component to become, with its descriptors as numbered here. Exits when there is none to come."""
     line = socket.socket(fileno=boot.fds["line"])
     line.send(WARM)
@@ -136,22 +173,20 @@ def wait_for_boot(boot: Boot) -> Boot:
         sys.exit(0)
     line.close()
     os.close(boot.fds["lifeline"])
-    become = msgspec.json.decode(record, type=Boot)
-    return msgspec.structs.replace(become, fds={name: fds[index] for name, index in become.fds.items()})
+    order = msgspec.json.decode(record, type=Order)
+    numbered = {name: fds[index] for name, index in order.boot.fds.items()}
+    return Order(order.module, msgspec.structs.replace(order.boot, fds=numbered))
 
 
 def main() -> None:
-    module = sys.argv.pop()
+    modules = sys.argv[2:]
+    del sys.argv[2:]
     boot = from_argv()
-    try:
-        importlib.import_module(f"{module}.main")
-    except ModuleNotFoundError as error:
-        if error.name not in (f"{module}.main", module):
-            raise  # a module without a part called `main` is run as it is
-    become = wait_for_boot(boot)
-    sys.argv[1:] = [f"{become.component}@{become.to_memfd()}"]
-    process.set_name(become.component)
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    entries = {module: entry(module) for module in modules}
+    order = wait_for_order(boot)
+    sys.argv[1:] = [f"{order.boot.component}@{order.boot.to_memfd()}"]
+    process.set_name(order.boot.component)
+    entries[order.module]()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class Status:
         self.all_running = keeper.all_running
         self.board = keeper.board
         self.steering = keeper.slots.steering
-        self.standby = keeper.standby
+        self.standbys = keeper.standbys
         self.watch = keeper.watch
         self.events = events
 
@@ -33,7 +33,7 @@ class Status:
         config = self.boot.config
         now = time.monotonic()
         components = self.components.values()
-        standby = self.standby.waiting
+        standbys = [{"pid": s.popen.pid, "warm": s.warm} for s in self.standbys.waiting]
         return {
             "name": config.name,
             "ready": self.all_running(),
@@ -44,7 +44,8 @@ class Status:
             "routes": [routes.check(rule) for rule in config.routes],
             "run_dir": str(self.directory),
             "guardian": {"pid": os.getppid()},
-            "standby": {"pid": standby.popen.pid, "warm": standby.warm} if standby is not None else None,
+            "standby": standbys[0] if standbys else None,
+            "standbys": standbys,
             "components": [self._own(now), *(self._component(c, now) for c in components)],
             "replicas": [self._replica(c, c.slot) for c in components if c.slot is not None],
             "driver": {"counters": self._counters("driver")},

@@ -231,6 +231,52 @@ def test_standby_takes_the_place_of_a_dead_replica_and_gets_a_successor(dummies)
     assert memory == {"board", "link1", "state1"}
 
 
+@pytest.mark.parametrize("name", ["driver", "syscall"])
+def test_standby_takes_any_place(dummies, name):
+    pid = wait_warm(dummies)
+    old = dummies.pids()[name]
+    dummies.neat("kill", name)
+    assert wait_replaced(dummies, name, old)["pid"] == pid
+
+
+@pytest.mark.parametrize("dummies", [{"standby": 3}], indirect=True)
+def test_as_many_standbys_as_are_wanted(dummies):
+    def warm():
+        standbys = dummies.status()["standbys"]
+        return len(standbys) == 3 and all(s["warm"] for s in standbys) and {s["pid"] for s in standbys}
+
+    pids = wait_for(warm, 20, "three warm standbys")
+    names = ["replica0", "driver", "replica2"]
+    old = dummies.pids()
+    for name in names:
+        os.kill(old[name], signal.SIGKILL)
+    assert {wait_replaced(dummies, name, old[name])["pid"] for name in names} == pids
+    assert not wait_for(warm, 20, "three others") & pids
+
+
+def layout(pid: int) -> set[str]:
+    """Where the first mapping of libc and the stack begin."""
+    with open(f"/proc/{pid}/maps") as file:
+        lines = [line.split() for line in file]
+    libc = next(line[0] for line in lines if "libc" in line[-1])
+    stack = next(line[0] for line in lines if line[-1] == "[stack]")
+    return {f"libc {libc.partition('-')[0]}", f"stack {stack.partition('-')[0]}"}
+
+
+@pytest.mark.parametrize("dummies", [{"standby": 0}, {"standby": 1}], indirect=True)
+def test_successive_incarnations_have_different_layouts(dummies):
+    seen = layout(dummies.pids()["replica1"])
+    for _ in range(3):
+        old = dummies.pids()["replica1"]
+        if dummies.status()["standby"]:
+            wait_warm(dummies)
+        dummies.neat("kill", "replica1")
+        new = layout(wait_replaced(dummies, "replica1", old)["pid"])
+        assert len(new) == 2
+        assert not new & seen
+        seen |= new
+
+
 def test_dead_standby_is_no_loss(dummies):
     os.kill(wait_warm(dummies), signal.SIGKILL)
     old = dummies.pids()["replica0"]
