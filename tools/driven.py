@@ -25,13 +25,20 @@ class ClientError(Exception):
 
 
 class Client:
-    """A `neat.tools.clients` process. `first` is its first report: it is ready. `patience`: seconds that a
+    """A process that runs `module`. `first` is its first report: it is ready. `patience`: seconds that a
     report may take."""
 
-    def __init__(self, peer: Peer, env: dict[str, str], *arguments: str, patience: float = REPORT_S) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        env: dict[str, str],
+        *arguments: str,
+        patience: float = REPORT_S,
+        module: str = "neat.tools.clients",
+    ) -> None:
         self.patience = patience
         self.process = subprocess.Popen(
-            peer([sys.executable, "-m", "neat.tools.clients", *arguments]),
+            peer([sys.executable, "-m", module, *arguments]),
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -15,7 +15,7 @@ import click
 
 import neat
 from neat import rundir
-from neat.cli.client import request
+from neat.cli.client import guardian_of, request
 from neat.cli.manage import end_guardian
 from neat.config import Config
 
@@ -59,6 +59,18 @@ class Stack:
                 remains = rundir.guardian(rundir.path(name))
                 if remains is not None:
                     end_guardian(remains)
+
+    @classmethod
+    def that_runs(cls, name: str) -> "Stack":
+        """The one that is up under that name, and stays so; StackError."""
+        try:
+            guardian = guardian_of(name)
+            status = request(name, {"op": "status"})["status"]
+        except click.ClickException as error:
+            raise StackError(error.message) from None
+        keys = ("address", "gateway", "netns")
+        config = Config(name=name, replicas=len(status["replicas"]), **{key: status[key] for key in keys})
+        return cls(name, config, guardian)
 
     def environment(self) -> dict[str, str]:
         """What a program on the stack, or a `neat` command for it, needs to find it."""

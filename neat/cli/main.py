@@ -19,6 +19,7 @@ COMMANDS = {
     "kill": ("neat.cli.manage", "kill", "Send a signal to a component."),
     "restart": ("neat.cli.manage", "restart", "Restart a component, or each in turn."),
     "bench": ("neat.tools.bench.commands", "bench", "Measure the stack against Linux's own."),
+    "drill": ("neat.tools.drill.commands", "drill", "Kill components under load, and see who notices."),
 }
 
 

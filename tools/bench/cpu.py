@@ -36,6 +36,11 @@ def machine_s() -> float:
     return (sum(fields) - fields[3] - fields[4]) * TICK_S
 
 
+def stolen_s() -> float:
+    """CPU seconds that the hypervisor gave to others, of all processors together (proc(5), "/proc/stat")."""
+    return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) * TICK_S
+
+
 def private_bytes(pid: int) -> int:
     """Memory of the process's own (RssAnon, proc(5)): segments have a fixed size, only this can grow."""
     with contextlib.suppress(OSError, ValueError, IndexError):

@@ -1,0 +1,149 @@
+"""`neat drill`: its options. A table for people, `-j` for programs; exit status 1 when anything was lost."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neat.cli.client import check_name
+from neat.cli.up import parse_setting
+from neat.tools.bench.commands import finish, json_option
+from neat.tools.drill import tables
+from neat.tools.drill.faults import CHOICES
+
+
+class Seconds(click.ParamType):
+    """A time like 500ms, 1s, 1.5 or 2m."""
+
+    name = "TIME"
+    UNITS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0}
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d{1,7}(?:\.\d{1,6})?)(ms|s|m|)", str(value))
+        seconds = float(found[1]) * self.UNITS[found[2]] if found else 0.0
+        if not 0.0 < seconds <= self.most:
+            self.fail(f"{value!r} is not a time up to {self.most:g} s, like 500ms, 1.5s or 2m", param, ctx)
+        return seconds
+
+
+class Components(click.ParamType):
+    """Components, with commas between them."""
+
+    name = "WHO[,WHO…]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        names = tuple(value.split(","))
+        for name in names:
+            if name not in CHOICES and not re.fullmatch(r"replica(\d|1[0-5])", name):
+                self.fail(f"{name!r}: must be replica0 … or one of {', '.join(CHOICES)}", param, ctx)
+        if "none" in names and len(names) > 1:
+            self.fail("none goes alone", param, ctx)
+        return names
+
+
+@click.command()
+@click.option("--kill", type=Components(), default="replica", show_default=True, help="In turn.")
+@click.option("--hang", is_flag=True, help="SIGSTOP instead of SIGKILL.")
+@click.option(
+    "--every", type=Seconds(3600), default="1s", show_default=True, help="From one fault to the next."
+)
+@click.option(
+    "--for", "duration", type=Seconds(86_400), default="60s", show_default=True, help="Faults for so long."
+)
+@click.option("--count", type=click.IntRange(1, 100_000), help="Faults at most.")
+@click.option("--random", "seed", type=int, metavar="SEED", help="Random moments, random victims.")
+@click.option("--overlap", is_flag=True, help="Do not wait until everybody is back before the next fault.")
+@click.option("--connections", type=click.IntRange(0, 20_000), default=200, show_default=True)
+@click.option(
+    "--rate", type=click.FloatRange(1.0, 1e5), default=2000.0, show_default=True, help="Requests/s."
+)
+@click.option(
+    "--bulk", type=click.IntRange(0, 64), default=4, show_default=True, help="Half of them uploads."
+)
+@click.option(
+    "--bulk-rate",
+    type=click.FloatRange(0.0, 1e4),
+    default=16.0,
+    show_default=True,
+    help="MB/s of each; 0: as fast as it goes.",
+)
+@click.option(
+    "--hung-after", type=Seconds(600), default="5s", show_default=True, help="Without any progress."
+)
+@click.option("--replicas", type=click.IntRange(1, 16), default=3, show_default=True)
+@click.option("--recovery", type=click.Choice(["stateful", "stateless"]), help="Default: the stack's.")
+@click.option("--standby", type=click.IntRange(0, 16), help="Default: the stack's.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting of the stack.")
+@click.option("--name", callback=lambda c, p, v: v and check_name(c, p, v), help="Of a stack that runs.")
+@click.option("--allow-lost", is_flag=True, help="Lost, refused and hung connections are no failure.")
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Throughput over time: FILE.svg."
+)
+@json_option
+def drill(
+    kill: tuple[str, ...],
+    hang: bool,
+    every: float,
+    duration: float,
+    count: int | None,
+    seed: int | None,
+    overlap: bool,
+    connections: int,
+    rate: float,
+    bulk: int,
+    bulk_rate: float,
+    hung_after: float,
+    replicas: int,
+    recovery: str | None,
+    standby: int | None,
+    settings: tuple[str, ...],
+    name: str | None,
+    allow_lost: bool,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Kill components under a checked load, and say what its clients saw.
+
+    A server of ours runs on the stack, its clients at the other end of the wire: request-response at a
+    constant rate, and transfers in both directions. Both ends know every byte beforehand. Fails when a
+    connection was lost, hung or refused, or a byte was wrong."""
+    from neat.tools.drill.load import Plan
+    from neat.tools.drill.run import Settings
+    from neat.tools.drill.run import drill as run
+
+    of_stack = dict(map(parse_setting, settings))
+    of_stack |= {k: v for k, v in {"recovery": recovery, "standby": standby}.items() if v is not None}
+    if name is not None and of_stack:
+        raise click.UsageError("a stack that runs has its settings: --name goes without them")
+    if connections + bulk == 0:
+        raise click.UsageError("there must be a connection")
+    chosen = Settings(
+        kill=kill,
+        hang=hang,
+        every=every,
+        duration=duration,
+        count=count,
+        seed=seed,
+        overlap=overlap,
+        replicas=replicas,
+        stack=of_stack,
+        name=name,
+        load=Plan(
+            connections=connections, rate=rate, bulk=bulk, bulk_rate=bulk_rate * 1e6, hang_s=hung_after
+        ),
+    )
+
+    def good(result: dict[str, Any]) -> bool:
+        return not any("byte" in text or not allow_lost for text in result["failures"])
+
+    finish(lambda progress: run(chosen, progress), tables.show, as_json, good)

@@ -1,0 +1,241 @@
+"""From what was seen to what is said: a drill's result as one JSON object."""
+
+import math
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from neat.tools.drill.faults import Fault
+from neat.tools.drill.records import Connection, Records
+
+WINDOW_S = 2.0  # a silence that begins later than this after a fault is not the fault's
+BUCKET_S = 0.05  # of the throughput over time
+SHOWN = 20  # of connections that went wrong
+PERCENTS = (50, 90, 99)
+
+
+def spread(values: Iterable[float]) -> dict[str, float] | None:
+    """Nearest-rank percentiles, the largest, and how many there are; None for none."""
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    found = {f"p{p}": round(ordered[math.ceil(len(ordered) * p / 100) - 1], 1) for p in PERCENTS}
+    return found | {"max": round(ordered[-1], 1), "count": len(ordered)}
+
+
+def make(
+    *,
+    settings: dict[str, Any],
+    records: Records,
+    faults: Sequence[Fault],
+    owners: Mapping[int, str],
+    stopped: float,
+    server: dict[str, Any] | None,
+    replicas: int,
+    steal: float,
+) -> dict[str, Any]:
+    """`owners`: replica of a connection, by its number. `stopped`: when the load was told to stop. `server`:
+    what it says of itself, if it is ours. `steal`: share of the processors that others had. Times in seconds
+    of CLOCK_MONOTONIC; those of the result are milliseconds, or seconds since the load began."""
+    began = min(records.planned, default=stopped)
+    rows = [fault_row(fault, began) for fault in faults]
+    add_silences(rows, records, faults)
+    add_ends(rows, records, faults)
+    result: dict[str, Any] = {
+        "drill": settings,
+        "seconds": round(stopped - began, 3),
+        "replicas": replicas,
+        "faults": rows,
+        "recovery_ms": recoveries(faults),
+        "gap_ms": {
+            "affected": spread(row["gap_ms"] for row in rows),
+            "others": spread(row["gap_others_ms"] for row in rows if row["gap_others_ms"] is not None),
+        },
+        "connections": connections(records, rows, owners),
+        "server": server,
+        "phases": phases(records, faults, began, stopped),
+        "timeline": timeline(records, began, stopped),
+        "steal": round(steal, 4),
+        "load_late_ms": spread(late * 1e3 for late in records.lag),
+    }
+    result["failures"] = failures(result)
+    return result
+
+
+def fault_row(fault: Fault, began: float) -> dict[str, Any]:
+    by_replica = all(name.startswith("replica") for name in fault.pids)
+    return {
+        "at_s": round(fault.at - began, 3),
+        "signal": fault.signal,
+        "components": [
+            {"name": name, "pid": pid, "back_ms": fault.back_ms.get(name)} for name, pid in fault.pids.items()
+        ],
+        "late_s": fault.waited_s,
+        "held": fault.held,
+        # A fault of something else than replicas is everybody's.
+        "affected": len(fault.owned) if by_replica else fault.held,
+        "lost": 0,
+        "lost_others": 0,
+        "hung": 0,
+        "gap_ms": 0.0,
+        "gap_others_ms": 0.0 if by_replica else None,
+    }
+
+
+def add_silences(rows: list[dict[str, Any]], records: Records, faults: Sequence[Fault]) -> None:
+    """To each fault the longest time that a client of it, and any other, waited for a byte: of the silences
+    that it fell into, or that began before the next fault and within WINDOW_S."""
+    times = [fault.at for fault in faults]
+    owned = [set(fault.owned) for fault in faults]
+    for since, seconds, who in zip(records.silent_from, records.silent_for, records.silent_who, strict=True):
+        first = bisect_right(times, since) - 1
+        if first < 0 or since > times[first] + WINDOW_S:
+            first += 1
+        for at in range(first, bisect_right(times, since + seconds)):
+            row = rows[at]
+            affected = row["gap_others_ms"] is None or who in owned[at]
+            key = "gap_ms" if affected else "gap_others_ms"
+            row[key] = max(row[key], round(seconds * 1e3, 1))
+
+
+def add_ends(rows: list[dict[str, Any]], records: Records, faults: Sequence[Fault]) -> None:
+    """To each fault the connections that were lost or hung after it and before the next: a loss that began in
+    a silence belongs to the fault that its connection's replica had."""
+    times = [fault.at for fault in faults]
+    owned = [set(fault.owned) for fault in faults]
+    for connection in records.connections:
+        if connection.outcome not in ("lost", "hung"):
+            continue
+        last = bisect_left(times, connection.ended) - 1
+        mine = next((at for at in range(last, -1, -1) if connection.number in owned[at]), None)
+        at = last if mine is None else mine
+        if at < 0:
+            continue
+        if connection.outcome == "hung":
+            rows[at]["hung"] += 1
+        elif mine is None and rows[at]["gap_others_ms"] is not None:
+            rows[at]["lost_others"] += 1
+        else:
+            rows[at]["lost"] += 1
+
+
+def recoveries(faults: Sequence[Fault]) -> dict[str, dict[str, float] | None]:
+    """By kind of component: milliseconds from the signal until a successor was ready."""
+    found: dict[str, list[float]] = {}
+    for fault in faults:
+        for name, ms in fault.back_ms.items():
+            found.setdefault(name.rstrip("0123456789"), []).append(ms)
+    return {name: spread(values) for name, values in found.items()}
+
+
+def connections(
+    records: Records, rows: Sequence[dict[str, Any]], owners: Mapping[int, str]
+) -> dict[str, Any]:
+    outcomes = Counter(connection.outcome or "open" for connection in records.connections)
+    ended = [c for c in records.connections if c.outcome not in ("closed", "", "refused")]
+    ratio = sum(row["affected"] for row in rows) / max(sum(row["held"] for row in rows), 1)
+    return {
+        "opened": sum(connection.opened > 0 for connection in records.connections),
+        "closed": outcomes["closed"],
+        "lost": outcomes["lost"],
+        "hung": outcomes["hung"],
+        "wrong": outcomes["wrong"],
+        "refused": outcomes["refused"],
+        "why": dict(Counter(f"{c.outcome}: {c.detail}" for c in ended if c.outcome != "wrong")),
+        "affected": sum(row["affected"] for row in rows),
+        "affected_share": round(ratio, 4) if rows else None,
+        "requests_unanswered": sum(connection.owed for connection in records.connections),
+        "requests_without_connection": len(records.unsent),
+        "ended": [described(connection, owners) for connection in ended[:SHOWN]],
+    }
+
+
+def described(connection: Connection, owners: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "number": connection.number,
+        "kind": connection.kind,
+        "port": connection.port,
+        "replica": owners.get(connection.number),
+        "outcome": connection.outcome,
+        "detail": connection.detail,
+    }
+
+
+def phases(
+    records: Records, faults: Sequence[Fault], began: float, stopped: float
+) -> dict[str, dict[str, Any] | None]:
+    """Throughput and latency before the first fault, from there to the last one's end, and after that."""
+    if not faults:
+        return {"before": phase(records, began, stopped), "during": None, "after": None}
+    last = faults[-1]
+    over = min(last.at + max([WINDOW_S / 2, *(ms / 1e3 for ms in last.back_ms.values())]), stopped)
+    return {
+        "before": phase(records, began, faults[0].at),
+        "during": phase(records, faults[0].at, over),
+        "after": phase(records, over, stopped),
+    }
+
+
+def kind_of(records: Records) -> Callable[[int], str]:
+    kinds = [connection.kind for connection in records.connections]
+    return kinds.__getitem__
+
+
+def phase(records: Records, since: float, until: float) -> dict[str, Any] | None:
+    """Answers that came in [since, until): a second, and how late after they were planned."""
+    seconds = until - since
+    if seconds <= 0:
+        return None
+    kind = kind_of(records)
+    late: list[float] = []
+    moved: Counter[str] = Counter()
+    for planned, latency, who in zip(records.planned, records.latency, records.who, strict=True):
+        if since <= planned + latency < until:
+            name = kind(who)
+            moved[name] += 1
+            if name == "requests":
+                late.append(latency * 1e3)
+    return {
+        "seconds": round(seconds, 3),
+        "requests_per_s": round(moved["requests"] / seconds, 1),
+        "latency_ms": spread(late),
+    } | {
+        f"{name}_mb_per_s": round(moved[name] * records.sizes[name] / seconds / 1e6, 2)
+        for name in ("download", "upload")
+        if name in records.sizes
+    }
+
+
+def timeline(records: Records, began: float, stopped: float) -> dict[str, Any]:
+    """What came in each BUCKET_S: requests a second, and MB a second of each direction."""
+    count = max(math.ceil((stopped - began) / BUCKET_S), 1)
+    kind = kind_of(records)
+    buckets: dict[str, list[float]] = {name: [0.0] * count for name in records.sizes}
+    for planned, latency, who in zip(records.planned, records.latency, records.who, strict=True):
+        at = int((planned + latency - began) / BUCKET_S)
+        if at < count:
+            buckets[kind(who)][at] += 1
+    scale = {name: 1.0 if name == "requests" else size / 1e6 for name, size in records.sizes.items()}
+    return {"bucket_s": BUCKET_S} | {
+        name: [round(value * scale[name] / BUCKET_S, 2) for value in values]
+        for name, values in buckets.items()
+    }
+
+
+def failures(result: dict[str, Any]) -> list[str]:
+    """What a drill that everybody survives does not have, a line each."""
+    seen, server = result["connections"], result["server"] or {}
+    counts = {
+        "connections lost": seen["lost"],
+        "connections hung": seen["hung"],
+        "connections refused": seen["refused"],
+        "requests without an answer": seen["requests_unanswered"] + seen["requests_without_connection"],
+        "answers with a wrong byte": seen["wrong"],
+        "requests with a wrong byte": server.get("wrong_total", 0),
+        "connections lost, as the server sees it": sum(server.get("lost", {}).values()),
+        "components that did not come back": sum(
+            part["back_ms"] is None for row in result["faults"] for part in row["components"]
+        ),
+    }
+    return [f"{count} {what}" for what, count in counts.items() if count]
