@@ -29,10 +29,14 @@ class Fault:
     clock: float  # time.time() then
     signal: str
     pids: dict[str, int]  # by component
-    owned: list[int] = field(default_factory=list)  # connections of the replicas that were struck, by number
     held: int = 0  # connections that there were
+    hit: list[int] = field(default_factory=list)  # those that it may concern, by number
     back_ms: dict[str, float] = field(default_factory=dict)  # until each had a successor that was ready
     waited_s: float = 0.0  # that it came later than planned, as somebody was still missing
+
+    def of_replicas(self) -> bool:
+        """It concerns the connections of those replicas; any other fault is everybody's."""
+        return all(name.startswith("replica") for name in self.pids)
 
     def missing(self) -> list[str]:
         return [name for name in self.pids if name not in self.back_ms]

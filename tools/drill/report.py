@@ -10,6 +10,7 @@ from neat.tools.drill.faults import Fault
 from neat.tools.drill.records import Connection, Records
 
 WINDOW_S = 2.0  # a silence that begins later than this after a fault is not the fault's
+QUIET_S = 0.5  # of which the longest silence is taken, without a fault
 BUCKET_S = 0.05  # of the throughput over time
 SHOWN = 20  # of connections that went wrong
 PERCENTS = (50, 90, 99)
@@ -40,7 +41,7 @@ def make(
     of CLOCK_MONOTONIC; those of the result are milliseconds, or seconds since the load began."""
     began = min(records.planned, default=stopped)
     rows = [fault_row(fault, began) for fault in faults]
-    add_silences(rows, records, faults)
+    clients = add_silences(rows, records, faults)
     add_ends(rows, records, faults)
     result: dict[str, Any] = {
         "drill": settings,
@@ -49,8 +50,10 @@ def make(
         "faults": rows,
         "recovery_ms": recoveries(faults),
         "gap_ms": {
-            "affected": spread(row["gap_ms"] for row in rows),
+            "faults": spread(row["gap_ms"] for row in rows),
+            "clients": spread(clients),
             "others": spread(row["gap_others_ms"] for row in rows if row["gap_others_ms"] is not None),
+            "quiet": spread(quiet_silences(records, began, faults[0].at if faults else stopped)),
         },
         "connections": connections(records, rows, owners),
         "server": server,
@@ -64,7 +67,6 @@ def make(
 
 
 def fault_row(fault: Fault, began: float) -> dict[str, Any]:
-    by_replica = all(name.startswith("replica") for name in fault.pids)
     return {
         "at_s": round(fault.at - began, 3),
         "signal": fault.signal,
@@ -73,51 +75,64 @@ def fault_row(fault: Fault, began: float) -> dict[str, Any]:
         ],
         "late_s": fault.waited_s,
         "held": fault.held,
-        # A fault of something else than replicas is everybody's.
-        "affected": len(fault.owned) if by_replica else fault.held,
+        "affected": len(fault.hit),
         "lost": 0,
         "lost_others": 0,
         "hung": 0,
         "gap_ms": 0.0,
-        "gap_others_ms": 0.0 if by_replica else None,
+        "gap_others_ms": 0.0 if fault.of_replicas() else None,
     }
 
 
-def add_silences(rows: list[dict[str, Any]], records: Records, faults: Sequence[Fault]) -> None:
+def add_silences(rows: list[dict[str, Any]], records: Records, faults: Sequence[Fault]) -> list[float]:
     """To each fault the longest time that a client of it, and any other, waited for a byte: of the silences
-    that it fell into, or that began before the next fault and within WINDOW_S."""
+    that it fell into, or that began before the next fault and within WINDOW_S. Whoever came after the fault
+    does not count. Returns the longest, in ms, of each client that was hit, fault by fault."""
     times = [fault.at for fault in faults]
-    owned = [set(fault.owned) for fault in faults]
+    longest = [dict.fromkeys(fault.hit, 0.0) for fault in faults]
+    opened = [connection.opened for connection in records.connections]
     for since, seconds, who in zip(records.silent_from, records.silent_for, records.silent_who, strict=True):
         first = bisect_right(times, since) - 1
         if first < 0 or since > times[first] + WINDOW_S:
             first += 1
         for at in range(first, bisect_right(times, since + seconds)):
-            row = rows[at]
-            affected = row["gap_others_ms"] is None or who in owned[at]
-            key = "gap_ms" if affected else "gap_others_ms"
-            row[key] = max(row[key], round(seconds * 1e3, 1))
+            ms, row = seconds * 1e3, rows[at]
+            if who in longest[at]:
+                longest[at][who] = max(longest[at][who], ms)
+                row["gap_ms"] = max(row["gap_ms"], round(ms, 1))
+            elif row["gap_others_ms"] is not None and opened[who] < times[at]:
+                row["gap_others_ms"] = max(row["gap_others_ms"], round(ms, 1))
+    return [ms for clients in longest for ms in clients.values()]
+
+
+def quiet_silences(records: Records, began: float, until: float) -> list[float]:
+    """The longest silence, in ms, of each QUIET_S before the first fault, for comparison. Without the first:
+    everybody comes at once."""
+    longest = [0.0] * max(int((until - began) / QUIET_S), 0)
+    for since, seconds in zip(records.silent_from, records.silent_for, strict=True):
+        at = int((since - began) / QUIET_S)
+        if 0 <= at < len(longest):
+            longest[at] = max(longest[at], seconds * 1e3)
+    return longest[1:]
 
 
 def add_ends(rows: list[dict[str, Any]], records: Records, faults: Sequence[Fault]) -> None:
-    """To each fault the connections that were lost or hung after it and before the next: a loss that began in
-    a silence belongs to the fault that its connection's replica had."""
+    """To each fault the connections that it cost: of one that ended by no plan, the last fault that hit it,
+    else the last before its end."""
     times = [fault.at for fault in faults]
-    owned = [set(fault.owned) for fault in faults]
+    hit = [set(fault.hit) for fault in faults]
     for connection in records.connections:
         if connection.outcome not in ("lost", "hung"):
             continue
         last = bisect_left(times, connection.ended) - 1
-        mine = next((at for at in range(last, -1, -1) if connection.number in owned[at]), None)
+        mine = next((at for at in range(last, -1, -1) if connection.number in hit[at]), None)
         at = last if mine is None else mine
         if at < 0:
             continue
         if connection.outcome == "hung":
             rows[at]["hung"] += 1
-        elif mine is None and rows[at]["gap_others_ms"] is not None:
-            rows[at]["lost_others"] += 1
         else:
-            rows[at]["lost"] += 1
+            rows[at]["lost_others" if mine is None else "lost"] += 1
 
 
 def recoveries(faults: Sequence[Fault]) -> dict[str, dict[str, float] | None]:
@@ -134,7 +149,8 @@ def connections(
 ) -> dict[str, Any]:
     outcomes = Counter(connection.outcome or "open" for connection in records.connections)
     ended = [c for c in records.connections if c.outcome not in ("closed", "", "refused")]
-    ratio = sum(row["affected"] for row in rows) / max(sum(row["held"] for row in rows), 1)
+    of_one = [row for row in rows if row["gap_others_ms"] is not None and len(row["components"]) == 1]
+    held = sum(row["held"] for row in of_one)
     return {
         "opened": sum(connection.opened > 0 for connection in records.connections),
         "closed": outcomes["closed"],
@@ -144,7 +160,8 @@ def connections(
         "refused": outcomes["refused"],
         "why": dict(Counter(f"{c.outcome}: {c.detail}" for c in ended if c.outcome != "wrong")),
         "affected": sum(row["affected"] for row in rows),
-        "affected_share": round(ratio, 4) if rows else None,
+        # Of all connections, by faults of one replica: 1/N is expected.
+        "affected_share": round(sum(row["affected"] for row in of_one) / held, 4) if held else None,
         "requests_unanswered": sum(connection.owed for connection in records.connections),
         "requests_without_connection": len(records.unsent),
         "ended": [described(connection, owners) for connection in ended[:SHOWN]],

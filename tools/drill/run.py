@@ -180,7 +180,8 @@ class Drill:
         fault = striker.strike(names, pids)
         fault.waited_s = max(0.0, round(fault.at - due, 3))
         fault.held = len(self.open)
-        fault.owned = [number for number in self.open if self.owners.get(number) in fault.pids]
+        everybody = not fault.of_replicas()
+        fault.hit = [n for n in self.open if everybody or self.owners.get(n) in fault.pids]
         self.progress(f"fault {len(striker.faults)}: {', '.join(names)}")
         return max(due, fault.at)
 

@@ -5,6 +5,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+GAPS = {
+    "faults": "longest gap of each fault",
+    "clients": "each affected client's longest",
+    "others": "longest of connections elsewhere",
+    "quiet": "longest of each half second without a fault",
+}
 MANY = 30  # faults: more are not listed one by one
 
 
@@ -68,13 +74,12 @@ def lines(result: dict[str, Any]) -> list[str]:
     for name, values in result["recovery_ms"].items():
         found.append(f"{name} back after: {percentiles(values)}")
     if result["faults"]:
-        found.append(f"longest gap of each fault: {percentiles(result['gap_ms']['affected'])}")
-        if result["gap_ms"]["others"] is not None:
-            found.append(f"  of connections elsewhere: {percentiles(result['gap_ms']['others'])}")
+        share = seen["affected_share"]
         found.append(
-            f"affected: {seen['affected']} connections, {seen['affected_share']:.1%} of all "
-            f"(one replica of {result['replicas']}: {1 / result['replicas']:.1%})"
+            f"affected: {seen['affected']} connections"
+            + (f", {share:.1%} of all (1/{result['replicas']})" if share is not None else "")
         )
+        found += [f"{text}: {percentiles(result['gap_ms'][key])}" for key, text in GAPS.items()]
     found.append(
         f"connections: {seen['opened']} opened, {seen['lost']} lost, {seen['hung']} hung, "
         f"{seen['wrong']} with a wrong byte, {seen['refused']} refused"
