@@ -1,6 +1,7 @@
 """`neat drill`: its options. A table for people, `-j` for programs; exit status 1 when anything was lost."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ class Components(click.ParamType):
     show_default=True,
     help="MB/s of each; 0: as fast as it goes.",
 )
+@click.option("--program", type=click.Choice(["nginx", "redis"]), help="The server, instead of our own.")
 @click.option(
     "--hung-after", type=Seconds(600), default="5s", show_default=True, help="Without any progress."
 )
@@ -102,6 +104,7 @@ def drill(
     rate: float,
     bulk: int,
     bulk_rate: float,
+    program: str | None,
     hung_after: float,
     replicas: int,
     recovery: str | None,
@@ -117,10 +120,13 @@ def drill(
     A server of ours runs on the stack, its clients at the other end of the wire: request-response at a
     constant rate, and transfers in both directions. Both ends know every byte beforehand. Fails when a
     connection was lost, hung or refused, or a byte was wrong."""
+    from neat.tools.drill import picture
     from neat.tools.drill.load import Plan
     from neat.tools.drill.run import Settings
     from neat.tools.drill.run import drill as run
 
+    if plot is not None:
+        picture.check(plot)
     of_stack = dict(map(parse_setting, settings))
     of_stack |= {k: v for k, v in {"recovery": recovery, "standby": standby}.items() if v is not None}
     if name is not None and of_stack:
@@ -139,11 +145,22 @@ def drill(
         stack=of_stack,
         name=name,
         load=Plan(
-            connections=connections, rate=rate, bulk=bulk, bulk_rate=bulk_rate * 1e6, hang_s=hung_after
+            connections=connections,
+            rate=rate,
+            bulk=bulk,
+            bulk_rate=bulk_rate * 1e6,
+            program=program or "",
+            hang_s=hung_after,
         ),
     )
+
+    def measure(progress: Callable[[str], None]) -> dict[str, Any]:
+        result = run(chosen, progress)
+        if plot is not None:
+            picture.draw(plot, result)
+        return result
 
     def good(result: dict[str, Any]) -> bool:
         return not any("byte" in text or not allow_lost for text in result["failures"])
 
-    finish(lambda progress: run(chosen, progress), tables.show, as_json, good)
+    finish(measure, tables.show, as_json, good)

@@ -20,12 +20,15 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from neat.tools.bench.processes import raise_limits
+from neat.tools.drill.programs import BULK_BYTES as FILE_BYTES
+from neat.tools.drill.programs import FILE_BYTES as SMALL_BYTES
+from neat.tools.drill.programs import HttpTalk, RedisTalk
 from neat.tools.drill.records import Connection, Records
 from neat.tools.drill.talk import CHUNK, PatternTalk, Talk, WrongByte
 
@@ -46,6 +49,7 @@ class Plan:
     answer: int = 512
     bulk: int = 4  # transfers, half of them uploads
     bulk_rate: float = 0.0  # bytes a second of each; 0.0: as fast as it goes
+    program: str = ""  # of the server: "nginx", "redis"; "": the checking one
     hang_s: float = 5.0  # without progress, when something is owed
     most_s: float = 600.0
     records: str = ""  # file
@@ -91,12 +95,9 @@ class Kind:
     """What a place is for."""
 
     name: str
-    request: int
-    answer: int
+    size: int  # bytes of a request and its answer, nearly
+    talk: Callable[[int], Talk]  # from a connection's number
     window: int = 0  # requests that are always under way; 0: those of a beat
-
-    def talk(self, number: int) -> Talk:
-        return PatternTalk(number, self.request, self.answer)
 
 
 class Beat:
@@ -119,26 +120,41 @@ class Beat:
             self.count += 1
 
 
-def kinds_of(plan: Plan) -> list[Kind]:
+def kinds_of(plan: Plan, host: str) -> list[Kind]:
     """The kind of each place."""
     window = 0 if plan.bulk_rate else WINDOW
-    requests = Kind("requests", plan.request, plan.answer)
-    download = Kind("download", BULK_OTHER, BULK_BYTES, window)
-    upload = Kind("upload", BULK_BYTES, BULK_OTHER, window)
-    return [requests] * plan.connections + [(download, upload)[i % 2] for i in range(plan.bulk)]
+    match plan.program:
+        case "nginx":
+            few = window // (FILE_BYTES // BULK_BYTES)
+            requests = Kind("requests", SMALL_BYTES, lambda n: HttpTalk(n, host, bulk=False))
+            transfers = [Kind("download", FILE_BYTES, lambda n: HttpTalk(n, host, bulk=True), few)]
+        case "redis":
+            requests = Kind("requests", plan.answer, lambda n: RedisTalk(n, plan.answer))
+            transfers = [Kind("transfer", BULK_BYTES, lambda n: RedisTalk(n, BULK_BYTES), window)]
+        case _:
+            requests = of_pattern("requests", plan.request, plan.answer)
+            transfers = [
+                of_pattern("download", BULK_OTHER, BULK_BYTES, window),
+                of_pattern("upload", BULK_BYTES, BULK_OTHER, window),
+            ]
+    return [requests] * plan.connections + [transfers[i % len(transfers)] for i in range(plan.bulk)]
+
+
+def of_pattern(name: str, request: int, answer: int, window: int = 0) -> Kind:
+    return Kind(name, request + answer, lambda number: PatternTalk(number, request, answer), window)
 
 
 class Load:
     def __init__(self, target: tuple[str, int], plan: Plan) -> None:
         self.target = target
         self.plan = plan
-        self.kinds = kinds_of(plan)
+        self.kinds = kinds_of(plan, target[0])
         self.places: list[Link | None] = [None] * len(self.kinds)
         self.to_open: deque[tuple[float, int]] = deque((0.0, place) for place in range(len(self.kinds)))
         self.opening = self.served = 0  # links
         self.links: dict[int, Link] = {}  # by descriptor
         self.beats: list[Beat] = []
-        self.records = Records(sizes={kind.name: kind.request + kind.answer for kind in self.kinds})
+        self.records = Records(sizes={kind.name: kind.size for kind in self.kinds})
         self.changes = 0
         self.stopping = False
         self.over = False
@@ -211,7 +227,7 @@ class Load:
             self.beats.append(Beat(range(plan.connections), plan.rate, now))
         if plan.bulk and plan.bulk_rate:
             places = range(plan.connections, plan.connections + plan.bulk)
-            self.beats.append(Beat(places, plan.bulk * plan.bulk_rate / BULK_BYTES, now))
+            self.beats.append(Beat(places, plan.bulk * plan.bulk_rate / self.kinds[-1].size, now))
 
     # Talking
 

@@ -219,8 +219,8 @@ def phase(records: Records, since: float, until: float) -> dict[str, Any] | None
         "latency_ms": spread(late),
     } | {
         f"{name}_mb_per_s": round(moved[name] * records.sizes[name] / seconds / 1e6, 2)
-        for name in ("download", "upload")
-        if name in records.sizes
+        for name in records.sizes
+        if name != "requests"
     }
 
 

@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from neat.tools.bench import load as programs
 from neat.tools.bench.cpu import stolen_s
+from neat.tools.bench.servers import SERVERS, Server
 from neat.tools.bench.servers import Plan as ServerPlan
-from neat.tools.bench.servers import Server
 from neat.tools.bench.sides import NeatSide, NeatWorld, prepare_client
 from neat.tools.drill import records, report
 from neat.tools.drill.faults import Schedule, Striker
 from neat.tools.drill.load import Plan
+from neat.tools.drill.programs import make_site
 from neat.tools.driven import Client, ClientError
 from neat.tools.stack import Stack, StackError
 
@@ -52,11 +54,16 @@ def drill(settings: Settings, progress: Callable[[str], None]) -> dict[str, Any]
         world = NeatWorld(stack)
         prepare_client(world)
         seen = folder / "server.json"
+        server = the_server(settings, seen)
+        programs.need(server.program, "nsenter")
+        if server.http:
+            make_site(folder / "site")
         began, stolen = time.monotonic(), stolen_s()
-        with serving(world, seen) as side:
+        plan = ServerPlan(folder / "site", "", connections=settings.load.connections + settings.load.bulk)
+        with world.serve(server, plan) as side:
             progress("opening the connections")
-            with starting_load(stack, settings, folder / "records") as load:
-                watch = Drill(settings, stack, side, load, progress)
+            with starting_load(stack, settings, server.port, folder / "records") as load:
+                watch = Drill(settings, stack, side, server.port, load, progress)
                 watch.run()
         share = (stolen_s() - stolen) / (time.monotonic() - began) / (os.cpu_count() or 1)
         return report.make(
@@ -65,7 +72,7 @@ def drill(settings: Settings, progress: Callable[[str], None]) -> dict[str, Any]
             faults=watch.striker.faults,
             owners=watch.owners,
             stopped=watch.stopped,
-            server=json.loads(seen.read_text()),
+            server=json.loads(seen.read_text()) if seen.exists() else None,
             replicas=stack.config.replicas,
             steal=share,
         )
@@ -87,17 +94,18 @@ def the_stack(settings: Settings) -> Iterator[Stack]:
         yield stack
 
 
-@contextlib.contextmanager
-def serving(world: NeatWorld, seen: Path) -> Iterator[NeatSide]:
+def the_server(settings: Settings, seen: Path) -> Server:
+    """The checking server, which writes what it has seen there; or a program."""
+    if settings.load.program:
+        return SERVERS[settings.load.program]
+
     def command(plan: ServerPlan, _: Path) -> list[str]:
         return [sys.executable, "-m", "neat.tools.drill.server", plan.address, str(PORT), str(seen)]
 
-    server = Server("drill", sys.executable, "python3", PORT, command, http=False)
-    with world.serve(server, ServerPlan(seen.parent, "")) as side:
-        yield side
+    return Server("drill", sys.executable, "python3", PORT, command, http=False)
 
 
-def starting_load(stack: Stack, settings: Settings, path: Path) -> Client:
+def starting_load(stack: Stack, settings: Settings, port: int, path: Path) -> Client:
     """Its process, from when every connection has had an answer."""
     plan = asdict(settings.load)
     plan["records"] = str(path)
@@ -106,7 +114,7 @@ def starting_load(stack: Stack, settings: Settings, path: Path) -> Client:
         stack.inside,
         stack.environment(),
         stack.address,
-        str(PORT),
+        str(port),
         json.dumps(plan),
         patience=START_S,
         module="neat.tools.drill.load",
@@ -121,12 +129,14 @@ class Drill:
         settings: Settings,
         stack: Stack,
         side: NeatSide,
+        port: int,
         load: Client,
         progress: Callable[[str], None],
     ) -> None:
         self.settings = settings
         self.stack = stack
         self.side = side
+        self.port = port
         self.load = load
         self.progress = progress
         self.striker = Striker(stack, "SIGSTOP" if settings.hang else "SIGKILL")
@@ -200,5 +210,5 @@ class Drill:
         for row in rows:
             port = row["remote"].rpartition(":")[2]
             number = ports.get(int(port)) if port.isdecimal() else None
-            if number is not None and row["protocol"] == "tcp" and row["local"].endswith(f":{PORT}"):
+            if number is not None and row["protocol"] == "tcp" and row["local"].endswith(f":{self.port}"):
                 self.owners[number] = f"replica{row['replica']}"

@@ -45,20 +45,18 @@ def faults(result: dict[str, Any]) -> Table:
 
 def phases(result: dict[str, Any]) -> Table:
     table = Table(title="Throughput and latency", title_justify="left", header_style="bold")
-    for name in ("", "requests/s", "p50", "p99", "max", "download", "upload"):
-        table.add_column(name, justify="right")
-    for name, row in result["phases"].items():
-        if row is not None:
-            late = row["latency_ms"] or {}
-            table.add_row(
-                name,
-                f"{row['requests_per_s']:,.0f}",
-                *(f"{late[key]:.1f} ms" if key in late else "–" for key in ("p50", "p99", "max")),
-                *(
-                    f"{row[key]:.1f} MB/s" if key in row else "–"
-                    for key in ("download_mb_per_s", "upload_mb_per_s")
-                ),
-            )
+    rows = {name: row for name, row in result["phases"].items() if row is not None}
+    transfers = [key for key in next(iter(rows.values()), {}) if key.endswith("_mb_per_s")]
+    for name in ("", "requests/s", "p50", "p99", "max", *transfers):
+        table.add_column(name.removesuffix("_mb_per_s"), justify="right")
+    for name, row in rows.items():
+        late = row["latency_ms"] or {}
+        table.add_row(
+            name,
+            f"{row['requests_per_s']:,.0f}",
+            *(f"{late[key]:.1f} ms" if key in late else "–" for key in ("p50", "p99", "max")),
+            *(f"{row[key]:.1f} MB/s" for key in transfers),
+        )
     return table
 
 

@@ -24,6 +24,11 @@ _pattern = _once + _once[:CHUNK]
 _view = memoryview(_pattern)
 
 
+def pattern(place: int, size: int) -> bytes:
+    """`size` bytes, at most CHUNK, from `place` (below PERIOD)."""
+    return _pattern[place : place + size]
+
+
 class WrongByte(Exception):
     """What came is not what was sent; the text says where."""
 
