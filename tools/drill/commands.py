@@ -63,6 +63,7 @@ class Components(click.ParamType):
 )
 @click.option("--count", type=click.IntRange(1, 100_000), help="Faults at most.")
 @click.option("--random", "seed", type=int, metavar="SEED", help="Random moments, random victims.")
+@click.option("--quiet", type=Seconds(600), default="2s", show_default=True, help="Before, and afterwards.")
 @click.option("--overlap", is_flag=True, help="Do not wait until everybody is back before the next fault.")
 @click.option("--connections", type=click.IntRange(0, 20_000), default=200, show_default=True)
 @click.option(
@@ -99,6 +100,7 @@ def drill(
     duration: float,
     count: int | None,
     seed: int | None,
+    quiet: float,
     overlap: bool,
     connections: int,
     rate: float,
@@ -139,6 +141,7 @@ def drill(
         every=every,
         duration=duration,
         count=count,
+        quiet=quiet,
         seed=seed,
         overlap=overlap,
         replicas=replicas,

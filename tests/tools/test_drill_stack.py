@@ -1,0 +1,63 @@
+"""A short drill on a stack of its own: that it runs, and that its result has the promised names."""
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+
+pytestmark = pytest.mark.netns
+
+SMALL = ("--connections=24", "--rate=200", "--bulk=2", "--bulk-rate=2", "--hung-after=60s", "--quiet=200ms")
+
+
+def neat_drill(*arguments):
+    command = [sys.executable, "-m", "neat", "drill", *SMALL, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+
+
+def test_replicas_are_killed(tmp_path):
+    """In the stateless mode a replica's connections are lost, whoever else is killed; no byte is wrong."""
+    picture = tmp_path / "a.svg"
+    options = ("--recovery=stateless", "--kill=replica,driver", "--count=2", "--plot", str(picture))
+    done = neat_drill(*options, "--allow-lost", "-j")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    of_replica, of_driver = result["faults"]
+    assert [part["name"] for part in of_replica["components"]] == ["replica0"]
+    assert [part["name"] for part in of_driver["components"]] == ["driver"]
+    assert 0 < of_replica["affected"] < of_replica["held"] == of_driver["affected"] == 26
+    assert of_replica["lost"] + of_replica["hung"] == of_replica["affected"]
+    assert of_replica["lost_others"] == of_driver["lost"] == of_driver["hung"] == 0
+    seen = result["connections"]
+    assert seen["wrong"] == 0 and seen["opened"] == seen["closed"] + seen["lost"] + seen["hung"]
+    assert all(part["back_ms"] is not None for fault in result["faults"] for part in fault["components"])
+    assert result["server"]["wrong_total"] == 0
+    assert result["phases"]["during"]["requests_per_s"] > 0
+    ET.fromstring(picture.read_text())
+
+
+def test_without_a_fault_nothing_is_lost():
+    done = neat_drill("--kill=none", "--for=1s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no connection lost, no byte wrong, none hung" in " ".join(done.stdout.split())
+
+
+def test_who_does_not_come_through_is_a_failure():
+    done = neat_drill("--recovery=stateless", "--count=1")
+    assert done.returncode == 1 and "connections lost" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("program", ["nginx", "redis"])
+def test_programs(program):
+    done = neat_drill(f"--program={program}", "--kill=driver", "--count=1", "-j")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["server"] is None and result["connections"]["opened"] == 26
+
+
+def test_a_stack_that_is_not_there():
+    done = neat_drill("--name=nobody")
+    assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith("Error: no stack called")
