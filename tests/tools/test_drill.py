@@ -6,6 +6,7 @@ import random
 import socket
 import sys
 import threading
+import time
 import xml.etree.ElementTree as ET
 from datetime import datetime
 
@@ -312,9 +313,10 @@ class Told:
 
     def __init__(self, *events):
         self.events = list(events)
+        self.components = []
 
     def status(self):
-        return {"events": self.events, "ready": True}
+        return {"events": self.events, "ready": True, "components": self.components}
 
 
 def event(component, at, what="is back"):
@@ -332,6 +334,18 @@ def test_when_a_component_was_back():
     stack.events += [event("replica0", 1000.04), event("replica0", 1003.0)]
     striker.look()
     assert fault.back_ms == {"replica0": 40.0} and not fault.missing()
+
+
+def test_when_a_component_was_back_that_no_event_tells_of():
+    stack, now = Told(), time.monotonic()
+    striker = Striker(stack, "SIGKILL")
+    fault = Fault(now - 9.0, time.time() - 9.0, "SIGKILL", {"driver": 1})
+    striker.faults.append(fault)
+    stack.components = [{"name": "driver", "state": "running", "pid": 1, "uptime_s": 20.0}]
+    assert not striker.all_back()
+    stack.components[0] |= {"pid": 2, "uptime_s": 5.0}
+    assert striker.all_back()
+    assert fault.back_ms["driver"] >= 4000.0
 
 
 def test_only_processes_of_the_stack_are_struck():

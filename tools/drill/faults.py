@@ -16,6 +16,7 @@ from neat.tools.stack import Stack, StackError
 
 LOOK_S = 0.05  # between two looks at the stack
 PATIENCE_S = 15.0  # until a component is back, or all are: before the next fault is due
+RECENT = 8  # faults whose victims may still be missing
 BACK = ("is back", "is ready")
 OTHERS = ("driver", "syscall", "supervisor")
 CHOICES = ("replica", *OTHERS, "all", "random", "none")
@@ -88,9 +89,15 @@ class Striker:
             return None
         for event in status["events"]:
             self.events.setdefault((event["time"], event["component"], event["what"]), event)
-        for fault in self.faults:
+        now = time.monotonic()
+        running = {part["name"]: part for part in status["components"] if part["state"] == "running"}
+        for fault in self.faults[-RECENT:]:
             for name in fault.missing():
                 self._find_back(fault, name)
+                part = running.get(name)
+                if name not in fault.back_ms and part is not None and part["pid"] != fault.pids[name]:
+                    # The supervisor that saw it get ready died with it, or before it wrote that down.
+                    fault.back_ms[name] = round(max(now - part["uptime_s"] - fault.at, 0.0) * 1e3, 1)
         return status
 
     def _find_back(self, fault: Fault, name: str) -> None:
@@ -105,14 +112,15 @@ class Striker:
         if after:
             fault.back_ms[name] = round(max(min(after) - fault.clock, 0.0) * 1e3, 1)
 
-    def all_running(self) -> bool:
+    def all_back(self) -> bool:
+        """Every component runs, and none of them is one that was struck."""
         status = self.look()
-        return status is not None and status["ready"]
+        return status is not None and status["ready"] and not any(f.missing() for f in self.faults[-RECENT:])
 
     def wait_all(self) -> bool:
-        """Until every component runs; False when that takes too long."""
+        """Until then; False when that takes too long."""
         deadline = time.monotonic() + PATIENCE_S
-        while not self.all_running():
+        while not self.all_back():
             if time.monotonic() > deadline:
                 return False
             time.sleep(LOOK_S)
@@ -141,7 +149,7 @@ class Striker:
         """Until then, look who is back; `alive` raises when there is no sense in going on."""
         while (left := until - time.monotonic()) > 0:
             alive()
-            if any(fault.missing() for fault in self.faults[-2:]):
+            if any(fault.missing() for fault in self.faults[-RECENT:]):
                 self.look()
             time.sleep(min(LOOK_S, max(until - time.monotonic(), 0.0), left))
 
