@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from neat.cli.status import components_table, replicas_table
+from neat.config import Config
 from neat.supervisor.events import describe
 from neat.tools import site as sample
 from neat.tools import tour
@@ -23,6 +24,7 @@ from neat.tools.stack import Stack, StackError, end_tidily
 BIG_MEGABYTES = 100
 REFRESH_S = 0.5
 EVENTS_SHOWN = 8
+ENDS = {"stateful": "its connections go on", "stateless": "its connections end; all others go on"}
 RATES = {"packets_in": "packets in", "packets_out": "packets out"}
 
 
@@ -31,27 +33,32 @@ def main() -> int:
     parser.add_argument(
         "--check", action="store_true", help="take the tour by itself, and fail if anything is wrong"
     )
+    parser.add_argument("--recovery", choices=("stateful", "stateless"), default=Config().recovery)
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--name", default="default", help="of the stack")
     args = parser.parse_args()
     end_tidily()
     if args.check:
-        return tour.main()
+        return tour.main(args.recovery)
     console = Console(highlight=False)
     try:
-        return show(console, args.name, args.replicas)
+        return show(console, args.name, args.replicas, args.recovery)
     except (StackError, SideError, OSError) as error:
         console.print(f"[red]{error}[/red]", markup=True)
         return 1
 
 
-def show(console: Console, name: str, replicas: int) -> int:
+def show(console: Console, name: str, replicas: int, recovery: str) -> int:
     """Everything up, the view until Ctrl-C, everything down."""
     with tempfile.TemporaryDirectory(prefix="neat-demo-") as directory:
         site = Path(directory) / "site"
         sample.make(site, BIG_MEGABYTES)
-        with Stack.up(name, replicas, private=False) as stack, tour.server(stack, site) as server:
-            console.print(instructions(stack))
+        settings = {"recovery": recovery}
+        with (
+            Stack.up(name, replicas, settings, private=False) as stack,
+            tour.server(stack, site) as server,
+        ):
+            console.print(instructions(stack, recovery))
             try:
                 with Live(console=console, auto_refresh=False, transient=True) as live:
                     follow(live, stack, server)
@@ -63,7 +70,7 @@ def show(console: Console, name: str, replicas: int) -> int:
     return 0
 
 
-def instructions(stack: Stack) -> str:
+def instructions(stack: Stack, recovery: str) -> str:
     """What to type in another terminal."""
     neat = Path(sys.executable).with_name("neat")
     command = os.path.relpath(neat) if neat.exists() else "neat"
@@ -74,8 +81,9 @@ def instructions(stack: Stack) -> str:
         (f"{command} peer{name} -- curl -o /dev/null {url}/big.bin", f"{BIG_MEGABYTES} MB"),
         (f"{command} peer{name} -- curl {url}/-/status.json", "the status page of the stack"),
         (f"{command} run{name} -- python3 -m http.server 8000", "any program, with its sockets on the stack"),
-        (f"{command} kill{name} replica1", "its connections end; all others go on"),
+        (f"{command} kill{name} replica1", ENDS[recovery]),
         (f"{command} kill{name} driver", "nobody notices"),
+        (f"{command} drill{name} --count 10", "kills under a load of which every byte is checked"),
         (f"{command} ss{name} -tn", "connections, and which replica has them"),
     )
     width = max(len(line) for line, _ in lines)

@@ -16,9 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from neat import rundir
+from neat.config import Config
 from neat.tools import site as sample
 from neat.tools.bench.processes import SideError, end, running, start_server
 from neat.tools.bench.servers import httpd
+from neat.tools.drill.load import Plan
+from neat.tools.drill.run import Settings, drill
 from neat.tools.driven import Client, ClientError, Download
 from neat.tools.stack import Stack, StackError
 
@@ -28,6 +31,10 @@ BIG_MEGABYTES = 96
 DOWNLOAD_MIB_S = 32
 PORT = 8000  # of the program that knows nothing of NEaT
 PROBES_PER_S = 100
+DRILL_CONNECTIONS = 60
+DRILL_REQUESTS_S = 500
+DRILL_BYTES_S = 4e6  # of each transfer
+END_S = 20.0  # after which a connection of the drill hangs
 LOG_WIDTH = 150  # of the table, when nobody's terminal says how wide it is
 
 # What must hold, in milliseconds.
@@ -44,10 +51,12 @@ class Row(NamedTuple):
 
 
 class Tour:
-    """One walk. Every claim goes through `note`; `failed` says whether one of them was wrong."""
+    """One walk. Every claim goes through `note`; `failed` says whether one of them was wrong. `recovery`: the
+    stack's setting, which decides what must come through a crash."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, recovery: str = Config().recovery) -> None:
         self.console = console
+        self.recovery = recovery
         self.rows: list[Row] = []
         self.began = time.monotonic()
 
@@ -69,7 +78,7 @@ class Tour:
             pids: dict[str, int] = {}
             run_dir: Path | None = None
             try:
-                with Stack.up(f"tour-{os.getpid()}", REPLICAS) as stack:
+                with Stack.up(f"tour-{os.getpid()}", REPLICAS, {"recovery": self.recovery}) as stack:
                     pids, run_dir = stack.pids() | {"guardian": stack.guardian}, stack.run_dir
                     self.note("neat up", f"{REPLICAS} replicas at {stack.address}")
                     with server(stack, scratch / "site") as process:
@@ -109,6 +118,7 @@ class Visit:
 
     def __init__(self, tour: Tour, stack: Stack, scratch: Path, hashes: dict[str, str]) -> None:
         self.note = tour.note
+        self.survives = tour.recovery == "stateful"
         self.stack = stack
         self.scratch = scratch
         self.site = scratch / "site"
@@ -124,6 +134,8 @@ class Visit:
             self.lose_replica(probe, "SIGSTOP", victim=2)
             for component in ("driver", "syscall", "supervisor"):
                 self.lose_other(probe, component)
+        if self.survives:
+            self.drill()
 
     def client(self, what: str, *arguments: str, path: str = "/hello.txt") -> Client:
         options = [what, self.stack.address, "--path", path, "--sha256", self.hashes[path], *arguments]
@@ -161,7 +173,7 @@ class Visit:
         return owners
 
     def lose_replica(self, probe: Client, signal: str, victim: int) -> None:
-        """Only the victim's connections are lost, and new ones work."""
+        """Only the victim's connections are lost, and none if its state survives; new ones work."""
         name = f"replica{victim}"
         with self.client("hold", f"--count={CONNECTIONS}") as held:
             ports = set(held.first["ports"])
@@ -182,14 +194,27 @@ class Visit:
             )
             after = held.ask("round")
         lost = {int(port) for port in after["lost"]}
-        expected = owners[victim]
+        expected = set() if self.survives else owners[victim]
         self.note(
             "connections lost",
-            f"{len(lost)}, {len(lost & expected)} of them {name}'s {len(expected)}; "
-            f"{after['ok']} others answer{how(after['failed'])}",
+            f"{len(lost)}, {len(lost & owners[victim])} of them {name}'s {len(owners[victim])}; "
+            f"{after['ok']} {'' if self.survives else 'others '}answer{how(after['failed'])}",
             lost == expected and not after["failed"] and after["ok"] == CONNECTIONS - len(expected),
         )
         self.new_connections(probe)
+
+    def drill(self) -> None:
+        """Each component twice under a load of which every byte is checked: no client loses anything."""
+        kinds = ("replica", "driver", "syscall", "supervisor")
+        load = Plan(DRILL_CONNECTIONS, rate=DRILL_REQUESTS_S, bulk_rate=DRILL_BYTES_S, hang_s=END_S)
+        result = drill(Settings(kill=kinds, count=2 * len(kinds), name=self.stack.name, load=load))
+        gap, checked = result["gap_ms"]["faults"], result["connections"]["opened"]
+        self.note(
+            f"neat drill: {len(result['faults'])} kills",
+            f"{'; '.join(result['failures']) or f'{checked} checked connections, none lost, no byte wrong'}; "
+            f"longest gap {gap['max']:.0f} ms, half of them at most {gap['p50']:.0f} ms",
+            not result["failures"],
+        )
 
     def strike(self, name: str, signal: str) -> tuple[float, float]:
         """Send the signal: milliseconds until the old process was gone, and until a new one ran."""
@@ -255,11 +280,11 @@ def how(outcomes: dict[str, Any]) -> str:
     return f" ({', '.join(f'{count} × {what}' for what, count in counts.items())})" if counts else ""
 
 
-def main() -> int:
+def main(recovery: str = Config().recovery) -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = LOG_WIDTH
-    tour = Tour(console)
+    tour = Tour(console, recovery)
     tour.walk()
     console.print()
     console.print(tour.table())

@@ -12,9 +12,9 @@ pytestmark = pytest.mark.netns
 SMALL = ("--connections=24", "--rate=200", "--bulk=2", "--bulk-rate=2", "--hung-after=60s", "--quiet=200ms")
 
 
-def neat_drill(*arguments):
+def neat_drill(*arguments, env=None):
     command = [sys.executable, "-m", "neat", "drill", *SMALL, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=240)
 
 
 def test_replicas_are_killed(tmp_path):
@@ -56,6 +56,14 @@ def test_programs(program):
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
     assert result["server"] is None and result["connections"]["opened"] == 26
+
+
+def test_a_stack_that_runs(stack):
+    """It is used as it is, and stays up."""
+    done = neat_drill("--name", stack.name, "--kill=syscall", "--count=1", env=stack.env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert stack.component("syscall")["restarts"] == 1
+    assert stack.status()["ready"]
 
 
 def test_a_stack_that_is_not_there():

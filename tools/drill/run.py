@@ -45,7 +45,7 @@ class Settings:
     load: Plan = field(default_factory=Plan)
 
 
-def drill(settings: Settings, progress: Callable[[str], None]) -> dict[str, Any]:
+def drill(settings: Settings, progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """The whole of it, as the JSON that `-j` prints. StackError, SideError, ClientError."""
     with tempfile.TemporaryDirectory(prefix="neat-drill-") as name, contextlib.ExitStack() as ends:
         folder = Path(name)
