@@ -30,7 +30,7 @@ from neat.tools.drill.programs import BULK_BYTES as FILE_BYTES
 from neat.tools.drill.programs import FILE_BYTES as SMALL_BYTES
 from neat.tools.drill.programs import HttpTalk, RedisTalk
 from neat.tools.drill.records import Connection, Records
-from neat.tools.drill.talk import CHUNK, PatternTalk, Talk, WrongByte
+from neat.tools.drill.talk import CHUNK, EndlessTalk, PatternTalk, Talk, WrongByte
 
 TICK_S = 0.05  # the longest sleep
 LOOK_S = 0.25  # between two looks for connections that hang
@@ -134,7 +134,7 @@ def kinds_of(plan: Plan, host: str) -> list[Kind]:
         case _:
             requests = of_pattern("requests", plan.request, plan.answer)
             transfers = [
-                of_pattern("download", BULK_OTHER, BULK_BYTES, window),
+                of_pattern("download", BULK_OTHER, BULK_BYTES) if plan.bulk_rate else ENDLESS_DOWNLOAD,
                 of_pattern("upload", BULK_BYTES, BULK_OTHER, window),
             ]
     return [requests] * plan.connections + [transfers[i % len(transfers)] for i in range(plan.bulk)]
@@ -142,6 +142,10 @@ def kinds_of(plan: Plan, host: str) -> list[Kind]:
 
 def of_pattern(name: str, request: int, answer: int, window: int = 0) -> Kind:
     return Kind(name, request + answer, lambda number: PatternTalk(number, request, answer), window)
+
+
+# Who waits for bytes and sends none is not told by a reset that its connection is gone.
+ENDLESS_DOWNLOAD = Kind("download", BULK_BYTES, lambda n: EndlessTalk(n, BULK_OTHER, BULK_BYTES), WINDOW)
 
 
 class Load:
@@ -304,10 +308,10 @@ class Load:
         if since is not None:
             self.records.silent(since, now, link.connection.number)
         link.progress = now
-        if answers > len(link.owed):
+        if answers > len(link.owed) and not link.talk.endless:
             self._end(link, "wrong", "an answer that nobody asked for")
             return
-        for _ in range(answers):
+        for _ in range(min(answers, len(link.owed))):
             self.records.answered(link.owed.popleft(), now, link.connection.number)
         if answers and not link.served:
             link.served = True
@@ -323,6 +327,8 @@ class Load:
 
     def _shut(self, link: Link) -> None:
         """End our stream when everything is answered; the server then ends its own."""
+        if link.talk.endless:
+            link.owed.clear()
         if not link.owed and not link.shut:
             link.shut = True
             link.progress = time.monotonic()

@@ -36,6 +36,8 @@ def make_site(root: Path) -> None:
 class Answers:
     """What both have in common: requests that wait to be sent, answers that are owed, in order."""
 
+    endless = False
+
     def __init__(self) -> None:
         self.unsent = bytearray()
         self.expected: deque[bytes] = deque()

@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from neat.tools.bench.processes import raise_limits
-from neat.tools.drill.talk import CHUNK, DOWN, HELLO, MAGIC, UP, Stream, WrongByte
+from neat.tools.drill.talk import CHUNK, DOWN, ENDLESS, HELLO, MAGIC, UP, Stream, WrongByte
 
 BACKLOG = 4096
 WRONG_KEPT = 20
@@ -123,7 +123,7 @@ class Server:
             self._note(f"connection {session.number}: {error}")
             self._forget(session)
             return
-        if session.ended and not session.owed:
+        if session.ended and (not session.owed or session.answer >= ENDLESS):
             if session.in_the_middle():
                 self._lose(session, "ended within a request")
             else:

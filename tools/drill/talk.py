@@ -11,7 +11,8 @@ import struct
 from typing import Protocol
 
 MAGIC = b"NEATDRL1"
-HELLO = struct.Struct("<8sIII")  # MAGIC, connection's number, bytes of a request, of an answer
+HELLO = struct.Struct("<8sIIQ")  # MAGIC, connection's number, bytes of a request, of an answer
+ENDLESS = 1 << 62  # bytes of an answer that goes on until the client ends its stream
 
 # The streams repeat after a prime number of bytes, so that whatever repeats with a ring's size is found.
 PERIOD = 1_048_573
@@ -64,6 +65,8 @@ class Stream:
 class Talk(Protocol):
     """The client's side of one connection."""
 
+    endless: bool  # what comes ends when the client's stream does, and not before
+
     def ask(self) -> None:
         """One more request is to be sent."""
         ...
@@ -83,6 +86,8 @@ class Talk(Protocol):
 
 class PatternTalk:
     """With a server of ours (server.py)."""
+
+    endless = False
 
     def __init__(self, number: int, request: int, answer: int) -> None:
         """`request`, `answer`: bytes of each."""
@@ -112,3 +117,17 @@ class PatternTalk:
         complete = self.down.offset // self.answer - self.answered
         self.answered += complete
         return complete
+
+
+class EndlessTalk(PatternTalk):
+    """One request, and a client that has only to receive, for ever; each `part` bytes count as an answer."""
+
+    endless = True
+
+    def __init__(self, number: int, request: int, part: int) -> None:
+        super().__init__(number, request, part)
+        self.hello = memoryview(HELLO.pack(MAGIC, number, request, ENDLESS))
+
+    def ask(self) -> None:
+        if not self.up.offset:
+            self.unsent = self.request
