@@ -24,12 +24,12 @@ from neat.supervisor.events import EventLog
 from neat.supervisor.guardian import SAYS_FAILED, SAYS_READY, SAYS_STOP
 from neat.supervisor.inventory import Inventory
 from neat.supervisor.keeper import Keeper
-from neat.supervisor.process import set_priority
+from neat.supervisor.process import go_first
 from neat.supervisor.questions import Questions
 from neat.supervisor.status import Status
 
 FAILED_STARTS = 3  # a stack that comes up is given up when a component died so often without ever being ready
-NICE_WATCHER = -10  # who watches, and who is awaited, goes first, however loaded the machine is
+LEVEL_WATCHER = 2  # who watches goes first, however loaded the machine is
 TASK_S = 0.02  # between two looks at what a task waits for
 
 
@@ -67,7 +67,7 @@ class Supervisor:
         self.leaving: Callable[[], None] | None = None  # this process ends so; the stack goes on
 
     def run(self) -> None:
-        set_priority(os.getpid(), NICE_WATCHER)  # inherited by what is started
+        go_first(os.getpid(), LEVEL_WATCHER)
         self._listen()
         self._adopt()
         while self.leaving is None and not (self.keeper.ending and self.keeper.all_down()):

@@ -34,7 +34,7 @@ STARTING_S = 10.0  # patience with a component that does not get ready
 STOPPING_S = 2.0  # and with one that was told to end
 SETTLED_S = 0.5  # after which the driver has surely mended the link of a new replica
 ABSENT_S = 1.0  # a replica that is down for longer leaves new flows to the others
-NICE_READY = 0  # of a component; until it is ready it has the supervisor's own priority
+NICE_STARTING, NICE_READY = -10, 0  # of a component: who is awaited goes first
 
 
 class Keeper:
@@ -72,6 +72,7 @@ class Keeper:
         modules = {component.module for component in components.values()}
         self.standbys = Standbys(config.standby, modules, boot, self.env, selector, self.all_running)
         self.watch = Watch(config.hang_ms)
+        self.buffer = bytearray(1 << 18)  # of one message
         self.next_look = 0.0
         self.ending = False  # nothing is started any more
 
@@ -197,6 +198,7 @@ class Keeper:
             child = self._take_standby(component, boot)
             if child is None:
                 child = process.start(component.module, boot, self.env, sys.stderr.fileno())
+                process.set_priority(child.pid, NICE_STARTING)
         finally:
             for fd in own:
                 os.close(fd)
@@ -244,7 +246,7 @@ class Keeper:
         if component.ctl is None:
             return None
         try:
-            data = component.ctl.recv(1 << 18)
+            data = bytes(self.buffer[: component.ctl.recv_into(self.buffer)])
         except BlockingIOError:
             return None
         except OSError:

@@ -25,6 +25,7 @@ WARM = b"warm"
 MAX_FDS = 64
 MAX_RECORD = 1 << 16
 NICE_STANDBY = 10  # while it gets warm
+LEVEL_AWAITED = 1  # of a successor, until it is ready
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -71,7 +72,7 @@ class StandbyProcess:
         """
         names = {name: index for index, name in enumerate(boot.fds)}
         record = msgspec.json.encode(Order(module, msgspec.structs.replace(boot, fds=names)))
-        process.set_priority(self.popen.pid, os.getpriority(os.PRIO_PROCESS, 0))
+        process.go_first(self.popen.pid, LEVEL_AWAITED)
         try:
             socket.send_fds(self.line, [record], list(boot.fds.values()))
         except OSError:

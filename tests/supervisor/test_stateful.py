@@ -1,6 +1,7 @@
 """A replica's state goes on in its successor: with components that do nothing, and say what they were started
 with."""
 
+import contextlib
 import json
 import os
 import signal
@@ -185,5 +186,6 @@ def test_holders_end_with_the_stack(dummies, end):
         dummies.neat("down")
     else:
         for pid in sorted(pids - {holder}):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not [pid for pid in pids if alive(pid)], 10, "every process gone")
