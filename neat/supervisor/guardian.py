@@ -153,11 +153,12 @@ class Guardian:
         self.supervisor.returncode = status
         self.supervisor = None
         if self.stop_by is None:
-            self._not_running(f"the supervisor {process.describe_exit(status)}")
+            own = status != -signal.SIGKILL  # a kill from outside says nothing of what the next one will do
+            self._not_running(f"the supervisor {process.describe_exit(status)}", own)
 
-    def _not_running(self, words: str) -> None:
+    def _not_running(self, words: str, own: bool = True) -> None:
         now = time.monotonic()
-        self.start_at = now + self.policy.died(now)
+        self.start_at = now + (self.policy.died(now) if own else 0.0)
         print(f"guardian: {words}", file=sys.stderr, flush=True)
         if "report" in self.boot.fds and self.incarnation >= FAILED_STARTS:
             self._give_up(f"{words}, {self.incarnation} times before the stack was ready")
