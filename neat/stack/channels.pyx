@@ -118,7 +118,10 @@ cdef int32_t sock_birth(Channel* channel, uint32_t index, uint8_t kind, int32_t 
     who.kind = kind
     who.owner = owner
     channel.users += 1
-    memset(sock, 0, sizeof(neat_sock))
+    # The generation stays, so that it never goes back, whoever finds this half done.
+    rest = <uint8_t*>&sock.kind
+    memset(sock, 0, <uint8_t*>&sock.generation - <uint8_t*>sock)
+    memset(rest, 0, <uint8_t*>(sock + 1) - rest)
     sock.kind = kind
     store32(&sock.generation, who.generation)
     return index

@@ -18,12 +18,13 @@ from neat.abi.channel cimport (
 from neat.shm.atomic cimport exchange32, fetch_or32, fetch_or64, load64, store64
 from neat.shm.ring cimport MAX_RECORD
 from neat.stack.engine cimport (
-    ConnInfo, ConnectWishes, Event, Stack, StackConfig, stack_channel_attach, stack_channel_detach,
+    ConnInfo, ConnectWishes, Event, Stack, StackConfig, Suspect, stack_channel_attach, stack_channel_detach,
     stack_channel_pending, stack_channel_users, stack_close, stack_conn_info, stack_connect, stack_counters,
-    stack_create, stack_destroy, stack_expire, stack_flow_lost, stack_frame_arrives, stack_listen,
-    stack_next_deadline, stack_own_frame_arrives, stack_poll_event, stack_poll_transmit, stack_scan_channel,
-    stack_set_backlog, stack_set_defer, stack_share_ports, stack_state_bytes, stack_udp_bind,
-    stack_udp_unbind, stack_unlisten, stack_waiting_info,
+    stack_create, stack_destroy, stack_expire, stack_flow_lost, stack_frame_arrives, stack_has_past,
+    stack_listen, stack_next_deadline, stack_own_frame_arrives, stack_poll_event, stack_poll_transmit,
+    stack_recover, stack_resume_position, stack_scan_channel, stack_set_backlog, stack_set_defer,
+    stack_share_ports, stack_state_bytes, stack_udp_bind, stack_udp_unbind, stack_unlisten,
+    stack_waiting_info,
 )
 from neat.wire.headers cimport htonl
 from neat.wire.vnet cimport VNET_BYTES, VNET_F_DATA_VALID, VnetHeader
@@ -59,6 +60,7 @@ cdef class Lab:
     """
 
     cdef Stack* stack
+    cdef StackConfig config
     cdef uint8_t* memory
     cdef uint32_t nsock, rx_size, tx_size
     cdef uint8_t[:] _state_view, _channel_view
@@ -94,10 +96,10 @@ cdef class Lab:
         uint32_t tx_size=1 << 16,
         uint64_t now=1_000_000_000,
     ):
-        cdef StackConfig config
+        config = &self.config
         if len(mac) != 6 or len(secret) != 32:
             raise ValueError("mac is 6 bytes, secret 32")
-        memset(&config, 0, sizeof(config))
+        memset(config, 0, sizeof(StackConfig))
         memcpy(config.mac, <const char*>mac, 6)
         memcpy(config.secret, <const char*>secret, 32)
         memcpy(config.address, _address(address, 0).addr, 4)
@@ -113,12 +115,15 @@ cdef class Lab:
         config.syn_retries, config.data_retries = syn_retries, data_retries
         self.now = now
         self.nsock, self.rx_size, self.tx_size = nsock, rx_size, tx_size
-        self.state = mmap.mmap(-1, stack_state_bytes(&config))
+        self.state = mmap.mmap(-1, (stack_state_bytes(config) + 4095) & ~<uint64_t>4095)
         self._state_view = self.state
-        self.stack = stack_create(&config, &self._state_view[0], len(self.state), now)
+        self._create()
+        self._attach()
+
+    cdef _create(self):
+        self.stack = stack_create(&self.config, &self._state_view[0], len(self.state), self.now)
         if self.stack is NULL:
             raise ValueError("the engine refuses this configuration")
-        self._attach()
 
     cdef _attach(self):
         cdef neat_channel* header
@@ -134,6 +139,22 @@ cdef class Lab:
     def __dealloc__(self):
         if self.stack is not NULL:
             stack_destroy(self.stack)
+
+    @property
+    def has_past(self):
+        return bool(stack_has_past(self.stack))
+
+    def crash(self, attach=True):
+        """The replica dies here, and a successor goes on with the state and, if it is to `attach`, the
+        channel. Returns how many connections go on."""
+        cdef Suspect suspect
+        stack_destroy(self.stack)
+        self.stack = NULL
+        self._create()
+        if attach:
+            _check(stack_channel_attach(self.stack, APP, self.memory, self.nsock, self.rx_size, self.tx_size))
+        self.position = stack_resume_position(self.stack, &suspect)
+        return _check(stack_recover(self.stack, self.now))
 
     # The replica's side
     # ---------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Going on with what a predecessor left in the state segment and the applications' segments."""
 
 from libc.stdint cimport int32_t, uint32_t
-from neat.stack.state cimport SUSPECT_NONE
+from neat.stack.state cimport SUSPECT_FRAME, SUSPECT_NONE
 from neat.stack.tcp.listen cimport listen_recover
 from neat.stack.tcp.recover cimport tcp_recover_slots, tcp_recover_speak
 from neat.stack.tcp.timewait cimport wait_recover
@@ -28,6 +28,8 @@ cdef int32_t recover(Stack* stack) noexcept nogil:
     """Listeners before connections, which may wait at them; TIME-WAITs before connections, for which some of
     them stand in; nothing is said before all is there."""
     cdef uint32_t resumed
+    if stack.state.suspect.kind == SUSPECT_FRAME:
+        stack.redone = stack.state.suspect.position
     listen_recover(stack)
     error = wait_recover(stack)
     if error < 0:

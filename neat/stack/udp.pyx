@@ -71,7 +71,6 @@ cdef void udp_destroy(Stack* stack) noexcept nogil:
 cdef int udp_bind(
     Stack* stack, uint32_t app, uint32_t sock, const neat_addr* local, uint32_t flags
 ) noexcept nogil:
-    cdef UdpTable* table = table_of(stack)
     cdef Channel* channel = channel_of(stack, app)
     if channel == NULL:
         return -ENOENT
@@ -393,8 +392,9 @@ cdef void deliver(Stack* stack, int32_t i, Packet* packet, uint16_t port, uint32
     ring_write(ring, bind.channel.rx_size, slot.rx_tail, &head, DATAGRAM_HEAD)
     data = packet.record + packet.l4 + UDP_BYTES
     ring_write(ring, bind.channel.rx_size, slot.rx_tail + DATAGRAM_HEAD, data, size)
-    slot.rx_frame = frame
+    # In this order, so that the two never say of a datagram that is not there that it is.
     slot.rx_next = slot.rx_tail + need
+    store64(&slot.rx_frame, frame)
     store64(&slot.rx_tail, slot.rx_next)
     store64(&sock.rx_tail, slot.rx_tail)
     event_raise(&stack.events, &bind.node, EV_READABLE)

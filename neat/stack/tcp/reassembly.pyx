@@ -27,7 +27,7 @@ cdef bint ooo_insert(Tcb* tcb, uint32_t start, uint32_t end) noexcept nogil:
     cdef uint64_t one
     cdef uint32_t target = NO_INDEX
     cdef uint32_t free = NO_INDEX
-    for i in range(OOO_MAX):
+    for i in range(<uint32_t>OOO_MAX):
         one = tcb.slot.ooo[i]
         if touches(one, start, end):
             if seq_lt(interval_start(one), start):
@@ -41,7 +41,7 @@ cdef bint ooo_insert(Tcb* tcb, uint32_t start, uint32_t end) noexcept nogil:
     if target == NO_INDEX:
         return False
     put(tcb, target, interval(start, end))
-    for i in range(OOO_MAX):
+    for i in range(<uint32_t>OOO_MAX):
         one = tcb.slot.ooo[i]
         if i != target and one != 0 and seq_ge(interval_start(one), start) and seq_le(interval_end(one), end):
             put(tcb, i, 0)
@@ -54,7 +54,7 @@ cdef uint32_t ooo_reach(Tcb* tcb, uint32_t reached) noexcept nogil:
     cdef bint further = True
     while further:
         further = False
-        for i in range(OOO_MAX):
+        for i in range(<uint32_t>OOO_MAX):
             one = tcb.slot.ooo[i]
             if one != 0 and seq_le(interval_start(one), reached) and seq_gt(interval_end(one), reached):
                 reached = interval_end(one)
@@ -64,7 +64,7 @@ cdef uint32_t ooo_reach(Tcb* tcb, uint32_t reached) noexcept nogil:
 
 cdef void ooo_drop(Tcb* tcb) noexcept nogil:
     cdef uint32_t i
-    for i in range(OOO_MAX):
+    for i in range(<uint32_t>OOO_MAX):
         if tcb.slot.ooo[i] != 0 and seq_le(interval_end(tcb.slot.ooo[i]), tcb.rcv_nxt):
             put(tcb, i, 0)
 
@@ -73,7 +73,7 @@ cdef uint32_t ooo_end(Tcb* tcb) noexcept nogil:
     cdef uint32_t i
     cdef uint32_t end = tcb.rcv_nxt
     if tcb.ooo_count:
-        for i in range(OOO_MAX):
+        for i in range(<uint32_t>OOO_MAX):
             if tcb.slot.ooo[i] != 0:
                 end = seq_max(end, interval_end(tcb.slot.ooo[i]))
     return end
@@ -83,7 +83,7 @@ cdef void ooo_resume(Tcb* tcb) noexcept nogil:
     cdef uint32_t i, start, end
     cdef uint64_t one
     tcb.ooo_count = 0
-    for i in range(OOO_MAX):
+    for i in range(<uint32_t>OOO_MAX):
         one = tcb.slot.ooo[i]
         if one == 0:
             continue

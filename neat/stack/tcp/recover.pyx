@@ -22,7 +22,7 @@ from neat.stack.tcp.ack cimport is_writable
 from neat.stack.tcp.commands cimport finish_sending, tcp_command
 from neat.stack.tcp.congestion cimport congestion_start
 from neat.stack.tcp.connection cimport (
-    conn_event, conn_free, conn_over, conn_ready, conn_set_state, flow_record, put_address,
+    conn_event, conn_free, conn_over, conn_ready, flow_record, put_address,
 )
 from neat.stack.tcp.deadlines cimport timer_set, timers_reset
 from neat.stack.tcp.handshake cimport LEAST_MSS, handshake_offer
@@ -105,7 +105,7 @@ cdef void bury(Stack* stack) noexcept nogil:
 cdef void relink(Stack* stack) noexcept nogil:
     """What is free, of slots and of sockets; lowest first, as those cost no new memory."""
     cdef uint32_t i
-    for i in range(CHANNELS):
+    for i in range(<uint32_t>CHANNELS):
         if stack.channels[i] != NULL:
             channel_relink(stack.channels[i])
     i = stack.config.max_connections
