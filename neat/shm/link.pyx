@@ -15,7 +15,8 @@ from neat.shm.pyring import FrameRing
 from neat.shm.segment import Segment, SegmentError, page_align
 
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
-from neat.shm.ring cimport ring_bytes
+from neat.shm.atomic cimport load64
+from neat.shm.ring cimport RingHeader, ring_bytes
 
 cdef enum:
     LINK_MAGIC = 0x4B4E494C
@@ -81,3 +82,28 @@ class Link:
         return FrameRing(
             self.segment.view[link_tx_offset(self.rx_capacity) :], self.tx_capacity, producer=producer
         )
+
+
+class LinkReader:
+    """A link segment mapped read-only, for who watches both sides. The geometry is the caller's."""
+
+    def __init__(self, fd, rx_capacity, tx_capacity):
+        self.segment = Segment(fd, link_bytes(rx_capacity, tx_capacity), writable=False)
+        self.rx_capacity = rx_capacity
+        self.tx_capacity = tx_capacity
+
+    def rx_waits(self):
+        """The consumer's position (its head) in the receive ring while records wait there, or None. A ring
+        that makes no sense has none."""
+        return waits(self.segment.address + LINK_HEADER, self.rx_capacity)
+
+    def tx_waits(self):
+        """Likewise in the transmit ring."""
+        return waits(self.segment.address + link_tx_offset(self.rx_capacity), self.tx_capacity)
+
+
+def waits(address, capacity):
+    ring = <RingHeader*><uintptr_t>address
+    cdef uint64_t head = load64(&ring.head)
+    cdef uint64_t waiting = load64(&ring.tail) - head
+    return head if 0 < waiting <= capacity else None

@@ -24,15 +24,13 @@ from neat.supervisor import process
 from neat.supervisor.component import Component, Phase
 from neat.supervisor.events import EventLog, trim_log
 from neat.supervisor.inventory import Inventory
-from neat.supervisor.policy import Verdict
+from neat.supervisor.lookout import Lookout
 from neat.supervisor.recovery import Death, States, describe_death
 from neat.supervisor.slots import Slots
 from neat.supervisor.standby import Standbys
-from neat.supervisor.watch import Watch
 
 STARTING_S = 10.0  # patience with a component that does not get ready
 STOPPING_S = 2.0  # and with one that was told to end
-SETTLED_S = 0.5  # after which the driver has surely mended the link of a new replica
 ABSENT_S = 1.0  # a replica that is down for longer leaves new flows to the others
 NICE_STARTING, NICE_READY = -10, 0  # of a component: who is awaited goes first
 
@@ -71,7 +69,8 @@ class Keeper:
         self.states = States(inventory, stateful=self.stateful)
         modules = {component.module for component in components.values()}
         self.standbys = Standbys(config.standby, modules, boot, self.env, selector, self.all_running)
-        self.watch = Watch(config.hang_ms)
+        self.lookout = Lookout(self.board, fds, config, page)
+        self.watch = self.lookout.watch
         self.buffer = bytearray(1 << 18)  # of one message
         self.next_look = 0.0
         self.ending = False  # nothing is started any more
@@ -363,23 +362,5 @@ class Keeper:
                 component.kill(
                     f"not ready after {STARTING_S:.0f} s" if starting else "did not stop by itself"
                 )
-            elif component.phase is Phase.RUNNING:
-                self._look_at(component, now_ns, late)
-                self._look_at_link(component, now_ns)
-
-    def _look_at(self, component: Component, now_ns: int, late: bool) -> None:
-        pid, heartbeat = self.board.heartbeat(component.name)
-        if pid != component.pid:
-            heartbeat = 0  # it lies about who it is
-        verdict, evidence = self.watch.look(component.name, heartbeat, component.stat_fd, now_ns, late)
-        if verdict is not Verdict.ALIVE:
-            self.page.count("hangs")
-            component.kill(f"{verdict.value}, {evidence}", own=verdict is not Verdict.STOPPED)
-
-    def _look_at_link(self, component: Component, now_ns: int) -> None:
-        """A replica that broke the contract of its rings gets no packets any more, so it is replaced."""
-        if component.slot is None or component.kill_reason or now_ns / 1e9 - component.ready_at < SETTLED_S:
-            return
-        if self.board.counter("driver", f"replica{component.slot}.broken"):
-            component.state_fault = "its link is broken"
-            component.kill("broke its link: the driver found a ring that makes no sense")
+            elif component.phase in (Phase.STARTING, Phase.RUNNING):
+                self.lookout.look(component, now_ns, late)

@@ -32,9 +32,7 @@ def describe_death(component: Component, status: int | None) -> Death:
     SIGKILL comes from outside. A process that was stopped did not stop itself.
     """
     was_ready = component.phase is Phase.RUNNING or component.wanted
-    cause = component.kill_reason or (
-        "status not known" if status is None else process.describe_exit(status)
-    )
+    cause = component.kill_reason or ("status not known" if status is None else process.describe_exit(status))
     if component.wanted:
         # What it dies of while it finishes its turn is a crash for its successor.
         own = status is not None and status < 0 and status != -signal.SIGKILL

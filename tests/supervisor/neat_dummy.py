@@ -2,8 +2,9 @@
 
 Files in $NEAT_DUMMY_DIR: `NAME.crash`: exit with status 3 at once; `NAME.refuse`: refuse the state of a
 predecessor; `NAME.mute`: never say ready; `NAME.holds`: have a process hold its descriptors, unless one does.
-SIGUSR1: spin without a heartbeat; SIGUSR2: block without one. A replica lists two sockets. What it was
-started with is noted in `NAME.boots`, what it hears in `NAME.heard`.
+SIGUSR1: spin without a heartbeat; SIGUSR2: block without one; `NAME.busy`: spin with one. Nobody takes
+anything out of a ring. A replica lists two sockets. What it was started with is noted in `NAME.boots`, what
+it hears in `NAME.heard`.
 """
 
 import json
@@ -51,7 +52,9 @@ def main():
         page.running()
         ctl.send(b'{"event": "ready", "connections": 7}')
     while True:
-        ready, _, _ = select.select([ctl, boot.fds["lifeline"]], [], [], boot.config.heartbeat_ms / 1000)
+        busy = (behaviour / f"{boot.component}.busy").exists()
+        patience = 0 if busy else boot.config.heartbeat_ms / 1000
+        ready, _, _ = select.select([ctl, boot.fds["lifeline"]], [], [], patience)
         page.heartbeat()
         if boot.fds["lifeline"] in ready:
             sys.exit(0)

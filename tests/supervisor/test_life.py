@@ -7,6 +7,8 @@ import signal
 import pytest
 
 from neat import rundir
+from neat.config import Config
+from neat.shm.link import Link
 from tests.supervisor.conftest import dummy_stack
 from tests.support import Stack, wait_for
 
@@ -125,6 +127,33 @@ def test_blocked_component_is_found(dummies):
     dummies.neat("kill", "syscall", "--signal", "SIGUSR2")
     wait_replaced(dummies, "syscall", pid)
     assert any(what == "hung" and "asleep" in detail for what, detail in events(dummies, "syscall"))
+
+
+def push(stack: Stack, name: str, slot: int, *, received: bool) -> None:
+    """A record into a ring of a link that this component has."""
+    pid, config = stack.pids()[name], Config()
+    fds = [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+    path = next(path for path in fds if os.readlink(path).startswith(f"/memfd:neat:link{slot}"))
+    with open(path, "r+b", buffering=0) as file:
+        link = Link(file.fileno(), config.ring_bytes, config.ring_bytes)
+        ring = link.rx_ring(producer=True) if received else link.tx_ring(producer=True)
+        ring.push(b"frame")
+        ring.publish()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize(
+    ("name", "slot", "received", "ring"),
+    [("replica1", 1, True, "receive ring"), ("driver", 2, False, "ring of replica2")],
+)
+def test_component_that_beats_and_makes_no_progress_is_replaced(dummies, name, slot, received, ring, busy):
+    if busy:
+        (dummies.behaviour / f"{name}.busy").touch()
+    pid = dummies.pids()[name]
+    push(dummies, name, slot, received=received)
+    wait_replaced(dummies, name, pid)
+    (why,) = [detail for what, detail in events(dummies, name) if what == "hung"][:1]
+    assert why.startswith(f"no progress, what is in its {ring} has waited for")
 
 
 def test_crash_loop_backs_off_and_ends_when_the_cause_does(dummies):

@@ -168,9 +168,8 @@ def test_holder_of_what_is_over_is_an_orphan(dummies):
     replaced_after(dummies, "replica0", "SIGKILL")
     (dummies.behaviour / "replica0.refuse").touch()
     pids = dummies.pids()
-    os.kill(pids["supervisor"], signal.SIGSTOP)  # so that it hears of nothing
+    os.kill(pids["supervisor"], signal.SIGSTOP)  # it hears of nothing, and the guardian ends it
     os.kill(pids["replica0"], signal.SIGKILL)
-    os.kill(pids["supervisor"], signal.SIGKILL)
     (dummies.behaviour / "replica0.holds").unlink()
     wait_replaced(dummies, "replica0", pids["replica0"])
     wait_for(lambda: not alive(holder), 10, "the holder is gone")
@@ -189,3 +188,16 @@ def test_holders_end_with_the_stack(dummies, end):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not [pid for pid in pids if alive(pid)], 10, "every process gone")
+
+
+def test_successor_that_is_stopped_before_it_is_ready_is_replaced_and_the_state_goes_on(dummies):
+    (dummies.behaviour / "replica1.mute").touch()
+    pid = dummies.pids()["replica1"]
+    dummies.neat("kill", "replica1")
+    wait_for(lambda: dummies.pids()["replica1"] not in (pid, None), 20, "a successor")
+    (dummies.behaviour / "replica1.mute").unlink()
+    os.kill(dummies.pids()["replica1"], signal.SIGSTOP)
+    wait_replaced(dummies, "replica1", pid)
+    boots = noted(dummies, "replica1.boots")
+    assert {(state, blame) for _, state, blame in boots} == {(1, False)}
+    assert [what for what, _ in events(dummies, "replica1")].count("hung") == 1

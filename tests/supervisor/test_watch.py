@@ -57,6 +57,32 @@ def test_cpu_time_counts_from_the_heartbeat(process):
     assert watch.look("it", 2, stat, 400 * MS, False)[0] is Verdict.ALIVE
 
 
+def test_ring_that_nobody_empties_counts_from_when_it_was_seen(process):
+    """However busy it is with other things before: nothing waited."""
+    child, stat = process
+    watch = Watch(350)
+    child.send_signal(signal.SIGUSR1)
+    assert not watch.look_at_ring("it", "ring", 64, stat, 0, False)[0]
+    assert not watch.look_at_ring("it", "ring", 64, stat, 200 * MS, False)[0]  # overdue
+    used = read_stat(stat)[1]
+    wait_for(lambda: read_stat(stat)[1] >= used + 250 * MS, 60, "it has spun for a while")
+    hung, why = watch.look_at_ring("it", "ring", 64, stat, 400 * MS, False)
+    assert hung
+    assert why == "what is in its ring has waited for 400 ms"
+    assert not watch.look_at_ring("it", "ring", 128, stat, 400 * MS, False)[0]  # it has taken something
+    assert not watch.look_at_ring("it", "ring", None, stat, 900 * MS, False)[0]  # nothing waits
+    assert not watch.look_at_ring("it", "ring", 128, stat, 900 * MS, False)[0]
+
+
+def test_ring_of_a_process_that_gets_no_cpu_is_no_hang(process):
+    """It is stopped here: CPU time does not pass, and what it takes to be asleep is not so."""
+    child, stat = process
+    child.send_signal(signal.SIGSTOP)
+    wait_for(lambda: read_stat(stat)[0] == "T", 10, "it is stopped")
+    watch = Watch(350)
+    assert not any(watch.look_at_ring("it", "ring", 64, stat, t * MS, False)[0] for t in range(0, 9000, 90))
+
+
 def test_process_that_is_gone_is_no_hang(process):
     child, stat = process
     child.kill()

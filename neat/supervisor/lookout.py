@@ -1,0 +1,73 @@
+"""The look at a component that runs: what it says on the board, and what it does with its rings."""
+
+from collections.abc import Mapping
+
+from neat.config import Config
+from neat.shm.board import BoardReader, BoardWriter
+from neat.shm.link import LinkReader
+from neat.supervisor.component import Component, Phase
+from neat.supervisor.policy import Verdict
+from neat.supervisor.watch import Watch
+
+SETTLED_S = 0.5  # after which the driver has surely mended the link of a new replica
+
+
+class Lookout:
+    """It kills what is hung, and says why."""
+
+    def __init__(self, board: BoardReader, fds: Mapping[str, int], config: Config, page: BoardWriter) -> None:
+        """`fds`: the inventory's. `page`: the supervisor's own."""
+        self.board = board
+        self.page = page
+        self.watch = Watch(config.hang_ms)
+        self.links = [
+            LinkReader(fds[f"link{k}"], config.ring_bytes, config.ring_bytes) for k in range(config.replicas)
+        ]
+
+    def look(self, component: Component, now_ns: int, late: bool) -> None:
+        """Once a round, at one that starts or runs. `late`: this round is."""
+        self._look_at_heartbeat(component, now_ns, late)
+        if component.phase is Phase.RUNNING and not component.kill_reason:
+            self._look_at_link(component, now_ns)
+            self._look_at_rings(component, now_ns, late)
+
+    def _look_at_heartbeat(self, component: Component, now_ns: int, late: bool) -> None:
+        """Of one that starts only whether it is stopped: it has more to do than to beat."""
+        pid, heartbeat = self.board.heartbeat(component.name)
+        if pid != component.pid:
+            heartbeat = 0  # it has not said who it is, or lies about it
+        verdict, evidence = self.watch.look(component.name, heartbeat, component.stat_fd, now_ns, late)
+        hung = verdict is not Verdict.ALIVE and component.phase is Phase.RUNNING
+        if hung or verdict is Verdict.STOPPED:
+            self._kill(component, f"{verdict.value}, {evidence}", own=verdict is not Verdict.STOPPED)
+
+    def _look_at_link(self, component: Component, now_ns: int) -> None:
+        """A replica that broke the contract of its rings gets no packets any more, so it is replaced."""
+        if component.slot is None or now_ns / 1e9 - component.ready_at < SETTLED_S:
+            return
+        if self.board.counter("driver", f"replica{component.slot}.broken"):
+            component.state_fault = "its link is broken"
+            component.kill("broke its link: the driver found a ring that makes no sense")
+
+    def _look_at_rings(self, component: Component, now_ns: int, late: bool) -> None:
+        """One that beats and makes no progress: a replica that takes no frames, a driver that sends none."""
+        if component.slot is not None:
+            heads = {"receive ring": self.links[component.slot].rx_waits()}
+        elif component.kind == "driver":
+            heads = {f"ring of replica{k}": self._to_send(k) for k in range(len(self.links))}
+        else:
+            return
+        for ring, head in heads.items():
+            hung, why = self.watch.look_at_ring(component.name, ring, head, component.stat_fd, now_ns, late)
+            if hung and not component.kill_reason:
+                self._kill(component, f"no progress, {why}", own=True)
+
+    def _to_send(self, slot: int) -> int | None:
+        """The driver's position in the transmit ring of a replica while something waits there. It empties
+        none that is broken."""
+        broken = self.board.counter("driver", f"replica{slot}.broken")
+        return None if broken else self.links[slot].tx_waits()
+
+    def _kill(self, component: Component, why: str, *, own: bool) -> None:
+        self.page.count("hangs")
+        component.kill(why, own=own)
