@@ -20,7 +20,7 @@ from neat.config import Config
 from neat.tools import site as sample
 from neat.tools.bench.processes import SideError, end, running, start_server
 from neat.tools.bench.servers import httpd
-from neat.tools.drill.load import Plan
+from neat.tools.drill.plan import Plan
 from neat.tools.drill.run import Settings, drill
 from neat.tools.driven import Client, ClientError, Download
 from neat.tools.stack import Stack, StackError

@@ -19,7 +19,7 @@ from neat.tools.bench.processes import end, start_server
 from neat.tools.drill import picture, records, report, tables
 from neat.tools.drill.commands import drill
 from neat.tools.drill.faults import Fault, Schedule, Striker, open_component
-from neat.tools.drill.load import Beat, Plan, kinds_of
+from neat.tools.drill.plan import Beat, Plan, kinds_of
 from neat.tools.drill.programs import HttpTalk, RedisTalk, bulk_file, command, file_of
 from neat.tools.drill.records import Connection, Records
 from neat.tools.drill.server import Session
@@ -30,10 +30,10 @@ from neat.tools.stack import StackError
 VICTIM = 3  # the connection that a bad server treats badly
 
 # What a bad server does instead of answering the victim.
-WRONG = "session.owed -= session.sock.send(bytes([session.down.next(1)[0] ^ 1]))"
-SILENT = "session.owed = 0"
+WRONG = "guest.owed -= guest.sock.send(bytes([guest.down.next(1)[0] ^ 1]))"
+SILENT = "guest.owed = 0"
 LOST = "raise ConnectionAbortedError"
-TWICE = "[session.sock.send(session.down.next(session.owed)) for _ in range(2)]; session.owed = 0"
+TWICE = "[guest.sock.send(guest.down.next(guest.owed)) for _ in range(2)]; guest.owed = 0"
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ def serve(tmp_path):
         bad = f"""
 from neat.tools.drill import server
 class Bad(server.Server):
-    def _send(self, session):
-        if session.number != {VICTIM} or not session.owed:
-            super()._send(session)
+    def _send(self, guest):
+        if guest.number != {VICTIM} or not guest.owed:
+            super()._send(guest)
         else:
-            {statement or "super()._send(session)"}
+            {statement or "super()._send(guest)"}
 server.Server = Bad
 server.main()
 """
@@ -189,7 +189,7 @@ def test_streams():
 def test_client_and_session_agree(request_bytes, answer_bytes):
     """Whatever the pieces are in which the bytes come."""
     dice = random.Random(2)
-    talk, session = PatternTalk(9, request_bytes, answer_bytes), Session(None)
+    talk, session = PatternTalk(9, request_bytes, answer_bytes), Session()
     for _ in range(5):
         talk.ask()
     while data := talk.next():
@@ -370,7 +370,7 @@ def test_spread():
 def a_drill():
     """Two faults, at 12 and 15 s of a clock that is 10 s ahead; four connections, of which one is lost, one
     takes its place, and one gets a wrong byte."""
-    seen = Records(sizes={"requests": 100, "download": 1_000_000})
+    seen = Records(began=10.0, sizes={"requests": 100, "download": 1_000_000})
     seen.connections = [
         Connection(0, 0, "requests", 1000, 9.0, 12.02, "lost", "ConnectionResetError", 2),
         Connection(1, 1, "requests", 1001, 9.0, 20.0, "closed"),
@@ -430,7 +430,7 @@ def test_the_report():
 
 
 def test_a_drill_that_nobody_noticed_has_no_failures():
-    seen = Records([Connection(0, 0, "requests", 1, 1.0, 9.0, "closed")], {"requests": 1})
+    seen = Records([Connection(0, 0, "requests", 1, 1.0, 9.0, "closed")], 2.0, {"requests": 1})
     faults = [Fault(5.0, 5.0, "SIGKILL", {"replica0": 5}, 1, [0], {"replica0": 3.0})]
     options = {"settings": {}, "records": seen, "owners": {}, "stopped": 9.0, "replicas": 1, "steal": 0.0}
     assert report.make(faults=faults, server=None, **options)["failures"] == []
@@ -440,7 +440,7 @@ def test_a_drill_that_nobody_noticed_has_no_failures():
 
 
 def test_records_are_kept(tmp_path):
-    seen = Records([Connection(0, 0, "requests", 7)], {"requests": 5})
+    seen = Records([Connection(0, 0, "requests", 7)], 1.0, {"requests": 5})
     seen.answered(1.0, 1.5, 0)
     seen.silent(1.0, 1.5, 0)
     seen.silent(1.0, 1.0001, 0)

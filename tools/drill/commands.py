@@ -79,7 +79,9 @@ class Components(click.ParamType):
     show_default=True,
     help="MB/s of each; 0: as fast as it goes.",
 )
-@click.option("--program", type=click.Choice(["nginx", "redis"]), help="The server, instead of our own.")
+@click.option(
+    "--program", type=click.Choice(["nginx", "redis", "ssh"]), help="The server, instead of our own."
+)
 @click.option(
     "--hung-after", type=Seconds(600), default="5s", show_default=True, help="Without any progress."
 )
@@ -123,7 +125,7 @@ def drill(
     constant rate, and transfers in both directions. Both ends know every byte beforehand. Fails when a
     connection was lost, hung or refused, or a byte was wrong."""
     from neat.tools.drill import picture
-    from neat.tools.drill.load import Plan
+    from neat.tools.drill.plan import Plan
     from neat.tools.drill.run import Settings
     from neat.tools.drill.run import drill as run
 

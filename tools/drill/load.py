@@ -20,132 +20,20 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from neat.tools.bench.processes import raise_limits
-from neat.tools.drill.programs import BULK_BYTES as FILE_BYTES
-from neat.tools.drill.programs import FILE_BYTES as SMALL_BYTES
-from neat.tools.drill.programs import HttpTalk, RedisTalk
+from neat.tools.drill.link import Link, SshLink
+from neat.tools.drill.plan import Beat, Plan, kinds_of
 from neat.tools.drill.records import Connection, Records
-from neat.tools.drill.talk import CHUNK, EndlessTalk, PatternTalk, Talk, WrongByte
+from neat.tools.drill.talk import CHUNK, WrongByte
 
 TICK_S = 0.05  # the longest sleep
 LOOK_S = 0.25  # between two looks for connections that hang
 OPENING = 64  # at a time
-REOPEN_S = 0.02  # after a connection that could not be made
-BULK_BYTES, BULK_OTHER = 1 << 16, 16  # of a transfer's chunk, and of what asks for it or confirms it
-WINDOW = 32  # chunks under way in a transfer without a rate
+REOPEN_S = 0.02  # after a connection that never had an answer
 MOST_OWED = 1 << 14  # requests that a connection owes answers for: beyond it no more are sent
-
-
-@dataclass
-class Plan:
-    connections: int = 200
-    rate: float = 2000.0  # requests a second in all
-    request: int = 64  # bytes
-    answer: int = 512
-    bulk: int = 4  # transfers, half of them uploads
-    bulk_rate: float = 0.0  # bytes a second of each; 0.0: as fast as it goes
-    program: str = ""  # of the server: "nginx", "redis"; "": the checking one
-    hang_s: float = 5.0  # without progress, when something is owed
-    most_s: float = 600.0
-    records: str = ""  # file
-
-
-class Link:
-    """One connection of one place, from its SYN to its end."""
-
-    __slots__ = (
-        "awaits",
-        "connection",
-        "kind",
-        "opening",
-        "owed",
-        "progress",
-        "served",
-        "shut",
-        "sock",
-        "talk",
-    )
-
-    def __init__(self, sock: socket.socket, kind: "Kind", connection: Connection, talk: Talk) -> None:
-        self.sock = sock
-        self.kind = kind
-        self.connection = connection
-        self.talk = talk
-        self.awaits = select.EPOLLOUT
-        self.opening = True
-        self.served = False  # it has had an answer
-        self.shut = False  # our stream has ended
-        self.owed: deque[float] = deque()  # when each request under way was planned
-        self.progress = time.monotonic()  # when something came from the other end
-
-    def waits_since(self) -> float | None:
-        """Since when it waits for the other end; None: it does not."""
-        if self.owed:
-            return max(self.progress, self.owed[0])
-        return self.progress if self.opening or self.shut else None
-
-
-@dataclass
-class Kind:
-    """What a place is for."""
-
-    name: str
-    size: int  # bytes of a request and its answer, nearly
-    talk: Callable[[int], Talk]  # from a connection's number
-    window: int = 0  # requests that are always under way; 0: those of a beat
-
-
-class Beat:
-    """Requests at a constant rate, from each of some places in turn."""
-
-    def __init__(self, places: range, per_second: float, began: float) -> None:
-        self.places = places
-        self.per_second = per_second
-        self.began = began
-        self.count = 0
-
-    def next(self) -> float:
-        """When the next one is planned."""
-        return self.began + self.count / self.per_second
-
-    def due(self, now: float) -> Iterator[tuple[int, float]]:
-        """Place and planned time of those whose time has come."""
-        while (planned := self.next()) <= now:
-            yield self.places[self.count % len(self.places)], planned
-            self.count += 1
-
-
-def kinds_of(plan: Plan, host: str) -> list[Kind]:
-    """The kind of each place."""
-    window = 0 if plan.bulk_rate else WINDOW
-    match plan.program:
-        case "nginx":
-            few = window // (FILE_BYTES // BULK_BYTES)
-            requests = Kind("requests", SMALL_BYTES, lambda n: HttpTalk(n, host, bulk=False))
-            transfers = [Kind("download", FILE_BYTES, lambda n: HttpTalk(n, host, bulk=True), few)]
-        case "redis":
-            requests = Kind("requests", plan.answer, lambda n: RedisTalk(n, plan.answer))
-            transfers = [Kind("transfer", BULK_BYTES, lambda n: RedisTalk(n, BULK_BYTES), window)]
-        case _:
-            requests = of_pattern("requests", plan.request, plan.answer)
-            transfers = [
-                of_pattern("download", BULK_OTHER, BULK_BYTES) if plan.bulk_rate else ENDLESS_DOWNLOAD,
-                of_pattern("upload", BULK_BYTES, BULK_OTHER, window),
-            ]
-    return [requests] * plan.connections + [transfers[i % len(transfers)] for i in range(plan.bulk)]
-
-
-def of_pattern(name: str, request: int, answer: int, window: int = 0) -> Kind:
-    return Kind(name, request + answer, lambda number: PatternTalk(number, request, answer), window)
-
-
-# Who waits for bytes and sends none is not told by a reset that its connection is gone.
-ENDLESS_DOWNLOAD = Kind("download", BULK_BYTES, lambda n: EndlessTalk(n, BULK_OTHER, BULK_BYTES), WINDOW)
 
 
 class Load:
@@ -199,13 +87,11 @@ class Load:
             number = len(self.records.connections)
             connection = Connection(number, place, kind.name)
             self.records.connections.append(connection)
-            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            link = Link(sock, kind, connection, kind.talk(number))
-            self.places[place] = self.links[sock.fileno()] = link
-            self.poll.register(sock, link.awaits)
+            link = (SshLink if kind.command else Link)(kind, connection, kind.talk(number))
+            self.places[place] = self.links[link.sock.fileno()] = link
+            self.poll.register(link.sock, link.awaits)
             self.opening += 1
-            code = sock.connect_ex(self.target)
+            code = link.connect(self.target)
             if code not in (0, errno.EINPROGRESS):
                 self._end(link, "refused", os.strerror(code))
 
@@ -218,14 +104,13 @@ class Load:
         self.opening -= 1
         link.opening = False
         link.connection.opened = link.progress = now
-        link.connection.port = link.sock.getsockname()[1]
-        self.changes += 1
         for _ in range(max(link.kind.window, 1)):
             self._ask(link, now)
         self._flush(link)
 
     def _begin(self, now: float) -> None:
         plan = self.plan
+        self.records.began = now
         report("open", connections=len(self.links))
         if plan.connections and plan.rate:
             self.beats.append(Beat(range(plan.connections), plan.rate, now))
@@ -316,6 +201,8 @@ class Load:
         if answers and not link.served:
             link.served = True
             self.served += 1
+            link.connection.port = link.port()
+            self.changes += 1
         if self.stopping:
             self._shut(link)
         elif answers and link.kind.window:
@@ -347,19 +234,19 @@ class Load:
     def _end(self, link: Link, outcome: str, detail: str = "") -> None:
         """The connection is over; its place gets another."""
         now = time.monotonic()
-        connection = link.connection
+        connection, served = link.connection, link.served
         connection.outcome, connection.detail, connection.ended = outcome, detail, now
         connection.owed = len(link.owed)
         since = link.waits_since()
         if since is not None and outcome != "closed" and connection.opened:
             self.records.silent(since, now, connection.number)
         self.opening -= link.opening
-        self.served -= link.served
+        self.served -= served
         del self.links[link.sock.fileno()]
-        link.sock.close()
+        link.close()
         self.places[connection.place] = None
         self.changes += 1
-        self.to_open.append((now + REOPEN_S if outcome == "refused" else now, connection.place))
+        self.to_open.append((now if served else now + REOPEN_S, connection.place))
 
     def _find_hung(self, now: float) -> None:
         for link in list(self.links.values()):
@@ -412,7 +299,7 @@ class Commands:
                 ports = {
                     link.connection.number: link.connection.port
                     for link in (self.load.links.values() if changed else ())
-                    if not link.opening
+                    if link.served
                 }
                 report("ports", changes=self.load.changes, ports=ports)
             case ["stop"]:

@@ -32,6 +32,7 @@ class Connection:
 @dataclass
 class Records:
     connections: list[Connection] = field(default_factory=list)
+    began: float = 0.0  # every connection had had an answer, and the beat began
     sizes: dict[str, int] = field(default_factory=dict)  # kind → bytes of an answer and its request
     # Of each answer: when its request was planned to be sent, seconds from then, the connection's number.
     planned: array[float] = field(default_factory=lambda: array("d"))
@@ -63,6 +64,7 @@ class Records:
     def write(self, path: Path) -> None:
         head = {
             "connections": [asdict(connection) for connection in self.connections],
+            "began": self.began,
             "sizes": self.sizes,
             "lengths": {name: len(getattr(self, name)) for name in self.ARRAYS},
         }
@@ -77,7 +79,7 @@ def read(path: Path) -> Records:
     with path.open("rb") as file:
         head: dict[str, Any] = json.loads(file.readline())
         records.connections = [Connection(**row) for row in head["connections"]]
-        records.sizes = head["sizes"]
+        records.began, records.sizes = head["began"], head["sizes"]
         for name, length in head["lengths"].items():
             getattr(records, name).fromfile(file, length)
     return records

@@ -39,7 +39,7 @@ def make(
     """`owners`: replica of a connection, by its number. `stopped`: when the load was told to stop. `server`:
     what it says of itself, if it is ours. `steal`: share of the processors that others had. Times in seconds
     of CLOCK_MONOTONIC; those of the result are milliseconds, or seconds since the load began."""
-    began = min(records.planned, default=stopped)
+    began = records.began
     rows = [fault_row(fault, began) for fault in faults]
     clients = add_silences(rows, records, faults)
     add_ends(rows, records, faults)
@@ -231,7 +231,7 @@ def timeline(records: Records, began: float, stopped: float) -> dict[str, Any]:
     buckets: dict[str, list[float]] = {name: [0.0] * count for name in records.sizes}
     for planned, latency, who in zip(records.planned, records.latency, records.who, strict=True):
         at = int((planned + latency - began) / BUCKET_S)
-        if at < count:
+        if 0 <= at < count:
             buckets[kind(who)][at] += 1
     scale = {name: 1.0 if name == "requests" else size / 1e6 for name, size in records.sizes.items()}
     return {"bucket_s": BUCKET_S} | {

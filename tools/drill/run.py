@@ -16,9 +16,9 @@ from neat.tools.bench.cpu import stolen_s
 from neat.tools.bench.servers import SERVERS, Server
 from neat.tools.bench.servers import Plan as ServerPlan
 from neat.tools.bench.sides import NeatSide, NeatWorld, prepare_client
-from neat.tools.drill import records, report
+from neat.tools.drill import records, report, ssh
 from neat.tools.drill.faults import Schedule, Striker
-from neat.tools.drill.load import Plan
+from neat.tools.drill.plan import Plan
 from neat.tools.drill.programs import make_site
 from neat.tools.driven import Client, ClientError
 from neat.tools.stack import Stack, StackError
@@ -56,10 +56,15 @@ def drill(settings: Settings, progress: Callable[[str], None] = lambda text: Non
         seen = folder / "server.json"
         server = the_server(settings, seen)
         programs.need(server.program, "nsenter")
+        site = folder / "site"
         if server.http:
-            make_site(folder / "site")
+            make_site(site)
+        elif server is ssh.SERVER:
+            programs.need("ssh", "ssh-keygen")
+            ssh.make_keys(site)
+            ends.enter_context(ssh.run_directory())
         began, stolen = time.monotonic(), stolen_s()
-        plan = ServerPlan(folder / "site", "", connections=settings.load.connections + settings.load.bulk)
+        plan = ServerPlan(site, "", connections=settings.load.connections + settings.load.bulk)
         with world.serve(server, plan) as side:
             progress("opening the connections")
             with starting_load(stack, settings, server.port, folder / "records") as load:
@@ -96,6 +101,8 @@ def the_stack(settings: Settings) -> Iterator[Stack]:
 
 def the_server(settings: Settings, seen: Path) -> Server:
     """The checking server, which writes what it has seen there; or a program."""
+    if settings.load.program == "ssh":
+        return ssh.SERVER
     if settings.load.program:
         return SERVERS[settings.load.program]
 
@@ -108,6 +115,8 @@ def the_server(settings: Settings, seen: Path) -> Server:
 def starting_load(stack: Stack, settings: Settings, port: int, path: Path) -> Client:
     """Its process, from when every connection has had an answer."""
     plan = asdict(settings.load)
+    if settings.load.program == "ssh":
+        plan["command"] = ssh.client(stack.address, path.parent / "site")
     plan["records"] = str(path)
     plan["most_s"] = settings.duration * 2 + 2 * settings.quiet + START_S + SPARE_S
     return Client(

@@ -1,4 +1,5 @@
-"""The checking server: `neat run -- python -m neat.tools.drill.server ADDRESS PORT REPORT`.
+"""The checking server: `neat run -- python -m neat.tools.drill.server ADDRESS PORT REPORT`. With no arguments
+it serves its standard input and output, for who has logged in.
 
 One process, one thread, one epoll instance. It checks every byte that comes, answers as talk.py says, and at
 SIGTERM writes what it has seen to the file REPORT, as JSON: `connections`, `closed` (by their clients, with
@@ -7,6 +8,7 @@ everything answered), `lost` (reason → how many), `wrong` (texts, the first fe
 """
 
 import json
+import os
 import select
 import signal
 import socket
@@ -22,25 +24,11 @@ WRONG_KEPT = 20
 
 
 class Session:
-    """One connection of a client."""
+    """What was said on one connection, and what is owed."""
 
-    __slots__ = (
-        "answer",
-        "awaits",
-        "down",
-        "ended",
-        "greeting",
-        "number",
-        "owed",
-        "request",
-        "requests",
-        "sock",
-        "up",
-    )
+    __slots__ = ("answer", "down", "ended", "greeting", "number", "owed", "request", "requests", "up")
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.awaits = select.EPOLLIN
+    def __init__(self) -> None:
         self.greeting = b""
         self.number = -1  # not known before the hello
         self.request = self.answer = 1
@@ -70,9 +58,25 @@ class Session:
             self.up, self.down = Stream(number, UP), Stream(number, DOWN)
         return data[missing:]
 
+    def sent(self, size: int) -> None:
+        """So much of what is owed is on its way."""
+        self.down.take(size)
+        self.owed -= size
+
     def in_the_middle(self) -> bool:
         """The client has ended its stream within a request."""
         return self.up.offset % self.request != 0
+
+
+class Guest(Session):
+    """A session, and its connection."""
+
+    __slots__ = ("awaits", "sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self.sock = sock
+        self.awaits = select.EPOLLIN
 
 
 class Server:
@@ -81,7 +85,7 @@ class Server:
         self.listener.setblocking(False)
         self.poll = select.epoll()
         self.poll.register(self.listener, select.EPOLLIN)
-        self.sessions: dict[int, Session] = {}
+        self.guests: dict[int, Guest] = {}
         self.buffer = bytearray(CHUNK)
         self.view = memoryview(self.buffer)
         self.opened = self.closed = self.bytes_up = self.bytes_down = 0
@@ -96,7 +100,7 @@ class Server:
                 if fd == listening:
                     self._accept()
                 else:
-                    self._serve(self.sessions[fd], mask)
+                    self._serve(self.guests[fd], mask)
 
     def _accept(self) -> None:
         try:
@@ -105,56 +109,55 @@ class Server:
             return  # whoever it was has gone
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sessions[sock.fileno()] = Session(sock)
-        self.poll.register(sock, self.sessions[sock.fileno()].awaits)
+        self.guests[sock.fileno()] = Guest(sock)
+        self.poll.register(sock, self.guests[sock.fileno()].awaits)
 
-    def _serve(self, session: Session, mask: int) -> None:
+    def _serve(self, guest: Guest, mask: int) -> None:
         """What can be done with one connection now, so that the others have their turn."""
         try:
-            if mask & ~select.EPOLLOUT and not session.ended:
-                self._receive(session)
-            self._send(session)
+            if mask & ~select.EPOLLOUT and not guest.ended:
+                self._receive(guest)
+            self._send(guest)
         except BlockingIOError:
             pass
         except OSError as error:
-            self._lose(session, type(error).__name__)
+            self._lose(guest, type(error).__name__)
             return
         except WrongByte as error:
-            self._note(f"connection {session.number}: {error}")
-            self._forget(session)
+            self._note(f"connection {guest.number}: {error}")
+            self._forget(guest)
             return
-        if session.ended and (not session.owed or session.answer >= ENDLESS):
-            if session.in_the_middle():
-                self._lose(session, "ended within a request")
+        if guest.ended and (not guest.owed or guest.answer >= ENDLESS):
+            if guest.in_the_middle():
+                self._lose(guest, "ended within a request")
             else:
-                self.closed += session.number >= 0
-                self._forget(session)
+                self.closed += guest.number >= 0
+                self._forget(guest)
             return
-        wanted = (select.EPOLLOUT if session.owed else 0) | (0 if session.ended else select.EPOLLIN)
-        if wanted != session.awaits:
-            self.poll.modify(session.sock, wanted)
-            session.awaits = wanted
+        wanted = (select.EPOLLOUT if guest.owed else 0) | (0 if guest.ended else select.EPOLLIN)
+        if wanted != guest.awaits:
+            self.poll.modify(guest.sock, wanted)
+            guest.awaits = wanted
 
-    def _receive(self, session: Session) -> None:
-        size = session.sock.recv_into(self.buffer)
-        session.ended = size == 0
+    def _receive(self, guest: Guest) -> None:
+        size = guest.sock.recv_into(self.buffer)
+        guest.ended = size == 0
         self.bytes_up += size
-        before = session.number
-        session.hear(self.view[:size])
-        self.opened += session.number != before
+        before = guest.number
+        guest.hear(self.view[:size])
+        self.opened += guest.number != before
 
-    def _send(self, session: Session) -> None:
-        if session.owed:
-            size = session.sock.send(session.down.next(session.owed))
-            session.down.take(size)
-            session.owed -= size
+    def _send(self, guest: Guest) -> None:
+        if guest.owed:
+            size = guest.sock.send(guest.down.next(guest.owed))
+            guest.sent(size)
             self.bytes_down += size
 
-    def _lose(self, session: Session, reason: str) -> None:
+    def _lose(self, guest: Guest, reason: str) -> None:
         """The connection ended, and not as its client ends one. One that never said hello is nobody's."""
-        if session.number >= 0:
+        if guest.number >= 0:
             self.lost[reason] += 1
-        self._forget(session)
+        self._forget(guest)
 
     def _note(self, text: str) -> None:
         self.wrong_total += 1
@@ -162,9 +165,9 @@ class Server:
             self.wrong.append(text)
             print(text, flush=True)
 
-    def _forget(self, session: Session) -> None:
-        del self.sessions[session.sock.fileno()]
-        session.sock.close()
+    def _forget(self, guest: Guest) -> None:
+        del self.guests[guest.sock.fileno()]
+        guest.sock.close()
 
     def report(self) -> dict[str, object]:
         return {
@@ -178,11 +181,25 @@ class Server:
         }
 
 
+def pipe() -> None:
+    """One session, over standard input and output; WrongByte."""
+    session = Session()
+    while data := os.read(0, CHUNK):
+        session.hear(memoryview(data))
+        while session.owed:
+            if session.answer >= ENDLESS and select.select([0], [], [], 0)[0]:
+                return  # the client has had enough
+            session.sent(os.write(1, session.down.next(session.owed)))
+
+
 def end(number: int, _frame: object) -> None:
     raise SystemExit(0)
 
 
 def main() -> None:
+    if len(sys.argv) == 1:
+        pipe()
+        return
     address, port, path = sys.argv[1:]
     signal.signal(signal.SIGTERM, end)
     raise_limits()
