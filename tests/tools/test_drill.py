@@ -108,6 +108,18 @@ def test_a_server_that_does_right(serve, tmp_path, bulk_rate):
     assert over == 0 if bulk_rate else over >= 0
 
 
+def test_short_connections(serve, tmp_path):
+    """Each has its answer, counted from when it was planned, and is closed."""
+    port, finish = serve()
+    seen = seen_by(port, tmp_path / "records", churn=200.0)
+    short = {c.number for c in seen.connections if c.kind == "short"}
+    assert short and {c.outcome for c in seen.connections} == {"closed"}
+    answered = [who for who in seen.who if who in short]
+    opened = {c.number for c in seen.connections if c.port}
+    assert len(answered) == len(set(answered)) and set(answered) == opened & short
+    assert finish()["closed"] == len(opened)
+
+
 @pytest.mark.parametrize(
     ("statement", "outcome", "detail"),
     [

@@ -70,6 +70,9 @@ class Components(click.ParamType):
     "--rate", type=click.FloatRange(1.0, 1e5), default=2000.0, show_default=True, help="Requests/s."
 )
 @click.option(
+    "--churn", type=click.FloatRange(0.0, 1e4), default=0.0, help="Short connections a second besides."
+)
+@click.option(
     "--bulk", type=click.IntRange(0, 64), default=4, show_default=True, help="Half of them uploads."
 )
 @click.option(
@@ -106,6 +109,7 @@ def drill(
     overlap: bool,
     connections: int,
     rate: float,
+    churn: float,
     bulk: int,
     bulk_rate: float,
     program: str | None,
@@ -152,6 +156,7 @@ def drill(
         load=Plan(
             connections=connections,
             rate=rate,
+            churn=churn,
             bulk=bulk,
             bulk_rate=bulk_rate * 1e6,
             program=program or "",

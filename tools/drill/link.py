@@ -24,6 +24,7 @@ class Link:
         "kind",
         "opening",
         "owed",
+        "planned",
         "progress",
         "served",
         "shut",
@@ -40,6 +41,7 @@ class Link:
         self.opening = True
         self.served = False  # it has had an answer
         self.shut = False  # our stream has ended
+        self.planned: float | None = None  # its first request, if that was before it is open
         self.owed: deque[float] = deque()  # when each request under way was planned
         self.progress = time.monotonic()  # when something came from the other end
 

@@ -25,13 +25,14 @@ from typing import Any
 
 from neat.tools.bench.processes import raise_limits
 from neat.tools.drill.link import Link, SshLink
-from neat.tools.drill.plan import Beat, Plan, kinds_of
+from neat.tools.drill.plan import Beat, Kind, Plan, kinds_of, short_kind
 from neat.tools.drill.records import Connection, Records
 from neat.tools.drill.talk import CHUNK, WrongByte
 
 TICK_S = 0.05  # the longest sleep
 LOOK_S = 0.25  # between two looks for connections that hang
 OPENING = 64  # at a time
+NOWHERE = -1  # the place of short connections
 REOPEN_S = 0.02  # after a connection that never had an answer
 MOST_OWED = 1 << 14  # requests that a connection owes answers for: beyond it no more are sent
 
@@ -41,12 +42,13 @@ class Load:
         self.target = target
         self.plan = plan
         self.kinds = kinds_of(plan, target[0])
+        self.short = short_kind(self.kinds[0])
         self.places: list[Link | None] = [None] * len(self.kinds)
         self.to_open: deque[tuple[float, int]] = deque((0.0, place) for place in range(len(self.kinds)))
         self.opening = self.served = 0  # links
         self.links: dict[int, Link] = {}  # by descriptor
         self.beats: list[Beat] = []
-        self.records = Records(sizes={kind.name: kind.size for kind in self.kinds})
+        self.records = Records(sizes={kind.name: kind.size for kind in [*self.kinds, self.short]})
         self.changes = 0
         self.stopping = False
         self.over = False
@@ -83,17 +85,22 @@ class Load:
     def _open(self, now: float) -> None:
         while self.to_open and self.opening < OPENING and self.to_open[0][0] <= now and not self.stopping:
             _, place = self.to_open.popleft()
-            kind = self.kinds[place]
-            number = len(self.records.connections)
-            connection = Connection(number, place, kind.name)
-            self.records.connections.append(connection)
-            link = (SshLink if kind.command else Link)(kind, connection, kind.talk(number))
-            self.places[place] = self.links[link.sock.fileno()] = link
-            self.poll.register(link.sock, link.awaits)
-            self.opening += 1
-            code = link.connect(self.target)
-            if code not in (0, errno.EINPROGRESS):
-                self._end(link, "refused", os.strerror(code))
+            self.places[place] = self._start(self.kinds[place], place)
+
+    def _start(self, kind: Kind, place: int, planned: float | None = None) -> Link:
+        """A new connection, whose first request was planned then; None: for as soon as it is open."""
+        number = len(self.records.connections)
+        connection = Connection(number, place, kind.name)
+        self.records.connections.append(connection)
+        link = (SshLink if kind.command else Link)(kind, connection, kind.talk(number))
+        link.planned = planned
+        self.links[link.sock.fileno()] = link
+        self.poll.register(link.sock, link.awaits)
+        self.opening += 1
+        code = link.connect(self.target)
+        if code not in (0, errno.EINPROGRESS):
+            self._end(link, "refused", os.strerror(code))
+        return link
 
     def _opened(self, link: Link, now: float) -> None:
         """Its handshake is over, well or not. A first request at once shows that it is served."""
@@ -105,7 +112,7 @@ class Load:
         link.opening = False
         link.connection.opened = link.progress = now
         for _ in range(max(link.kind.window, 1)):
-            self._ask(link, now)
+            self._ask(link, now if link.planned is None else link.planned)
         self._flush(link)
 
     def _begin(self, now: float) -> None:
@@ -114,6 +121,8 @@ class Load:
         report("open", connections=len(self.links))
         if plan.connections and plan.rate:
             self.beats.append(Beat(range(plan.connections), plan.rate, now))
+        if plan.churn:
+            self.beats.append(Beat(range(NOWHERE, NOWHERE + 1), plan.churn, now))
         if plan.bulk and plan.bulk_rate:
             places = range(plan.connections, plan.connections + plan.bulk)
             self.beats.append(Beat(places, plan.bulk * plan.bulk_rate / self.kinds[-1].size, now))
@@ -131,6 +140,9 @@ class Load:
         for beat in () if self.stopping else self.beats:
             for place, planned in beat.due(now):
                 late = max(late, now - planned)
+                if place == NOWHERE:
+                    self._start(self.short, NOWHERE, planned)
+                    continue
                 link = self.places[place]
                 if link is None or link.opening or len(link.owed) >= MOST_OWED:
                     self.records.unsent.append(planned)
@@ -202,8 +214,8 @@ class Load:
             link.served = True
             self.served += 1
             link.connection.port = link.port()
-            self.changes += 1
-        if self.stopping:
+            self.changes += not link.kind.short
+        if self.stopping or link.kind.short:
             self._shut(link)
         elif answers and link.kind.window:
             for _ in range(answers):
@@ -244,9 +256,10 @@ class Load:
         self.served -= served
         del self.links[link.sock.fileno()]
         link.close()
-        self.places[connection.place] = None
-        self.changes += 1
-        self.to_open.append((now if served else now + REOPEN_S, connection.place))
+        if not link.kind.short:
+            self.places[connection.place] = None
+            self.changes += 1
+            self.to_open.append((now if served else now + REOPEN_S, connection.place))
 
     def _find_hung(self, now: float) -> None:
         for link in list(self.links.values()):
@@ -299,7 +312,7 @@ class Commands:
                 ports = {
                     link.connection.number: link.connection.port
                     for link in (self.load.links.values() if changed else ())
-                    if link.served
+                    if link.served and not link.kind.short
                 }
                 report("ports", changes=self.load.changes, ports=ports)
             case ["stop"]:

@@ -1,5 +1,6 @@
 """Throughput over time, the faults marked, as SVG: `neat drill --plot FILE.svg`."""
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,15 @@ from xml.sax.saxutils import escape
 
 import click
 
+from neat.tools.drill.report import REQUESTS
+
 WIDTH, PANEL, GAP = 960, 200, 50
 LEFT, RIGHT, TOP = 80, 20, 60
 STROKES = ("#1f5fa8", "#c4561c", "#3d8a3d")
 FAULT = "#b02a37"
 LABELLED = 40  # faults: of more, only the lines are drawn
 TICKS = 8
+CUT = 3.0  # times the median: higher is cut off
 
 
 def check(path: Path) -> None:
@@ -32,8 +36,8 @@ def svg(result: dict[str, Any]) -> str:
     line = dict(result["timeline"])
     bucket = line.pop("bucket_s")
     seconds = max(result["seconds"], bucket)
-    requests = {name: values for name, values in line.items() if name == "requests" and any(values)}
-    transfers = {name: values for name, values in line.items() if name != "requests" and any(values)}
+    requests = {name: values for name, values in line.items() if name in REQUESTS and any(values)}
+    transfers = {name: values for name, values in line.items() if name not in REQUESTS and any(values)}
     panels = [(title, of) for title, of in (("requests/s", requests), ("MB/s", transfers)) if of]
     height = TOP + len(panels) * (PANEL + GAP)
     kind = ", ".join(result["drill"]["kill"])
@@ -60,12 +64,16 @@ def x_of(second: float, seconds: float) -> float:
 
 
 def panel(name: str, lines: dict[str, Sequence[float]], top: int, seconds: float, bucket: float) -> list[str]:
-    most = max(max(values) for values in lines.values()) * 1.05
+    highest = max(max(values) for values in lines.values())
+    usual = max(statistics.median(values) for values in lines.values())
+    # What is caught up after an outage would press all else to the ground.
+    most = min(highest, CUT * usual) * 1.05 if usual else highest
     bottom = top + PANEL
     parts = [
         f'<rect x="{LEFT}" y="{top}" width="{WIDTH - LEFT - RIGHT}" height="{PANEL}" '
         'fill="none" stroke="#999"/>',
-        f'<text x="{LEFT - 8}" y="{top + 10}" text-anchor="end">{most:,.0f}</text>',
+        f'<text x="{LEFT - 8}" y="{top + 10}" text-anchor="end">'
+        f"{'≥ ' if most < highest else ''}{most:,.0f}</text>",
         f'<text x="{LEFT - 8}" y="{bottom}" text-anchor="end">0</text>',
         f'<text x="{LEFT - 8}" y="{top + PANEL / 2:g}" text-anchor="end">{name}</text>',
     ]
@@ -76,7 +84,7 @@ def panel(name: str, lines: dict[str, Sequence[float]], top: int, seconds: float
     for at, (label, values) in enumerate(lines.items()):
         # The last bucket is not full.
         points = " ".join(
-            f"{x_of((i + 0.5) * bucket, seconds)},{bottom - value / most * PANEL:.1f}"
+            f"{x_of((i + 0.5) * bucket, seconds)},{bottom - min(value / most, 1.0) * PANEL:.1f}"
             for i, value in enumerate(values[:-1])
         )
         colour = STROKES[at % len(STROKES)]

@@ -20,6 +20,7 @@ class Plan:
     answer: int = 512
     bulk: int = 4  # transfers, half of them uploads
     bulk_rate: float = 0.0  # bytes a second of each; 0.0: as fast as it goes
+    churn: float = 0.0  # short connections a second, one request each
     program: str = ""  # of the server: "nginx", "redis", "ssh"; "": the checking one
     command: Sequence[str] = ()  # that logs in and runs the checking server's `pipe`, for ssh
     hang_s: float = 5.0  # without progress, when something is owed
@@ -35,6 +36,7 @@ class Kind:
     size: int  # bytes of a request and its answer, nearly
     talk: Callable[[int], Talk]  # from a connection's number
     window: int = 0  # requests that are always under way; 0: those of a beat
+    short: bool = False  # closed after an answer, and not opened again
     command: Sequence[str] = ()  # that has the connection; none: the load itself
 
 
@@ -79,6 +81,11 @@ def kinds_of(plan: Plan, host: str) -> list[Kind]:
         requests = replace(requests, command=plan.command)
         transfers = [replace(kind, command=plan.command) for kind in transfers]
     return [requests] * plan.connections + [transfers[i % len(transfers)] for i in range(plan.bulk)]
+
+
+def short_kind(requests: Kind) -> Kind:
+    """Connections of one request."""
+    return replace(requests, name="short", short=True)
 
 
 def of_pattern(name: str, request: int, answer: int, window: int = 0) -> Kind:

@@ -13,6 +13,7 @@ WINDOW_S = 2.0  # a silence that begins later than this after a fault is not the
 QUIET_S = 0.5  # of which the longest silence is taken, without a fault
 BUCKET_S = 0.05  # of the throughput over time
 SHOWN = 20  # of connections that went wrong
+REQUESTS = ("requests", "short")  # kinds that are counted, not weighed
 PERCENTS = (50, 90, 99)
 
 
@@ -211,16 +212,16 @@ def phase(records: Records, since: float, until: float) -> dict[str, Any] | None
         if since <= planned + latency < until:
             name = kind(who)
             moved[name] += 1
-            if name == "requests":
+            if name in REQUESTS:
                 late.append(latency * 1e3)
     return {
         "seconds": round(seconds, 3),
-        "requests_per_s": round(moved["requests"] / seconds, 1),
+        "requests_per_s": round(sum(moved[name] for name in REQUESTS) / seconds, 1),
         "latency_ms": spread(late),
     } | {
         f"{name}_mb_per_s": round(moved[name] * records.sizes[name] / seconds / 1e6, 2)
         for name in records.sizes
-        if name != "requests"
+        if name not in REQUESTS
     }
 
 
@@ -233,7 +234,7 @@ def timeline(records: Records, began: float, stopped: float) -> dict[str, Any]:
         at = int((planned + latency - began) / BUCKET_S)
         if 0 <= at < count:
             buckets[kind(who)][at] += 1
-    scale = {name: 1.0 if name == "requests" else size / 1e6 for name, size in records.sizes.items()}
+    scale = {name: 1.0 if name in REQUESTS else size / 1e6 for name, size in records.sizes.items()}
     return {"bucket_s": BUCKET_S} | {
         name: [round(value * scale[name] / BUCKET_S, 2) for value in values]
         for name, values in buckets.items()
