@@ -95,7 +95,7 @@ def the_stack(settings: Settings) -> Iterator[Stack]:
     if settings.name is not None:
         yield Stack.that_runs(settings.name)
         return
-    with Stack.up("drill", settings.replicas, settings.stack) as stack:
+    with Stack.up(f"drill-{os.getpid()}", settings.replicas, settings.stack) as stack:
         yield stack
 
 
