@@ -11,6 +11,7 @@ import sys
 from neat.boot import Boot, from_argv
 from neat.drivers.loop import Loop
 from neat.shm.board import BoardWriter
+from neat.shm.lastwords import prepare_last_words
 from neat.shm.link import Link
 from neat.shm.segment import SegmentError
 from neat.shm.steering import Steering
@@ -23,6 +24,7 @@ class Process:
         config, fds = boot.config, boot.fds
         self.board = BoardWriter(fds["board"], "driver")
         self.board.announce(boot.incarnation)
+        prepare_last_words(self.board)
         self.ctl = socket.socket(fileno=fds["ctl"])
         self.ctl.setblocking(False)
         self.lifeline = fds["lifeline"]

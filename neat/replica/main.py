@@ -11,6 +11,7 @@ from neat.replica.control import Control
 from neat.replica.core import REASONS, Core
 from neat.replica.sizes import state_bytes
 from neat.shm.board import BoardWriter
+from neat.shm.lastwords import prepare_last_words
 from neat.shm.link import Link
 from neat.shm.segment import Segment, SegmentError
 
@@ -27,6 +28,7 @@ def run(boot: Boot) -> None:
     """Until told to stop, or the guardian is gone."""
     board = BoardWriter(boot.fds["board"], boot.component)
     board.announce(boot.incarnation)
+    prepare_last_words(board)
     link = Link(boot.fds["link"], boot.config.ring_bytes, boot.config.ring_bytes)
     state = Segment(boot.fds["state"], state_bytes(boot.config))
     core = Core(boot, state, link, board, boot.config.spin_ns())

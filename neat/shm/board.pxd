@@ -5,7 +5,7 @@ A component maps its own page writable and the rest read-only. Page index: see n
 (supervisor 0, driver 1, syscall 2, guardian 3, replica k 8 + k). Counter names: neat/shm/counters.pyx.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from neat.shm.atomic cimport poke64
 
 cdef enum:
@@ -21,6 +21,14 @@ cpdef enum ComponentState:
     COMPONENT_RUNNING = 2
     COMPONENT_STOPPING = 3
 
+cdef struct LastWords:              # 448 bytes: what a process says when a signal ends it (lastwords.pyx)
+    uint32_t signal                 # 0: nothing
+    int32_t code                    # si_code
+    uint64_t address                # si_addr
+    uint64_t incarnation
+    uint32_t length                 # of the text, which grows while it is being written
+    uint8_t text[420]               # where it was: a line a frame, innermost first
+
 cdef struct BoardPage:              # 4096 bytes
     uint32_t magic
     uint32_t version                # 1
@@ -32,7 +40,7 @@ cdef struct BoardPage:              # 4096 bytes
     uint64_t heartbeat              # CLOCK_MONOTONIC ns of the last turn of its loop; at least every 100 ms
     uint64_t busy_ns                # time spent awake, for the load
     uint64_t loops
-    uint8_t _reserved[448]
+    LastWords last_words
     uint64_t counters[BOARD_COUNTERS]   # 3072 bytes, at offset 512
     uint8_t _tail[512]
 

@@ -13,6 +13,7 @@ from libc.string cimport memcpy, memset
 from neat.shm.atomic cimport fence, load32, load64, store32, store64
 
 BOARD_BYTES = BOARD_PAGE * BOARD_PAGES_TOTAL
+BOARD_PAGE_BYTES = BOARD_PAGE
 BOARD_PAGES = {"supervisor": 0, "driver": 1, "syscall": 2, "guardian": 3}
 BOARD_PAGES |= {f"replica{slot}": BOARD_FIRST_REPLICA + slot for slot in range(16)}
 VERSION = 1
@@ -60,6 +61,8 @@ cdef class BoardWriter:
         store32(&self.page.state, COMPONENT_ABSENT)
         fence()
         memset(self.page.counters, 0, sizeof(uint64_t) * BOARD_COUNTERS)
+        memset(&self.page.last_words, 0, sizeof(LastWords))
+        self.page.last_words.incarnation = incarnation
         self.page.started_ns = 0
         self.page.busy_ns = 0
         self.page.loops = 0
@@ -112,6 +115,30 @@ class ComponentStatus:
         return {1: "starting", 2: "running", 3: "stopping"}.get(self.state, "absent")
 
 
+@dataclass(frozen=True)
+class Words:
+    """What a process said when a signal ended it: any bytes, as it wrote them."""
+
+    incarnation: int
+    signal: int
+    code: int
+    address: int
+    frames: list[str]
+
+
+def read_words(address):
+    """The Words on the page at `address`, or None where nothing was said."""
+    cdef BoardPage* page = <BoardPage*><uintptr_t>address
+    cdef LastWords copy
+    memcpy(&copy, &page.last_words, sizeof(LastWords))
+    if copy.signal == 0:
+        return None
+    cdef uint32_t length = min(copy.length, <uint32_t>sizeof(copy.text))
+    text = (<bytes>copy.text[:length]).decode("ascii", "replace")
+    frames = ["".join(c if c.isprintable() else "?" for c in line) for line in text.splitlines()]
+    return Words(copy.incarnation, copy.signal, copy.code, copy.address, frames)
+
+
 def read_page(address, component):
     """The status on the page at `address`, or None where nobody announced itself."""
     cdef BoardPage copy
@@ -149,6 +176,10 @@ class BoardReader:
     def read(self, component):
         """ComponentStatus of one component, or None."""
         return read_page(self.segment.address + page_index(component) * BOARD_PAGE, component)
+
+    def last_words(self, component):
+        """Words, or None: for who takes leave of it."""
+        return read_words(self.segment.address + page_index(component) * BOARD_PAGE)
 
     def read_all(self):
         """ComponentStatus of each component that announced itself, in the order of the pages."""

@@ -8,6 +8,7 @@ import sys
 from neat import boot as boots
 from neat.boot import Boot
 from neat.shm.board import BoardWriter
+from neat.shm.lastwords import prepare_last_words
 from neat.shm.segment import SegmentError
 from neat.store import Store, StoreError
 from neat.syscalls.server import Server
@@ -18,6 +19,7 @@ log = logging.getLogger("syscall")
 def run(boot: Boot) -> None:
     board = BoardWriter(boot.fds["board"], boot.component)
     board.announce(boot.incarnation)
+    prepare_last_words(board)
     server = Server(boot, Store(boot.fds["store"]), board)
     signal.signal(signal.SIGTERM, server.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
