@@ -8,6 +8,7 @@ trusted any more.
 from libc.stdint cimport uint32_t, uint64_t
 from neat.drivers.flows cimport flows_check
 from neat.drivers.state cimport Driver, Port
+from neat.drivers.steer cimport steer_follow
 from neat.shm.atomic cimport load32, store64
 from neat.shm.board cimport board_count
 from neat.shm.counters cimport DRVREP_BROKEN, DRVREP_FLOWS, DRV_DOORBELLS, DRV_RINGS_MENDED, DRV_RING_BROKEN
@@ -63,6 +64,7 @@ cdef void ports_follow_steering(Driver* driver) noexcept nogil:
     if version == driver.version:
         return
     driver.version = version
+    steer_follow(&driver.steering)
     cdef bint changed = False
     for k in range(driver.ports):
         epoch = load32(&driver.steering.header.slots[k].epoch)

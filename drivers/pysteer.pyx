@@ -167,6 +167,10 @@ cdef class Steering:
         cdef FlowEntry* entry = tables.flow_find(&self.steering.flows, &flow)
         return None if entry == NULL else (entry.replica, entry.state)
 
+    def follow(self):
+        """The supervisor has changed page 0."""
+        steer.steer_follow(self.steering)
+
     def check(self):
         """Free what is not valid, or void."""
         tables.flows_check(&self.steering.flows)

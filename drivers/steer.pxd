@@ -7,7 +7,7 @@ from neat.drivers.flows cimport FlowTable
 from neat.drivers.fragments cimport FragmentTable
 from neat.drivers.toeplitz cimport Toeplitz
 from neat.shm.board cimport BoardPage
-from neat.shm.steering cimport FlowEntry, SteeringHeader
+from neat.shm.steering cimport QUARANTINES, FlowEntry, Quarantine, SteeringHeader
 from neat.wire.flow cimport FlowKey
 
 cdef enum:
@@ -19,6 +19,8 @@ cdef struct Steering:                   # private
     SteeringHeader* header
     BoardPage* page                     # the driver's own: counters
     uint64_t now
+    Quarantine quarantine[QUARANTINES]  # as last seen
+    uint64_t quarantined                # ns; none is in force after that
     FlowTable flows
     FragmentTable fragments
     Toeplitz toeplitz
@@ -27,6 +29,8 @@ cdef struct Steering:                   # private
 cdef int steer_attach(
     Steering* steering, SteeringHeader* header, FlowEntry* entries, uint32_t flow_capacity, BoardPage* page
 ) noexcept nogil
+# Look at the quarantine again: the supervisor has changed the steering segment.
+cdef void steer_follow(Steering* steering) noexcept nogil
 cdef void steer_clock(Steering* steering, uint64_t now) noexcept nogil
 # A packet from the wire: the replica that gets it, STEER_ALL or STEER_DROP. Learns the flow of a SYN.
 cdef int steer_arrival(Steering* steering, const Packet* packet) noexcept nogil

@@ -1,7 +1,7 @@
 """Steering. The order of choice is in `choose`; everything else is bookkeeping."""
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 from neat.drivers.classify cimport (
     FRAGMENT_FIRST, FRAGMENT_LATER, PACKET_HOSTS, PACKET_ICMP_ERROR, PACKET_NEIGHBOUR_NEWS,
     PACKET_NEIGHBOUR_QUERY, PACKET_NOT_IP, PACKET_TUPLE, Packet,
@@ -14,12 +14,13 @@ from neat.drivers.toeplitz cimport toeplitz_flow, toeplitz_init
 from neat.shm.atomic cimport load32, store32
 from neat.shm.board cimport BoardPage, board_count
 from neat.shm.counters cimport (
-    DRV_DROP_MALFORMED, DRV_DROP_NOT_IP, DRV_DROP_NO_REPLICA, DRV_DROP_SLOT_INACTIVE, DRV_FLOWS_DELETED,
-    DRV_FLOW_FOREIGN, DRV_FRAGMENTS_UNMATCHED, DRV_STEER_BROADCAST, DRV_STEER_FLOW, DRV_STEER_INDIRECTION,
+    DRV_DROP_MALFORMED, DRV_DROP_NOT_IP, DRV_DROP_NO_REPLICA, DRV_DROP_QUARANTINE, DRV_DROP_SLOT_INACTIVE,
+    DRV_FLOWS_DELETED, DRV_FLOW_FOREIGN, DRV_FRAGMENTS_UNMATCHED, DRV_STEER_BROADCAST, DRV_STEER_FLOW,
+    DRV_STEER_INDIRECTION,
 )
 from neat.shm.steering cimport (
-    FLOW_FADING, FLOW_LIVE, FLOW_NEW, INDIRECTION_ENTRIES, MAX_REPLICAS, SLOT_ACTIVE, SLOT_RECOVERING,
-    SLOT_TERMINATING, FlowEntry, SteeringHeader,
+    FLOW_FADING, FLOW_LIVE, FLOW_NEW, INDIRECTION_ENTRIES, MAX_REPLICAS, QUARANTINES, SLOT_ACTIVE,
+    SLOT_RECOVERING, SLOT_TERMINATING, FlowEntry, Quarantine, SteeringHeader,
 )
 from neat.wire.flow cimport FlowKey
 from neat.wire.headers cimport PROTO_TCP, TCP_ACK, TCP_RST, TCP_SYN
@@ -43,7 +44,39 @@ cdef int steer_attach(
     if flows_attach(&steering.flows, header, entries, flow_capacity, seed, page) < 0:
         return -1
     flows_check(&steering.flows)
+    steer_follow(steering)
     return 0
+
+
+cdef void steer_follow(Steering* steering) noexcept nogil:
+    cdef uint32_t i
+    steering.quarantined = 0
+    for i in range(<uint32_t>QUARANTINES):
+        steering.quarantine[i] = steering.header.quarantine[i]
+        steering.quarantined = max(steering.quarantined, steering.quarantine[i].until)
+
+
+cdef bint is_quarantined(Steering* steering, const Packet* packet) noexcept nogil:
+    """A source with a protocol: all of it. One without: what belongs to no live flow, as each of those has
+    strikes of its own. Neighbours are never lost."""
+    cdef uint32_t i
+    cdef const Quarantine* entry
+    cdef FlowEntry* flow
+    if packet.kind not in (PACKET_TUPLE, PACKET_HOSTS, PACKET_ICMP_ERROR):
+        return False
+    for i in range(<uint32_t>QUARANTINES):
+        entry = &steering.quarantine[i]
+        if entry.until <= steering.now or entry.family != packet.key.family:
+            continue
+        if memcmp(entry.address, packet.key.remote, 16) != 0:
+            continue
+        if entry.protocol == packet.key.protocol and entry.port == packet.key.remote_port:
+            return True
+        if entry.protocol == 0:
+            flow = flow_find(&steering.flows, &packet.key)
+            if flow == NULL or flow.state == FLOW_NEW:
+                return True
+    return False
 
 
 cdef void steer_clock(Steering* steering, uint64_t now) noexcept nogil:
@@ -59,6 +92,9 @@ cdef bint slot_open(Steering* steering, uint32_t replica) noexcept nogil:
 
 
 cdef int steer_arrival(Steering* steering, const Packet* packet) noexcept nogil:
+    if steering.now < steering.quarantined and is_quarantined(steering, packet):
+        board_count(steering.page, DRV_DROP_QUARANTINE, 1)
+        return STEER_DROP
     cdef int replica = choose(steering, packet)
     if replica < 0:
         return replica

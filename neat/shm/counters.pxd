@@ -39,6 +39,7 @@ cpdef enum DriverCounter:
     DRV_RINGS_MENDED
     DRV_LOOPED_FRAMES               # from one replica to another or itself: frames to the stack's own address
     DRV_LOOPED_BYTES
+    DRV_DROP_QUARANTINE             # from a source whose packets killed
     DRV_FLOWS_LOST                  # whose peers are told: their replica has lost them
     DRIVER_COUNTERS
 

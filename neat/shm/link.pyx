@@ -11,12 +11,18 @@ rings share the driver's one doorbell. A consumer of several rings sets the slee
 at each again, before it blocks.
 """
 
-from neat.shm.pyring import FrameRing
+import os
+import struct
+
+from neat.shm.pyring import FRAME, MAX_RECORD, OWN_FRAME, RING_HEADER, FrameRing
 from neat.shm.segment import Segment, SegmentError, page_align
 
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from neat.shm.atomic cimport load64
-from neat.shm.ring cimport RingHeader, ring_bytes
+from neat.shm.ring cimport RECORD_ALIGN, RingHeader, ring_bytes
+
+RECORD = struct.Struct("<IHHQ")  # RecordHeader
+WORD = 1 << 64
 
 cdef enum:
     LINK_MAGIC = 0x4B4E494C
@@ -40,6 +46,24 @@ def link_bytes(rx_capacity, tx_capacity):
         if capacity < 4096 or capacity & (capacity - 1):
             raise SegmentError(f"a ring of {capacity} bytes: must be a power of two, at least 4096")
     return page_align(link_tx_offset(rx_capacity) + ring_bytes(tx_capacity))
+
+
+def record_at(fd, rx_capacity, position):
+    """(stamp, payload) of the frame that the receive ring of link `fd` has at this position, read without
+    mapping it, for who looks at what a dead replica had in its hands. None unless there is a whole one."""
+    start = LINK_HEADER + RING_HEADER
+    counters = os.pread(fd, RING_HEADER, LINK_HEADER)
+    tail, head = (int.from_bytes(counters[at : at + 8], "little") for at in (0, 64))
+    held, at = (tail - head) % WORD, (position - head) % WORD
+    offset = position % rx_capacity
+    if position % RECORD_ALIGN or held > rx_capacity or at >= held:
+        return None
+    length, kind, _flags, stamp = RECORD.unpack(os.pread(fd, RECORD.size, start + offset))
+    if kind not in (FRAME, OWN_FRAME) or length > MAX_RECORD:
+        return None
+    if RECORD.size + length > min(held - at, rx_capacity - offset):
+        return None
+    return stamp, os.pread(fd, length, start + offset + RECORD.size)
 
 
 def initialise(fd, rx_capacity, tx_capacity):

@@ -4,7 +4,7 @@ Page 0 (SteeringHeader) is written by the supervisor only, the flow table behind
 The supervisor changes the indirection table by writing `indirection`, then incrementing `version` (release).
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from neat.wire.flow cimport FlowKey
 
 cdef enum:
@@ -15,6 +15,7 @@ cdef enum:
     RSS_KEY_BYTES = 40
     MAX_REPLICAS = 16
     NO_REPLICA = 0xFF
+    QUARANTINES = 16
 
 cpdef enum SlotState:
     SLOT_ABSENT = 0
@@ -30,6 +31,14 @@ cdef struct ReplicaSlot:            # 16 bytes
     uint32_t epoch
     uint8_t _reserved[8]
 
+cdef struct Quarantine:             # 32 bytes: a source whose packets killed
+    uint64_t until                  # ns on CLOCK_MONOTONIC, written last; 0: none
+    uint8_t family
+    uint8_t protocol                # 0: whatever opens or has no flow, from any port
+    uint16_t port                   # of the source; 0 where its protocol has none
+    uint8_t _reserved[4]
+    uint8_t address[16]
+
 cdef struct SteeringHeader:
     uint32_t magic
     uint32_t format
@@ -39,6 +48,7 @@ cdef struct SteeringHeader:
     uint8_t _pad[8]
     uint8_t indirection[INDIRECTION_ENTRIES]    # a replica slot each, NO_REPLICA when none accepts
     ReplicaSlot slots[MAX_REPLICAS]
+    Quarantine quarantine[QUARANTINES]
 
 cpdef enum FlowState:              # in the order in which they make room when a bucket is full
     FLOW_FREE = 0

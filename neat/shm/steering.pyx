@@ -3,6 +3,7 @@
 The driver reads page 0 with the structs of steering.pxd, and writes the flow table behind it.
 """
 
+import ipaddress
 from dataclasses import dataclass
 
 from neat.shm.rss_key import draw
@@ -10,7 +11,7 @@ from neat.shm.segment import PAGE, Segment, SegmentError, page_align
 
 from libc.stdint cimport uint8_t, uint32_t, uintptr_t
 from libc.string cimport memcpy, memset
-from neat.shm.atomic cimport load32, store32
+from neat.shm.atomic cimport load32, store32, store64
 from neat.wire.flow cimport FlowKey
 
 ENTRIES = INDIRECTION_ENTRIES
@@ -151,6 +152,42 @@ cdef class Steering:
             self.header.indirection[i] = owner
         self.publish()
 
+    def quarantine(self, address, protocol, port, until):
+        """Have the driver drop packets from this source until then (ns on CLOCK_MONOTONIC). `protocol` 0: all
+        that is of no live flow. The entry that ends first makes room."""
+        cdef Quarantine* entry = NULL
+        cdef uint32_t i
+        self.check_writable()
+        packed = ipaddress.ip_address(address).packed
+        family = 4 if len(packed) == 4 else 6
+        packed = packed.ljust(16, b"\0")
+        for i in range(<uint32_t>QUARANTINES):
+            old = &self.header.quarantine[i]
+            same = (old.family, old.protocol, old.port) == (family, protocol, port)
+            if same and bytes(old.address[:16]) == packed:
+                entry = old
+                break
+            if entry == NULL or old.until < entry.until:
+                entry = old
+        store64(&entry.until, 0)
+        entry.family = family
+        entry.protocol = protocol
+        entry.port = port
+        memcpy(entry.address, <const uint8_t*><bytes>packed, 16)
+        store64(&entry.until, until)
+        self.publish()
+
+    def quarantined(self, now):
+        """(address, protocol, port, until) of each source that is in quarantine at `now` (ns)."""
+        cdef uint32_t i
+        found = []
+        for i in range(<uint32_t>QUARANTINES):
+            entry = &self.header.quarantine[i]
+            if entry.until > now:
+                packed = bytes(entry.address[: 16 if entry.family == 6 else 4])
+                found.append((str(ipaddress.ip_address(packed)), entry.protocol, entry.port, entry.until))
+        return found
+
     def flow_counts(self):
         """Flows of each slot in its present epoch. Reads the whole table: for status, not for a loop."""
         cdef uint32_t counts[16]
@@ -186,6 +223,7 @@ def layout():
     return {
         "SteeringHeader": sizeof(SteeringHeader),
         "ReplicaSlot": sizeof(ReplicaSlot),
+        "Quarantine": sizeof(Quarantine),
         "FlowEntry": sizeof(FlowEntry),
         "FlowKey": sizeof(FlowKey),
     }

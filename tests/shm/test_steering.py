@@ -26,7 +26,13 @@ def fd():
 
 
 def test_layout(fd):
-    assert steering.layout() == {"SteeringHeader": 448, "ReplicaSlot": 16, "FlowEntry": 64, "FlowKey": 40}
+    assert steering.layout() == {
+        "SteeringHeader": 960,
+        "ReplicaSlot": 16,
+        "Quarantine": 32,
+        "FlowEntry": 64,
+        "FlowKey": 40,
+    }
     table = Steering(fd, FLOWS, writable=True)
     table.set_state(5, ACTIVE)
     table.bump_epoch(5)
