@@ -39,6 +39,21 @@ def path(name: str) -> Path:
     return Path(base) / "neat" / name
 
 
+def kept(name: str) -> Path:
+    """Where crash reports and the event log of the stack called `name` stay after it: `$NEAT_LOG_DIR` when
+    set (the whole directory), else beside `$NEAT_RUN_DIR`, else `/var/log/neat/<name>` for root, else
+    `$XDG_STATE_HOME/neat/<name>`. It need not exist."""
+    override, run = os.environ.get("NEAT_LOG_DIR"), os.environ.get("NEAT_RUN_DIR")
+    if override:
+        return Path(override)
+    if run:
+        return Path(f"{run.rstrip('/')}.log")
+    if os.geteuid() == 0:
+        return Path("/var/log/neat") / name
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(base) / "neat" / name
+
+
 def start_ticks(pid: int) -> int:
     """Field 22 of /proc/PID/stat, which with the pid names one process for ever; 0 when there is none (or a
     zombie)."""

@@ -16,6 +16,7 @@ COMMANDS = {
     "ss": ("neat.cli.ss", "ss", "List the sockets of a stack."),
     "run": ("neat.cli.run", "run", "Run a program with its sockets on the stack."),
     "peer": ("neat.cli.peer", "peer", "Run a program at the other end of the wire."),
+    "crashes": ("neat.cli.crashes", "crashes", "List crash reports, or show one."),
     "kill": ("neat.cli.manage", "kill", "Send a signal to a component."),
     "restart": ("neat.cli.manage", "restart", "Restart a component, or each in turn."),
     "bench": ("neat.tools.bench.commands", "bench", "Measure the stack against Linux's own."),

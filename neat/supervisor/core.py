@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from neat import rundir
 from neat.boot import Boot
 from neat.shm.board import BoardWriter
 from neat.store import Store
@@ -42,7 +43,7 @@ class Supervisor:
         self.components = all_components(boot.config)
         self.inventory = Inventory(Store(boot.fds["store"]), boot.config, Path(os.environ["NEAT_RUN_DIR"]))
         self.inventory.ensure_all()
-        self.events = EventLog(self.inventory.fds["journal"])
+        self.events = EventLog(self.inventory.fds["journal"], rundir.kept(boot.config.name))
         self.page = BoardWriter(self.inventory.fds["board"], "supervisor")
         self.page.announce(boot.incarnation)
         self.stat_fd = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)

@@ -7,18 +7,23 @@ import os
 import sys
 from collections import deque
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 MAX_EVENTS = 200
 LOG_BYTES = 4 << 20
+EVENTS_FILE = "events.log"  # a JSON object a line
+EVENTS_BYTES = 1 << 20
 _HEADER = 8  # bytes: length of the JSON that follows
 
 
 class EventLog:
     """The last events, oldest first; and which incarnation each component is at."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, kept: Path | None = None) -> None:
+        """`kept`: a directory for EVENTS_FILE, which stays when the stack is gone."""
         self.fd = fd
+        self.kept = kept
         self.events: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
         self.incarnations: dict[str, int] = {}
         self.before: dict[str, int] = {}  # what earlier stacks of this name had counted (caretaker.py)
@@ -73,7 +78,19 @@ class EventLog:
             event["again_s"] = round(again_s, 1)
         self.events.append(event)
         self.save()
+        if self.kept is not None:
+            with contextlib.suppress(OSError):
+                append(self.kept / EVENTS_FILE, json.dumps(event))
         print(describe(event), file=sys.stderr, flush=True)
+
+
+def append(path: Path, line: str) -> None:
+    """One more line in a file; when that is large, it begins anew, and the one before has the suffix .1."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(line + "\n")
+        if file.tell() > EVENTS_BYTES:
+            os.replace(path, path.with_name(path.name + ".1"))
 
 
 def describe(event: dict[str, Any]) -> str:

@@ -22,9 +22,11 @@ from neat.shm.segment import SegmentError
 from neat.shm.steering import Steering
 from neat.supervisor import process
 from neat.supervisor.component import Component, Phase
+from neat.supervisor.crashes import Crashes
 from neat.supervisor.events import EventLog, trim_log
 from neat.supervisor.inventory import Inventory
 from neat.supervisor.lookout import Lookout
+from neat.supervisor.quarantine import Quarantine
 from neat.supervisor.recovery import Death, States, describe_death
 from neat.supervisor.slots import Slots
 from neat.supervisor.standby import Standbys
@@ -72,6 +74,8 @@ class Keeper:
         self.lookout = Lookout(self.board, fds, config, page)
         self.watch = self.lookout.watch
         self.buffer = bytearray(1 << 18)  # of one message
+        quarantine = Quarantine(steering, str(config.interface.ip))
+        self.crashes = Crashes(config, self.board, fds, events, quarantine)
         self.next_look = 0.0
         self.ending = False  # nothing is started any more
 
@@ -139,6 +143,7 @@ class Keeper:
             if component.absent_at is not None and component.absent_at <= now:
                 component.absent_at = None
                 self.slots.absent(component)
+        self.crashes.write()
         if time.monotonic() >= self.next_look:
             self._look()
 
@@ -317,6 +322,8 @@ class Keeper:
         death = describe_death(component, status)
         self.selector.unregister(component.pidfd)
         self._drop_ctl(component)
+        if not (self.ending or component.wanted):
+            self.crashes.note(component, status)
         component.detach()
         component.phase = Phase.DOWN
         component.kill_at = None
