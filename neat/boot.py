@@ -21,6 +21,8 @@ class Boot(msgspec.Struct, frozen=True):
     config: Config
     fds: dict[str, int]
     secret: str = ""  # 64 hex digits, the same for all replicas and incarnations of one stack
+    state: int = 0  # of a replica: the incarnation that began its state; 0: this one
+    blame: bool = False  # of a replica: what its predecessor was processing is skipped
 
     @property
     def slot(self) -> int:
