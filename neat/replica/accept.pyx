@@ -20,18 +20,18 @@ from neat.replica.counters cimport (
     COUNT_PAIRS_UNKNOWN,
 )
 from neat.replica.endpoints cimport (
-    application_gone, compose, endpoint_drop, endpoint_of, endpoint_open, endpoint_show, offer_over, unqueue,
+    application_gone, compose, endpoint_drop, endpoint_of, endpoint_open, endpoint_show, unqueue,
 )
 from neat.replica.pollers cimport pollers_forget
 from neat.replica.posix cimport (
-    EPOLLET, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_MOD, all_read, close, is_stack_end, receive_with, send_with,
-    watch,
+    EPOLLET, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_MOD, all_read, close, drop_message, is_stack_end, peek_with,
+    send_with, watch,
 )
 from neat.replica.process cimport (
-    END_FREE, END_OFFERED, END_OPEN, END_QUEUED, WATCH_SHARED, Cord, Endpoint, Process, SharedEnd, tally,
-    watch_data,
+    END_FREE, END_OFFERED, END_OPEN, END_QUEUED, WATCH_SHARED, Channel, Cord, Endpoint, Process, SharedEnd,
+    tally, watch_data,
 )
-from neat.replica.spares cimport spare_take, spares_forget
+from neat.replica.spares cimport spare_find, spare_take, spares_forget
 from neat.shm.atomic cimport fetch_or32, load64, replace64, store64
 from neat.stack.engine cimport EV_FREED, ConnInfo, Event, stack_conn_info, stack_sock
 
@@ -50,7 +50,10 @@ cdef void accept_event(Process* p, Event* event) noexcept nogil:
     if end == NULL or event.kinds & EV_FREED:
         return
     if end.state != END_FREE:
+        if end.app == event.app and end.sock == event.sock and end.generation == event.generation:
+            return  # a successor's engine says it again
         endpoint_drop(p, end)
+        end.state = END_FREE
     end.app = event.app
     end.sock = event.sock
     end.generation = event.generation
@@ -64,7 +67,14 @@ cdef void accept_event(Process* p, Event* event) noexcept nogil:
         tally(p, COUNT_ACCEPT_NO_MEMORY)
         refuse(p, event.conn, end)
         return
+    sock = stack_sock(p.stack, end.app, end.sock)
+    if sock == NULL:
+        return
+    # Once, as an offer may be repeated by a successor: one that is claimed already stays so.
+    store64(&sock.claim, end.generation)
+    end.state = END_QUEUED
     if listener.blocked or offer(p, event.conn, end, listener) == -EAGAIN:
+        tally(p, COUNT_ACCEPT_QUEUE_FULL)
         enqueue(p, event.conn, end, listener)
 
 
@@ -85,8 +95,6 @@ cdef void refuse(Process* p, int32_t conn, Endpoint* end) noexcept nogil:
 
 
 cdef void enqueue(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noexcept nogil:
-    tally(p, COUNT_ACCEPT_QUEUE_FULL)
-    end.state = END_QUEUED
     end.queue = <int16_t>(listener - p.shared)
     if listener.last < 0:
         listener.first = conn
@@ -118,8 +126,7 @@ cdef int offer(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noe
     """Say NEAT_EV_ACCEPT. 0 when the matter is settled, -EAGAIN when the socket's queue is full."""
     cdef ConnInfo info
     cdef neat_msg message
-    sock = stack_sock(p.stack, end.app, end.sock)
-    if sock == NULL or stack_conn_info(p.stack, conn, &info) < 0:
+    if stack_conn_info(p.stack, conn, &info) < 0:
         endpoint_drop(p, end)
         return 0
     compose(p, &message, NEAT_EV_ACCEPT, end.app, end.sock, end.generation)
@@ -127,7 +134,6 @@ cdef int offer(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noe
     message.u[0] = <uint32_t>conn
     message.local = info.local
     message.remote = info.remote
-    store64(&sock.claim, end.generation)
     status = send_with(listener.fd, &message, sizeof(neat_msg), -1)
     if status == -EAGAIN:
         return status
@@ -143,6 +149,25 @@ cdef int offer(Process* p, int32_t conn, Endpoint* end, SharedEnd* listener) noe
     channel_find(p, end.app).offered += 1
     tally(p, COUNT_ACCEPTS_SENT)
     return 0
+
+
+cdef void accept_recover(Process* p, int32_t conn, Endpoint* end) noexcept nogil:
+    """One that is QUEUED may have been offered before that was stored: then it is offered twice, or is
+    claimed already."""
+    sock = stack_sock(p.stack, end.app, end.sock)
+    listener = listener_of(p, end)
+    channel = channel_find(p, end.app)
+    if sock == NULL or listener == NULL or channel == NULL:
+        refuse(p, conn, end)
+        return
+    if end.state == END_QUEUED and load64(&sock.claim) == end.generation:
+        enqueue(p, conn, end, listener)
+        return
+    if end.state == END_QUEUED:
+        end.offer = listener.offers
+        end.state = END_OFFERED
+    channel.offered += 1
+    look(p, conn, end)
 
 
 # --- what it got
@@ -171,28 +196,29 @@ cdef void look(Process* p, int32_t conn, Endpoint* end) noexcept nogil:
             cord_read(p, cord)
         return
     channel = channel_find(p, end.app)
-    fd = -1 if channel == NULL else spare_take(p, channel, claim)
+    fd = -1 if channel == NULL else spare_find(channel, claim)
     if fd < 0:
         tally(p, COUNT_PAIRS_UNKNOWN)
         was_read(p, end)
         application_gone(p, conn, end)
         return
     tally(p, COUNT_PAIRS_REUSED)
-    take(p, conn, end, sock, fd)
+    spare_take(p, channel, claim, take(p, conn, end, sock, fd))
 
 
-cdef void take(Process* p, int32_t conn, Endpoint* end, neat_sock* sock, int fd) noexcept nogil:
-    """`fd` is the stack's end of its pair."""
+cdef bint take(Process* p, int32_t conn, Endpoint* end, neat_sock* sock, int fd) noexcept nogil:
+    """`fd` is the stack's end of its pair. False: it cannot be watched, the connection is over, and `fd` is
+    the caller's."""
     channel = channel_find(p, end.app)
     was_read(p, end)
-    offer_over(p, end)
     if channel == NULL or endpoint_open(p, conn, fd, END_OPEN, channel.announces) < 0:
-        close(fd)
         tally(p, COUNT_ACCEPT_NO_FD)
         application_gone(p, conn, end)
-        return
+        return False
+    channel.offered -= 1
     if load64(&sock.waiters) >= NEAT_WAITERS_UNSEEN:
         endpoint_show(p, conn, end, sock, 0)  # what came before
+    return True
 
 
 cdef void was_read(Process* p, Endpoint* end) noexcept nogil:
@@ -219,7 +245,7 @@ cdef bint cord_read(Process* p, Cord* cord) noexcept nogil:
     cdef bint sound
     cdef int fd
     for _ in range(CORD_BURST):
-        n = receive_with(cord.fd, &message, sizeof(neat_msg), &fd)
+        n = peek_with(cord.fd, &message, sizeof(neat_msg), &fd)
         if n == -EAGAIN:
             return True
         if n <= 0:
@@ -233,6 +259,7 @@ cdef bint cord_read(Process* p, Cord* cord) noexcept nogil:
                 close(fd)
         else:
             stack_end(p, cord, &message, fd)
+        drop_message(cord.fd)
     return True
 
 
@@ -252,7 +279,8 @@ cdef void stack_end(Process* p, Cord* cord, neat_msg* message, int fd) noexcept 
         was_read(p, end)
         refuse(p, conn, end)
         return
-    take(p, conn, end, stack_sock(p.stack, end.app, end.sock), fd)
+    if not take(p, conn, end, stack_sock(p.stack, end.app, end.sock), fd):
+        close(fd)
 
 
 cdef bint is_claimed_by(Process* p, Cord* cord, Endpoint* end, neat_msg* message) noexcept nogil:
@@ -267,15 +295,21 @@ cdef bint is_claimed_by(Process* p, Cord* cord, Endpoint* end, neat_msg* message
 cdef void cord_gone(Process* p, Cord* cord) noexcept nogil:
     """A process has died. What it had claimed and not got is reset, its spares and its pollers' places are
     free. Pairs that it had named hang up by themselves, once it is known whose they are."""
-    cdef int32_t i
-    cdef int32_t waiting
     cdef uint32_t app
     cdef uint32_t number
     app, number = cord.app, cord.number
-    cord_close(p, cord)
+    cord.over = True  # it is closed last, so that a successor hears of it again
     channel = channel_find(p, app)
-    if channel == NULL:
-        return
+    if channel != NULL:
+        look_over(p, channel, number)
+    cord_close(p, cord)
+
+
+cdef void look_over(Process* p, Channel* channel, uint32_t number) noexcept nogil:
+    cdef int32_t i
+    cdef int32_t waiting
+    cdef uint32_t app
+    app = channel.app
     waiting = channel.offered
     for i in range(<int32_t>p.endpoint_count):
         if waiting == 0:

@@ -4,12 +4,16 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from neat.replica.process cimport Channel, Process
 
 cdef Channel* channel_find(Process* p, uint32_t app) noexcept nogil
-# Take the mapping and the doorbell over. 0; -EEXIST, -ENOSPC, or what the engine says; the caller unmaps and
-# closes then.
+# Take the mapping, its memfd and the doorbell over. 0; -EEXIST, -ENOSPC, or what the engine says; the caller
+# unmaps and closes then.
 cdef int channel_attach(
     Process* p, uint32_t app, void* memory, uint64_t length, uint32_t nsock, uint32_t rx, uint32_t tx,
-    int bell
+    int segment, int bell, uint32_t pid
 ) noexcept nogil
+# In a successor: take the one at that place up again, whose segment is mapped at `memory`; or give up all
+# that it has.
+cdef int channel_recover(Process* p, uint32_t place, void* memory) noexcept nogil
+cdef void channel_lose(Channel* channel) noexcept nogil
 # The application is gone: let go now, or when its last socket is freed.
 cdef void channel_orphan(Process* p, uint32_t app) noexcept nogil
 cdef void channel_reap(Process* p, Channel* channel) noexcept nogil

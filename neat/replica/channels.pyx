@@ -2,11 +2,13 @@
 
 from libc.errno cimport EEXIST, ENOSPC
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
-from neat.abi.channel cimport NEAT_POLLERS, NEAT_SHARED_SOCKS, neat_channel
+from neat.abi.channel cimport NEAT_POLLERS, NEAT_SHARED_SOCKS, NEAT_SPARES, neat_channel
 from neat.replica.cords cimport cords_close
 from neat.replica.counters cimport COUNT_CHANNELS, COUNT_POLLERS
-from neat.replica.posix cimport EPOLLET, EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL, close, watch
-from neat.replica.process cimport MAX_CHANNELS, WATCH_CHANNEL, Channel, Process, gauge, watch_data
+from neat.replica.posix cimport EPOLLET, EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL, munmap, watch
+from neat.replica.process cimport (
+    MAX_CHANNELS, WATCH_CHANNEL, Channel, Process, close_number, gauge, watch_data,
+)
 from neat.replica.spares cimport spares_close, spares_open
 from neat.shm.atomic cimport store32
 from neat.stack.engine cimport (
@@ -16,9 +18,6 @@ from neat.stack.engine cimport (
 
 cdef enum:
     SCAN_BUDGET = 64                # sockets of one channel in one turn
-
-cdef extern from "<sys/mman.h>" nogil:
-    int munmap(void* memory, size_t length)
 
 
 cdef Channel* channel_find(Process* p, uint32_t app) noexcept nogil:
@@ -31,7 +30,7 @@ cdef Channel* channel_find(Process* p, uint32_t app) noexcept nogil:
 
 cdef int channel_attach(
     Process* p, uint32_t app, void* memory, uint64_t length, uint32_t nsock, uint32_t rx, uint32_t tx,
-    int bell
+    int segment, int bell, uint32_t pid
 ) noexcept nogil:
     if channel_find(p, app) != NULL:
         return -EEXIST
@@ -50,26 +49,62 @@ cdef int channel_attach(
         return status
     channel = &p.channels[place]
     channel.app = app
-    channel.used = True
     channel.orphan = False
     channel.full = False
     channel.announces = False
+    channel.segment = segment
     channel.bell = bell
+    channel.pid = pid
     channel.memory = <uint8_t*>memory
     channel.bytes = length
     channel.nsock = nsock
     channel.rx_size = rx
     channel.tx_size = tx
-    for i in range(NEAT_SHARED_SOCKS):
-        channel.shared[i] = -1
     for i in range(NEAT_POLLERS):
         channel.bells[i] = -1
-    channel.news = 0
     spares_open(channel)
+    channel_derive(channel)
+    store32(<uint32_t*>&channel.used, True)
     if place >= p.channels_end:
         p.channels_end = place + 1
     gauge(p, COUNT_CHANNELS, 1)
     return 0
+
+
+cdef void channel_derive(Channel* channel) noexcept nogil:
+    for i in range(NEAT_SHARED_SOCKS):
+        channel.shared[i] = -1
+    channel.news = 0
+    channel.offered = 0
+
+
+cdef int channel_recover(Process* p, uint32_t place, void* memory) noexcept nogil:
+    channel = &p.channels[place]
+    data = watch_data(WATCH_CHANNEL, 0, place)
+    status = watch(p.epoll, EPOLL_CTL_ADD, channel.bell, EPOLLIN | EPOLLET, data)
+    if status == 0:
+        status = stack_channel_attach(
+            p.stack, channel.app, memory, channel.nsock, channel.rx_size, channel.tx_size
+        )
+    if status < 0:
+        return status
+    channel.memory = <uint8_t*>memory
+    channel_derive(channel)
+    if place >= p.channels_end:
+        p.channels_end = place + 1
+    gauge(p, COUNT_CHANNELS, 1)
+    return 0
+
+
+cdef void channel_lose(Channel* channel) noexcept nogil:
+    close_number(&channel.bell)
+    close_number(&channel.segment)
+    for i in range(NEAT_POLLERS):
+        close_number(&channel.bells[i])
+    for i in range(NEAT_SPARES):
+        close_number(&channel.spares[i].fd)
+    channel.memory = NULL
+    store32(<uint32_t*>&channel.used, False)
 
 
 cdef void channel_orphan(Process* p, uint32_t app) noexcept nogil:
@@ -88,15 +123,12 @@ cdef void channel_detach(Process* p, Channel* channel) noexcept nogil:
     stack_channel_detach(p.stack, channel.app)
     munmap(channel.memory, channel.bytes)
     watch(p.epoll, EPOLL_CTL_DEL, channel.bell, 0, 0)
-    close(channel.bell)
     for i in range(NEAT_POLLERS):
         if channel.bells[i] >= 0:
-            close(channel.bells[i])
             gauge(p, COUNT_POLLERS, -1)
     spares_close(p, channel)
     cords_close(p, channel.app)
-    channel.used = False
-    channel.memory = NULL
+    channel_lose(channel)
     while p.channels_end > 0 and not p.channels[p.channels_end - 1].used:
         p.channels_end -= 1
     gauge(p, COUNT_CHANNELS, -1)

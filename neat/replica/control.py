@@ -34,20 +34,23 @@ class Control:
         self.core = core
         self.board = board
         self.replica = boot.slot
-        self.incarnation = boot.incarnation
+        self.incarnation = boot.state or boot.incarnation  # of the state: what others know us by
         self.sys = socket.socket(fileno=boot.fds["sys"])
         self.ctl = socket.socket(fileno=boot.fds["ctl"])
         self.sys.setblocking(False)
         self.ctl.setblocking(False)
         self.stopping = False
+        self.over = True  # with the process ends its state
         self.ready = False
         self.seq = 0
         self.hello_at = 0.0
-        self.pids: dict[int, int] = {}  # app -> a process of it
-        self.unbound: list[int] = []  # ports to give back
+        self.again = core.recovered  # the first message may have been carried out by our predecessor
         self.rows: ss.Listing | None = None  # an answer that has not been sent to its end
         self.ends: list[int] = []  # descriptors whose queues are to be looked at
         self.sweep_at = 0.0
+        if core.recovered:
+            self._get_ready()
+        self.hello = True
         self.tick()
 
     def stop(self, *_signal: object) -> None:
@@ -60,17 +63,18 @@ class Control:
 
     def tick(self) -> None:
         """Whatever is due: the hello again, the rest of a long answer."""
-        if not self.ready and time.monotonic() >= self.hello_at + HELLO_AGAIN_S:
+        if self.hello and time.monotonic() >= self.hello_at + HELLO_AGAIN_S:
             self.hello_at = time.monotonic()
             self.seq += 1
             self._send(
                 Message(Op.REPLICA_HELLO, seq=self.seq, replica=self.replica, incarnation=self.incarnation)
             )
-        self.unbound += self.core.unbound()
-        while self.unbound and self._send(
-            Message(Op.PORT_FREE, replica=self.replica, incarnation=self.incarnation, bind_id=self.unbound[0])
-        ):
-            self.unbound.pop(0)
+        for bind_id in self.core.unbound():
+            if not self._send(
+                Message(Op.PORT_FREE, replica=self.replica, incarnation=self.incarnation, bind_id=bind_id)
+            ):
+                break
+            self.core.told()
         self._send_rows()
         self._sweep()
 
@@ -100,10 +104,13 @@ class Control:
         return True
 
     def read_sys(self) -> None:
+        """Each message is taken out when it was carried out: who is killed before that leaves it to its
+        successor, for whom hearing of something twice changes nothing."""
+        keep = socket.MSG_PEEK if self.core.stateful else 0
         for _ in range(BATCH):
             try:
-                data, ancillary, flags, _address = self.sys.recvmsg(
-                    MESSAGE_BYTES + 1, socket.CMSG_SPACE(MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC
+                data, ancillary, _flags, _address = self.sys.recvmsg(
+                    MESSAGE_BYTES + 1, socket.CMSG_SPACE(MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC | keep
                 )
             except BlockingIOError:
                 return
@@ -118,17 +125,20 @@ class Control:
             finally:
                 for fd in left:
                     os.close(fd)
+                if keep:
+                    self.sys.recv(1)
+                self.again = False
 
     def _hear(self, message: Message, fds: list[int]) -> None:
         """Carry one message out. Descriptors that are taken over are taken out of `fds`."""
         if message.incarnation not in (0, self.incarnation):
             return  # to the one before us
         if message.op == Op.WELCOME:
-            if message.incarnation == self.incarnation and not self.ready:
+            if message.incarnation == self.incarnation:
+                self.hello = False
                 self._get_ready()
         elif message.op == Op.APP_GONE:
             self.core.app_gone(message.app)
-            self.pids.pop(message.app, None)
         elif message.op == Op.SWEEP:
             self._look_over(message.app)
         elif message.op == Op.FULL:
@@ -138,9 +148,8 @@ class Control:
         elif message.op == Op.ATTACH:
             if len(fds) < 2:
                 raise BadMessage("no doorbell")
-            if self.core.attach(message.app, fds[0], fds[1], *message.u[:3]) == 0:
-                del fds[1]
-            self.pids[message.app] = message.u[3]
+            if self.core.attach(message.app, fds[0], fds[1], *message.u[:4]) == 0:
+                del fds[:2]
         elif message.op == Op.ADD_POLLER:
             os.set_blocking(fds[0], False)
             if self.core.add_poller(message.app, message.u[0], fds[0]):
@@ -149,17 +158,21 @@ class Control:
             if self.core.add_cord(message.app, message.u[0], fds[0]):
                 fds.pop(0)
         elif message.op == Op.CONNECT_VIA:
-            local, remote = message.local.pack(), message.remote.pack()
-            if self.core.connect(
-                message.app, message.bind_id, local, remote, message.options, message.u[:4], fds[0]
-            ):
-                fds.pop(0)
-            elif message.bind_id:
-                self.unbound.append(message.bind_id)
+            if not (self.again and self.core.knows(os.fstat(fds[0]).st_ino)):
+                self._connect(message, fds)
         elif message.op in (Op.ADD_LISTENER, Op.ADD_UDP):
             self._add(message, fds)
         else:
             raise BadMessage(f"op {message.op}")
+
+    def _connect(self, message: Message, fds: list[int]) -> None:
+        local, remote = message.local.pack(), message.remote.pack()
+        if self.core.connect(
+            message.app, message.bind_id, local, remote, message.options, message.u[:4], fds[0]
+        ):
+            fds.pop(0)
+        else:
+            self.core.unbind(message.bind_id)
 
     def _add(self, message: Message, fds: list[int]) -> None:
         app, sock, bind_id, address = message.app, message.sock, message.bind_id, message.local.pack()
@@ -177,9 +190,14 @@ class Control:
         self._send(Message(message.op, REPLY, message.seq, error, message.app, self.replica, bind_id=bind_id))
 
     def _get_ready(self) -> None:
+        if self.ready:
+            return
         self.ready = True
         self.board.running()
-        self._tell({"event": "ready"})
+        ready: dict[str, Any] = {"event": "ready"}
+        if self.core.recovered:
+            ready["connections"] = self.core.connections
+        self._tell(ready)
 
     def _tell(self, message: dict[str, Any]) -> bool:
         try:
@@ -203,9 +221,10 @@ class Control:
             if not isinstance(message, dict):
                 continue
             if message.get("op") == "stop":
+                self.over = not message.get("stay")
                 self.stop()
             elif message.get("op") == "ss":
-                self.rows = ss.Listing(self.core, self.pids, message.get("seq", 0))
+                self.rows = ss.Listing(self.core, self.core.pids(), message.get("seq", 0))
 
     def _send_rows(self) -> None:
         """One datagram of the answer, if the socket takes it: packets do not wait for a long list."""

@@ -6,6 +6,8 @@ from neat.replica.process cimport Cord, Process
 # Take `fd` over as the cord `number` of `app`. 0; -EINVAL, -ENOBUFS, what epoll says: it stays the caller's
 # then.
 cdef int cord_add(Process* p, uint32_t app, uint32_t number, int fd) noexcept nogil
+# In a successor: watch those that there are. -errno.
+cdef int cords_recover(Process* p) noexcept nogil
 # NULL: there is none, or not yet.
 cdef Cord* cord_find(Process* p, uint32_t app, uint32_t number) noexcept nogil
 # The one that an epoll event is about, NULL if it is stale.

@@ -8,8 +8,10 @@ process holds in shared memory stands there under that number (control.h, NEAT_O
 from libc.errno cimport EINVAL, ENOBUFS
 from libc.stdint cimport int32_t, uint32_t
 from neat.replica.counters cimport COUNT_CORDS
-from neat.replica.posix cimport EPOLLIN, EPOLL_CTL_ADD, close, watch
-from neat.replica.process cimport MAX_CORDS, WATCH_CORD, Cord, Process, gauge, watch_data
+from neat.replica.posix cimport EPOLLIN, EPOLL_CTL_ADD, watch
+from neat.replica.process cimport (
+    MAX_CORDS, WATCH_CORD, Cord, Process, close_number, gauge, own_number, watch_data,
+)
 
 
 cdef int cord_add(Process* p, uint32_t app, uint32_t number, int fd) noexcept nogil:
@@ -25,14 +27,33 @@ cdef int cord_add(Process* p, uint32_t app, uint32_t number, int fd) noexcept no
     if status < 0:
         return status
     cord = &p.cords[place]
-    cord.fd = fd
     cord.app = app
     cord.number = number
     cord.serial = p.serial
+    cord.over = False
+    own_number(&cord.fd, fd)
     if place >= p.cords_end:
         p.cords_end = place + 1
     p.cord_count += 1
     gauge(p, COUNT_CORDS, 1)
+    return 0
+
+
+cdef int cords_recover(Process* p) noexcept nogil:
+    p.cords_end = p.cord_count = 0
+    for i in range(MAX_CORDS):
+        cord = &p.cords[i]
+        cord.over = False
+        if cord.fd < 0:
+            continue
+        p.serial += 1
+        cord.serial = p.serial
+        p.cords_end = i + 1
+        p.cord_count += 1
+        gauge(p, COUNT_CORDS, 1)
+        status = watch(p.epoll, EPOLL_CTL_ADD, cord.fd, EPOLLIN, watch_data(WATCH_CORD, p.serial, i))
+        if status < 0:
+            return status
     return 0
 
 
@@ -47,7 +68,7 @@ cdef uint32_t cords_of(Process* p, uint32_t app) noexcept nogil:
 cdef Cord* cord_find(Process* p, uint32_t app, uint32_t number) noexcept nogil:
     for i in range(p.cords_end):
         cord = &p.cords[i]
-        if cord.fd >= 0 and cord.number == number and cord.app == app:
+        if cord.fd >= 0 and cord.number == number and cord.app == app and not cord.over:
             return cord
     return NULL
 
@@ -62,8 +83,7 @@ cdef Cord* cord_at(Process* p, uint32_t index, uint32_t serial) noexcept nogil:
 
 
 cdef void cord_close(Process* p, Cord* cord) noexcept nogil:
-    close(cord.fd)
-    cord.fd = -1
+    close_number(&cord.fd)
     p.cord_count -= 1
     while p.cords_end > 0 and p.cords[p.cords_end - 1].fd < 0:
         p.cords_end -= 1

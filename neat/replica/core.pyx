@@ -4,30 +4,39 @@ control messages say.
 Between two calls of `run` nothing else touches the process's state: one thread, no locks.
 """
 
+import logging
+import os
+
 from neat.abi.layout import channel_bytes
+from neat.replica.numbers import EPOLL, put
 from neat.shm.segment import SegmentError, check
 
-from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from neat.abi.channel cimport NEAT_MAX_SOCKS, NEAT_SOCK_UDP, NEAT_SPARES, NEAT_WAITERS_UNSEEN, neat_addr
 from neat.replica.channels cimport channel_attach, channel_find, channel_orphan
 from neat.replica.cords cimport cord_add
 from neat.replica.counters cimport (
-    COUNT_CHANNELS_REFUSED, COUNT_CONNECTS_FAILED, COUNT_DROP_CONTROL, REPLICA_COUNTERS_BASE,
+    COUNT_CHANNELS_REFUSED, COUNT_CONNECTS_FAILED, COUNT_DROP_CONTROL, COUNT_RECOVERED, COUNT_STATELESS,
+    REPLICA_COUNTERS_BASE,
 )
-from neat.replica.endpoints cimport endpoint_drop, endpoint_of, endpoint_open, tell_connecting, tell_failed
+from neat.replica.endpoints cimport (
+    endpoint_drop, endpoint_of, endpoint_open, tell_connecting, tell_failed, unbind_id,
+)
+from neat.replica.ledger cimport ledger_open
 from neat.replica.loop cimport DESCRIPTOR_BURST, descriptors, run as turns
 from neat.replica.pollers cimport poller_add
 from neat.replica.posix cimport (
-    EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, close, epoll_create1, monotonic_ns, watch,
+    EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, close, epoll_create1, map_shared, monotonic_ns, munmap, punch,
+    watch,
 )
 from neat.replica.process cimport (
-    END_CONNECTING, END_FREE, MAX_CORDS, MAX_SHARED, MAX_UNBOUND, WATCH_BELL, WATCH_CTL, WATCH_LIFELINE,
-    WATCH_SYS,
-    Endpoint, Process, tally, watch_data,
+    END_CONNECTING, END_FREE, MAX_SHARED, MAX_UNBOUND, WATCH_BELL, WATCH_CTL, WATCH_LIFELINE,
+    WATCH_SYS, Process, note, tally, watch_data,
 )
-from neat.replica.settings cimport fill_config
+from neat.replica.recovery cimport hold_on, let_go, rebuild, take_over
+from neat.replica.settings cimport engine_bytes, fill_config
 from neat.replica.shared cimport listener_add, udp_add
 from neat.shm.atomic cimport exchange32, load64, store64
 from neat.shm.board cimport BoardPage
@@ -41,14 +50,9 @@ from neat.stack.engine cimport (
 cdef extern from "<errno.h>":
     const int EEXIST, EINVAL, ENOENT, ENOMEM
 
-cdef extern from "<sys/mman.h>" nogil:
-    void* mmap(void* at, size_t length, int protection, int flags, int fd, long offset)
-    int munmap(void* memory, size_t length)
-    const int PROT_READ, PROT_WRITE, MAP_SHARED, MAP_NORESERVE
-    void* const MAP_FAILED
-
+log = logging.getLogger("replica")
 CATCH_UP = 64  # calls of epoll
-REASONS = {"sys": 1, "ctl": 2, "lifeline": 4, "tick": 8}
+REASONS = {"sys": 1, "ctl": 2, "lifeline": 4, "tick": 8, "holder": 16}
 
 
 cdef int read_address(bytes packed, neat_addr* out) except -1:
@@ -66,6 +70,9 @@ cdef tuple show_address(const neat_addr* addr):
 cdef class Core:
     cdef Process* p
     cdef readonly int max_connections
+    cdef readonly bint recovered    # it goes on with a predecessor's state
+    cdef readonly bint stateful     # a successor can go on with its state
+    cdef int lifeline
     cdef tuple held                 # what owns the memory that `p` points into
 
     def __cinit__(self):
@@ -73,10 +80,6 @@ cdef class Core:
         if self.p == NULL:
             raise MemoryError
         self.p.epoll = -1
-        for i in range(MAX_SHARED):
-            self.p.shared[i].fd = -1
-        for i in range(MAX_CORDS):
-            self.p.cords[i].fd = -1
 
     def __init__(self, boot, state, link, board, spin_ns):
         """`state`: mapped Segment; `link`: Link; `board`: BoardWriter. ValueError or OSError when something
@@ -89,38 +92,71 @@ cdef class Core:
         state_address, board_address, rx, tx = state.address, board.address, link.rx_address, link.tx_address
         p.board = <BoardPage*>board_address
         p.counters = &p.board.counters[REPLICA_COUNTERS_BASE]
-        p.stack = stack_create(&settings, <void*>state_address, state.size, monotonic_ns())
+        p.stack = stack_create(&settings, <void*>state_address, engine_bytes(&settings), monotonic_ns())
         if p.stack == NULL:
             raise ValueError("the engine refused its settings or its state segment")
         stack_use_counters(p.stack, p.board.counters)
+        status = ledger_open(p, <uint8_t*>state_address + engine_bytes(&settings), config.max_connections)
+        if status < 0:
+            raise ValueError("the state's ledger is of another version or size")
         if ring_attach_consumer(&p.rx, <void*>rx, config.ring_bytes) < 0:
             raise ValueError("the receive ring makes no sense")
-        # One of the frames that are left may have killed the predecessor; their connections are gone anyway.
-        ring_discard(&p.rx)
         if ring_attach_producer(&p.tx, <void*>tx, config.ring_bytes) < 0:
             raise ValueError("the transmit ring makes no sense")
         self.max_connections = config.max_connections
-        p.endpoints = <Endpoint*>calloc(self.max_connections, sizeof(Endpoint))
-        if p.endpoints == NULL:
-            raise MemoryError
-        p.endpoint_count = self.max_connections
-        for i in range(self.max_connections):
-            p.endpoints[i].fd = p.endpoints[i].next = p.endpoints[i].queue = -1
+        self.stateful = config.recovery == "stateful"
+        self.recovered = status == 1
+        self.lifeline = fds["lifeline"]
         p.replica = boot.slot
-        p.incarnation = boot.incarnation
+        p.incarnation = boot.state or boot.incarnation
         p.bell = fds["bell"]
         p.driver_bell = fds["bell.driver"]
         p.spin_ns = spin_ns
+        p.now = monotonic_ns()
         self.held = (state, link, board)
+        if self.recovered:
+            take_over(p)
         self._watch({"bell": WATCH_BELL, "sys": WATCH_SYS, "ctl": WATCH_CTL, "lifeline": WATCH_LIFELINE}, fds)
+        self.look_after_holder()
+        if self.recovered:
+            rebuild(p, boot.blame)
+        else:
+            ring_discard(&p.rx)  # a frame that is left may have killed the predecessor, whose state is gone
         # The driver may have been told to sleep by a predecessor that did not ring.
         doorbell_ring(p.driver_bell)
+
+    @property
+    def connections(self):
+        """How many it has from its predecessor."""
+        return self.p.counters[<uint32_t>COUNT_RECOVERED]
+
+    def look_after_holder(self):
+        """There is none yet, or it has died."""
+        if not self.stateful:
+            return
+        try:
+            hold_on(self.p, self.lifeline)
+        except OSError as error:
+            log.warning("its connections will not outlive it: no holder for its descriptors: %s", error)
+            note(self.p, COUNT_STATELESS)
+            self.stateful = False
+
+    def end(self):
+        """The process ends in order, and its state with it. Nothing else may be called after this."""
+        cdef uintptr_t address
+        cdef uint64_t length
+        state = self.held[0]
+        address, length = state.address, state.size
+        let_go(self.p)
+        punch(<void*>address, length)
 
     def _watch(self, kinds, fds):
         p = self.p
         p.epoll = epoll_create1(EPOLL_CLOEXEC)
         if p.epoll < 0:
             raise OSError("no epoll instance")
+        if self.stateful:
+            p.epoll = put(p.epoll, EPOLL)
         for name, kind in kinds.items():
             status = watch(p.epoll, EPOLL_CTL_ADD, fds[name], EPOLLIN, watch_data(kind, 0, 0))
             if status < 0:
@@ -132,7 +168,6 @@ cdef class Core:
                 stack_destroy(self.p.stack)
             if self.p.epoll >= 0:
                 close(self.p.epoll)
-            free(self.p.endpoints)
             free(self.p)
 
     def run(self, uint64_t tick_ns):
@@ -146,8 +181,8 @@ cdef class Core:
     def drop_control(self):
         tally(self.p, COUNT_DROP_CONTROL)
 
-    def attach(self, uint32_t app, int fd, int bell, uint32_t nsock, uint32_t rx, uint32_t tx):
-        """Map an application's segment. 0 or a positive errno; its doorbell is taken over when it is 0."""
+    def attach(self, uint32_t app, int fd, int bell, uint32_t nsock, uint32_t rx, uint32_t tx, uint32_t pid):
+        """Map an application's segment. 0 or a positive errno; both are taken over when it is 0."""
         cdef uint64_t length
         p = self.p
         try:
@@ -158,16 +193,21 @@ cdef class Core:
         except SegmentError:
             tally(p, COUNT_CHANNELS_REFUSED)
             return EINVAL
-        memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0)
-        if memory == MAP_FAILED:
+        memory = map_shared(fd, length)
+        if memory == NULL:
             tally(p, COUNT_CHANNELS_REFUSED)
             return ENOMEM
-        status = channel_attach(p, app, memory, length, nsock, rx, tx, bell)
+        status = channel_attach(p, app, memory, length, nsock, rx, tx, fd, bell, pid)
         if status < 0:
             munmap(memory, length)
             if status != -EEXIST:
                 tally(p, COUNT_CHANNELS_REFUSED)
         return -status
+
+    def pids(self):
+        """app -> a process of it."""
+        p = self.p
+        return {p.channels[i].app: p.channels[i].pid for i in range(p.channels_end) if p.channels[i].used}
 
     def add_poller(self, uint32_t app, uint32_t slot, int bell):
         """Whether its bell was taken over."""
@@ -255,33 +295,56 @@ cdef class Core:
         end = endpoint_of(p, conn)
         if end.state != END_FREE:
             endpoint_drop(p, end)
-        status = -ENOENT if stack_conn_info(p.stack, conn, &info) < 0 else 0
-        if status == 0:
-            status = endpoint_open(p, conn, fd, END_CONNECTING, False)
+            end.state = END_FREE
+        if stack_conn_info(p.stack, conn, &info) == 0:
+            status = self._connecting(conn, app, bind_id, &info, fills, fd)
+        else:
+            status = -ENOENT
         if status < 0:
             tally(p, COUNT_CONNECTS_FAILED)
             tell_failed(p, fd, -status)
             stack_close(p.stack, conn, p.now)
             return False
-        end.app = app
-        end.bind_id = bind_id
-        end.sock = info.sock
-        end.generation = info.generation
+        return True
+
+    cdef int _connecting(
+        self, int32_t conn, uint32_t app, uint32_t bind_id, ConnInfo* info, uint32_t fills, int fd
+    ) except? -1:
+        """`fd` comes last but for what is said on it: a successor looks whether that was."""
+        p = self.p
+        end = endpoint_of(p, conn)
+        end.app, end.sock, end.generation, end.bind_id = app, info.sock, info.generation, bind_id
         lines = stack_sock(p.stack, app, info.sock)
         if lines != NULL:
             exchange32(&lines.out_block, fills)
             store64(&lines.waiters, NEAT_WAITERS_UNSEEN)
-        tell_connecting(p, end, &info.local)
-        return True
+        status = endpoint_open(p, conn, fd, END_CONNECTING, False)
+        if status == 0:
+            tell_connecting(p, end, &info.local)
+            end.told = True
+        else:
+            end.bind_id = 0
+        return status
+
+    def knows(self, uint64_t inode):
+        """Whether a connection has a stack's end with that inode."""
+        p = self.p
+        return any(
+            os.fstat(p.endpoints[i].fd).st_ino == inode
+            for i in range(p.endpoint_count) if p.endpoints[i].fd >= 0
+        )
 
     def unbound(self):
-        """bind_ids of connections that are over, each once."""
+        """bind_ids of connections that are over. `told` takes the first of them away."""
         p = self.p
-        found = []
-        while p.unbound_head != p.unbound_tail:
-            found.append(p.unbound[p.unbound_head & (MAX_UNBOUND - 1)])
-            p.unbound_head += 1
-        return found
+        head, tail = p.ledger.unbound_head, p.ledger.unbound_tail
+        return [p.unbound[(head + i) & (MAX_UNBOUND - 1)] for i in range(tail - head)]
+
+    def unbind(self, uint32_t bind_id):
+        unbind_id(self.p, bind_id)
+
+    def told(self):
+        self.p.ledger.unbound_head += 1
 
     def connection(self, int32_t conn):
         """What `ss` shows of the connection in slot `conn`, as a dict, or None."""

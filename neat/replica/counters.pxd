@@ -38,4 +38,7 @@ cpdef enum ReplicaCounter:
     COUNT_ACCEPT_NO_MEMORY          # its application has all the memory that it may have: reset
     COUNT_CORDS                     # gauge
     COUNT_DROP_CORD                 # messages on a cord that make no sense
+    COUNT_STATELESS                 # 1: its descriptors have no holder, so its state ends with it
+    COUNT_SUSPECTS_SKIPPED          # frames that the process before it died of
+    COUNT_RECOVERED                 # connections that it has from the process before it
     REPLICA_COUNTERS

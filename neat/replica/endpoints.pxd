@@ -22,9 +22,13 @@ cdef void endpoint_event(Process* p, Event* event) noexcept nogil
 cdef void endpoint_show(Process* p, int32_t conn, Endpoint* end, neat_sock* sock, int error) noexcept nogil
 # What epoll has to say.
 cdef void endpoint_hangup(Process* p, uint32_t conn, uint32_t serial, uint32_t events) noexcept nogil
+# There is room: make the descriptor writable again.
+cdef void endpoint_room(Endpoint* end, neat_sock* sock) noexcept nogil
+# What a predecessor may have left half done of passing on an end (HALF, HUNG).
+cdef void endpoint_repeat(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil
 # "Look at the rings": one token, unless one is on its way.
 cdef void send_token(Process* p, neat_sock* sock, int fd) noexcept nogil
-# Make the descriptor writable again.
+# Make a descriptor writable again.
 cdef void take_fills(neat_sock* sock, int fd) noexcept nogil
 # Leave the accept queue, if it is in one.
 cdef void unqueue(Process* p, Endpoint* end) noexcept nogil
@@ -39,3 +43,7 @@ cdef void tell_failed(Process* p, int fd, int error) noexcept nogil
 # It waits no longer for somebody to claim it: from END_OFFERED to END_CLOSED, if it was there.
 cdef void offer_over(Process* p, Endpoint* end) noexcept nogil
 cdef void application_gone(Process* p, int32_t conn, Endpoint* end) noexcept nogil
+cdef int watch_endpoint(Process* p, uint32_t conn, int fd, uint32_t serial) noexcept nogil
+# Its port is free, if it had one that was bound: tell, soon.
+cdef void unbind(Process* p, Endpoint* end) noexcept nogil
+cdef void unbind_id(Process* p, uint32_t bind_id) noexcept nogil

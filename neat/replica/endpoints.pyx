@@ -44,15 +44,15 @@ from neat.replica.counters cimport (
 from neat.replica.pollers cimport pollers_notify
 from neat.replica.posix cimport (
     EPOLLERR, EPOLLET, EPOLLHUP, EPOLLRDHUP, EPOLL_CTL_ADD, O_CLOEXEC, SHUT_RDWR, SHUT_WR, all_read, close,
-    drain, pipe2, punch, send_with, shutdown, watch,
+    drain, pipe2, punch, send_with, shutdown, unread, watch,
 )
 from neat.replica.process cimport (
     END_CLOSED, END_CONNECTING, END_FREE, END_HALF, END_HUNG, END_OFFERED, END_OPEN, END_QUEUED, END_WATCH,
-    KEEP_RING_BYTES, MAX_FRESH, MAX_UNBOUND, REASON_TICK, WATCH_ENDPOINT, Endpoint, Process, gauge, tally,
-    watch_data,
+    KEEP_RING_BYTES, MAX_FRESH, MAX_UNBOUND, REASON_TICK, WATCH_ENDPOINT, Endpoint, Process, close_number,
+    gauge, own_number, tally, watch_data,
 )
 from neat.replica.spares cimport spare_keep
-from neat.shm.atomic cimport exchange32, load32, load64
+from neat.shm.atomic cimport exchange32, load32, load64, store32
 from neat.stack.engine cimport (
     EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN, EV_WRITABLE, Event,
     stack_close, stack_conn_ready, stack_sock,
@@ -89,10 +89,10 @@ cdef int endpoint_open(Process* p, int32_t conn, int fd, uint8_t state, bint lat
         if status < 0:
             return status
         end.watched = True
-    end.fd = fd
     end.serial = p.serial
+    end.spoken = end.told = end.recovered = False
+    own_number(&end.fd, fd)
     end.state = state
-    end.spoken = False
     gauge(p, COUNT_DESCRIPTORS, 1)
     return 0
 
@@ -127,8 +127,7 @@ cdef void endpoint_drop(Process* p, Endpoint* end) noexcept nogil:
     unqueue(p, end)
     offer_over(p, end)
     if end.fd >= 0:
-        close(end.fd)
-        end.fd = -1
+        close_number(&end.fd)
         gauge(p, COUNT_DESCRIPTORS, -1)
     p.serial += 1
     end.serial = p.serial
@@ -156,6 +155,21 @@ cdef void take_fills(neat_sock* sock, int fd) noexcept nogil:
         drain(fd, MAX_FILLS if fills > MAX_FILLS else fills)
 
 
+cdef void endpoint_room(Endpoint* end, neat_sock* sock) noexcept nogil:
+    if end.recovered and load32(&sock.out_block) != 0:
+        take_late_fills(sock, end.fd)
+    else:
+        take_fills(sock, end.fd)
+
+
+cdef void take_late_fills(neat_sock* sock, int fd) noexcept nogil:
+    """A predecessor may have taken out some of those that the word says; the canary stays."""
+    fills = exchange32(&sock.out_block, 0)
+    there = unread(fd) - 1
+    if fills != NEAT_OUT_WANTED and there > 0:
+        drain(fd, min(min(<int>fills, there), MAX_FILLS))
+
+
 cdef void endpoint_event(Process* p, Event* event) noexcept nogil:
     end = endpoint_of(p, event.conn)
     if end == NULL:
@@ -172,9 +186,9 @@ cdef void endpoint_event(Process* p, Event* event) noexcept nogil:
         tell_pollers(p, event)
         if end.state != END_FREE:
             note_manners(p, end, event)
+            unbind(p, end)
             endpoint_drop(p, end)
             end.state = END_FREE
-            unbind(p, end)
         give_back(p, event.app, event.sock, event.touched)
 
 
@@ -191,7 +205,7 @@ cdef void notify(Process* p, Event* event, Endpoint* end, neat_sock* sock) noexc
     if event.kinds & EV_CONNECTED and connecting:
         end.state = END_OPEN
     if event.kinds & (EV_WRITABLE | EV_CONNECTED) and end.fd >= 0:
-        take_fills(sock, end.fd)
+        endpoint_room(end, sock)
     cdef uint64_t waiters = load64(&sock.waiters)
     pollers_notify(p, event.app, event.sock, waiters)
     if waiters >= NEAT_WAITERS_UNSEEN or connecting:
@@ -213,13 +227,18 @@ cdef void endpoint_show(Process* p, int32_t conn, Endpoint* end, neat_sock* sock
 
 
 cdef void unbind(Process* p, Endpoint* end) noexcept nogil:
-    """Its port is free. Python passes that on, soon."""
-    if end.bind_id == 0 or p.unbound_tail - p.unbound_head >= MAX_UNBOUND:
-        return
-    p.unbound[p.unbound_tail & (MAX_UNBOUND - 1)] = end.bind_id
-    p.unbound_tail += 1
-    p.reasons |= REASON_TICK
+    unbind_id(p, end.bind_id)
     end.bind_id = 0
+
+
+cdef void unbind_id(Process* p, uint32_t bind_id) noexcept nogil:
+    """Python passes it on."""
+    ledger = p.ledger
+    if bind_id == 0 or ledger.unbound_tail - ledger.unbound_head >= MAX_UNBOUND:
+        return
+    p.unbound[ledger.unbound_tail & (MAX_UNBOUND - 1)] = bind_id
+    store32(&ledger.unbound_tail, ledger.unbound_tail + 1)
+    p.reasons |= REASON_TICK
 
 
 cdef void note_manners(Process* p, Endpoint* end, Event* event) noexcept nogil:
@@ -244,20 +263,36 @@ cdef void peer_closed(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil
     if end.state != END_OPEN:
         return
     end.spoken = True
+    end.state = END_HALF
+    say_farewell(p, end, sock)
+    shutdown(end.fd, SHUT_WR)
+
+
+cdef void say_farewell(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil:
     send_last_token(p, sock, end.fd)
     send_with(end.fd, b"f", 1, -1)
-    shutdown(end.fd, SHUT_WR)
-    end.state = END_HALF
 
 
 cdef void hang_up(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil:
     """Both directions are over in order: POLLHUP without an error."""
-    take_fills(sock, end.fd)
-    if end.state == END_OPEN:
-        send_last_token(p, sock, end.fd)
-        send_with(end.fd, b"f", 1, -1)
-    shutdown(end.fd, SHUT_RDWR)
+    endpoint_room(end, sock)
+    cdef bint silent = end.state == END_OPEN
+    end.spoken = True
     end.state = END_HUNG
+    if silent:
+        say_farewell(p, end, sock)
+    shutdown(end.fd, SHUT_RDWR)
+
+
+cdef void endpoint_repeat(Process* p, Endpoint* end, neat_sock* sock) noexcept nogil:
+    """A state is stored before what it stands for is done, all of which may be done twice; not all of it may
+    have been done by whoever stored it."""
+    if end.state == END_HALF:
+        say_farewell(p, end, sock)
+        shutdown(end.fd, SHUT_WR)
+    elif end.state == END_HUNG:
+        say_farewell(p, end, sock)
+        shutdown(end.fd, SHUT_RDWR)
 
 
 cdef void reset(Process* p, int32_t conn, Endpoint* end, neat_sock* sock, int error) noexcept nogil:
@@ -283,10 +318,19 @@ cdef void reset(Process* p, int32_t conn, Endpoint* end, neat_sock* sock, int er
     send_last_token(p, sock, end.fd)
     status = send_with(end.fd, b"w", 1, ends[1])
     close(ends[1])
-    endpoint_drop(p, end)
-    if status < 0 or endpoint_open(p, conn, ends[0], END_WATCH, False) < 0:
+    if status == 0:
+        p.serial += 1
+        status = watch_endpoint(p, <uint32_t>conn, ends[0], p.serial)
+    if status < 0:
         close(ends[0])
         application_gone(p, conn, end)
+        return
+    stack_end = end.fd
+    end.serial = p.serial
+    end.watched = True
+    own_number(&end.fd, ends[0])
+    end.state = END_WATCH
+    close(stack_end)
 
 
 cdef void application_gone(Process* p, int32_t conn, Endpoint* end) noexcept nogil:

@@ -17,8 +17,8 @@ from neat.replica.endpoints cimport endpoint_event, endpoint_hangup, endpoints_d
 from neat.replica.pollers cimport pollers_ring
 from neat.replica.posix cimport epoll_event, monotonic_ns, wait_events
 from neat.replica.process cimport (
-    REASON_CTL, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CORD, WATCH_CTL, WATCH_ENDPOINT,
-    WATCH_LIFELINE, WATCH_SHARED, WATCH_SYS, Process, note, tally,
+    REASON_CTL, REASON_HOLDER, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CORD, WATCH_CTL,
+    WATCH_ENDPOINT, WATCH_HOLDER, WATCH_LIFELINE, WATCH_SHARED, WATCH_SYS, Process, note, tally,
 )
 from neat.replica.shared cimport shared_ready, udp_event
 from neat.shm.atomic cimport fence
@@ -181,6 +181,8 @@ cdef int descriptors(Process* p, int64_t timeout) noexcept nogil:
             p.reasons |= REASON_CTL
         elif kind == WATCH_LIFELINE:
             p.reasons |= REASON_LIFELINE
+        elif kind == WATCH_HOLDER:
+            p.reasons |= REASON_HOLDER
     return n
 
 

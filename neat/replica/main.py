@@ -1,14 +1,19 @@
 """A replica process from start to end: map what it was given, learn its sockets, run."""
 
+import contextlib
+import json
 import logging
+import os
 import resource
 import signal
+import socket
 import sys
 
 from neat import boot as boots
 from neat.boot import Boot
 from neat.replica.control import Control
 from neat.replica.core import REASONS, Core
+from neat.replica.numbers import set_apart
 from neat.replica.sizes import state_bytes
 from neat.shm.board import BoardWriter
 from neat.shm.lastwords import prepare_last_words
@@ -24,14 +29,27 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def refuse(boot: Boot, why: str) -> None:
+    """A predecessor's state that cannot go on here is given up by the supervisor."""
+    if boot.state not in (0, boot.incarnation):
+        with socket.socket(fileno=os.dup(boot.fds["ctl"])) as ctl, contextlib.suppress(OSError):
+            ctl.send(json.dumps({"event": "refused", "why": why}).encode())
+
+
 def run(boot: Boot) -> None:
     """Until told to stop, or the guardian is gone."""
+    if boot.config.recovery == "stateful":
+        boot = set_apart(boot)
     board = BoardWriter(boot.fds["board"], boot.component)
     board.announce(boot.incarnation)
     prepare_last_words(board)
     link = Link(boot.fds["link"], boot.config.ring_bytes, boot.config.ring_bytes)
     state = Segment(boot.fds["state"], state_bytes(boot.config))
-    core = Core(boot, state, link, board, boot.config.spin_ns())
+    try:
+        core = Core(boot, state, link, board, boot.config.spin_ns())
+    except (ValueError, OSError) as error:
+        refuse(boot, str(error))
+        raise
     control = Control(boot, core, board)
     signal.signal(signal.SIGTERM, control.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -44,8 +62,12 @@ def run(boot: Boot) -> None:
             control.read_sys()
         if reasons & REASONS["ctl"]:
             control.read_ctl()
+        if reasons & REASONS["holder"]:
+            core.look_after_holder()
         control.tick()
     board.stopping()
+    if control.over:
+        core.end()
 
 
 def main() -> None:

@@ -14,3 +14,5 @@ cdef void pollers_notify(Process* p, uint32_t app, uint32_t index, uint64_t wait
 cdef void pollers_forget(Process* p, Channel* channel, uint32_t number) noexcept nogil
 # Wake the pollers that sleep and have been signalled since this was called last.
 cdef void pollers_ring(Process* p) noexcept nogil
+# In a successor: wake them all.
+cdef void pollers_recover(Process* p, Channel* channel) noexcept nogil

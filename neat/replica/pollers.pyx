@@ -10,8 +10,8 @@ from neat.abi.channel cimport (
 )
 from neat.replica.channels cimport channel_find
 from neat.replica.counters cimport COUNT_POLLERS, COUNT_POLLERS_RUNG
-from neat.replica.posix cimport close, write
-from neat.replica.process cimport Channel, Process, gauge, tally
+from neat.replica.posix cimport write
+from neat.replica.process cimport Channel, Process, close_number, gauge, own_number, tally
 from neat.shm.atomic cimport exchange32, fence, fetch_or64, load32, store32
 
 
@@ -24,11 +24,10 @@ cdef int poller_add(Process* p, uint32_t app, uint32_t slot, int bell) noexcept 
         return -ENOENT
     if slot >= NEAT_POLLERS:
         return -EINVAL
-    if channel.bells[slot] >= 0:
-        close(channel.bells[slot])
-    else:
+    if channel.bells[slot] < 0:
         gauge(p, COUNT_POLLERS, 1)
-    channel.bells[slot] = bell
+    close_number(&channel.bells[slot])
+    own_number(&channel.bells[slot], bell)
     # It may have gone to sleep before we could have rung it.
     write(bell, b"b", 1)
     return 0
@@ -61,8 +60,7 @@ cdef void pollers_forget(Process* p, Channel* channel, uint32_t number) noexcept
         if load32(&header.pollers[slot].owner) != number:
             continue
         if channel.bells[slot] >= 0:
-            close(channel.bells[slot])
-            channel.bells[slot] = -1
+            close_number(&channel.bells[slot])
             gauge(p, COUNT_POLLERS, -1)
         store32(&header.pollers[slot].asleep, 0)
         store32(&header.pollers[slot].owner, 0)
@@ -78,6 +76,17 @@ cdef void pollers_ring(Process* p) noexcept nogil:
         if channel.used and channel.news:
             ring(p, channel)
         channel.news = 0
+
+
+cdef void pollers_recover(Process* p, Channel* channel) noexcept nogil:
+    """A predecessor may have taken `asleep` away and not have rung."""
+    header = <neat_channel*>channel.memory
+    for slot in range(NEAT_POLLERS):
+        if channel.bells[slot] < 0:
+            continue
+        gauge(p, COUNT_POLLERS, 1)
+        store32(&header.pollers[slot].asleep, 0)
+        write(channel.bells[slot], b"b", 1)
 
 
 cdef void ring(Process* p, Channel* channel) noexcept nogil:

@@ -40,10 +40,11 @@ cdef extern from * nogil:
         return sendmsg(to, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
     }
 
-    /* One datagram, and the descriptor beside it, which is the caller's (-1: none). Its length, 0 at the end
-     * of the stream, -errno. There is room for one only: CMSG_SPACE() would have some for a second, which
-     * nobody would close. */
-    static inline int neat_receive(int from, void *data, size_t length, int *fd) {
+    /* The next datagram, and the descriptor beside it, which is the caller's (-1: none). It stays in the
+     * queue, with a descriptor of its own, for who comes after us if we are killed: neat_drop() takes it out
+     * when it is carried out. Its length, 0 at the end of the stream, -errno. There is room for one only:
+     * CMSG_SPACE() would have some for a second, which nobody would close. */
+    static inline int neat_peek(int from, void *data, size_t length, int *fd) {
         struct iovec part = {data, length};
         union { struct cmsghdr align; char room[CMSG_SPACE(sizeof(int))]; } control;
         struct msghdr message;
@@ -52,13 +53,18 @@ cdef extern from * nogil:
         message.msg_iovlen = 1;
         message.msg_control = &control;
         message.msg_controllen = CMSG_LEN(sizeof(int));
-        ssize_t n = recvmsg(from, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
+        ssize_t n = recvmsg(from, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC | MSG_PEEK);
         struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&message);
         *fd = -1;
         if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
             c->cmsg_len >= CMSG_LEN(sizeof(int)))
             memcpy(fd, CMSG_DATA(c), sizeof(int));
         return n < 0 ? -errno : (int)n;
+    }
+
+    static inline void neat_drop(int from) {
+        char byte;
+        recv(from, &byte, 1, MSG_DONTWAIT);
     }
 
     /* Whether it is a unix SOCK_SEQPACKET socket: the only thing that an application may hand us. */
@@ -76,6 +82,12 @@ cdef extern from * nogil:
         while (taken < count && recv(fd, byte, sizeof byte, MSG_DONTWAIT) > 0)
             taken++;
         return taken;
+    }
+
+    /* Bytes in the receive queue. */
+    static inline int neat_unread(int fd) {
+        int bytes = 0;
+        return ioctl(fd, SIOCINQ, &bytes) < 0 ? 0 : bytes;
     }
 
     /* Whether nothing that we sent is unread at the other end; true, too, when that end is gone. */
@@ -112,20 +124,30 @@ cdef extern from * nogil:
         return (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
     }
 
+    /* NULL when there is none to be had. */
+    static inline void *neat_map(int fd, uint64_t length) {
+        void *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+        return memory == MAP_FAILED ? NULL : memory;
+    }
+
     /* Give the memory of a shared mapping back; it reads as zeros from then on. */
     static inline int neat_punch(void *memory, uint64_t length) {
         return madvise(memory, length, MADV_REMOVE) < 0 ? -errno : 0;
     }
     """
     int send_with "neat_send"(int to, const void* data, size_t length, int fd) noexcept
-    int receive_with "neat_receive"(int source, void* data, size_t length, int* fd) noexcept
+    int peek_with "neat_peek"(int source, void* data, size_t length, int* fd) noexcept
+    void drop_message "neat_drop"(int source) noexcept
     bint is_stack_end "neat_is_stack_end"(int fd) noexcept
     int drain "neat_drain"(int fd, int count) noexcept
+    int unread "neat_unread"(int fd) noexcept
     bint all_read "neat_all_read"(int fd) noexcept
     bint is_hung_up "neat_is_hung_up"(int fd) noexcept
     int watch "neat_watch"(int epoll, int op, int fd, uint32_t events, uint64_t data) noexcept
     int wait_events "neat_wait"(int epoll, epoll_event* events, int count, int64_t timeout) noexcept
     uint64_t monotonic_ns "neat_now"() noexcept
+    void* map_shared "neat_map"(int fd, uint64_t length) noexcept
+    int munmap(void* memory, size_t length) noexcept
     int punch "neat_punch"(void* memory, uint64_t length) noexcept
 
     int pipe2(int* ends, int flags) noexcept

@@ -3,7 +3,9 @@
 from neat import ports
 from neat.shm.segment import page_align
 
+from libc.stdint cimport uint64_t
 from libc.string cimport memset
+from neat.replica.ledger cimport ledger_bytes
 from neat.stack.engine cimport OFFLOAD_CSUM, OFFLOAD_TSO4, StackConfig, stack_state_bytes
 
 
@@ -41,8 +43,12 @@ cdef int fill_config(StackConfig* out, object config, int slot, str secret) exce
     return 0
 
 
+cdef uint64_t engine_bytes(const StackConfig* settings) noexcept:
+    return page_align(stack_state_bytes(settings))
+
+
 def state_bytes(config):
     """Size of the state segment of a replica with these settings."""
     cdef StackConfig settings
     fill_config(&settings, config, 0, "00" * 32)
-    return page_align(stack_state_bytes(&settings))
+    return engine_bytes(&settings) + ledger_bytes(settings.max_connections)

@@ -1,6 +1,6 @@
 """The stack's ends of listening and UDP sockets, which every replica has."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int32_t, uint32_t
 from neat.abi.channel cimport neat_addr
 from neat.replica.process cimport Process, SharedEnd
 from neat.stack.engine cimport Event
@@ -21,3 +21,6 @@ cdef int udp_add(
 cdef void udp_event(Process* p, Event* event) noexcept nogil
 # What epoll has to say: the application's end is gone, or there is room.
 cdef void shared_ready(Process* p, uint32_t index, uint32_t serial, uint32_t events) noexcept nogil
+# In a successor: take up the one at that place, whose channel is there or given up, and see that the engine
+# has its part. -errno.
+cdef int shared_recover(Process* p, int32_t place) noexcept nogil

@@ -11,9 +11,12 @@ from neat.replica.channels cimport channel_find, channel_reap
 from neat.replica.counters cimport COUNT_LISTENERS, COUNT_UDP_SOCKETS
 from neat.replica.endpoints cimport compose, send_token, take_fills
 from neat.replica.posix cimport (
-    EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, close, send_with, watch,
+    EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, send_with, watch,
 )
-from neat.replica.process cimport MAX_SHARED, WATCH_SHARED, Channel, Process, SharedEnd, gauge, watch_data
+from neat.replica.process cimport (
+    MAX_SHARED, WATCH_SHARED, Channel, Process, SharedEnd, close_number, gauge, own_number, watch_data,
+)
+from neat.shm.atomic cimport load32
 from neat.stack.engine cimport (
     EV_READABLE, EV_WRITABLE, Event, stack_listen, stack_set_backlog, stack_set_defer, stack_sock,
     stack_udp_bind, stack_udp_unbind, stack_unlisten,
@@ -43,29 +46,72 @@ cdef int32_t shared_place(Process* p, Channel* channel, uint32_t app, uint32_t s
 
 cdef int shared_open(
     Process* p, int32_t place, Channel* channel, uint32_t kind, uint32_t sock, uint32_t bind_id,
-    const neat_addr* local, int fd
+    uint32_t flags, const neat_addr* local, int fd
 ) noexcept nogil:
+    """Watched and in the ledger, before the engine has its part: a successor makes that good."""
     end = &p.shared[place]
-    p.serial += 1
-    status = watch(
-        p.epoll, EPOLL_CTL_ADD, fd, EPOLLRDHUP | EPOLLET, watch_data(WATCH_SHARED, p.serial, place)
-    )
+    status = shared_watch(p, place, fd)
     if status < 0:
         return status
-    end.fd = fd
-    end.serial = p.serial
     end.kind = kind
     end.app = channel.app
     end.sock = sock
     end.bind_id = bind_id
+    end.flags = flags
+    end.backlog = end.defer_s = 0
     end.local = local[0]
     end.offers = 0
     end.read = 0
+    own_number(&end.fd, fd)
+    channel.shared[sock] = place
+    return 0
+
+
+cdef int shared_watch(Process* p, int32_t place, int fd) noexcept nogil:
+    end = &p.shared[place]
+    p.serial += 1
+    end.serial = p.serial
     end.first = -1
     end.last = -1
     end.blocked = False
-    channel.shared[sock] = place
+    return watch(p.epoll, EPOLL_CTL_ADD, fd, EPOLLRDHUP | EPOLLET, watch_data(WATCH_SHARED, p.serial, place))
+
+
+cdef void shared_forget(Process* p, Channel* channel, SharedEnd* end) noexcept nogil:
+    """It did not come about; its descriptor is the caller's."""
+    watch(p.epoll, EPOLL_CTL_DEL, end.fd, 0, 0)
+    channel.shared[end.sock] = -1
+    own_number(&end.fd, -1)
+
+
+cdef int shared_recover(Process* p, int32_t place) noexcept nogil:
+    end = &p.shared[place]
+    channel = channel_find(p, end.app)
+    if channel == NULL or end.sock >= NEAT_SHARED_SOCKS:
+        close_number(&end.fd)
+        return 0
+    status = shared_watch(p, place, end.fd)
+    if status < 0:
+        return status
+    channel.shared[end.sock] = place
+    if end.kind == NEAT_SOCK_UDP:
+        gauge(p, COUNT_UDP_SOCKETS, 1)
+        stack_udp_bind(p.stack, end.app, end.sock, &end.local, end.flags)  # -EADDRINUSE, if it is there
+        udp_token(p, end)
+        return 0
+    gauge(p, COUNT_LISTENERS, 1)
+    if stack_set_backlog(p.stack, end.app, end.sock, end.backlog) < 0:
+        stack_listen(p.stack, end.app, end.sock, &end.local, end.backlog, end.flags)
+    stack_set_defer(p.stack, end.app, end.sock, end.defer_s)
     return 0
+
+
+cdef void udp_token(Process* p, SharedEnd* end) noexcept nogil:
+    """What says that there is one may have been said only. All replicas send theirs here, so the queue does
+    not tell; one too many is taken out with the next datagram."""
+    sock = stack_sock(p.stack, end.app, end.sock)
+    if sock != NULL and load32(&sock.in_token):
+        send_with(end.fd, b"t", 1, -1)
 
 
 cdef int listener_add(
@@ -76,21 +122,23 @@ cdef int listener_add(
     known = shared_find(p, app, sock)
     if known != NULL and known.bind_id == bind_id and known.kind == NEAT_SOCK_LISTENER:
         known.backlog = backlog
+        known.defer_s = defer_s
         stack_set_defer(p.stack, app, sock, defer_s)
         status = stack_set_backlog(p.stack, app, sock, backlog)
         return status if status < 0 else 1
     place = shared_place(p, channel, app, sock)
     if place < 0:
         return place
+    status = shared_open(p, place, channel, NEAT_SOCK_LISTENER, sock, bind_id, flags, local, fd)
+    if status < 0:
+        return status
+    end = &p.shared[place]
+    end.backlog, end.defer_s = backlog, defer_s
     status = stack_listen(p.stack, app, sock, local, backlog, flags)
     if status < 0:
-        return status
-    status = shared_open(p, place, channel, NEAT_SOCK_LISTENER, sock, bind_id, local, fd)
-    if status < 0:
-        stack_unlisten(p.stack, app, sock, p.now)
+        shared_forget(p, channel, end)
         return status
     stack_set_defer(p.stack, app, sock, defer_s)
-    p.shared[place].backlog = backlog
     gauge(p, COUNT_LISTENERS, 1)
     return 0
 
@@ -107,12 +155,12 @@ cdef int udp_add(
     place = shared_place(p, channel, app, sock)
     if place < 0:
         return place
-    status = stack_udp_bind(p.stack, app, sock, local, flags)
+    status = shared_open(p, place, channel, NEAT_SOCK_UDP, sock, bind_id, flags, local, fd)
     if status < 0:
         return status
-    status = shared_open(p, place, channel, NEAT_SOCK_UDP, sock, bind_id, local, fd)
+    status = stack_udp_bind(p.stack, app, sock, local, flags)
     if status < 0:
-        stack_udp_unbind(p.stack, app, sock)
+        shared_forget(p, channel, &p.shared[place])
         return status
     gauge(p, COUNT_UDP_SOCKETS, 1)
     if announce:
@@ -155,8 +203,7 @@ cdef void shared_close(Process* p, SharedEnd* end) noexcept nogil:
         stack_udp_unbind(p.stack, end.app, end.sock)
         gauge(p, COUNT_UDP_SOCKETS, -1)
     channel = channel_find(p, end.app)
+    close_number(&end.fd)  # last: until then a successor hears of the hang-up again
     if channel != NULL:
         channel.shared[end.sock] = -1
         channel_reap(p, channel)
-    close(end.fd)
-    end.fd = -1

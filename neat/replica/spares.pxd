@@ -10,7 +10,11 @@ cdef void spares_close(Process* p, Channel* channel) noexcept nogil
 # `end` is over, and its application keeps its own: keep its `fd`, if it is as good as new; else leave it
 # there.
 cdef void spare_keep(Process* p, Channel* channel, Endpoint* end, neat_sock* lines) noexcept nogil
-# The stack's end of the spare that is called so, now the caller's. -1: there is none.
-cdef int32_t spare_take(Process* p, Channel* channel, uint64_t name) noexcept nogil
+# The stack's end of the spare that is called so, -1: there is none; and give it up: a connection has it
+# (`taken`), or nobody can.
+cdef int32_t spare_find(Channel* channel, uint64_t name) noexcept nogil
+cdef void spare_take(Process* p, Channel* channel, uint64_t name, bint taken) noexcept nogil
+# In a successor, when it is known whose each descriptor is: what a predecessor may have left half done.
+cdef void spares_recover(Process* p, Channel* channel) noexcept nogil
 # The process whose cord had that number has died.
 cdef void spares_forget(Process* p, Channel* channel, uint32_t number) noexcept nogil

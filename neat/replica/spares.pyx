@@ -10,8 +10,10 @@ from neat.abi.channel cimport (
     NEAT_SPARES, NEAT_SPARES_OFFSET, NEAT_SPARE_KEPT, neat_sock, neat_spare_place,
 )
 from neat.replica.counters cimport COUNT_DESCRIPTORS
-from neat.replica.posix cimport EPOLL_CTL_DEL, close, watch
-from neat.replica.process cimport END_OPEN, Channel, Endpoint, Process, Spare, gauge
+from neat.replica.posix cimport EPOLL_CTL_DEL, watch
+from neat.replica.process cimport (
+    END_OPEN, Channel, Endpoint, Process, Spare, close_number, gauge, own_number,
+)
 from neat.shm.atomic cimport load32, load64, replace64
 
 
@@ -30,11 +32,12 @@ cdef void spare_keep(Process* p, Channel* channel, Endpoint* end, neat_sock* lin
     if not is_new(p, channel, end, lines):
         replace64(entry, name, 0)
         return
-    if not replace64(entry, name, name | NEAT_SPARE_KEPT):
-        return
     spare.name = name
-    spare.fd = end.fd
-    end.fd = -1
+    own_number(&spare.fd, end.fd)  # twice, for a while: the spare's, as that connection is over
+    if not replace64(entry, name, name | NEAT_SPARE_KEPT):
+        own_number(&spare.fd, -1)
+        return
+    own_number(&end.fd, -1)
 
 
 cdef bint is_new(Process* p, Channel* channel, Endpoint* end, neat_sock* lines) noexcept nogil:
@@ -45,15 +48,36 @@ cdef bint is_new(Process* p, Channel* channel, Endpoint* end, neat_sock* lines) 
     return not end.watched or watch(p.epoll, EPOLL_CTL_DEL, end.fd, 0, 0) == 0
 
 
-cdef int32_t spare_take(Process* p, Channel* channel, uint64_t name) noexcept nogil:
+cdef int32_t spare_find(Channel* channel, uint64_t name) noexcept nogil:
     spare = &channel.spares[neat_spare_place(name)]
-    fd = spare.fd
-    if fd < 0 or spare.name != name:
-        return -1
-    spare.fd = -1
+    return spare.fd if spare.name == name else -1
+
+
+cdef void spare_take(Process* p, Channel* channel, uint64_t name, bint taken) noexcept nogil:
+    spare = &channel.spares[neat_spare_place(name)]
+    if taken:
+        own_number(&spare.fd, -1)  # twice until here: the connection's, as that is open
+        gauge(p, COUNT_DESCRIPTORS, -1)  # it was counted as a new one again
+    else:
+        spare_close(p, spare)
     replace64(entry_of(channel, name), name | NEAT_SPARE_KEPT, 0)
-    gauge(p, COUNT_DESCRIPTORS, -1)  # it counts as a new one again
-    return fd
+
+
+cdef void spares_recover(Process* p, Channel* channel) noexcept nogil:
+    """The table says what the ledger does: who takes a place must find a pair there."""
+    cdef uint64_t name
+    table = <uint64_t*>(channel.memory + NEAT_SPARES_OFFSET)
+    for i in range(NEAT_SPARES):
+        spare = &channel.spares[i]
+        name = load64(&table[i])
+        if spare.fd >= 0:
+            gauge(p, COUNT_DESCRIPTORS, 1)
+            if name == spare.name:
+                replace64(&table[i], name, name | NEAT_SPARE_KEPT)
+            elif name != spare.name | NEAT_SPARE_KEPT:
+                spare_close(p, spare)
+        if spare.fd < 0 and name & NEAT_SPARE_KEPT:
+            replace64(&table[i], name, 0)
 
 
 cdef void spares_forget(Process* p, Channel* channel, uint32_t number) noexcept nogil:
@@ -72,8 +96,7 @@ cdef void spares_forget(Process* p, Channel* channel, uint32_t number) noexcept 
 cdef void spare_close(Process* p, Spare* spare) noexcept nogil:
     if spare.fd < 0:
         return
-    close(spare.fd)
-    spare.fd = -1
+    close_number(&spare.fd)
     gauge(p, COUNT_DESCRIPTORS, -1)
 
 

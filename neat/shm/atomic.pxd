@@ -18,6 +18,9 @@ cdef extern from * nogil:
     static inline int neat_replace(uint64_t *p, uint64_t before, uint64_t after) {
         return __atomic_compare_exchange_n(p, &before, after, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     }
+    static inline int neat_replace32(uint32_t *p, uint32_t before, uint32_t after) {
+        return __atomic_compare_exchange_n(p, &before, after, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    }
     #define neat_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
     """
     uint64_t load64 "neat_load_acquire"(uint64_t* p) noexcept
@@ -33,5 +36,6 @@ cdef extern from * nogil:
     uint32_t fetch_or32 "neat_fetch_or"(uint32_t* p, uint32_t v) noexcept
     uint32_t fetch_and32 "neat_fetch_and"(uint32_t* p, uint32_t v) noexcept
     uint64_t fetch_and64 "neat_fetch_and"(uint64_t* p, uint64_t v) noexcept
+    bint replace32 "neat_replace32"(uint32_t* p, uint32_t before, uint32_t after) noexcept
     bint replace64 "neat_replace"(uint64_t* p, uint64_t before, uint64_t after) noexcept
     void fence "neat_fence"() noexcept

@@ -96,6 +96,9 @@ cdef void ring_release(Ring* ring) noexcept nogil
 # discard: consume and release all that is published now, unread (a successor that wants nothing of what its
 # predecessor left).
 cdef void ring_discard(Ring* ring) noexcept nogil
+# resume: right after attaching, go on at a position that lies between the published counters; what is before
+# it was consumed, though not released.
+cdef void ring_resume(Ring* ring, uint64_t position) noexcept nogil
 # The consumer's way to sleep: set the flag, fence, look once more. Returns 1 if it may block (the ring is
 # empty); otherwise the flag is clear again. Spurious rings happen; lost ones do not.
 cdef int ring_prepare_sleep(Ring* ring) noexcept nogil

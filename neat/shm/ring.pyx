@@ -180,6 +180,11 @@ cdef void ring_discard(Ring* ring) noexcept nogil:
         ring_release(ring)
 
 
+cdef void ring_resume(Ring* ring, uint64_t position) noexcept nogil:
+    if position - ring.local <= ring.remote - ring.local and position & (RECORD_ALIGN - 1) == 0:
+        ring.local = position
+
+
 cdef int ring_prepare_sleep(Ring* ring) noexcept nogil:
     store32(&ring.shared.sleeping, 1)
     fence()

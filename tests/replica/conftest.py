@@ -143,8 +143,8 @@ class World:
         self.ends = []
         self.channels = {}
 
-    def start(self, incarnation=1):
-        boot = Boot("replica0", incarnation, self.config, self.fds, "5a" * 32)
+    def start(self, incarnation=1, state=0):
+        boot = Boot("replica0", incarnation, self.config, self.fds, "5a" * 32, state)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "neat.replica", boot.to_json()], pass_fds=list(self.fds.values()), cwd=ROOT
         )
@@ -154,6 +154,16 @@ class World:
         assert (hello.op, hello.replica) == (Op.REPLICA_HELLO, 0)
         self.sys.send(Message(Op.WELCOME, seq=hello.seq, incarnation=hello.incarnation).pack())
         assert msgspec.json.decode(self.ctl.recv(4096)) == {"event": "ready"}
+
+    def kill(self):
+        """SIGKILL: no instruction more."""
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+
+    def succeed(self, incarnation=2):
+        """A successor goes on with the state; it is ready without being welcomed."""
+        self.start(incarnation, state=1)
+        assert msgspec.json.decode(self.ctl.recv(4096))["event"] == "ready"
 
     # --- as the syscall server
 
