@@ -143,10 +143,14 @@ class World:
         self.ends = []
         self.channels = {}
 
+    def boot(self, incarnation=1, state=0):
+        return Boot("replica0", incarnation, self.config, self.fds, "5a" * 32, state)
+
     def start(self, incarnation=1, state=0):
-        boot = Boot("replica0", incarnation, self.config, self.fds, "5a" * 32, state)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "neat.replica", boot.to_json()], pass_fds=list(self.fds.values()), cwd=ROOT
+            [sys.executable, "-m", "neat.replica", self.boot(incarnation, state).to_json()],
+            pass_fds=list(self.fds.values()),
+            cwd=ROOT,
         )
 
     def welcome(self):

@@ -1,0 +1,150 @@
+"""A process that runs replicas, kills each at a system call of the test's choice, and starts a successor at once.
+
+`python -m tests.replica.killer FD`: requests on FD, a SOCK_SEQPACKET socket, one JSON object a datagram:
+
+| request                                | answer                                                   |
+|----------------------------------------|----------------------------------------------------------|
+| `{"op": "start", "boot": ...}` + fds   | `{}`: it runs                                            |
+| `{"op": "arm", "at": n}`               | `{}`: from now on system calls count; it is killed at    |
+|                                        | the entry of the n-th                                    |
+| `{"op": "stop"}`                       | `{"killed": "name of the call" or null}`; all are killed |
+
+Replicas are forked, not exec'd: a hundred of them cost a test as much as one Python. Calls that a replica makes
+while it waits do not count.
+"""
+
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+
+import msgspec
+
+from neat.boot import Boot
+from neat.replica import main as replica
+
+PTRACE_PEEKUSER, PTRACE_SYSCALL, PTRACE_DETACH = 3, 24, 17
+PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
+PTRACE_O_TRACESYSGOOD = 1
+ORIG_RAX = 15 * 8  # struct user_regs_struct, x86-64
+WALL = 0x40000000
+PR_SET_CHILD_SUBREAPER = 36
+# read, write, close, sendto, ... for messages; the rest by number.
+NAMES = {0: "read", 1: "write", 3: "close", 9: "mmap", 16: "ioctl", 44: "sendto", 45: "recvfrom"}
+NAMES |= {46: "sendmsg", 47: "recvmsg", 48: "shutdown", 55: "getsockopt", 233: "epoll_ctl", 293: "pipe2"}
+WAITING = {232, 281, 441, 24, 35, 230}  # epoll_wait, epoll_pwait, epoll_pwait2, sched_yield, nanosleep
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.restype = ctypes.c_long
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+
+def ptrace(request: int, pid: int, address: int = 0, data: int = 0) -> int:
+    found: int = libc.ptrace(request, pid, address, data)
+    return found
+
+
+class Killer:
+    def __init__(self, requests: socket.socket) -> None:
+        self.requests = requests
+        self.boot: Boot | None = None
+        self.pid = 0
+        self.at = 0  # 0: nobody is to be killed
+        self.count = 0
+        self.entered = False
+        self.killed: str | None = None
+
+    def serve(self) -> None:
+        while True:
+            if self.at:
+                self.trace()
+            # An idle replica makes a system call a few times a second, so `trace` comes back.
+            if not self.at or select.select([self.requests], [], [], 0)[0]:
+                data, fds, _flags, _address = socket.recv_fds(self.requests, 1 << 16, 16)
+                if not data:
+                    return
+                self.requests.send(json.dumps(self.answer(json.loads(data), fds)).encode())
+
+    def answer(self, request: dict, fds: list[int]) -> dict:
+        if request["op"] == "start":
+            boot = msgspec.json.decode(request["boot"], type=Boot)
+            self.boot = msgspec.structs.replace(
+                boot, fds=dict(zip(boot.fds, fds, strict=True))
+            )
+            self.killed = None
+            self.fork()
+        elif request["op"] == "arm":
+            self.at, self.count, self.entered = request["at"], 0, False
+            ptrace(PTRACE_SEIZE, self.pid, 0, PTRACE_O_TRACESYSGOOD)
+            ptrace(PTRACE_INTERRUPT, self.pid)
+        else:
+            self.stop()
+            return {"killed": self.killed}
+        return {}
+
+    def fork(self) -> None:
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                replica.run(self.boot)
+                status = 0
+            except BaseException:
+                logging.exception("replica")
+            os._exit(status)
+
+    def trace(self) -> None:
+        """One stop of the replica."""
+        _pid, status = os.waitpid(self.pid, WALL)
+        if not os.WIFSTOPPED(status):
+            self.at = 0  # died by itself
+            return
+        number = os.WSTOPSIG(status)
+        deliver = 0 if number in (signal.SIGTRAP, signal.SIGTRAP | 0x80) else number
+        if number == signal.SIGTRAP | 0x80:
+            self.entered = not self.entered
+            call = ptrace(PTRACE_PEEKUSER, self.pid, ORIG_RAX)
+            if self.entered and call not in WAITING:
+                self.count += 1
+                if self.count == self.at:
+                    self.kill(call)
+                    return
+        ptrace(PTRACE_SYSCALL, self.pid, 0, deliver)
+
+    def kill(self, call: int) -> None:
+        self.killed = NAMES.get(call, f"call {call}")
+        self.at = 0
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, WALL)
+        assert self.boot is not None
+        state = self.boot.state or self.boot.incarnation
+        self.boot = msgspec.structs.replace(self.boot, incarnation=self.boot.incarnation + 1, state=state)
+        self.fork()
+
+    def stop(self) -> None:
+        self.at = 0
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        if self.boot is not None:
+            for fd in self.boot.fds.values():
+                os.close(fd)
+        self.boot = None
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, WALL)
+            while os.waitpid(-1, os.WNOHANG | WALL)[0]:  # holders whose replica is gone
+                pass
+
+
+def main() -> None:
+    logging.basicConfig(level="INFO", stream=sys.stderr, format="replica0: %(levelname)s: %(message)s")
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    Killer(socket.socket(fileno=int(sys.argv[1]))).serve()
+
+
+if __name__ == "__main__":
+    main()
