@@ -54,7 +54,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     spin_us: Annotated[int, Meta(ge=0, le=1_000)] = 50  # before a loop sleeps
     routes: list[str] = []  # which sockets of programs are the stack's: see neat/routes.py
     # of a replica that died: its connections go on in a successor, or are lost with it
-    recovery: Literal["stateful", "stateless"] = "stateless"
+    recovery: Literal["stateful", "stateless"] = "stateful"
     standby: Annotated[int, Meta(ge=0, le=4)] = 1  # warm processes that wait for a component to fail
     heartbeat_ms: Annotated[int, Meta(ge=10, le=1_000)] = 100
     hang_ms: Annotated[int, Meta(ge=100, le=60_000)] = 350

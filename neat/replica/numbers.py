@@ -29,7 +29,7 @@ def set_apart(boot: Boot) -> Boot:
 
 
 def _low(fd: int) -> int:
-    if fd < LOW:
+    if fd < EPOLL:
         return fd
     moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     if moved >= EPOLL:
