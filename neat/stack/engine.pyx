@@ -68,7 +68,6 @@ cdef Stack* stack_create(
     stack.config = config[0]
     stack.now = now
     stack.resumed = past == 1
-    stack.redone = <uint64_t>(-1)
     stack.counters = stack.own_counters
     stack.state = header
     stack.slots = <ConnSlot*>(base + header.connections)

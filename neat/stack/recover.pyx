@@ -1,6 +1,7 @@
 """Going on with what a predecessor left in the state segment and the applications' segments."""
 
 from libc.stdint cimport int32_t, uint32_t
+from neat.shm.atomic cimport store32
 from neat.stack.state cimport SUSPECT_FRAME, SUSPECT_NONE
 from neat.stack.tcp.listen cimport listen_recover
 from neat.stack.tcp.recover cimport tcp_recover_slots, tcp_recover_speak
@@ -29,7 +30,8 @@ cdef int32_t recover(Stack* stack) noexcept nogil:
     them stand in; nothing is said before all is there."""
     cdef uint32_t resumed
     if stack.state.suspect.kind == SUSPECT_FRAME:
-        stack.redone = stack.state.suspect.position
+        stack.state.redone = stack.state.suspect.position + 1
+    store32(&stack.state.suspect.kind, SUSPECT_NONE)
     listen_recover(stack)
     error = wait_recover(stack)
     if error < 0:
@@ -37,5 +39,4 @@ cdef int32_t recover(Stack* stack) noexcept nogil:
     resumed = tcp_recover_slots(stack)
     tcp_recover_speak(stack)
     udp_recover(stack)
-    stack.state.suspect.kind = SUSPECT_NONE
     return <int32_t>resumed

@@ -58,7 +58,9 @@ cdef struct StateHeader:            # 4096 bytes
     uint32_t max_waits
     uint32_t slots_used             # ConnSlots from here on were never used; WaitSlots likewise
     uint32_t waits_used
-    uint8_t _reserved0[156]
+    uint32_t _pad
+    uint64_t redone                 # position of the last frame that somebody died in, + 1; 0: none
+    uint8_t _reserved0[144]
     Suspect suspect                 # at 256
     uint8_t _reserved1[3712]
 

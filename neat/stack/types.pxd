@@ -62,7 +62,6 @@ cdef struct Stack:
     StackConfig config
     uint64_t now                    # of the call in progress
     bint resumed                    # the state segment was a predecessor's
-    uint64_t redone                 # position of the frame that it died in; UINT64_MAX: none
     uint64_t* counters              # indexed by Counter
     StateHeader* state
     ConnSlot* slots

@@ -16,7 +16,8 @@ from neat.stack.config cimport EV_ACCEPT, EV_CONNECTED, EV_TAKEN, EV_WRITABLE
 from neat.stack.counters cimport Counter
 from neat.stack.state cimport (
     SLOT_ABORT, SLOT_ACCEPTED, SLOT_DEFERRED, SLOT_FIN_ACKED, SLOT_FIN_EARLY, SLOT_FIN_QUEUED, SLOT_FIN_SEEN,
-    SLOT_HAS_SOCK, SLOT_ORPHAN, SLOT_PASSIVE, SLOT_SYN_ACKED, SUSPECT_COMMAND, ConnSlot,
+    SLOT_HAS_SOCK, SLOT_ORPHAN, SLOT_PASSIVE, SLOT_SYN_ACKED, SUSPECT_COMMAND,
+    SUSPECT_NONE, ConnSlot,
 )
 from neat.stack.tcp.ack cimport is_writable
 from neat.stack.tcp.commands cimport finish_sending, tcp_command
@@ -410,7 +411,7 @@ cdef void tcp_recover_speak(Stack* stack) noexcept nogil:
             continue
         stack.state.suspect.position = <uint64_t>slot.app << 32 | slot.sock
         stack.state.suspect.conn = i
-        stack.state.suspect.kind = SUSPECT_COMMAND
+        store32(&stack.state.suspect.kind, SUSPECT_COMMAND)
         if slot.flags & SLOT_ORPHAN:
             finish_close(stack, &stack.tcp.tcbs[i])
         else:
@@ -418,7 +419,7 @@ cdef void tcp_recover_speak(Stack* stack) noexcept nogil:
             tell_application(stack, &stack.tcp.tcbs[i])
         if slot.state != TcpState.FREE and not is_over(slot.state):
             tell_network(stack, &stack.tcp.tcbs[i])
-        stack.state.suspect.kind = 0
+        store32(&stack.state.suspect.kind, SUSPECT_NONE)
 
 
 cdef bint finish_stream(Stack* stack, Tcb* tcb) noexcept nogil:

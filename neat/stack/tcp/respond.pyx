@@ -36,7 +36,7 @@ cdef void respond_rst(Stack* stack, Packet* packet, Segment* seg) noexcept nogil
     cdef Outgoing out
     if seg.flags & TCP_RST:
         return
-    if stack.state.suspect.position == stack.redone:
+    if stack.state.suspect.position + 1 == stack.state.redone:
         return  # it may be this frame that ended its connection, before the crash
     memset(&out, 0, sizeof(Outgoing))
     out.wscale = NO_WSCALE
