@@ -9,9 +9,11 @@ from neat.stack.tcp.state import TcpState
 
 from .frames import (
     ACK,
+    FIN,
     ICMP,
     PEER_IP,
     PSH,
+    RST,
     STACK_IP,
     SYN,
     TCP,
@@ -84,6 +86,7 @@ class Conn:
         self.last_tsval = 0
         self.vnet: dict[str, int] = {}  # virtio-net header of what the peer sends
         self._clock = self.host.now  # time of the last step
+        self._edge: int | None = None  # of what the engine has sent
 
     # The application --------------------------------------------------------------------------------
 
@@ -194,6 +197,40 @@ class Conn:
 
     # The script -------------------------------------------------------------------------------------
 
+    crashes = False  # after each packet from the peer, and nobody is to notice
+
+    def crash(self) -> None:
+        """The engine dies, a fresh one goes on with its segments; what it sends is to be expected."""
+        self._expect_silence("the crash")
+        self.lab.crash()
+        self.settle()
+
+    def _survive(self) -> None:
+        """A crash that the script does not know of: what was sent before, and ACKs, leave again."""
+        before = list(self.host.sent)
+        for sent in before:
+            self._note_edge(sent)
+        self.host.sent.clear()
+        self.lab.crash()
+        self.settle()
+        news = [sent for sent in self.host.sent if self._is_news(sent)]
+        self.host.sent.clear()
+        self.host.sent.extend(before + news)
+
+    def _note_edge(self, sent: Sent) -> None:
+        segment = sent.packet.segment if sent.packet else None
+        if segment is not None and not segment.flags & RST:
+            end = segment.seq + len(segment.payload) + bool(segment.flags & (SYN | FIN)) & MASK
+            if self._edge is None or 0 < (end - self._edge & MASK) < 1 << 31:
+                self._edge = end
+
+    def _is_news(self, sent: Sent) -> bool:
+        segment = sent.packet.segment if sent.packet else None
+        if segment is None or segment.flags & RST or self._edge is None:
+            return True
+        end = segment.seq + len(segment.payload) + bool(segment.flags & (SYN | FIN)) & MASK
+        return 0 < (end - self._edge & MASK) < 1 << 31
+
     def settle(self) -> None:
         """Let the engine do what is due now; its packets wait for the next script."""
         self.host.turn()
@@ -202,9 +239,13 @@ class Conn:
         """Play the peer and check what the stack sends. Nothing may be left over at the end."""
         self._clock = self.host.now
         for step in parse(script):
-            if step.inbound:
+            if step.crash:
+                self.crash()
+            elif step.inbound:
                 self._to(step.earliest, step.text)
                 self.inject(step)
+                if self.crashes:
+                    self._survive()
             else:
                 self._expect(step)
             self._clock = self.host.now
@@ -291,6 +332,7 @@ class Conn:
         if not self.host.sent:
             raise AssertionError(f"expected {step.text!r}, the stack sent nothing")
         sent = self.host.sent.popleft()
+        self._note_edge(sent)
         problems = self._differences(step, sent)
         if problems:
             raise AssertionError(

@@ -10,6 +10,7 @@ end, which must be the right one.
 """
 
 import pickle
+import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -233,6 +234,9 @@ class Moment:
     stores: list[tuple[int, int, bytes]]
 
 
+Images = list[bytearray]  # of the state segment, and of parts of the channel
+
+
 class World:
     """`settings` are Lab's. `verdict` looks at a world at its end: None, or what is not as it should be."""
 
@@ -262,32 +266,73 @@ class World:
 
     def replay(self) -> int:
         """Stop at each store in turn, with what was said since the last publication heard, and lost, and play
-        on. How many times; AssertionError names the places where it went wrong."""
+        on; where a connection's state is new, stop the successor at each store of its recovery, too. How many
+        times; AssertionError names the places where it went wrong."""
         other = World(self.script, self.verdict, irs=self.irs, **{**self.settings, "now": self.things.now})
         problems: list[str] = []
         n = 0
+        states = set()
         for number, moment in enumerate(self.moments):
-            images = [bytearray(moment.state), [bytearray(part) for part in moment.channel]]
+            place = f"{number} {moment.call[0]}"
+            images: Images = [bytearray(moment.state), *map(bytearray, moment.channel)]
             for k, store in enumerate(moment.stores):
-                if not _apply(images, self.parts, store):
+                if not self._apply(images, store):
                     continue  # it changed nothing: the same memory as before
-                for lost in (False, True):
-                    n += 1
-                    try:
-                        other.resume(moment, images, lost)
-                    except Exception as error:
-                        where = f"{number} {moment.call[0]} {k} {'lost' if lost else 'heard'}"
-                        problems.append(f"{where} ({store[0]}:{store[1] + 64}): {error!r}")
+                n += other._both_ways(moment, images, f"{place} {k} at {store[0]}:{store[1] + 64}", problems)
+                if (state := _state(images[0])) not in states:
+                    states.add(state)
+                    n += other._again_and_again(moment, images, f"{place} {k}", problems)
         assert not problems, f"{len(problems)} of {n}:\n" + "\n".join(problems[:12])
         return n
 
-    def resume(self, moment: Moment, images: list, lost: bool) -> None:
+    def _both_ways(self, moment: Moment, images: Images, place: str, problems: list[str]) -> int:
+        for lost in (False, True):
+            try:
+                self.resume(moment, images, lost)
+            except Exception as error:
+                problems.append(f"{place} {'lost' if lost else 'heard'}: {error!r}")
+        return 2
+
+    def _again_and_again(self, moment: Moment, images: Images, place: str, problems: list[str]) -> int:
+        """The successor dies, too, at each store of its recovery."""
+        n = 0
+        self._put(moment, images)
+        watched = Stores(self.lab.state, self.lab.channel)
+        watched.watch()
+        try:
+            self.lab.crash()
+        finally:
+            stores = watched.rest()
+        images = [bytearray(image) for image in images]
+        for k, store in enumerate(stores):
+            if self._apply(images, store):
+                n += self._both_ways(
+                    moment, images, f"{place} recovery {k} at {store[0]}:{store[1] + 64}", problems
+                )
+        return n
+
+    def _put(self, moment: Moment, images: Images) -> None:
+        self.lab.state[:] = images[0]
+        for part, image in zip(self.parts, images[1:], strict=True):
+            self.lab.channel[part] = image
+        self.lab.now = pickle.loads(moment.things).now
+
+    def _apply(self, images: Images, store: tuple[int, int, bytes]) -> bool:
+        """Bring images of the segments to after this store. Did it change anything?"""
+        region, offset, after = store
+        starts = [0] if region == 0 else [part.start for part in self.parts]
+        for start, image in zip(starts, images[:1] if region == 0 else images[1:], strict=True):
+            low, high = max(offset, start), min(offset + len(after), start + len(image))
+            new = after[low - offset : high - offset]
+            if low < high and image[low - start : high - start] != new:
+                image[low - start : high - start] = new
+                return True
+        return False
+
+    def resume(self, moment: Moment, images: Images, lost: bool) -> None:
         lab = self.lab
         t = self.things = pickle.loads(moment.things)
-        lab.state[:] = images[0]
-        for part, image in zip(self.parts, images[1], strict=True):
-            lab.channel[part] = image
-        lab.now = t.now
+        self._put(moment, images)
         lab.crash()
         if lost:
             t.wire_out = []
@@ -577,15 +622,7 @@ class World:
                 raise ValueError(name)
 
 
-def _apply(images: list, parts: list[slice], store: tuple[int, int, bytes]) -> bool:
-    """Bring images of the segments to after this store. Did it change anything?"""
-    region, offset, after = store
-    targets = (
-        [(0, images[0])] if region == 0 else [(p.start, i) for p, i in zip(parts, images[1], strict=True)]
-    )
-    for start, image in targets:
-        low, high = max(offset, start), min(offset + len(after), start + len(image))
-        if low < high and image[low - start : high - start] != after[low - offset : high - offset]:
-            image[low - start : high - start] = after[low - offset : high - offset]
-            return True
-    return False
+def _state(state: bytearray) -> bytes:
+    """State and flags of the first connections, state of the first TIME-WAIT (neat/stack/state.pxd)."""
+    slots, (waits,) = 4096, struct.unpack_from("<Q", state, 80)
+    return b"".join(state[at + 40 : at + 48] for at in (slots, slots + 320)) + state[waits + 40 : waits + 44]

@@ -5,9 +5,11 @@
     +.04 > . 1:1(0) ack 101
     +.2~+.3 > P. 1:101(100) ack 101
     *    > R 1:1(0)
+    crash
     +0   < icmp unreachable frag_needed mtu 1200 [1:1461(1460)]
 
-`<` comes from the peer, `>` is expected from the stack. The time is seconds since the line before; `*` is
+`<` comes from the peer, `>` is expected from the stack; at `crash` the engine dies, and a fresh one goes on
+with its segments. The time is seconds since the line before; `*` is
 whenever it comes. Sequence numbers are relative: to the peer's ISN in its packets, to the stack's in its
 own; an ACK to the other's. Flags are letters of `SFRPUEW`, `.` is ACK, `-` is none. Window and options are
 as in the header: not scaled.
@@ -61,6 +63,7 @@ class Step:
     urgent: int | None = ANY
     options: tuple | None = ANY  # of tuples; may hold ("...",)
     icmp: tuple[int, int, int] | None = None  # type, code, next-hop MTU
+    crash: bool = False
 
 
 def parse(script: str) -> list[Step]:
@@ -70,6 +73,8 @@ def parse(script: str) -> list[Step]:
 
 
 def _step(line: str) -> Step:
+    if line == "crash":
+        return Step(line, False, 0, 0, crash=True)
     match = _LINE.fullmatch(line)
     if not match:
         raise ScriptError(f"no time and direction: {line}")
