@@ -4,10 +4,11 @@ from libc.stdint cimport int32_t, uint32_t
 from neat.shm.atomic cimport store32
 from neat.stack.state cimport SUSPECT_FRAME, SUSPECT_NONE
 from neat.stack.tcp.listen cimport listen_recover
-from neat.stack.tcp.recover cimport tcp_recover_slots, tcp_recover_speak
+from neat.stack.tcp.recover cimport tcp_recover_slots
+from neat.stack.tcp.speak cimport tcp_recover_speak
 from neat.stack.tcp.timewait cimport wait_recover
 from neat.stack.types cimport Stack
-from neat.stack.udp cimport udp_recover
+from neat.stack.udp_recover cimport udp_recover
 
 
 cdef bint has_past(Stack* stack) noexcept nogil:

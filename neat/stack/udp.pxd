@@ -56,8 +56,8 @@ cdef int udp_bind(
     Stack* stack, uint32_t app, uint32_t sock, const neat_addr* local, uint32_t flags
 ) noexcept nogil
 cdef int udp_unbind(Stack* stack, uint32_t app, uint32_t sock) noexcept nogil
-# Go on with the binds that a predecessor left.
-cdef void udp_recover(Stack* stack) noexcept nogil
+# The volatile half of a UdpSlot that is filled in.
+cdef void udp_begin(Stack* stack, int32_t i, Channel* channel) noexcept nogil
 # Unbind all of a channel that goes.
 cdef void udp_detach(Stack* stack, Channel* channel) noexcept nogil
 # The dirty bit of a bound socket was set.

@@ -11,7 +11,7 @@ from neat.abi.channel cimport (
 )
 from neat.abi.control cimport NEAT_BIND_REUSEADDR, NEAT_BIND_REUSEPORT
 from neat.shm.atomic cimport fetch_and32, load32, load64, store32, store64
-from neat.stack.channels cimport channel_of, sock_birth, sock_bury, sock_death, sock_resume, sock_rx_ring
+from neat.stack.channels cimport channel_of, sock_birth, sock_death, sock_rx_ring
 from neat.stack.config cimport EV_READABLE, EV_WRITABLE
 from neat.stack.counters cimport Counter
 from neat.stack.events cimport event_raise
@@ -94,13 +94,12 @@ cdef int udp_bind(
     slot.app, slot.sock, slot.generation = app, sock, channel.owners[sock].generation
     slot.flags, slot.port, slot.family = flags, local.port, FAMILY_IPV4
     memcpy(slot.address, local.addr, 4)
-    begin(stack, i, channel)
+    udp_begin(stack, i, channel)
     store32(&slot.used, True)
     return 0
 
 
-cdef void begin(Stack* stack, int32_t i, Channel* channel) noexcept nogil:
-    """The volatile half of a slot that is filled in."""
+cdef void udp_begin(Stack* stack, int32_t i, Channel* channel) noexcept nogil:
     cdef UdpTable* table = table_of(stack)
     cdef UdpSlot* slot = &stack.udp_slots[i]
     cdef UdpBind* bind = &table.binds[i]
@@ -114,49 +113,6 @@ cdef void begin(Stack* stack, int32_t i, Channel* channel) noexcept nogil:
     bind.node.event.conn = -1
     bind.next = table.heads[slot.port & (UDP_HEADS - 1)]
     table.heads[slot.port & (UDP_HEADS - 1)] = <int16_t>i
-
-
-cdef void udp_recover(Stack* stack) noexcept nogil:
-    cdef uint32_t i
-    cdef UdpSlot* slot
-    cdef Channel* channel
-    for i in range(stack.config.max_udp):
-        slot = &stack.udp_slots[i]
-        channel = channel_of(stack, slot.app)
-        if slot.used and not resume(stack, i, channel):
-            count(stack, Counter.RECOVER_BAD_UDP)
-            store32(&slot.used, False)
-    for i in range(stack.config.max_udp):
-        slot = &stack.udp_slots[i]
-        channel = channel_of(stack, slot.app)
-        if channel == NULL:
-            continue
-        if slot.used:
-            event_raise(&stack.events, &table_of(stack).binds[i].node, EV_READABLE | EV_WRITABLE)
-            udp_command(stack, channel, slot.sock, &channel.socks[slot.sock])
-        else:
-            sock_bury(channel, slot.sock, slot.generation)
-
-
-cdef bint resume(Stack* stack, uint32_t i, Channel* channel) noexcept nogil:
-    """Go on with a bind that a predecessor left; False: it makes no sense."""
-    cdef UdpSlot* slot = &stack.udp_slots[i]
-    cdef neat_sock* sock
-    address = load_address(slot.address)
-    if channel == NULL or slot.port == 0 or slot.family != FAMILY_IPV4:
-        return False
-    if (address != 0 and address != stack.ip.address) or (slot.rx_tail | slot.tx_head) & 7:
-        return False
-    if not sock_resume(channel, slot.sock, NEAT_SOCK_UDP, <int32_t>i, slot.generation):
-        return False
-    begin(stack, <int32_t>i, channel)
-    sock = &channel.socks[slot.sock]
-    # Only the application reads these.
-    table_of(stack).binds[i].errors = load32(&sock.error_count)
-    table_of(stack).binds[i].drops = load32(&sock.drops)
-    store64(&sock.rx_tail, slot.rx_tail)
-    store64(&sock.tx_head, slot.tx_head)
-    return True
 
 
 cdef bint conflicts(Stack* stack, const neat_addr* local, uint32_t flags) noexcept nogil:

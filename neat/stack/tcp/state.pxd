@@ -29,3 +29,10 @@ cdef inline bint can_receive(uint32_t state) noexcept nogil:
 cdef inline bint can_transmit(uint32_t state) noexcept nogil:
     return (state == ESTABLISHED or state == CLOSE_WAIT or state == FIN_WAIT_1 or state == LAST_ACK
             or state == CLOSING)
+
+cdef inline bint is_opening(uint32_t state) noexcept nogil:
+    return state == SYN_SENT or state == SYN_RCVD
+
+# Over on the wire; the application still has its descriptor.
+cdef inline bint is_over(uint32_t state) noexcept nogil:
+    return state == CLOSED or state == TIME_WAIT
