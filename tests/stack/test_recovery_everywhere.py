@@ -246,6 +246,10 @@ OTHERS = {
         [("listen",), ("peer opens",), ("watch",), ("unlisten",), ("peer sends", 10)],
         only_the_port_is_closed,
     ),
+    "application gone": (
+        [*WARM, ("peer sends", 50), ("watch",), ("detach",), ("peer sends", 50)],
+        peer_was_reset,
+    ),
     "datagrams": (
         [("watch",), ("bind",), ("datagrams", 3), ("recvfrom",), ("sendto", 3), ("wait", 0.1)],
         datagrams_came_once,
@@ -258,9 +262,9 @@ OTHERS = {
 ISS = {"plain": (1000, None), "wrap": (2**32 - 4300, 2**32 - 4300)}
 
 
-def proves(script: list[tuple], verdict, isns: tuple = ISS["plain"]) -> None:
+def proves(script: list[tuple], verdict, isns: tuple = ISS["plain"], **settings) -> None:
     irs, iss = isns
-    world = World(script, verdict, irs=irs, iss=iss)
+    world = World(script, verdict, irs=irs, iss=iss, **settings)
     world.play()
     assert world.replay() > 30
 
@@ -286,3 +290,14 @@ def test_ends(name, isns):
 @pytest.mark.parametrize("name", OTHERS)
 def test_others(name):
     proves(*OTHERS[name])
+
+
+@pytest.mark.parametrize("name", ["passive open", "active open", "text both ways", "half closed by us"])
+def test_timestamps(name):
+    proves(STREAMS[name], streams_are_whole, stamps=True)
+
+
+def test_segmentation_offload():
+    """A burst of text is one record then."""
+    script = [*WARM, ("watch",), ("send", 3500), ("wait", 0.1), ("peer sends", 300)]
+    proves(script, streams_are_whole, offloads=3)

@@ -57,7 +57,7 @@ class Peer:
     """A small TCP: an ACK for each segment, at a timeout the first segment again and nothing behind it;
     sequence numbers relative to its ISN."""
 
-    def __init__(self, port: int, iss: int):
+    def __init__(self, port: int, iss: int, stamps: bool = False):
         self.port, self.iss = port, iss
         self.state = "listen"
         self.out, self.una, self.nxt, self.most = b"", 0, 0, 0
@@ -74,8 +74,13 @@ class Peer:
         self.deaf = False  # takes nothing in for now
         self.refuses = False  # answers a SYN by a RST
         self.space = 4000  # its window
+        self.stamps = stamps  # RFC 7323
+        self.stamp, self.heard_stamp = 1000, 0
 
     def segment(self, rel: int, flags: int, payload: bytes = b"", options: bytes = b"") -> bytes:
+        if self.stamps:
+            self.stamp += 1
+            options += struct.pack("!BBBBII", 1, 1, 8, 10, self.stamp, self.heard_stamp if flags & ACK else 0)
         ack = self.irs + self.rcv_nxt if flags & ACK else 0
         body = tcp(self.port, STACK_PORT, self.iss + rel, ack, flags, self.space, options, payload)
         return ethernet(ipv4(body, TCP))
@@ -136,6 +141,9 @@ class Peer:
 
     def receive(self, s, now: int) -> list[bytes]:
         """One segment of the stack; the answers."""
+        for option in s.options:
+            if option[0] == "TS":
+                self.heard_stamp = option[1]
         if self.deaf:
             return []
         if s.flags & RST:
@@ -240,11 +248,19 @@ Images = list[bytearray]  # of the state segment, and of parts of the channel
 class World:
     """`settings` are Lab's. `verdict` looks at a world at its end: None, or what is not as it should be."""
 
-    def __init__(self, script: list[tuple], verdict, iss: int | None = None, irs: int = 1000, **settings):
+    def __init__(
+        self,
+        script: list[tuple],
+        verdict,
+        iss: int | None = None,
+        irs: int = 1000,
+        stamps: bool = False,
+        **settings,
+    ):
         self.settings = {**SMALL, **settings}
         if iss is not None:
             self.settings["now"] = _start_time(iss, STACK_PORT, PEER_PORT)
-        self.script, self.verdict, self.irs = script, verdict, irs
+        self.script, self.verdict, self.irs, self.stamps = script, verdict, irs, stamps
         self.lab = Lab(**self.settings)
         self.things = Things(now=self.lab.now)
         self.stores: Stores | None = None
@@ -268,7 +284,13 @@ class World:
         """Stop at each store in turn, with what was said since the last publication heard, and lost, and play
         on; where a connection's state is new, stop the successor at each store of its recovery, too. How many
         times; AssertionError names the places where it went wrong."""
-        other = World(self.script, self.verdict, irs=self.irs, **{**self.settings, "now": self.things.now})
+        other = World(
+            self.script,
+            self.verdict,
+            irs=self.irs,
+            stamps=self.stamps,
+            **{**self.settings, "now": self.things.now},
+        )
         problems: list[str] = []
         n = 0
         states = set()
@@ -342,7 +364,7 @@ class World:
         self._again(moment.call)
         bad = {name: n for name, n in lab.counters().items() if name.startswith("RECOVER_") and n}
         bad.pop("RECOVER_CONNECTIONS", None)
-        if moment.call[0] == "unlisten":
+        if moment.call[0] in ("unlisten", "detach"):
             bad.pop("RECOVER_NO_LISTENER", None)
         assert not bad, bad
         t.phase = "arrive"
@@ -361,7 +383,7 @@ class World:
                 lab.close(socket.conn)
         if call[0] == "connect":
             self._adopt(self._carry_out(call))
-        elif call[0] in ("listen", "bind", "defer", "unlisten", "unbind"):
+        elif call[0] in ("listen", "bind", "defer", "unlisten", "unbind", "detach"):
             with suppress(OSError):  # it was done
                 self._carry_out(call)
 
@@ -500,9 +522,13 @@ class World:
             if packet.protocol == UDP:
                 t.datagrams_out.append(packet.payload[8:])
             elif packet.segment is not None:
-                peer = t.peers.setdefault(packet.segment.dport, Peer(packet.segment.dport, self.irs))
+                peer = t.peers.setdefault(packet.segment.dport, self._peer(packet.segment.dport))
                 t.wire_in += peer.receive(packet.segment, self.lab.now)
         t.wire_out = []
+
+    def _peer(self, port: int) -> Peer:
+        """One with a new ISN."""
+        return Peer(port, (self.irs + (1 << 20) * len(self.things.sockets)) & MASK, self.stamps)
 
     def _events(self, events: list) -> None:
         for event in events:
@@ -542,17 +568,17 @@ class World:
                     self.stores = Stores(self.lab.state, self.lab.channel)
             case "wait":
                 t.until = self.lab.now + round(arguments[0] * SECOND)
-            case "listen" | "bind" | "defer" | "unlisten" | "unbind":
+            case "listen" | "bind" | "defer" | "unlisten" | "unbind" | "detach":
                 self._call(name, *arguments)
             case "connect":
                 self._adopt(self._call("connect"))
             case "connect refused":
-                t.peers[PEER_PORT] = Peer(PEER_PORT, self.irs)
+                t.peers[PEER_PORT] = self._peer(PEER_PORT)
                 t.peers[PEER_PORT].refuses = True
                 self._adopt(self._call("connect"))
             case "connect crossing":
                 self._adopt(self._call("connect"))
-                t.peers[PEER_PORT] = Peer(PEER_PORT, self.irs)
+                t.peers[PEER_PORT] = self._peer(PEER_PORT)
                 t.wire_in += t.peers[PEER_PORT].open(self.lab.now)
             case "accept":
                 if len([s for s in t.sockets if s.passive]) <= t.accepted:
@@ -592,7 +618,7 @@ class World:
     def _peer_does(self, name: str, *arguments) -> None:
         t = self.things
         if name == "peer opens":
-            t.peers[PEER_PORT] = Peer(PEER_PORT, (self.irs + (1 << 20) * len(t.sockets)) & MASK)
+            t.peers[PEER_PORT] = self._peer(PEER_PORT)
             t.wire_in += t.peers[PEER_PORT].open(self.lab.now)
             return
         peer = t.peers[PEER_PORT]
