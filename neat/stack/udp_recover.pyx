@@ -20,13 +20,12 @@ cdef void udp_recover(Stack* stack) noexcept nogil:
     cdef Channel* channel
     for i in range(stack.config.max_udp):
         slot = &stack.udp_slots[i]
-        channel = channel_of(stack, slot.app)
-        if slot.used and not resume(stack, i, channel):
+        if slot.used and not resume(stack, i, channel_of(stack, slot.app)):
             count(stack, Counter.RECOVER_BAD_UDP)
             store32(&slot.used, False)
     for i in range(stack.config.max_udp):
         slot = &stack.udp_slots[i]
-        channel = channel_of(stack, slot.app)
+        channel = channel_of(stack, slot.app) if slot.generation else NULL
         if channel == NULL:
             continue
         if slot.used:

@@ -140,7 +140,9 @@ cdef void listen_recover(Stack* stack) noexcept nogil:
         channel.socks[slot.sock].tcp_state = LISTEN
     for i in range(stack.config.max_listeners):
         slot = &stack.listeners[i]
-        channel = NULL if slot.used else channel_of(stack, slot.app)
+        if slot.used or slot.generation == 0:
+            continue
+        channel = channel_of(stack, slot.app)
         if channel != NULL:
             sock_bury(channel, slot.sock, slot.generation)
 

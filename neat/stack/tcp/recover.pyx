@@ -73,12 +73,15 @@ cdef void bury(Stack* stack) noexcept nogil:
     """Sockets that are not their slot's any more, or not yet."""
     cdef uint32_t i
     cdef ConnSlot* slot
-    cdef Channel* channel
+    cdef Channel* channel = NULL
+    cdef uint32_t app = NO_INDEX
     for i in range(stack.state.slots_used):
         slot = &stack.slots[i]
         if not slot.flags & SLOT_HAS_SOCK or not (slot.state == TcpState.FREE or is_half_open(slot)):
             continue
-        channel = channel_of(stack, slot.app)
+        if slot.app != app:
+            app = slot.app
+            channel = channel_of(stack, app)  # those of one that is gone are mostly many
         if channel != NULL:
             sock_bury(channel, slot.sock, slot.generation)
         if slot.state != TcpState.FREE:
