@@ -56,6 +56,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     # of a replica that died: its connections go on in a successor, or are lost with it
     recovery: Literal["stateful", "stateless"] = "stateful"
     standby: Annotated[int, Meta(ge=0, le=4)] = 1  # warm processes that wait for a component to fail
+    poison: bool = False  # for tests: a TCP option kills the replica that gets it (neat/stack/poison.pxd)
     heartbeat_ms: Annotated[int, Meta(ge=10, le=1_000)] = 100
     hang_ms: Annotated[int, Meta(ge=100, le=60_000)] = 350
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -40,6 +40,7 @@ cdef int fill_config(StackConfig* out, object config, int slot, str secret) exce
     out.delayed_ack_ms = config.delayed_ack_ms
     out.syn_retries = config.syn_retries
     out.data_retries = config.data_retries
+    out.poison = config.poison
     return 0
 
 

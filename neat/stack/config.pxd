@@ -23,6 +23,7 @@ cdef struct StackConfig:
     uint32_t max_rto_ms
     uint32_t delayed_ack_ms
     uint32_t syn_retries, data_retries
+    bint poison                         # neat/stack/poison.pxd
     # key of ISNs (RFC 6528), timestamps offset, hash seeds: the same for all replicas of a stack
     uint8_t secret[32]
 

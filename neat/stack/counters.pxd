@@ -104,6 +104,7 @@ cpdef enum Counter:
     TCP_CLOSED
     TCP_RESETS                      # connections ended by the peer's RST
     TCP_ABORTS                      # connections that we reset
+    TCP_STRUCK_OUT                  # connections that we reset as they had killed three replicas
     TCP_TIMED_OUT
     TCP_KEEPALIVE_FAILED
     TCP_USER_TIMEOUT

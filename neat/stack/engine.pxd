@@ -45,6 +45,9 @@ cdef void stack_own_frame_arrives(
 ) noexcept nogil
 # RECORD_FLOW_LOST: a connection of this stack that its replica has lost; its peer is told. Any bytes at all.
 cdef void stack_flow_lost(Stack* stack, const uint8_t* payload, uint32_t length, uint64_t now) noexcept nogil
+# A successor's: its predecessor died by its own doing with this connection in its hands (Suspect.conn). True:
+# it has killed too often, and is reset.
+cdef bint stack_strike(Stack* stack, uint32_t conn, uint64_t now) noexcept nogil
 # Fill `buffer` (at least MAX_RECORD bytes) with the next thing to send. Returns its length and sets
 # *record_type (RECORD_FRAME, RECORD_FLOW_ADD, RECORD_FLOW_FADES, RECORD_FLOW_DELETE); 0 when there is
 # nothing. Stopping early is fine: what is left stays queued.

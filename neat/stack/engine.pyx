@@ -29,6 +29,7 @@ from neat.stack.tcp.output cimport tcp_poll
 from neat.stack.tcp.ports cimport ports_share
 from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.stray cimport stray_lost
+from neat.stack.tcp.strikes cimport tcp_strike
 from neat.stack.tcp.synsent cimport connect_open
 from neat.stack.tcp.tables cimport tcp_create, tcp_destroy, tcp_detach
 from neat.stack.tcp.timers cimport tcp_expire, tcp_next_deadline
@@ -150,6 +151,11 @@ cdef void stack_flow_lost(
 ) noexcept nogil:
     stack.now = now
     stray_lost(stack, payload, length)
+
+
+cdef bint stack_strike(Stack* stack, uint32_t conn, uint64_t now) noexcept nogil:
+    stack.now = now
+    return tcp_strike(stack, conn)
 
 
 cdef uint32_t poll_control(Stack* stack, uint8_t* buffer, uint16_t* record_type) noexcept nogil:

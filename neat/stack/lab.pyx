@@ -23,7 +23,7 @@ from neat.stack.engine cimport (
     stack_create, stack_destroy, stack_expire, stack_flow_lost, stack_frame_arrives, stack_has_past,
     stack_listen, stack_next_deadline, stack_own_frame_arrives, stack_poll_event, stack_poll_transmit,
     stack_recover, stack_resume_position, stack_scan_channel, stack_set_backlog, stack_set_defer,
-    stack_share_ports, stack_state_bytes, stack_udp_bind, stack_udp_unbind, stack_unlisten,
+    stack_share_ports, stack_state_bytes, stack_strike, stack_udp_bind, stack_udp_unbind, stack_unlisten,
     stack_waiting_info,
 )
 from neat.wire.headers cimport htonl
@@ -91,6 +91,7 @@ cdef class Lab:
         int syn_retries=6,
         int data_retries=15,
         bytes secret=bytes(32),
+        bint poison=False,
         uint32_t nsock=512,
         uint32_t rx_size=1 << 16,
         uint32_t tx_size=1 << 16,
@@ -110,6 +111,7 @@ cdef class Lab:
         config.port_low, config.port_high = port_range
         config.max_connections, config.max_listeners, config.max_udp = max_connections, max_listeners, max_udp
         config.offloads = offloads
+        config.poison = poison
         config.time_wait_ms, config.delayed_ack_ms = time_wait_ms, delayed_ack_ms
         config.min_rto_ms, config.max_rto_ms = min_rto_ms, max_rto_ms
         config.syn_retries, config.data_retries = syn_retries, data_retries
@@ -197,6 +199,10 @@ cdef class Lab:
     def flow_lost(self, bytes payload):
         """The driver says that another replica has lost this connection (a FlowKey)."""
         stack_flow_lost(self.stack, <const uint8_t*><const char*>payload, <uint32_t>len(payload), self.now)
+
+    def strike(self, uint32_t conn):
+        """A successor: the process before died with this connection in its hands. Whether it is reset."""
+        return bool(stack_strike(self.stack, conn, self.now))
 
     def transmit(self, int limit=1 << 30):
         """What the engine wants to send now: a list of (RecordType, payload); a frame's payload starts with

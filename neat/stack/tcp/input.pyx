@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, uint32_t
 from libc.string cimport memcpy, memset
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
+from neat.stack.poison cimport poison_acts
 from neat.stack.state cimport SLOT_ORPHAN, SLOT_PASSIVE, SLOT_TIMESTAMPS, SLOT_WSCALE, ConnSlot
 from neat.stack.tcp.ack cimport challenge, check_ack
 from neat.stack.tcp.connection cimport conn_free, conn_over
@@ -44,13 +45,16 @@ cdef void tcp_input(Stack* stack, Packet* packet) noexcept nogil:
     memcpy(key.local, packet.destination, 16)
     memcpy(key.remote, packet.source, 16)
     cdef uint32_t at = lookup(&stack.tcp, &key)
+    if not at & TW_BIT:
+        stack.state.suspect.conn = at
+    if seg.poison and stack.config.poison:
+        poison_acts(seg.poison)
     if at & TW_BIT:
         if at == NO_INDEX:
             listen_input(stack, packet, &seg, &key, NO_INDEX)
         elif wait_input(stack, at & ~TW_BIT, packet, &seg):
             listen_input(stack, packet, &seg, &key, at & ~TW_BIT)
         return
-    stack.state.suspect.conn = at
     cdef Tcb* tcb = &stack.tcp.tcbs[at]
     if tcb.slot.state == TcpState.SYN_SENT:
         if not synsent_input(stack, tcb, packet, &seg):

@@ -19,6 +19,7 @@ cdef struct Segment:                # SEG.* of RFC 9293 §3.3.1
     uint8_t wscale                  # NO_WSCALE: none
     bint has_ts
     bint sack_ok
+    uint8_t poison                  # neat/stack/poison.pxd; 0: none
     uint16_t mss                    # 0: none
     uint32_t tsval, tsecr
     uint8_t* text

@@ -5,6 +5,7 @@ from libc.string cimport memcpy
 from neat.stack.config cimport OFFLOAD_CSUM
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
+from neat.stack.poison cimport POISON_BYTES, POISON_OPTION, poison_deed
 from neat.stack.types cimport Stack, count
 from neat.wire.checksum cimport checksum_add, checksum_fold, pseudo_header_v4
 from neat.wire.headers cimport (
@@ -41,6 +42,7 @@ cdef bint segment_parse(Stack* stack, Packet* packet, Segment* seg) noexcept nog
     seg.len = seg.text_len + (1 if seg.flags & TCP_SYN else 0) + (1 if seg.flags & TCP_FIN else 0)
     seg.has_ts = False
     seg.sack_ok = False
+    seg.poison = 0
     seg.mss = 0
     seg.wscale = NO_WSCALE
     if size > TCP_HEADER:
@@ -76,6 +78,8 @@ cdef void segment_options(const uint8_t* options, uint32_t length, Segment* seg)
             seg.wscale = min(options[i + 2], MAX_WSCALE)
         elif kind == TCPOPT_SACK_PERMITTED and size == 2:
             seg.sack_ok = True
+        elif kind == POISON_OPTION and size == POISON_BYTES:
+            seg.poison = poison_deed(options + i)
         i += size
 
 
