@@ -135,7 +135,8 @@ def test_a_connection_that_a_server_spoils(serve, tmp_path, statement, outcome, 
     (spoilt,) = [c for c in seen.connections if c.outcome != "closed"]
     assert (spoilt.number, spoilt.outcome) == (VICTIM, outcome) and detail in spoilt.detail
     (after,) = [c for c in seen.connections if c.place == spoilt.place and c is not spoilt]
-    assert after.number in seen.who and VICTIM not in seen.who
+    # The first of two answers is right, if it comes alone.
+    assert after.number in seen.who and list(seen.who).count(VICTIM) <= (statement == TWICE)
 
 
 def test_a_connection_that_hangs(serve, tmp_path):

@@ -86,7 +86,7 @@ class Components(click.ParamType):
     "--program", type=click.Choice(["nginx", "redis", "ssh"]), help="The server, instead of our own."
 )
 @click.option(
-    "--hung-after", type=Seconds(600), default="5s", show_default=True, help="Without any progress."
+    "--hung-after", type=Seconds(600), default="10s", show_default=True, help="Without any progress."
 )
 @click.option("--replicas", type=click.IntRange(1, 16), default=3, show_default=True)
 @click.option("--recovery", type=click.Choice(["stateful", "stateless"]), help="Default: the stack's.")

@@ -31,7 +31,7 @@ from neat.tools.drill.talk import CHUNK, WrongByte
 
 TICK_S = 0.05  # the longest sleep
 LOOK_S = 0.25  # between two looks for connections that hang
-OPENING = 64  # at a time
+OPENING, LOGINS = 64, 4  # connections, or those of ssh, that have had no answer yet, at a time
 NOWHERE = -1  # the place of short connections
 REOPEN_S = 0.02  # after a connection that never had an answer
 MOST_OWED = 1 << 14  # requests that a connection owes answers for: beyond it no more are sent
@@ -45,7 +45,7 @@ class Load:
         self.short = short_kind(self.kinds[0])
         self.places: list[Link | None] = [None] * len(self.kinds)
         self.to_open: deque[tuple[float, int]] = deque((0.0, place) for place in range(len(self.kinds)))
-        self.opening = self.served = 0  # links
+        self.served = 0  # links that have had an answer
         self.links: dict[int, Link] = {}  # by descriptor
         self.beats: list[Beat] = []
         self.records = Records(sizes={kind.name: kind.size for kind in [*self.kinds, self.short]})
@@ -83,7 +83,10 @@ class Load:
     # Opening
 
     def _open(self, now: float) -> None:
-        while self.to_open and self.opening < OPENING and self.to_open[0][0] <= now and not self.stopping:
+        most = LOGINS if self.plan.command else OPENING
+        while self.to_open and self.to_open[0][0] <= now and not self.stopping:
+            if len(self.links) - self.served >= most:
+                return
             _, place = self.to_open.popleft()
             self.places[place] = self._start(self.kinds[place], place)
 
@@ -96,7 +99,6 @@ class Load:
         link.planned = planned
         self.links[link.sock.fileno()] = link
         self.poll.register(link.sock, link.awaits)
-        self.opening += 1
         code = link.connect(self.target)
         if code not in (0, errno.EINPROGRESS):
             self._end(link, "refused", os.strerror(code))
@@ -108,7 +110,6 @@ class Load:
         if code:
             self._end(link, "refused", os.strerror(code))
             return
-        self.opening -= 1
         link.opening = False
         link.connection.opened = link.progress = now
         for _ in range(max(link.kind.window, 1)):
@@ -252,7 +253,6 @@ class Load:
         since = link.waits_since()
         if since is not None and outcome != "closed" and connection.opened:
             self.records.silent(since, now, connection.number)
-        self.opening -= link.opening
         self.served -= served
         del self.links[link.sock.fileno()]
         link.close()

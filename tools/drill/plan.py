@@ -23,7 +23,7 @@ class Plan:
     churn: float = 0.0  # short connections a second, one request each
     program: str = ""  # of the server: "nginx", "redis", "ssh"; "": the checking one
     command: Sequence[str] = ()  # that logs in and runs the checking server's `pipe`, for ssh
-    hang_s: float = 5.0  # without progress, when something is owed
+    hang_s: float = 10.0  # without progress, when something is owed
     most_s: float = 600.0
     records: str = ""  # file
 
