@@ -1,9 +1,6 @@
 """Adoption: a supervisor that was started again takes over what runs, without restarting any of it."""
 
-import contextlib
-import os
 import select
-import signal
 import time
 from collections.abc import Collection, Iterable, Mapping
 
@@ -11,8 +8,7 @@ from neat import rundir
 from neat.shm.board import BoardReader, ComponentState, ComponentStatus
 from neat.supervisor import process
 from neat.supervisor.component import Component, Phase
-
-DYING_S = 2.0  # of a process that was killed, at most
+from neat.supervisor.recovery import orphans
 
 
 def adopt(
@@ -24,37 +20,21 @@ def adopt(
     """The components that run already, attached to their processes. `kept`: the descriptors that outlived
     our predecessor. `holders`: pid and start ticks of those who hold descriptors for replicas.
 
-    Components whose board page names a living child of the guardian are ours, and so are the holders of
-    replicas that died. Its other children are half-done starts of our predecessor, which nobody would ever
-    watch, or who would never hear us; or holders of what is over. They are killed, and what is missing is
-    started.
+    Components whose board page names a living child of the guardian are ours, if they hear us. Its other
+    children are killed but for the holders, and what is missing is started.
     """
-    orphans = set(process.children(os.getppid())) - {os.getpid()}
+    left = orphans(holders)
     adopted = []
     for component in components:
         page = board.read(component.name)
         if page is None or not component.incarnation or f"ctl.{component.name}" not in kept:
             continue  # it never ran
-        if page.pid not in orphans:
+        if page.pid not in left:
             component.died_at = time.monotonic()
         elif not _hung_up(kept[f"ctl.{component.name}"]) and _attach(component, page):
             adopted.append(component)
-    wanted = {component.pid for component in adopted}
-    wanted |= {pid for pid, ticks in holders if rundir.start_ticks(pid) == ticks}
-    _end(orphans - wanted)
+    process.end(left - {component.pid for component in adopted})
     return adopted
-
-
-def _end(pids: Iterable[int]) -> None:
-    """Kill them, and see them dead: a successor must be alone with what they had."""
-    pidfds = []
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            pidfds.append(os.pidfd_open(pid))
-            signal.pidfd_send_signal(pidfds[-1], signal.SIGKILL)
-    for pidfd in pidfds:
-        select.select([pidfd], [], [], DYING_S)
-        os.close(pidfd)
 
 
 def _hung_up(ctl: int) -> bool:

@@ -304,7 +304,8 @@ class Keeper:
         component.blame = component.blame or death.own
         fault = self.states.fault(component, death)
         if fault:
-            self.states.give_up(component, self.slots.void)
+            pids = {other.pid for other in self.components.values()}
+            self.states.give_up(component, self.slots.void, pids)
         else:
             component.absent_at = now + ABSENT_S
         delay = component.policy.died(now) if death.own else 0.0

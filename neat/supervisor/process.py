@@ -4,14 +4,17 @@ have."""
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import neat
 from neat.boot import Boot
 
+DYING_S = 2.0  # of a process that was killed, at most
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNET = 0x40000000
@@ -108,6 +111,18 @@ def enter_network(path: str) -> None:
             raise OSError(ctypes.get_errno(), f"{path}: {os.strerror(ctypes.get_errno())}")
     finally:
         os.close(fd)
+
+
+def end(pids: Iterable[int]) -> None:
+    """Kill them, and see them dead: a successor must be alone with what they had."""
+    pidfds = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            pidfds.append(os.pidfd_open(pid))
+            signal.pidfd_send_signal(pidfds[-1], signal.SIGKILL)
+    for pidfd in pidfds:
+        select.select([pidfd], [], [], DYING_S)
+        os.close(pidfd)
 
 
 def children(parent: int) -> list[int]:

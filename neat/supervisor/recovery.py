@@ -3,7 +3,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from neat import rundir
@@ -70,49 +70,35 @@ class States:
             return "stateless recovery"
         if replica.state_fault:
             return replica.state_fault
+        if replica.slot is not None and self.inventory.state_number(replica.slot) != replica.state:
+            return "ended with its process"  # it was told to end, by somebody else
         if death.own and not death.was_ready:
             replica.stillborn += 1
         if replica.stillborn >= STILLBORN:
             return f"{replica.stillborn} processes died of it before they were ready"
         return ""
 
-    def give_up(self, replica: Component, tell: Callable[[Component], None]) -> None:
+    def give_up(self, replica: Component, tell: Callable[[Component], None], pids: set[int]) -> None:
         """Nobody goes on with it. The segment says so first, so that whoever supervises from now on agrees;
-        `tell` the others, then what its holder holds is hung up."""
+        `tell` the others, then what its holders hold is hung up. `pids`: of all components."""
         if replica.slot is None:
             return
-        holder = self.holder(replica.slot)
         self.inventory.void_state(replica.slot)
         tell(replica)
         replica.state, replica.state_fault, replica.blame, replica.absent_at = 0, "", False, None
-        if holder is not None:
-            kill_named(*holder)
-
-    def holder(self, slot: int) -> tuple[int, int] | None:
-        """pid and start ticks of the process that holds the descriptors of a state that is kept, as a replica
-        says."""
-        if not self.stateful or not self.inventory.state_number(slot):
-            return None
-        return holder_of(self.inventory.fds[f"state{slot}"])
+        if self.stateful:
+            process.end(orphans(self.holders()) - pids)
 
     def holders(self) -> set[tuple[int, int]]:
-        """Of all states that are kept."""
-        return {found for k in range(self.inventory.config.replicas) if (found := self.holder(k)) is not None}
+        """pid and start ticks of those who hold the descriptors of the states that are kept, as replicas
+        say."""
+        kept = [k for k in range(self.inventory.config.replicas) if self.inventory.state_number(k)]
+        found = [holder_of(self.inventory.fds[f"state{k}"]) for k in kept] if self.stateful else []
+        return {holder for holder in found if holder is not None}
 
 
-def kill_named(pid: int, ticks: int) -> None:
-    """SIGKILL to the child of the guardian with this pid and these start ticks, and to no other: a replica
-    has written them."""
-    if pid not in process.children(os.getppid()):
-        return
-    try:
-        pidfd = os.pidfd_open(pid)
-    except (OSError, OverflowError):
-        return
-    try:
-        if ticks and rundir.start_ticks(pid) == ticks:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(pidfd)
+def orphans(holders: Collection[tuple[int, int]]) -> set[int]:
+    """The guardian's children, other than us and these. Those that are no component's are half-done starts of
+    our predecessor, which nobody would ever watch, and holders of what is over."""
+    named = {pid for pid, ticks in holders if rundir.start_ticks(pid) == ticks}
+    return set(process.children(os.getppid())) - {os.getpid()} - named
