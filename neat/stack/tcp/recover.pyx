@@ -273,7 +273,8 @@ cdef uint32_t resume_handshake(Stack* stack, Tcb* tcb) noexcept nogil:
     if tcb.sock == NULL:
         channel = <Channel*>stack.tcp.listeners[slot.listener].channel
         rcvbuf = peek32(&channel.socks[stack.listeners[slot.listener].sock].rcvbuf)
-        slot.rcv_adv = tcb.rcv_nxt
+        if slot.rcv_adv - tcb.rcv_nxt > min(channel.rx_size, <uint32_t>65535):
+            slot.rcv_adv = tcb.rcv_nxt  # else what our SYN-ACK said, which may be answered with text at once
     else:
         rcvbuf = peek32(&tcb.sock.rcvbuf)
     if slot.state == TcpState.SYN_SENT:
