@@ -36,9 +36,10 @@ from neat.replica.spares cimport spares_recover
 from neat.shm.atomic cimport load32, load64, replace32, store64
 from neat.shm.ring cimport ring_advance, ring_peek, ring_resume
 from neat.stack.engine cimport (
-    EV_FREED, SUSPECT_FRAME, ConnInfo, Event, Suspect, stack_close, stack_conn_info, stack_recover,
-    stack_resume_position, stack_sock,
+    EV_FREED, ConnInfo, Event, stack_close, stack_conn_info, stack_recover, stack_resume_position, stack_sock,
+    stack_strike,
 )
+from neat.stack.state cimport SUSPECT_FRAME, SUSPECT_NONE, Suspect
 from neat.stack.tcp.state cimport TcpState
 
 log = logging.getLogger("replica")
@@ -165,12 +166,15 @@ cdef int let_go(Process* p) except -1:
 cdef int rebuild(Process* p, bint blame) except -1:
     cdef uint32_t i
     cdef int32_t found
+    cdef Suspect suspect
     for i in range(MAX_CHANNELS):
         if p.channels[i].used:
             map_again(p, i)
     with nogil:
-        resume(p, blame)
+        resume(p, blame, &suspect)
         found = stack_recover(p.stack, p.now)
+        if blame and suspect.kind != SUSPECT_NONE:
+            stack_strike(p.stack, suspect.conn, p.now)
         repair(p)
     if found < 0:
         raise MemoryError
@@ -178,15 +182,18 @@ cdef int rebuild(Process* p, bint blame) except -1:
     return 0
 
 
-cdef void resume(Process* p, bint blame) noexcept nogil:
-    """Go on behind the last frame that is done with, and behind the one that killed the predecessor."""
-    cdef Suspect suspect
-    ring_resume(&p.rx, stack_resume_position(p.stack, &suspect))
-    if not blame or suspect.kind != SUSPECT_FRAME or suspect.position != p.rx.local:
+cdef void resume(Process* p, bint blame, Suspect* suspect) noexcept nogil:
+    """Go on behind the last frame that is done with, and behind the one that killed the predecessor; what lies
+    between them is no frame."""
+    ring_resume(&p.rx, stack_resume_position(p.stack, suspect))
+    if not blame or suspect.kind != SUSPECT_FRAME or suspect.position - p.rx.local > p.rx.capacity:
         return
-    if ring_peek(&p.rx) != NULL:
+    while ring_peek(&p.rx) != NULL:
+        here = p.rx.local  # behind a pad, if there was one
         ring_advance(&p.rx)
-        tally(p, COUNT_SUSPECTS_SKIPPED)
+        if here == suspect.position:
+            tally(p, COUNT_SUSPECTS_SKIPPED)
+            return
 
 
 cdef int map_again(Process* p, uint32_t place) except -1:

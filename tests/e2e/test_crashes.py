@@ -16,19 +16,35 @@ COUNT = 120
 BIG = 100 << 20
 
 
+@pytest.mark.parametrize("served", [{"recovery": "stateless"}], indirect=True)
 @pytest.mark.parametrize("signal", ["SIGKILL", "SIGSEGV", "SIGSTOP"])
 def test_only_the_connections_of_a_dead_replica_are_lost(served, signal):
+    """The paper's recovery."""
     with served.client("hold", f"--count={COUNT}", path="/files/100000.bin") as held:
-        ports = set(held.first["ports"])
-        assert held.ask("round")["ok"] == COUNT
-        owners = served.owners(ports)
-        assert sum(map(len, owners.values())) == COUNT
-        old = served.stack.component("replica1")["pid"]
-        served.stack.neat("kill", "replica1", "--signal", signal)
-        served.replaced("replica1", old)
+        owners = strike(served, held, signal)
         report = held.ask("round")
         assert {int(port) for port in report["lost"]} == owners[1]
         assert (report["failed"], report["ok"]) == ({}, COUNT - len(owners[1]))
+
+
+@pytest.mark.parametrize("signal", ["SIGKILL", "SIGSEGV", "SIGSTOP"])
+def test_no_connection_of_a_dead_replica_is_lost(served, signal):
+    with served.client("hold", f"--count={COUNT}", path="/files/100000.bin") as held:
+        before = strike(served, held, signal)
+        assert held.ask("round")["ok"] == COUNT
+        assert served.owners(set(held.first["ports"])) == before
+
+
+def strike(served, held, signal):
+    """Have replica1 replaced; which ports each replica had."""
+    ports = set(held.first["ports"])
+    assert held.ask("round")["ok"] == COUNT
+    owners = served.owners(ports)
+    assert sum(map(len, owners.values())) == COUNT
+    old = served.stack.component("replica1")["pid"]
+    served.stack.neat("kill", "replica1", "--signal", signal)
+    served.replaced("replica1", old)
+    return owners
 
 
 def test_listening_sockets_work_on_a_new_replica(served):

@@ -120,23 +120,34 @@ def test_streams_and_datagrams_come_back(replicas, offload, python_on_stack):
         assert driver["tx_bytes"] < 100_000, "nothing of it went to the wire"
 
 
-def test_a_replica_that_dies_ends_its_side(python_on_stack):
+def test_a_replica_that_dies_with_its_state_ends_its_side(python_on_stack):
     """Pairs with an end in the dead replica are reset; the others go on, and new ones come about.
 
     The end that lives hears of it when it sends, as any peer does.
     """
-    with running_stack(replicas=2) as stack:
-        process = python_on_stack(stack, HELD)
-        victim = stack.component("replica0")
-        stack.neat("kill", "replica0")
-        wait_for(lambda: restarted(stack, victim["pid"]), 20, "a successor of replica0")
-        process.send_signal(signal.SIGUSR1)
-        watchdog = threading.Timer(60, process.kill)
-        watchdog.start()
-        worked, broken = map(int, process.stdout.readline().split())
+    with running_stack(replicas=2, recovery="stateless") as stack:
+        worked, broken = strike_between_ends(stack, python_on_stack)
         assert worked + broken == 16 and broken > 0
-        assert process.stdout.readline().strip() == "again"
-        watchdog.cancel()
+
+
+def test_a_replica_that_dies_goes_on_with_both_ends(python_on_stack):
+    """Also of connections whose two ends it has."""
+    with running_stack(replicas=2) as stack:
+        assert strike_between_ends(stack, python_on_stack) == (16, 0)
+
+
+def strike_between_ends(stack, python_on_stack):
+    process = python_on_stack(stack, HELD)
+    victim = stack.component("replica0")
+    stack.neat("kill", "replica0")
+    wait_for(lambda: restarted(stack, victim["pid"]), 20, "a successor of replica0")
+    process.send_signal(signal.SIGUSR1)
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    worked, broken = map(int, process.stdout.readline().split())
+    assert process.stdout.readline().strip() == "again"
+    watchdog.cancel()
+    return worked, broken
 
 
 def restarted(stack, pid):

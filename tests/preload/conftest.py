@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,7 +123,20 @@ class World:
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with running_stack(replicas=2) as stack:
+    with a_world() as world:
+        yield world
+
+
+@pytest.fixture
+def mortal_world() -> Iterator[World]:
+    """Where a replica takes its connections with it."""
+    with a_world(recovery="stateless") as world:
+        yield world
+
+
+@contextlib.contextmanager
+def a_world(**settings: Any) -> Iterator[World]:
+    with running_stack(replicas=2, **settings) as stack:
         echo = stack.popen_peer(sys.executable, "-c", ECHO, stdout=subprocess.PIPE)
         assert echo.stdout is not None
         assert echo.stdout.readline() == b"ready\n"

@@ -395,9 +395,9 @@ socket.create_connection((ADDRESS, 8011), 10).close()
     assert said == "over\n"
 
 
-def test_who_never_waits_hears_of_a_dead_replica(world: World) -> None:
+def test_who_never_waits_hears_of_a_dead_replica(mortal_world: World) -> None:
     """An accepted connection that is in no epoll instance, asked again and again."""
-    program = world.start_python(
+    program = mortal_world.start_python(
         SERVER
         + """
 for _ in range(4):
@@ -431,14 +431,14 @@ for sock in socks:
 print("there", flush=True)
 sys.stdin.readline()
 """
-    peer = world.stack.popen_peer(
+    peer = mortal_world.stack.popen_peer(
         sys.executable, "-c", PRELUDE + CALLER + killer, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert peer.stdout is not None and program.stdout is not None
     try:
         assert peer.stdout.readline() == b"there\n" and program.stdout.readline() == "asking\n"
         for name in ("replica0", "replica1"):
-            world.stack.neat("kill", name)
+            mortal_world.stack.neat("kill", name)
         assert 0 < int(program.stdout.readline()) <= 8
     finally:
         for process in (peer, program):
