@@ -194,11 +194,12 @@ class Visit:
             )
             after = held.ask("round")
         lost = {int(port) for port in after["lost"]}
-        expected = set() if self.survives else owners[victim]
+        owned = owners[victim]
+        expected = set() if self.survives else owned
         self.note(
             "connections lost",
-            f"{len(lost)}, {len(lost & owners[victim])} of them {name}'s {len(owners[victim])}; "
-            f"{after['ok']} {'' if self.survives else 'others '}answer{how(after['failed'])}",
+            f"{len(lost & owned)} of {name}'s {len(owned)}, {len(lost - owned)} of the others'; "
+            f"{after['ok']} answer{how(after['failed'])}",
             lost == expected and not after["failed"] and after["ok"] == CONNECTIONS - len(expected),
         )
         self.new_connections(probe)

@@ -4,10 +4,15 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from typing import get_args, get_type_hints
 
 import pytest
 
+from neat.config import Config
+
 pytestmark = pytest.mark.netns
+
+RECOVERIES = get_args(get_type_hints(Config)["recovery"])
 
 SMALL = ("--connections=24", "--rate=200", "--bulk=2", "--bulk-rate=2", "--hung-after=60s", "--quiet=200ms")
 
@@ -36,6 +41,16 @@ def test_replicas_are_killed(tmp_path):
     assert result["server"]["wrong_total"] == 0
     assert result["phases"]["during"]["requests_per_s"] > 0
     ET.fromstring(picture.read_text())
+
+
+@pytest.mark.skipif("stateful" not in RECOVERIES, reason="this stack's state does not survive")
+def test_nobody_notices():
+    """With stateful recovery every connection comes through, whoever is killed."""
+    done = neat_drill("--recovery=stateful", "--kill=replica,driver,syscall,supervisor", "--count=5", "-j")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["failures"] == [] and len(result["faults"]) == 5
+    assert result["connections"]["opened"] == result["connections"]["closed"] == 26
 
 
 def test_without_a_fault_nothing_is_lost():
