@@ -8,10 +8,11 @@ from neat.syscalls.ports import Binding
 
 @dataclass(eq=False)
 class Held:
-    """The port of a socket that was bound and then connected: replica `slot` has the rest."""
+    """The port of a socket of `app` that was bound and then connected: replica `slot` has the rest."""
 
     slot: int
     binding: Binding
+    app: int
 
 
 @dataclass(eq=False)

@@ -306,6 +306,11 @@ class Calls:
 
     def connect(self, session: Session, message: Message, fds: list[int]) -> None:
         app = self._app(session)
+        held = self.registry.held.get(message.bind_id)
+        if held is not None and held.app == app.number:
+            # A predecessor was killed before it could say so.
+            wire.send(session.sock, message.reply(replica=held.slot))
+            return
         entry = self._own_bind(session, message) if message.bind_id else None
         replica = self._connecting(message, entry)
         if replica is None or not replica.active:

@@ -83,6 +83,7 @@ class HeldRecord(msgspec.Struct):
     uid: int
     reuse_address: bool
     reuse_port: bool
+    app: int = 0
 
 
 class ReplicaRecord(msgspec.Struct):

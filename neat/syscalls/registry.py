@@ -233,7 +233,7 @@ class Registry:
     def hand_over(self, bind: Bind, replica: Replica) -> None:
         """A replica has it for itself now, until it says that the connection is over: so long it holds its
         port."""
-        held = self.held[bind.number] = Held(replica.slot, bind.binding)
+        held = self.held[bind.number] = Held(replica.slot, bind.binding, bind.app)
         self._forget_bind(bind, {records.held_name(bind.number): _held_record(bind.number, held)})
 
     def port_free(self, number: int, slot: int) -> None:
@@ -356,7 +356,7 @@ class Registry:
         host = bytes.fromhex(entry.host) or None
         binding = Binding(PROTO_TCP, host, entry.port, entry.uid, entry.reuse_address, entry.reuse_port)
         self.ports.restore(binding)
-        self.held[entry.number] = Held(entry.slot, binding)
+        self.held[entry.number] = Held(entry.slot, binding, entry.app)
 
     def _load_bind(self, entry: records.BindRecord) -> None:
         app, fd = self.apps.get(entry.app), self.store.get(records.bind_name(entry.number))
@@ -415,5 +415,12 @@ def _held_record(number: int, held: Held) -> records.HeldRecord:
     binding = held.binding
     host = binding.host.hex() if binding.host is not None else ""
     return records.HeldRecord(
-        number, held.slot, binding.port, host, binding.uid, binding.reuse_address, binding.reuse_port
+        number,
+        held.slot,
+        binding.port,
+        host,
+        binding.uid,
+        binding.reuse_address,
+        binding.reuse_port,
+        held.app,
     )

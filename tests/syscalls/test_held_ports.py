@@ -103,3 +103,37 @@ def test_with_reuseaddr_it_is_shared(world):
     assert client.ask(Message(Op.CONNECT, replica=0, bind_id=bound.bind_id, remote=remote))[0].error == 0
     assert client.bind(PORT)[0].error == errno.EADDRINUSE
     assert client.bind(PORT, flags=BindFlag.REUSEADDR)[0].error == 0
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_who_asks_again_hears_that_the_replica_has_it(world, connected, killed):
+    """A server that was killed between its word to the replica and its answer: the request comes again."""
+    client, bind_id = connected
+    if killed:
+        world.kill()
+        world.start()
+        again = world.client()
+        again.ask(Message(Op.JOIN, app=client.app, token=client.token))
+        client = again
+    remote = Address.ipv4("10.77.0.1", 80)
+    reply, _ = client.ask(Message(Op.CONNECT, replica=1, bind_id=bind_id, remote=remote))
+    assert (reply.error, reply.replica) == (0, 0)
+    assert world.replicas[0].hello() == []  # nothing was said to it in between
+    stranger = world.client()
+    stranger.hello()
+    reply, _ = stranger.ask(Message(Op.CONNECT, replica=0, bind_id=bind_id, remote=remote))
+    assert reply.error == errno.EINVAL
+
+
+def test_replica_that_goes_on_with_its_state_changes_nothing(world, connected):
+    """HELLO under the number that is known: segments, ports and what is active stay."""
+    client, bind_id = connected
+    _reply, before = client.ask(Message(Op.SEGMENT, replica=0))
+    world.replicas[0].hello()
+    _reply, after = client.ask(Message(Op.SEGMENT, replica=0))
+    assert os.fstat(after[0]).st_ino == os.fstat(before[0]).st_ino
+    assert os.pread(after[0], 4096, 0) == os.pread(before[0], 4096, 0)
+    assert client.ask(Message(Op.PREFER))[0].replica == 0b11
+    assert client.bind(PORT)[0].error == errno.EADDRINUSE
+    says_over(world.replicas[0], bind_id)
+    becomes_free(client)
