@@ -12,7 +12,7 @@ from neat.replica.channels cimport channel_find
 from neat.replica.counters cimport COUNT_POLLERS, COUNT_POLLERS_RUNG
 from neat.replica.posix cimport write
 from neat.replica.process cimport Channel, Process, close_number, gauge, own_number, tally
-from neat.shm.atomic cimport exchange32, fence, fetch_or64, load32, store32
+from neat.shm.atomic cimport exchange32, fence, fetch_or64, load32, load64, store32
 
 
 cdef uint64_t ONE = 1
@@ -79,14 +79,25 @@ cdef void pollers_ring(Process* p) noexcept nogil:
 
 
 cdef void pollers_recover(Process* p, Channel* channel) noexcept nogil:
-    """A predecessor may have taken `asleep` away and not have rung."""
+    """A predecessor may have taken `asleep` away and not have rung, or have set a bit and not its summary:
+    who sets that bit again would find it there."""
     header = <neat_channel*>channel.memory
     for slot in range(NEAT_POLLERS):
+        if load32(&header.pollers[slot].owner) != 0:
+            summarize(channel, slot)
         if channel.bells[slot] < 0:
             continue
         gauge(p, COUNT_POLLERS, 1)
         store32(&header.pollers[slot].asleep, 0)
         write(channel.bells[slot], b"b", 1)
+
+
+cdef void summarize(Channel* channel, uint32_t slot) noexcept nogil:
+    header = <neat_channel*>channel.memory
+    bits = <uint64_t*>(channel.memory + NEAT_EVENTS_OFFSET) + slot * NEAT_SOCK_WORDS
+    for word in range(channel.nsock >> 6):
+        if load64(&bits[word]) != 0:
+            fetch_or64(&header.pollers[slot].summary[word >> 6], ONE << (word & 63))
 
 
 cdef void ring(Process* p, Channel* channel) noexcept nogil:

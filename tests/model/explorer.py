@@ -31,7 +31,7 @@ MOST_STATES = 2_000_000
 @dataclass(frozen=True)
 class Operation:
     name: str = ""
-    value: int = 0
+    value: Any = 0
 
 
 class Load(Operation):
@@ -60,6 +60,10 @@ class AndNot(Operation):
 
 class Add(Operation):
     """Atomic: what is there now."""
+
+
+class Replace(Operation):
+    """Atomic compare-and-exchange, value = (before, after): what was there."""
 
 
 class Send(Operation):
@@ -94,11 +98,12 @@ class Again:
     arguments: tuple[Any, ...] = ()
 
 
-_ATOMIC: dict[type[Operation], Callable[[int, int], tuple[int, int]]] = {  # (memory then, result)
+_ATOMIC: dict[type[Operation], Callable[[int, Any], tuple[int, int]]] = {  # (memory then, result)
     Swap: lambda old, value: (value, old),
     Or: lambda old, value: (old | value, old),
     AndNot: lambda old, value: (old & ~value, old),
     Add: lambda old, value: (old + value, old + value),
+    Replace: lambda old, value: (value[1] if old == value[0] else old, old),
     Send: lambda old, value: (old + 1, old),
     Ring: lambda old, value: (1, old),
     Receive: lambda old, value: (old - 1, old),
@@ -248,7 +253,7 @@ class Explorer:
         assert operation is not None
         said = f"{self.names[i]}: {type(operation).__name__} {operation.name}"
         if operation.value:
-            said += f" {operation.value:#x}"
+            said += f" {operation.value}"
         return said if isinstance(operation, (Store, Fence)) else f"{said} -> {result:#x}"
 
 

@@ -15,6 +15,7 @@ from tests.model.explorer import (
     Load,
     Or,
     Receive,
+    Replace,
     Ring,
     Send,
     Store,
@@ -110,6 +111,55 @@ class Protocol:
             yield Send("descriptor")
         elif (yield Load("rx_tail")) != (yield Load("rx_head")) and not (yield Swap("in_token", 1)):
             yield Send("descriptor")
+
+    # A replica that is killed, and its successor ---------------------------------------------------
+
+    def killable(self, rest, program, *arguments):
+        """A replica's program, until it is killed between two of its steps; `rest` is what the successor has
+        still to do when it has repaired what may have been in the air."""
+        running = program(*arguments)
+        try:
+            operation = next(running)
+            while True:
+                if (yield Load("dead")):
+                    return Again(self.repair, rest)
+                operation = running.send((yield operation))
+        except StopIteration as stop:
+            after = stop.value
+        return after and Again(self.killable, (rest, after.program, *after.arguments))
+
+    def killer(self):
+        """It may be killed in its sleep, too."""
+        yield Store("dead", 1)
+        yield Ring("commands")
+
+    def repair(self, *rest):
+        """replica/recovery.pyx: say_again; pollers.pyx: pollers_recover; all events are raised again."""
+        yield Fence()
+        said = (yield Load("in_token")) and not (yield Add("descriptor", 0))
+        if said and "send the token again" not in self.leave_out:
+            yield Send("descriptor")
+        block = yield Load("out_block")
+        left = block in (0, WANTED) and (yield Add("fills", 0))
+        if left and "fills are said again" not in self.leave_out:
+            yield Replace("out_block", (block, 1))
+        if "summary again" not in self.leave_out and (yield Load("events")):
+            yield Or("summary", 1)
+        if "ring every bell" not in self.leave_out:
+            yield Swap("asleep", 0)
+            yield Send("bell")
+        if "events again" not in self.leave_out:
+            if (yield Load("out_block")) and (yield from self.writable()):
+                yield from self.make_room()
+            yield from self.notify()
+        return Again(*rest)
+
+    def rest_of_text(self, text, ends=False):
+        """What the peer sends again."""
+        return Again(self.replica, (text - (yield Load("rx_tail")), ends))
+
+    def rest_of_room(self, count):
+        return Again(self.acknowledged, (count - (yield Load("tx_head")),))
 
     # The application -----------------------------------------------------------------------------
 

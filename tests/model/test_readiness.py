@@ -73,6 +73,52 @@ SCENES = [
     commands,
 ]
 
+# --- the replica is killed between any two steps, and a successor repairs
+
+
+def killed(p, text=0, ends=False, memory=None, **parties):
+    rest = (p.rest_of_text, (text, ends))
+    return scene(memory, replica=(p.killable, rest, p.replica, text, ends), killer=(p.killer,), **parties)
+
+
+def killed_with_room(p, count, memory=None, **parties):
+    rest = (p.rest_of_room, (count,))
+    return scene(memory, replica=(p.killable, rest, p.acknowledged, count), killer=(p.killer,), **parties)
+
+
+def killed_in_memory(p):
+    return killed(p, 2, poller=(p.poller, 2))
+
+
+def killed_on_the_descriptor(p):
+    return killed(p, 2, memory=UNLOCKED, a=(p.receiver, 2))
+
+
+def killed_unseen(p):
+    return killed(p, 1, kernel=(p.kernel,))
+
+
+def killed_unseen_end(p):
+    return killed(p, 0, True, kernel=(p.kernel,))
+
+
+def killed_room_on_the_descriptor(p):
+    return killed_with_room(p, RING + 1, a=(p.sender, 0, RING + 1))
+
+
+def killed_room_in_memory(p):
+    return killed_with_room(p, 1, {"tx_tail": RING}, poller=(p.poller_of_room,))
+
+
+KILLED = [
+    killed_in_memory,
+    killed_on_the_descriptor,
+    killed_unseen,
+    killed_unseen_end,
+    killed_room_on_the_descriptor,
+    killed_room_in_memory,
+]
+
 # What is lost when a step is left out: (the step, where it shows).
 NEEDED = [
     ("changes before waiters", in_memory),
@@ -89,10 +135,15 @@ NEEDED = [
     ("look after asking for room", room_in_memory),
     ("dirty before summary", commands),
     ("sleeping before the last look", commands),
+    ("send the token again", killed_on_the_descriptor),
+    ("fills are said again", killed_room_on_the_descriptor),
+    ("ring every bell", killed_in_memory),
+    ("summary again", killed_in_memory),
+    ("events again", killed_in_memory),
 ]
 
 
-@pytest.mark.parametrize("of", SCENES)
+@pytest.mark.parametrize("of", SCENES + KILLED)
 def test_no_wake_up_is_lost(of):
     explorer, memory = of(Protocol())
     assert explorer.explore(memory) > 50

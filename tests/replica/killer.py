@@ -1,4 +1,5 @@
-"""A process that runs replicas, kills each at a system call of the test's choice, and starts a successor at once.
+"""A process that runs replicas, kills each at a system call of the test's choice, and starts a successor at
+once.
 
 `python -m tests.replica.killer FD`: requests on FD, a SOCK_SEQPACKET socket, one JSON object a datagram:
 
@@ -9,8 +10,8 @@
 |                                        | the entry of the n-th                                    |
 | `{"op": "stop"}`                       | `{"killed": "name of the call" or null}`; all are killed |
 
-Replicas are forked, not exec'd: a hundred of them cost a test as much as one Python. Calls that a replica makes
-while it waits do not count.
+Replicas are forked, not exec'd: a hundred of them cost a test as much as a few Pythons. Calls that a replica
+makes while it waits do not count.
 """
 
 import contextlib
@@ -73,9 +74,7 @@ class Killer:
     def answer(self, request: dict, fds: list[int]) -> dict:
         if request["op"] == "start":
             boot = msgspec.json.decode(request["boot"], type=Boot)
-            self.boot = msgspec.structs.replace(
-                boot, fds=dict(zip(boot.fds, fds, strict=True))
-            )
+            self.boot = msgspec.structs.replace(boot, fds=dict(zip(boot.fds, fds, strict=True)))
             self.killed = None
             self.fork()
         elif request["op"] == "arm":

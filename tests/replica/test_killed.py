@@ -1,9 +1,9 @@
-"""A replica is killed at each of its system calls in turn, and a successor goes on: what an application and a
-peer do together comes out the same.
+"""A replica is killed at each of its system calls in turn, and a successor goes on: what an application and
+a peer do together comes out the same.
 
 Each scene is played again and again: the first time the replica is killed at its first system call after the
-set-up, then at its second, until it comes to the end. The scenes hold for a replica that nobody kills as well;
-a kill may only delay them.
+set-up, then at its second, until it comes to the end. The scenes hold for a replica that nobody kills as
+well; a kill may only delay them.
 """
 
 import json
@@ -25,6 +25,7 @@ from tests.replica.conftest import (
     REQ_ACCEPTED,
     ROOT,
     ST_CONNECTED,
+    ST_ERROR,
     ST_RDHUP,
     STACK,
     Peer,
@@ -46,6 +47,7 @@ class KilledWorld(World):
     def __init__(self, killer):
         super().__init__(msgspec.structs.replace(CONFIG, recovery="stateful", max_connections=64))
         self.killer = killer
+        self.may_reset = False
 
     def start(self, incarnation=1, state=0):
         record = {"op": "start", "boot": self.boot(incarnation, state).to_json()}
@@ -56,8 +58,15 @@ class KilledWorld(World):
         self.killer.send(json.dumps(request).encode())
         return json.loads(self.killer.recv(4096))
 
+    def counters(self):
+        """Of a replica that runs: one that starts has none yet."""
+        await_true(lambda: (page := self.board.read("replica0")) and page.state_name == "running", "it runs")
+        return super().counters() if self.board.read("replica0") else self.counters()
+
     def frames(self):
         found = super().frames()
+        if self.may_reset:
+            return found
         resets = [frame for frame in found if TCP in frame and "R" in frame[TCP].flags]
         assert not resets, "a connection that exists is reset"
         return found
@@ -146,6 +155,106 @@ def test_a_connection_from_accept_to_the_end(killer):
         peer.send("A")
         await_true(lambda: world.counters()["descriptors"] == 0, "its descriptor is closed")
 
-    died = until_it_ends(killer, server, play)
-    print(died)
-    assert "recvmsg" in died
+    died_of = until_it_ends(killer, server, play)
+    assert {"recvmsg", "sendto"} <= set(died_of)
+
+
+def test_a_pair_that_is_kept_and_brought_again(killer):
+    def play(world, channel, listener):
+        message, peer, end = first(world, (channel, listener))
+        close_and_keep((channel, listener), message, peer, 2)
+        await_kept((channel, listener), 2)
+        message, peer = next_one(world, (channel, listener), 40001)
+        bring((channel, listener), message, 2)
+        await_true(lambda: entry(channel, 2) == 0, "its place is free")
+        set_waiters(channel, message.sock, layout.NEAT_WAITERS_UNSEEN)
+        exchange(channel, message, end, peer, b"again")
+
+    until_it_ends(killer, server, play)
+
+
+def test_a_connection_that_the_application_opens(killer):
+    def play(world, channel, _listener):
+        ours, theirs = pair()
+        ours.send(b"c")
+        ours.send(b"x")
+        remote = Address.ipv4(PEER, 8080, PROTO_TCP)
+        order = Message(Op.CONNECT_VIA, app=1, remote=remote, local=Address.ipv4(STACK, 0), u=(1,))
+        world.say(order, theirs.fileno())
+        theirs.close()
+        told, _ = receive(ours)
+        assert told.op == Op.CONNECTING
+        channel.put(told.sock, "rcvlowat", 1)  # neat_options_apply()
+        peer = Peer(world, 8080, told.local.port)
+        peer.expect("SYN", lambda tcp: tcp.flags == "S")
+        peer.send("SA")
+        peer.expect("ACK", lambda tcp: tcp.flags == "A")
+        await_true(lambda: channel.get(told.sock, "out_block") == 0, "the fill was taken")
+        await_poll(ours, select.POLLOUT)
+        exchange(channel, told, ours, peer, b"hello")
+
+    until_it_ends(killer, server, play)
+
+
+def test_a_reset_is_told_and_what_came_before_it_is_read(killer):
+    def play(world, channel, listener):
+        message, end, peer = accepted(world, channel, listener)
+        peer.send("PA", b"last words")
+        await_true(lambda: channel.get(message.sock, "rx_tail") == 10, "its bytes")
+        peer.send("RA")
+        assert await_poll(end, select.POLLHUP) & select.POLLERR
+        assert channel.get(message.sock, "status") & ST_ERROR
+        assert channel.read(message.sock) == b"last words"
+        assert channel.get(message.sock, "generation") == message.generation
+        end.close()
+        await_true(lambda: world.counters()["descriptors"] == 0, "its descriptor is closed")
+
+    until_it_ends(killer, server, play)
+
+
+def test_sockets_are_set_up_and_closed(killer):
+    def play(world):
+        channel, listener, datagrams = world.attach(), world.listen(), world.udp()
+        message, end, peer = accepted(world, channel, listener)
+        exchange(channel, message, end, peer, b"hello")
+        world.inject(IP(src=PEER, dst=STACK) / UDP(sport=5000, dport=53) / b"query")
+        got = b""
+        while not got:  # a token only says that one should look
+            await_poll(datagrams, select.POLLIN)
+            assert datagrams.recv(8) == b"t"
+            channel.put(4, "in_token", 0)
+            got = channel.read(4)
+        assert got[32:37] == b"query"
+        datagrams.close()
+        listener.close()
+        await_true(lambda: world.counters()["udp_sockets"] == 0, "the datagram socket is unbound")
+        await_true(lambda: world.counters()["listeners"] == 0, "nobody listens")
+        exchange(channel, message, end, peer, b"still")
+
+    until_it_ends(killer, lambda world: (), play)
+
+
+def test_a_poller_is_woken(killer):
+    def set_up(world):
+        channel, listener = server(world)
+        message, end, peer = accepted(world, channel, listener)
+        bell = Bell(world, 3)
+        bell.read()
+        set_waiters(channel, message.sock, 1 << 3)
+        return channel, message, end, peer, bell
+
+    def play(world, channel, message, end, peer, bell):
+        for text in (b"first", b"second"):
+            sleep(channel, 3)
+            peer.send("PA", text)
+            got = b""
+            while len(got) < len(text):
+                bell.read()
+                if take_bit(channel, message.sock):
+                    got += channel.read(message.sock)
+                sleep(channel, 3)
+                if take_bit(channel, message.sock):  # the last look before the sleep
+                    got += channel.read(message.sock)
+            assert got == text
+
+    until_it_ends(killer, set_up, play)
