@@ -117,16 +117,23 @@ def kill(component: str, signal_name: str, name: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("component", required=False)
-@click.option("--rolling", is_flag=True, help="Each component in turn.")
+@click.option("--rolling", is_flag=True, help="Everything, one after another.")
 @name_option
 @click.option("-j", "--json", "as_json", is_flag=True)
 def restart(component: str | None, rolling: bool, name: str, as_json: bool) -> None:
-    """Restart a component and wait until it is ready again."""
+    """Replace a component by a fresh process, of the code that is installed now, and wait until it is ready.
+
+    With --rolling all but the guardian, the supervisor first, as it is the one that starts the others. What
+    replaces a replica goes on with its connections (`recovery = "stateful"`).
+    """
     if rolling == (component is not None):
         raise click.UsageError("give one component, or --rolling")
-    message = {"op": "restart", "rolling": True} if rolling else {"op": "restart", "component": component}
-    reply = request(name, message, timeout_s=RESTART_S * (20 if rolling else 1))
+    restarted = []
+    for target in ("supervisor", None) if rolling else (component,):
+        message = {"op": "restart"} | ({"component": target} if target else {"rolling": True})
+        reply = request(name, message, timeout_s=RESTART_S * (20 if rolling else 1))
+        restarted += reply["restarted"]
     if as_json:
-        print_json({"restarted": reply["restarted"]})
+        print_json({"restarted": restarted})
     else:
-        click.echo(f"{', '.join(reply['restarted'])}: restarted")
+        click.echo(f"{', '.join(restarted)}: restarted")

@@ -9,11 +9,13 @@ from typing import Any
 from neat.supervisor.component import Component, Phase
 from neat.supervisor.control import CommandError, Reply, Task, until
 from neat.supervisor.questions import Questions
+from neat.supervisor.standby import Standbys
 from neat.supervisor.status import Status
 
 SS_S = 1.0  # how long a replica may take to list its sockets
 PROGRAMS_S = 0.3  # and the syscall server its applications
 RESTART_S = 15.0
+WARM_S = 3.0  # how long a restart waits for a standby
 HARMLESS = {signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH}  # nobody dies of these
 ROLLING_ORDER = ("syscall", "driver", "replica")
 
@@ -25,6 +27,7 @@ class Commands:
         questions: Questions,
         status: Status,
         restart: Callable[[Component], None],
+        standbys: Standbys,
         leave: Callable[[str, Callable[[], None]], None],
     ) -> None:
         """`restart`: have a component end and start again. `leave`: have this process end after the reply;
@@ -33,6 +36,7 @@ class Commands:
         self.questions = questions
         self.status = status
         self.restart = restart
+        self.standbys = standbys
         self.leave = leave
         self.handlers: dict[str, Callable[[dict[str, Any]], Reply | Task]] = {
             "status": self._status,
@@ -96,7 +100,9 @@ class Commands:
 
     def _restart_all(self, components: list[Component]) -> Task:
         restarted = []
+        self.standbys.renew()
         for component in components:
+            yield until(lambda: self.standbys.ready, WARM_S)  # it costs nobody anything: all go on meanwhile
             before = component.incarnation
             self.restart(component)
 

@@ -59,7 +59,9 @@ class Supervisor:
             on_rows=self.questions.answered,
         )
         status = Status(boot, self.inventory.directory, self.keeper, self.events)
-        self.commands = Commands(self.components, self.questions, status, self.keeper.restart, self._leave)
+        self.commands = Commands(
+            self.components, self.questions, status, self.keeper.restart, self.keeper.standbys, self._leave
+        )
         listener = os.dup(self.inventory.fds["control"])
         self.control = ControlServer(listener, self.selector, self._on_request)
         self.guardian = socket.socket(fileno=boot.fds["ctl"])

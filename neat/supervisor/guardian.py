@@ -153,7 +153,8 @@ class Guardian:
         self.supervisor.returncode = status
         self.supervisor = None
         if self.stop_by is None:
-            own = status != -signal.SIGKILL  # a kill from outside says nothing of what the next one will do
+            # Who left, or was killed from outside, says nothing of what the next one will do.
+            own = status not in (0, -signal.SIGKILL)
             self._not_running(f"the supervisor {process.describe_exit(status)}", own)
 
     def _not_running(self, words: str, own: bool = True) -> None:

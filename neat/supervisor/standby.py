@@ -118,6 +118,17 @@ class Standbys:
             self.waiting.append(standby)
             self.selector.register(standby.line, selectors.EVENT_READ, lambda: self._on_line(standby))
 
+    def renew(self) -> None:
+        """None but of the code that is installed now."""
+        for standby in list(self.waiting):
+            self._drop(standby)
+        self.ensure()
+
+    @property
+    def ready(self) -> bool:
+        """One is warm, or none will be."""
+        return any(standby.warm for standby in self.waiting) or not self.wanted or not self.may_make()
+
     def take(self, module: str, boot: Boot) -> StandbyProcess | None:
         """The process that is the component of this record from now on, warm or at least on its way; the
         caller keeps its `line` open. None when there is none."""

@@ -178,9 +178,18 @@ def test_restart_of_one_component_is_no_crash(dummies):
 def test_rolling_restart_replaces_everything_in_turn(dummies):
     before = dummies.pids()
     done = json.loads(dummies.neat("restart", "--rolling", "-j").stdout)["restarted"]
-    assert sorted(done) == sorted(COMPONENTS)
+    assert sorted(done) == sorted(["supervisor", *COMPONENTS])
     after = dummies.pids()
-    assert not [name for name in COMPONENTS if after[name] == before[name]]
+    assert not [name for name in done if after[name] == before[name]]
+    assert not [event for event in dummies.status()["events"] if event["what"] == "died"]
+
+
+def test_restart_makes_a_process_of_its_own(dummies):
+    """A standby has imported what was installed before."""
+    old = wait_warm(dummies)
+    before = dummies.pids()
+    dummies.neat("restart", "replica1")
+    assert dummies.pids()["replica1"] not in (old, before["replica1"])
 
 
 @pytest.mark.parametrize("number", ["SIGKILL", "SIGSTOP", "SIGTERM"])
