@@ -86,7 +86,8 @@ def describe(report: dict[str, Any]) -> list[str]:
         out.append(f"it died {of_what(report['suspect'])}")
     if report.get("pcap"):
         out.append(f"packet: {report['pcap']} (tcpdump -nvr FILE shows it)")
-    for title, key in (("backtrace, innermost first", "backtrace"), ("end of the log", "log")):
+    parts = {"backtrace": "backtrace, innermost first", "recent": "last packets and events"}
+    for key, title in (parts | {"log": "end of the log"}).items():
         if report.get(key):
             out += [f"{title}:", *(f"  {text}" for text in report[key])]
     return out

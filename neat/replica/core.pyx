@@ -41,6 +41,7 @@ from neat.replica.shared cimport listener_add, udp_add
 from neat.shm.atomic cimport exchange32, load64, store64
 from neat.shm.board cimport BoardPage
 from neat.shm.doorbell cimport doorbell_ring
+from neat.shm.recorder cimport Recorder
 from neat.shm.ring cimport ring_attach_consumer, ring_attach_producer, ring_discard
 from neat.stack.engine cimport (
     ConnInfo, ConnectWishes, StackConfig, stack_close, stack_conn_info, stack_connect, stack_create,
@@ -85,7 +86,7 @@ cdef class Core:
         """`state`: mapped Segment; `link`: Link; `board`: BoardWriter. ValueError or OSError when something
         does not fit."""
         cdef StackConfig settings
-        cdef uintptr_t state_address, board_address, rx, tx
+        cdef uintptr_t state_address, board_address, rx, tx, recorder
         p = self.p
         fds, config = boot.fds, boot.config
         fill_config(&settings, config, boot.slot, boot.secret)
@@ -101,6 +102,8 @@ cdef class Core:
             raise ValueError("the state's ledger is of another version or size")
         if ring_attach_consumer(&p.rx, <void*>rx, config.ring_bytes) < 0:
             raise ValueError("the receive ring makes no sense")
+        recorder = link.recorder_address
+        p.recorder = <Recorder*>recorder
         if ring_attach_producer(&p.tx, <void*>tx, config.ring_bytes) < 0:
             raise ValueError("the transmit ring makes no sense")
         self.max_connections = config.max_connections

@@ -25,6 +25,7 @@ from neat.shm.atomic cimport fence
 from neat.shm.board cimport board_busy, board_heartbeat
 from neat.shm.doorbell cimport doorbell_clear, doorbell_ring
 from neat.shm.idle cimport Idle, idle_begin, idle_worked, idle_yields
+from neat.shm.recorder cimport RECORDED_IN, RECORDED_OUT, recorder_event, recorder_packet
 from neat.shm.ring cimport (
     BURST_BYTES, MAX_RECORD, RECORD_FLOW_LOST, RECORD_FRAME, RECORD_OWN_FRAME, record_payload, ring_advance,
     ring_cancel_sleep, ring_commit, ring_peek, ring_prepare_sleep, ring_publish, ring_release, ring_reserve,
@@ -81,6 +82,7 @@ cdef uint32_t receive(Process* p) noexcept nogil:
             break
         payload, position = record_payload(record), p.rx.local
         ring_advance(&p.rx)
+        recorder_packet(p.recorder, RECORDED_IN, payload, record.length, p.now)
         if record.type == RECORD_FRAME:
             stack_frame_arrives(p.stack, payload, record.length, position, p.rx.local, p.now)
         elif record.type == RECORD_OWN_FRAME:
@@ -111,6 +113,8 @@ cdef uint32_t transmit(Process* p) noexcept nogil:
         length = stack_poll_transmit(p.stack, room, &record_type, p.now)
         if length == 0:
             break
+        if record_type == RECORD_FRAME:
+            recorder_packet(p.recorder, RECORDED_OUT, room, length, p.now)
         ring_commit(&p.tx, length, record_type, 0)
         moved += length
         done += 1
@@ -124,6 +128,7 @@ cdef uint32_t signal(Process* p) noexcept nogil:
     fence()  # the socket objects are written: who watches them is read after this
     while done < EVENT_BURST and stack_poll_event(p.stack, &event):
         done += 1
+        recorder_event(p.recorder, event.kinds, event.conn, event.error, p.now)
         if event.conn < 0:
             udp_event(p, &event)
         else:

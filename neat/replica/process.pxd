@@ -13,6 +13,7 @@ from neat.abi.channel cimport NEAT_POLLERS, NEAT_SHARED_SOCKS, NEAT_SPARES, neat
 from neat.replica.posix cimport close
 from neat.shm.atomic cimport store32
 from neat.shm.board cimport BoardPage
+from neat.shm.recorder cimport Recorder
 from neat.shm.ring cimport Ring
 from neat.stack.engine cimport Stack
 
@@ -136,6 +137,7 @@ cdef struct Process:
     BoardPage* board
     uint64_t* counters              # ReplicaCounter, in the board page
     Ring rx, tx
+    Recorder* recorder
     int epoll, bell, driver_bell
     uint32_t replica
     uint64_t incarnation

@@ -5,6 +5,7 @@
 | 0                                     | LinkHeader, 4096 bytes                      |
 | 4096                                  | receive ring (driver produces), header+data |
 | 4096 + ring_bytes(rx_capacity)        | transmit ring (replica produces)            |
+| behind it                             | flight recorder (replica writes)            |
 
 Doorbells (eventfds) travel beside the segment: `rx` wakes the replica, `tx` wakes the driver. All transmit
 rings share the driver's one doorbell. A consumer of several rings sets the sleeping flag of each, and looks
@@ -15,10 +16,12 @@ import os
 import struct
 
 from neat.shm.pyring import FRAME, MAX_RECORD, OWN_FRAME, RING_HEADER, FrameRing
+from neat.shm.recorder import RECORDER_BYTES, recorded
 from neat.shm.segment import Segment, SegmentError, page_align
 
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from neat.shm.atomic cimport load64
+from neat.shm.recorder cimport Recorder
 from neat.shm.ring cimport RECORD_ALIGN, RingHeader, ring_bytes
 
 RECORD = struct.Struct("<IHHQ")  # RecordHeader
@@ -39,13 +42,16 @@ cdef struct LinkHeader:
 cdef inline uint64_t link_tx_offset(uint64_t rx_capacity) noexcept nogil:
     return LINK_HEADER + ring_bytes(rx_capacity)
 
+cdef inline uint64_t link_recorder_offset(uint64_t rx_capacity, uint64_t tx_capacity) noexcept nogil:
+    return link_tx_offset(rx_capacity) + ring_bytes(tx_capacity)
+
 
 def link_bytes(rx_capacity, tx_capacity):
     """Size of a link segment whose rings hold so many bytes each."""
     for capacity in (rx_capacity, tx_capacity):
         if capacity < 4096 or capacity & (capacity - 1):
             raise SegmentError(f"a ring of {capacity} bytes: must be a power of two, at least 4096")
-    return page_align(link_tx_offset(rx_capacity) + ring_bytes(tx_capacity))
+    return page_align(link_recorder_offset(rx_capacity, tx_capacity) + sizeof(Recorder))
 
 
 def record_at(fd, rx_capacity, position):
@@ -64,6 +70,11 @@ def record_at(fd, rx_capacity, position):
     if RECORD.size + length > min(held - at, rx_capacity - offset):
         return None
     return stamp, os.pread(fd, length, start + offset + RECORD.size)
+
+
+def recent(fd, rx_capacity, tx_capacity):
+    """What the flight recorder of link `fd` has: neat.shm.recorder.recorded."""
+    return recorded(os.pread(fd, RECORDER_BYTES, link_recorder_offset(rx_capacity, tx_capacity)))
 
 
 def initialise(fd, rx_capacity, tx_capacity):
@@ -96,6 +107,7 @@ class Link:
         self.tx_capacity = tx_capacity
         self.rx_address = self.segment.address + LINK_HEADER
         self.tx_address = self.segment.address + link_tx_offset(rx_capacity)
+        self.recorder_address = self.segment.address + link_recorder_offset(rx_capacity, tx_capacity)
 
     def rx_ring(self, *, producer):
         """The receive ring for Python, as the driver (producer) or the replica sees it."""

@@ -25,6 +25,7 @@ from neat.supervisor.quarantine import Quarantine
 
 LOG_TAIL = 4096  # bytes of the log that go into a report
 MOST_PENDING = 32
+MOST_RECENT = 100
 
 
 class Crashes:
@@ -67,14 +68,22 @@ class Crashes:
             "address": words.address if words and words.code > 0 else None,
             "backtrace": words.frames if words else [],
             "suspect": None,
+            "recent": [],
         }
         frame = b""
         if component.slot is not None:
+            report["recent"] = self._recent(component.slot)
             frame = self._note_suspect(report, component.slot)
             if not outside:
                 self._judge(component, frame)
         if len(self.pending) < MOST_PENDING:
             self.pending.append((report, frame))
+
+    def _recent(self, slot: int) -> list[str]:
+        """What the flight recorder has, with the ms before now."""
+        ring_bytes, now = self.config.ring_bytes, time.monotonic_ns()
+        found = link.recent(self.fds[f"link{slot}"], ring_bytes, ring_bytes)
+        return [f"-{max(0, now - at) / 1e6:.3f} ms {words}" for at, words in found[-MOST_RECENT:]]
 
     def _note_suspect(self, report: dict[str, Any], slot: int) -> bytes:
         """What a replica had in its hands; the record, if it was a frame that can be had."""

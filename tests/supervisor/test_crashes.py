@@ -4,8 +4,10 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import time
 
 import pytest
 from scapy.layers.inet import IP, TCP
@@ -164,6 +166,18 @@ def test_a_connection_that_was_in_its_hands(scene):
     scene.suspect("timer", conn=index)
     found = scene.died()["suspect"]["connection"]
     assert found == {"state": "SYN_SENT", "local": "10.77.0.2:80", "remote": "10.77.0.1:4000", "strikes": 0}
+
+
+def test_the_flight_recorder(scene):
+    mapped = link.Link(scene.link, RING, RING)
+    at = mapped.recorder_address - mapped.segment.address
+    now = time.monotonic_ns()
+    held = POISON[24:72]
+    entry = (struct.pack("<QIHH", now, len(POISON), 1, len(held)) + held).ljust(64, b"\0")
+    mapped.segment.view[at + 64 : at + 128] = entry
+    mapped.segment.view[at : at + 8] = (1).to_bytes(8, "little")
+    (line,) = scene.died()["recent"]
+    assert line.startswith("-") and "in 10.77.0.1:4000 > 10.77.0.2:80 tcp S" in line
 
 
 def test_nothing_in_its_hands(scene):
