@@ -1,7 +1,7 @@
 """Where things lie in the ledger."""
 
 from libc.errno cimport EINVAL
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from neat.replica.process cimport (
     MAX_CHANNELS, MAX_CORDS, MAX_SHARED, MAX_UNBOUND, Channel, Cord, Endpoint, LedgerHeader, Process,
     SharedEnd,
@@ -52,8 +52,8 @@ cdef int ledger_open(Process* p, uint8_t* base, uint32_t endpoint_count) noexcep
 
 
 cdef void begin(Process* p, uint64_t length) noexcept nogil:
-    cdef uint32_t i
-    for i in range(p.endpoint_count):
+    cdef int32_t i
+    for i in range(<int32_t>p.endpoint_count):
         p.endpoints[i].fd = p.endpoints[i].next = p.endpoints[i].queue = -1
     for i in range(MAX_SHARED):
         p.shared[i].fd = -1

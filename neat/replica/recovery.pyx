@@ -56,9 +56,9 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef list places(Process* p):
     """(number, address of the word that has it) of each descriptor that the ledger names."""
-    cdef uint32_t i, j
+    cdef int32_t i, j
     found = []
-    for i in range(p.endpoint_count):
+    for i in range(<int32_t>p.endpoint_count):
         if p.endpoints[i].fd >= 0:
             found.append((p.endpoints[i].fd, <uintptr_t>&p.endpoints[i].fd))
     for i in range(MAX_SHARED):
@@ -164,7 +164,7 @@ cdef int let_go(Process* p) except -1:
 
 
 cdef int rebuild(Process* p, bint blame) except -1:
-    cdef uint32_t i
+    cdef int32_t i
     cdef int32_t found
     cdef Suspect suspect
     for i in range(MAX_CHANNELS):
