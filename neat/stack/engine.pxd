@@ -12,7 +12,7 @@ from neat.stack.config cimport (
     EV_ACCEPT, EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN,
     EV_WRITABLE, OFFLOAD_CSUM, OFFLOAD_TSO4, ConnectWishes, Event, StackConfig,
 )
-from neat.stack.state cimport SUSPECT_FRAME, Suspect
+from neat.stack.state cimport SUSPECT_FRAME, SUSPECT_NONE, Suspect
 from neat.stack.types cimport Stack
 
 # state: memory of the state segment (zeroed at birth), at least stack_state_bytes(config). NULL: no memory,
@@ -46,7 +46,8 @@ cdef void stack_own_frame_arrives(
 # RECORD_FLOW_LOST: a connection of this stack that its replica has lost; its peer is told. Any bytes at all.
 cdef void stack_flow_lost(Stack* stack, const uint8_t* payload, uint32_t length, uint64_t now) noexcept nogil
 # A successor's: its predecessor died by its own doing with this connection in its hands (Suspect.conn). True:
-# it has killed too often, and is reset.
+# it has killed too often, and is reset. Best before stack_recover, which carries out commands: one that kills
+# would else kill there again.
 cdef bint stack_strike(Stack* stack, uint32_t conn, uint64_t now) noexcept nogil
 # Fill `buffer` (at least MAX_RECORD bytes) with the next thing to send. Returns its length and sets
 # *record_type (RECORD_FRAME, RECORD_FLOW_ADD, RECORD_FLOW_FADES, RECORD_FLOW_DELETE); 0 when there is

@@ -69,6 +69,7 @@ cdef Stack* stack_create(
     stack.config = config[0]
     stack.now = now
     stack.resumed = past == 1
+    stack.unrecovered = stack.resumed
     stack.counters = stack.own_counters
     stack.state = header
     stack.slots = <ConnSlot*>(base + header.connections)

@@ -146,9 +146,9 @@ cdef class Lab:
     def has_past(self):
         return bool(stack_has_past(self.stack))
 
-    def crash(self, attach=True):
+    def crash(self, attach=True, guilty=None):
         """The replica dies here, and a successor goes on with the state and, if it is to `attach`, the
-        channel. Returns how many connections go on."""
+        channel. `guilty`: what it died of was done for this connection. Returns how many go on."""
         cdef Suspect suspect
         stack_destroy(self.stack)
         self.stack = NULL
@@ -156,6 +156,8 @@ cdef class Lab:
         if attach:
             _check(stack_channel_attach(self.stack, APP, self.memory, self.nsock, self.rx_size, self.tx_size))
         self.position = stack_resume_position(self.stack, &suspect)
+        if guilty is not None:
+            stack_strike(self.stack, guilty, self.now)
         return _check(stack_recover(self.stack, self.now))
 
     # The replica's side

@@ -30,6 +30,7 @@ cdef int32_t recover(Stack* stack) noexcept nogil:
     """Listeners before connections, which may wait at them; TIME-WAITs before connections, for which some of
     them stand in; nothing is said before all is there."""
     cdef uint32_t resumed
+    stack.unrecovered = False
     if stack.state.suspect.kind == SUSPECT_FRAME:
         stack.state.redone = stack.state.suspect.position + 1
     store32(&stack.state.suspect.kind, SUSPECT_NONE)

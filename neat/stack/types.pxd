@@ -62,6 +62,7 @@ cdef struct Stack:
     StackConfig config
     uint64_t now                    # of the call in progress
     bint resumed                    # the state segment was a predecessor's
+    bint unrecovered                # and nobody has looked through it yet
     uint64_t* counters              # indexed by Counter
     StateHeader* state
     ConnSlot* slots

@@ -108,6 +108,7 @@ WARM = [*PASSIVE, ("peer sends", 3900), ("recv",), ("send", 3900), ("wait", 0.1)
 GONE = ("wait", 130)
 
 STREAMS = {
+    "text with the handshake": [("listen",), ("watch",), ("peer opens and sends", 500), ("accept",)],
     "passive open": [("watch",), *PASSIVE, ("peer sends", 100), ("send", 100)],
     "active open": [("watch",), ("connect",), ("peer sends", 100), ("send", 100)],
     "simultaneous open": [("watch",), ("connect crossing",), ("peer sends", 100), ("send", 100)],

@@ -9,6 +9,7 @@ from neat.abi import layout
 from neat.stack.tcp.state import TcpState
 
 from .harness.conn import LISTENER_SOCK, Conn, pattern
+from .harness.frames import ACK, RST
 from .harness.host import (
     EV_ACCEPT,
     EV_CLOSED,
@@ -434,7 +435,6 @@ def test_many_crashes(conn):
         ("rcv_adv", "+", "BAD_OFFSETS"),
         ("snd_max", "+", "BAD_OFFSETS"),
         ("snd_mss", 3, "BAD_OPTIONS"),
-        ("snd_mss", 9000, "BAD_OPTIONS"),
         ("rcv_wscale", 15, "BAD_OPTIONS"),
     ],
 )
@@ -539,3 +539,40 @@ def test_channel_that_is_gone(conn):
     conn.host.turn()
     conn.run("+0 > R. 1:1(0) ack 1")
     assert conn.counters["RECOVER_NO_CHANNEL"] == conn.counters["RECOVER_BAD_LISTENER"] == 1
+
+
+def test_three_strikes(conn):
+    """What kills a replica three times at one connection is reset before it is looked at once more."""
+    conn.established()
+    for guilty in (conn.index, conn.index, None):
+        conn.lab.crash(guilty=guilty)
+        conn.settle()
+        conn.host.take_sent()
+        assert conn.state == TcpState.ESTABLISHED, "who is killed from outside is not to blame"
+    conn.lab.crash(guilty=conn.index)
+    conn.settle()
+    assert [s.packet.segment.flags for s in conn.host.take_sent()] == [RST | ACK]
+    assert conn.counters["TCP_STRUCK_OUT"] == 1
+    assert conn.lab.peek(conn.sock, "error") == ECONNABORTED
+
+
+def test_text_behind_the_acknowledgment_of_a_predecessors_handshake(conn):
+    conn.listen()
+    conn.run("""
+      +0 < S 0:0(0) win 65535 <mss 1460>
+      +0 > S. 0:0(0) ack 1 <...>
+      crash
+      +0 > S. 0:0(0) ack 1 <...>
+      +0 < . 1:1(0) ack 1 win 65535
+      +0 < P. 1:101(100) ack 1 win 65535
+      +0~+.05 > . 1:1(0) ack 101
+    """)
+
+
+def test_settings_that_have_changed_meanwhile(conn):
+    """A smaller MTU: segments fit it from now on."""
+    conn.established()
+    corrupt(conn, "snd_mss", 9000)
+    conn.run("crash\n+0 > . 1:1(0) ack 1")
+    conn.send(2000)
+    conn.run("+0 > . 1:1461(1460) ack 1\n+0 > P. 1461:2001(540) ack 1")

@@ -6,6 +6,7 @@ from neat.stack.tcp.types cimport Tcb
 from neat.stack.types cimport Stack
 
 cdef enum:
+    IP_TCP_HEADERS = 40
     LEAST_MSS = 88                  # below this, options and a hostile peer would leave no room for text
 
 # What we offer: MSS, window scale, timestamps. maxseg: TCP_MAXSEG, 0 for none.

@@ -10,7 +10,6 @@ from neat.stack.types cimport Stack
 
 cdef enum:
     DEFAULT_MSS = 536               # RFC 9293 §3.7.1: "If an MSS Option is not received"
-    IP_TCP_HEADERS = 40
 
 
 cdef void handshake_offer(

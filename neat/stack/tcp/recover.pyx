@@ -1,7 +1,7 @@
 """Going on with the TCP that a predecessor left in the state segment."""
 
 from libc.errno cimport ECONNABORTED
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from neat.abi.channel cimport (
     NEAT_REQ_ACCEPTED, NEAT_SOCK_TCP, NEAT_ST_CLOSED, NEAT_ST_CONNECTED, NEAT_ST_CONNECTING, NEAT_ST_ERROR,
@@ -19,7 +19,7 @@ from neat.stack.state cimport (
 from neat.stack.tcp.congestion cimport congestion_start
 from neat.stack.tcp.connection cimport conn_free, conn_over, put_address
 from neat.stack.tcp.deadlines cimport timer_set, timers_reset
-from neat.stack.tcp.handshake cimport LEAST_MSS, handshake_offer
+from neat.stack.tcp.handshake cimport IP_TCP_HEADERS, LEAST_MSS, handshake_offer
 from neat.stack.tcp.listen cimport listen_deferral
 from neat.stack.tcp.lookup cimport key_is_sound, lookup, lookup_insert
 from neat.stack.tcp.plan cimport fin_waits, pending
@@ -28,6 +28,7 @@ from neat.stack.tcp.respond cimport respond_abort
 from neat.stack.tcp.rtt cimport INITIAL_RTO_US, rto_restore
 from neat.stack.tcp.segment cimport MAX_WSCALE
 from neat.stack.tcp.state cimport TcpState, is_opening, is_over
+from neat.stack.tcp.strikes cimport STRIKES
 from neat.stack.tcp.timewait cimport wait_replace
 from neat.stack.tcp.types cimport (
     NO_INDEX, TF_DEFERRED, TF_FIN_WAITS, TF_KNOWN, TF_SEND_SYN, TIMER_RETRANSMIT, TW_BIT,
@@ -117,6 +118,8 @@ cdef uint32_t claim(Stack* stack, Tcb* tcb) noexcept nogil:
 cdef uint32_t resume(Stack* stack, Tcb* tcb) noexcept nogil:
     slot = tcb.slot
     cdef uint32_t verdict = check_state(slot)
+    if slot.strikes >= STRIKES:
+        return Counter.TCP_STRUCK_OUT
     if verdict == SOUND:
         verdict = check_options(stack, slot)
     if verdict != SOUND:
@@ -234,14 +237,16 @@ cdef uint32_t check_state(ConnSlot* slot) noexcept nogil:
 
 
 cdef uint32_t check_options(Stack* stack, ConnSlot* slot) noexcept nogil:
-    most = <uint32_t>stack.config.mtu - 40
+    most = <uint32_t>stack.config.mtu - IP_TCP_HEADERS
     if (
         slot.snd_wscale > MAX_WSCALE
         or slot.rcv_wscale > MAX_WSCALE
-        or not LEAST_MSS <= slot.snd_mss <= most
-        or not LEAST_MSS <= slot.rcv_mss <= most
+        or slot.snd_mss < LEAST_MSS
+        or slot.rcv_mss < LEAST_MSS
     ):
         return Counter.RECOVER_BAD_OPTIONS
+    if slot.snd_mss > most:
+        slot.snd_mss = <uint16_t>most  # the setting may have changed
     return SOUND
 
 

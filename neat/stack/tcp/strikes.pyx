@@ -18,6 +18,8 @@ cdef bint tcp_strike(Stack* stack, uint32_t conn) noexcept nogil:
     slot.strikes += 1
     if slot.strikes < STRIKES:
         return False
+    if stack.unrecovered:
+        return True
     count(stack, Counter.TCP_STRUCK_OUT)
     tcb = &stack.tcp.tcbs[conn]
     if slot.state != TcpState.SYN_SENT:

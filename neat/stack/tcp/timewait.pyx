@@ -238,7 +238,6 @@ cdef bint is_sound(Stack* stack, WaitSlot* wait) noexcept nogil:
         (wait.state == TcpState.TIME_WAIT or wait.state == TcpState.FIN_WAIT_2)
         and key_is_sound(stack, &wait.key)
         and wait.rcv_wscale <= MAX_WSCALE
-        and wait.deadline <= stack.now + stack.config.time_wait_ms * MILLISECOND
         and lookup(&stack.tcp, &wait.key) == NO_INDEX
     )
 
@@ -258,6 +257,8 @@ cdef int wait_recover(Stack* stack) noexcept nogil:
         wait = &tcp.waits[i]
         if wait.state != TcpState.FREE and is_sound(stack, wait):
             lookup_insert_wait(tcp, wait, i)
+            # The setting may have changed.
+            wait.deadline = min(wait.deadline, stack.now + stack.config.time_wait_ms * MILLISECOND)
             due[n].deadline = wait.deadline
             due[n].index = i
             n += 1

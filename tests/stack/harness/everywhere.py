@@ -617,8 +617,9 @@ class World:
 
     def _peer_does(self, name: str, *arguments) -> None:
         t = self.things
-        if name == "peer opens":
+        if name in ("peer opens", "peer opens and sends"):
             t.peers[PEER_PORT] = self._peer(PEER_PORT)
+            t.peers[PEER_PORT].out = pattern(0, sum(arguments))
             t.wire_in += t.peers[PEER_PORT].open(self.lab.now)
             return
         peer = t.peers[PEER_PORT]
