@@ -172,9 +172,9 @@ cdef int rebuild(Process* p, bint blame) except -1:
             map_again(p, i)
     with nogil:
         resume(p, blame, &suspect)
-        found = stack_recover(p.stack, p.now)
         if blame and suspect.kind != SUSPECT_NONE:
             stack_strike(p.stack, suspect.conn, p.now)
+        found = stack_recover(p.stack, p.now)
         repair(p)
     if found < 0:
         raise MemoryError
