@@ -16,7 +16,7 @@ import os
 import struct
 
 from neat.shm.pyring import FRAME, MAX_RECORD, OWN_FRAME, RING_HEADER, FrameRing
-from neat.shm.recorder import RECORDER_BYTES, recorded
+from neat.shm.recorder import RECORDER_BYTES
 from neat.shm.segment import Segment, SegmentError, page_align
 
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
@@ -72,9 +72,9 @@ def record_at(fd, rx_capacity, position):
     return stamp, os.pread(fd, length, start + offset + RECORD.size)
 
 
-def recent(fd, rx_capacity, tx_capacity):
-    """What the flight recorder of link `fd` has: neat.shm.recorder.recorded."""
-    return recorded(os.pread(fd, RECORDER_BYTES, link_recorder_offset(rx_capacity, tx_capacity)))
+def recorder_of(fd, rx_capacity, tx_capacity):
+    """A copy of the flight recorder of link `fd`: bytes for neat.shm.recorder.recorded."""
+    return os.pread(fd, RECORDER_BYTES, link_recorder_offset(rx_capacity, tx_capacity))
 
 
 def initialise(fd, rx_capacity, tx_capacity):

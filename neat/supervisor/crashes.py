@@ -17,6 +17,7 @@ from neat import rundir
 from neat.config import Config
 from neat.shm import link
 from neat.shm.board import BoardReader
+from neat.shm.recorder import recorded
 from neat.stack.postmortem import HEADER_BYTES, SLOT_BYTES, connection_of, suspect_of
 from neat.supervisor import process, reports
 from neat.supervisor.component import Component
@@ -46,7 +47,7 @@ class Crashes:
         self.events = events
         self.quarantine = quarantine
         self.directory = rundir.kept(config.name)
-        self.pending: list[tuple[dict[str, Any], bytes]] = []
+        self.pending: list[tuple[dict[str, Any], bytes, bytes, int]] = []
 
     def note(self, component: Component, status: int | None) -> None:
         """Its process has ended with this status, and nobody asked for that. `component` still says which one
@@ -70,20 +71,15 @@ class Crashes:
             "suspect": None,
             "recent": [],
         }
-        frame = b""
+        frame, recorder = b"", b""
         if component.slot is not None:
-            report["recent"] = self._recent(component.slot)
+            ring_bytes = self.config.ring_bytes
+            recorder = link.recorder_of(self.fds[f"link{component.slot}"], ring_bytes, ring_bytes)
             frame = self._note_suspect(report, component.slot)
             if not outside:
                 self._judge(component, frame)
         if len(self.pending) < MOST_PENDING:
-            self.pending.append((report, frame))
-
-    def _recent(self, slot: int) -> list[str]:
-        """What the flight recorder has, with the ms before now."""
-        ring_bytes, now = self.config.ring_bytes, time.monotonic_ns()
-        found = link.recent(self.fds[f"link{slot}"], ring_bytes, ring_bytes)
-        return [f"-{max(0, now - at) / 1e6:.3f} ms {words}" for at, words in found[-MOST_RECENT:]]
+            self.pending.append((report, frame, recorder, time.monotonic_ns()))
 
     def _note_suspect(self, report: dict[str, Any], slot: int) -> bytes:
         """What a replica had in its hands; the record, if it was a frame that can be had."""
@@ -113,12 +109,19 @@ class Crashes:
         """What was noted becomes files. A directory that cannot be written is said in the log, and that is
         all."""
         while self.pending:
-            report, frame = self.pending.pop(0)
+            report, frame, recorder, died_at = self.pending.pop(0)
+            report["recent"] = recent(recorder, died_at)
             report["log"] = tail_of_log()
             try:
                 reports.add(self.directory, report, frame)
             except OSError as error:
                 print(f"supervisor: no crash report in {self.directory}: {error.strerror}", file=sys.stderr)
+
+
+def recent(recorder: bytes, died_at: int) -> list[str]:
+    """What a flight recorder has, with the ms before the death."""
+    found = recorded(recorder)[-MOST_RECENT:] if recorder else []
+    return [f"-{max(0, died_at - at) / 1e6:.3f} ms {words}" for at, words in found]
 
 
 def describe(status: int | None) -> str:

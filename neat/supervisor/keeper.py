@@ -143,7 +143,8 @@ class Keeper:
             if component.absent_at is not None and component.absent_at <= now:
                 component.absent_at = None
                 self.slots.absent(component)
-        self.crashes.write()
+        if not any(component.phase is Phase.STARTING for component in self.components.values()):
+            self.crashes.write()  # who is awaited goes first
         if time.monotonic() >= self.next_look:
             self._look()
 
