@@ -26,6 +26,7 @@ from neat.wire.seq cimport seq_gt, seq_le, seq_lt
 
 cdef enum:
     GIVES_WAY_AFTER_MS = 1000       # Linux's tcp_tw_reuse_delay
+    UNHEARD_MS = 10                 # what was said so long before a crash has left
 
 
 cdef int wait_create(Stack* stack) noexcept nogil:
@@ -269,8 +270,12 @@ cdef int wait_recover(Stack* stack) noexcept nogil:
         tcp.wait_links[i].next = tcp.wait_free
         tcp.wait_free = i
     qsort(due, n, sizeof(Due), by_deadline)
+    # Those that came in just before the crash: the ACK of their FIN may not have left.
+    cdef uint64_t recent = stack.state.suspect.at + stack.config.time_wait_ms * MILLISECOND
     for k in range(n):
         link_last(tcp, due[k].index)
+        if due[k].deadline + UNHEARD_MS * MILLISECOND >= recent:
+            respond_wait_ack(stack, &tcp.waits[due[k].index])
     free(due)
     count_add(stack, Counter.TCP_TIME_WAITING, n)
     return 0
