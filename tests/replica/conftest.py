@@ -1,6 +1,7 @@
 """A real replica process, with the real engine, among fakes: the test plays driver, syscall server,
 supervisor, application and peer."""
 
+import contextlib
 import mmap
 import os
 import resource
@@ -23,7 +24,7 @@ from neat.abi.layout import neat_sock, sock_offset
 from neat.abi.messages import PROTO_TCP, PROTO_UDP, REPLY, Address, Message, Op, channel_header
 from neat.boot import Boot
 from neat.config import Config
-from neat.replica.sizes import state_bytes
+from neat.replica.sizes import holder_of, state_bytes
 from neat.shm import doorbell, link, segment
 from neat.shm.board import BOARD_BYTES, BoardReader
 from neat.shm.pyring import FRAME
@@ -163,6 +164,17 @@ class World:
         """SIGKILL: no instruction more."""
         self.process.kill()
         self.process.wait(PATIENCE_S)
+
+    def lose(self):
+        """Kill the process, and then whoever holds its descriptors: its state is lost."""
+        self.kill()
+        holder = holder_of(self.state_fd)
+        if holder is not None:
+            os.kill(holder[0], signal.SIGKILL)
+        self.theirs[1].setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:  # what it had not taken out of `sys`, its successor does
+                self.theirs[1].recv(4096)
 
     def succeed(self, incarnation=2):
         """A successor goes on with the state; it is ready without being welcomed."""

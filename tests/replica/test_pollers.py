@@ -127,7 +127,7 @@ def test_room_is_told_without_draining_anything(world):
     assert bell.read() == b"b"
     assert take_bit(channel, sock) and channel.get(sock, "out_block") == 0
     # The canary is in its place: when the replica dies, that reads as a reset.
-    world.process.kill()
+    world.lose()
     assert await_poll(end, select.POLLIN) & select.POLLERR
 
 
@@ -194,7 +194,7 @@ def test_a_polled_connection_ends_with_its_descriptor(world):
 
 def test_bell_hangs_up_with_the_replica(world):
     *_rest, bell = polled(world)
-    world.process.kill()
+    world.lose()
     assert bell.read() == b""
 
 

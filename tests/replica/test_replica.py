@@ -163,7 +163,7 @@ def test_reset_is_an_error_and_what_came_before_can_be_read(world):
 
 def test_crash_of_the_replica_is_a_reset(world):
     _channel, _listener, _message, end, _peer = established(world)
-    world.process.kill()
+    world.lose()
     events = await_poll(end, select.POLLHUP)
     assert events & select.POLLERR
     with pytest.raises(ConnectionResetError):

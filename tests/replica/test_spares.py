@@ -106,7 +106,7 @@ def test_the_next_connection_brings_the_pair_of_the_last(world, server):
     world.await_counter("pairs_reused", 3)
     peer.send("PA", b"hello")
     assert heard(server, message, end)
-    world.process.kill()
+    world.lose()
     assert await_poll(end, select.POLLIN) & select.POLLERR
 
 
