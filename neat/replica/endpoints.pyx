@@ -26,7 +26,8 @@ descriptor, and when somebody comes; CONNECTING at any time.
 Invariants:
 1. stack_close is called once for each connection that got this far: on the way to CLOSED;
 2. one message, the canary, stays unread in the stack's end, so whatever closes it without a farewell reads
-   as a reset.
+   as a reset;
+3. HALF and HUNG are stored before what they stand for is done, which a successor does once more.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t

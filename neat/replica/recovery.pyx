@@ -183,8 +183,8 @@ cdef int rebuild(Process* p, bint blame) except -1:
 
 
 cdef void resume(Process* p, bint blame, Suspect* suspect) noexcept nogil:
-    """Go on behind the last frame that is done with, and behind the one that killed the predecessor; what lies
-    between them is no frame."""
+    """Go on behind the last frame that is done with, and behind the one that killed the predecessor; what
+    lies between them is no frame."""
     ring_resume(&p.rx, stack_resume_position(p.stack, suspect))
     if not blame or suspect.kind != SUSPECT_FRAME or suspect.position - p.rx.local > p.rx.capacity:
         return

@@ -7,8 +7,9 @@ once.
 |----------------------------------------|----------------------------------------------------------|
 | `{"op": "start", "boot": ...}` + fds   | `{}`: it runs                                            |
 | `{"op": "arm", "at": n}`               | `{}`: from now on system calls count; it is killed at    |
-|                                        | the entry of the n-th                                    |
-| `{"op": "stop"}`                       | `{"killed": "name of the call" or null}`; all are killed |
+|                                        | the entry of the n-th. With "then": m, its successor at  |
+|                                        | its m-th, counted from its start                         |
+| `{"op": "stop"}`                       | `{"killed": "name of the call" or null, "kills": n}`     |
 
 Replicas are forked, not exec'd: a hundred of them cost a test as much as a few Pythons. Calls that a replica
 makes while it waits do not count.
@@ -30,6 +31,7 @@ from neat.boot import Boot
 from neat.replica import main as replica
 
 PTRACE_PEEKUSER, PTRACE_SYSCALL, PTRACE_DETACH = 3, 24, 17
+PTRACE_TRACEME, PTRACE_SETOPTIONS = 0, 0x4200
 PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
 PTRACE_O_TRACESYSGOOD = 1
 ORIG_RAX = 15 * 8  # struct user_regs_struct, x86-64
@@ -56,8 +58,10 @@ class Killer:
         self.boot: Boot | None = None
         self.pid = 0
         self.at = 0  # 0: nobody is to be killed
+        self.then = 0
         self.count = 0
         self.entered = False
+        self.kills = 0
         self.killed: str | None = None
 
     def serve(self) -> None:
@@ -75,15 +79,16 @@ class Killer:
         if request["op"] == "start":
             boot = msgspec.json.decode(request["boot"], type=Boot)
             self.boot = msgspec.structs.replace(boot, fds=dict(zip(boot.fds, fds, strict=True)))
-            self.killed = None
+            self.killed, self.kills, self.then = None, 0, 0
             self.fork()
         elif request["op"] == "arm":
-            self.at, self.count, self.entered = request["at"], 0, False
+            self.at, self.then = request["at"], request.get("then", 0)
+            self.count, self.entered = 0, False
             ptrace(PTRACE_SEIZE, self.pid, 0, PTRACE_O_TRACESYSGOOD)
             ptrace(PTRACE_INTERRUPT, self.pid)
         else:
             self.stop()
-            return {"killed": self.killed}
+            return {"killed": self.killed, "kills": self.kills}
         return {}
 
     def fork(self) -> None:
@@ -91,11 +96,19 @@ class Killer:
         if self.pid == 0:
             status = 1
             try:
+                if self.at:
+                    ptrace(PTRACE_TRACEME, 0)
+                    os.kill(os.getpid(), signal.SIGSTOP)
                 replica.run(self.boot)
                 status = 0
             except BaseException:
                 logging.exception("replica")
             os._exit(status)
+
+    def trace_from_birth(self) -> None:
+        os.waitpid(self.pid, WALL)
+        ptrace(PTRACE_SETOPTIONS, self.pid, 0, PTRACE_O_TRACESYSGOOD)
+        ptrace(PTRACE_SYSCALL, self.pid)
 
     def trace(self) -> None:
         """One stop of the replica."""
@@ -117,13 +130,17 @@ class Killer:
 
     def kill(self, call: int) -> None:
         self.killed = NAMES.get(call, f"call {call}")
-        self.at = 0
+        self.kills += 1
+        self.at, self.then = self.then, 0
+        self.count, self.entered = 0, False
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, WALL)
         assert self.boot is not None
         state = self.boot.state or self.boot.incarnation
         self.boot = msgspec.structs.replace(self.boot, incarnation=self.boot.incarnation + 1, state=state)
         self.fork()
+        if self.at:
+            self.trace_from_birth()
 
     def stop(self) -> None:
         self.at = 0

@@ -159,6 +159,31 @@ def test_a_connection_from_accept_to_the_end(killer):
     assert {"recvmsg", "sendto"} <= set(died_of)
 
 
+def test_a_successor_that_is_killed_in_its_recovery(killer):
+    """At every seventh of its system calls, from its first to when it serves; the one after it goes on."""
+    at, kills = 1, 2
+    while kills == 2:
+        world = KilledWorld(killer)
+        try:
+            world.start()
+            world.welcome()
+            channel, listener = server(world)
+            message, end, peer = accepted(world, channel, listener)
+            world.ask_killer(op="arm", at=1, then=at)
+            try:
+                exchange(channel, message, end, peer, b"hello")
+                exchange(channel, message, end, peer, b"again")
+            except BaseException as error:
+                error.add_note(f"the successor was killed at system call {at}: {world.ask_killer(op='stop')}")
+                raise
+            kills = world.ask_killer(op="stop")["kills"]
+        finally:
+            world.close()
+        at += 7
+        assert at < 7 * MOST
+    assert at > 100
+
+
 def test_a_pair_that_is_kept_and_brought_again(killer):
     def play(world, channel, listener):
         message, peer, end = first(world, (channel, listener))
