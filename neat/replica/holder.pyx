@@ -4,7 +4,7 @@ be done for a new one.
 Nothing but libc is called in the child: it has a copy of a Python process's memory, and must not touch it.
 """
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint64_t, uintptr_t
 from neat.replica.process cimport TICKS_BITS, LedgerHeader
 from neat.shm.atomic cimport load64
 
@@ -52,6 +52,7 @@ cdef extern from * nogil:
     int getfd "neat_getfd"(int pidfd, int fd) noexcept
     void plain_signals "neat_plain_signals"() noexcept
     bint is_over "neat_is_over"(int fd, int ms) noexcept
+    int* errno_at "__errno_location"() noexcept
     int set_name "prctl"(int option, const char* name, long a, long b, long c) noexcept
     const int PR_SET_NAME
     int getpid() noexcept
@@ -59,7 +60,29 @@ cdef extern from * nogil:
     void leave "_exit"(int status) noexcept
 
 cdef enum:
+    LARGE = 1 << 17                 # bytes of a mapping
     LOOK_MS = 20                    # while it is not known whether this one is the holder
+
+
+cdef extern from "<sys/mman.h>" nogil:
+    int madvise(void* memory, size_t length, int advice)
+    const int MADV_DONTFORK
+
+
+def set_memory_apart():
+    """What a holder has no use for is left out of its copy of this process's memory: else the clone(2) costs a
+    page table of all that Python has, and each page of it is copied when it is written to next. What is left
+    is small, or the thread's own (errno lies there)."""
+    cdef uintptr_t start, end
+    cdef uintptr_t own = <uintptr_t>errno_at()
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            place, rights, _offset, _device, _inode, *name = line.split()
+            if rights != "rw-p" or (name and name != ["[heap]"]):
+                continue
+            start, end = (int(number, 16) for number in place.split("-"))
+            if end - start >= LARGE and not start <= own < end:
+                madvise(<void*>start, end - start, MADV_DONTFORK)
 
 
 cdef int holder_clone(LedgerHeader* ledger, int lifeline) noexcept nogil:

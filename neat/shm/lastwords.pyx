@@ -49,15 +49,23 @@ cdef LastWords* words
 cdef bint dying
 
 
+cdef void load_unwinder() noexcept:
+    """The first backtrace() loads a library, which a handler must not; where this is imported in advance (a
+    standby), nobody waits for that."""
+    cdef void* frames[2]
+    backtrace(frames, 2)
+
+
+load_unwinder()
+
+
 def prepare_last_words(board):
     """Have this process say its last words on `board`, a BoardWriter, which must live as long."""
     global words
     cdef BoardPage* page = <BoardPage*><uintptr_t>board.address
     cdef sigaction_t action
     cdef stack_t stack
-    cdef void* frames[2]
     words = &page.last_words
-    backtrace(frames, 2)  # loads what it needs now
     memset(&stack, 0, sizeof(stack))
     stack.ss_sp = calloc(1, STACK_BYTES)
     stack.ss_size = STACK_BYTES

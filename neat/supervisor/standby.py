@@ -19,9 +19,12 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from neat.boot import Boot, from_argv
+from neat.replica.holder import set_memory_apart
+from neat.shm.counters import names as counter_names
 from neat.supervisor import process
 
 WARM = b"warm"
+WARMED = ("driver", "replica0", "syscall")  # their counters have names by then
 MAX_FDS = 64
 MAX_RECORD = 1 << 16
 NICE_STANDBY = 10  # while it gets warm
@@ -195,6 +198,9 @@ def main() -> None:
     del sys.argv[2:]
     boot = from_argv()
     entries = {module: entry(module) for module in modules}
+    for component in WARMED:
+        counter_names(component)
+    set_memory_apart()
     order = wait_for_order(boot)
     sys.argv[1:] = [f"{order.boot.component}@{order.boot.to_memfd()}"]
     process.set_name(order.boot.component)

@@ -37,11 +37,14 @@ cdef void flow_record(Stack* stack, const FlowKey* key, uint32_t type) noexcept 
 
 cdef Tcb* conn_birth(Stack* stack, const FlowKey* key, uint32_t iss) noexcept nogil:
     index = stack.tcp.first_free
-    if index == NO_INDEX:
+    if index != NO_INDEX:
+        stack.tcp.first_free = stack.tcp.tcbs[index].free_next
+    elif stack.state.slots_used < stack.config.max_connections:
+        index = stack.state.slots_used
+    else:
         count(stack, Counter.TCP_TABLE_FULL)
         return NULL
     cdef Tcb* tcb = &stack.tcp.tcbs[index]
-    stack.tcp.first_free = tcb.free_next
     cdef ConnSlot* slot = &stack.slots[index]
     memset(slot, 0, sizeof(ConnSlot))
     memset(tcb, 0, sizeof(Tcb))

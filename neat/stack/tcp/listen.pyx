@@ -196,7 +196,7 @@ cdef void close_at(Stack* stack, uint32_t index, bint memory_stays) noexcept nog
         link = &stack.tcp.listeners[link[0]].next
     if link[0] == index:
         link[0] = stack.tcp.listeners[index].next
-    for i in range(stack.config.max_connections):
+    for i in range(stack.state.slots_used):
         conn = &stack.slots[i]
         if (
             conn.state != TcpState.FREE

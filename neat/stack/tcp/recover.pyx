@@ -90,16 +90,19 @@ cdef void bury(Stack* stack) noexcept nogil:
 
 
 cdef void relink(Stack* stack) noexcept nogil:
-    """What is free, of slots and of sockets; lowest first, as those cost no new memory."""
+    """What is free, of slots that were used and of sockets; lowest first, as those cost no new memory."""
     cdef uint32_t i
     for i in range(<uint32_t>CHANNELS):
         if stack.channels[i] != NULL:
             channel_relink(stack.channels[i])
-    i = stack.config.max_connections
+    i = stack.state.slots_used
     stack.tcp.first_free = NO_INDEX
     while i > 0:
         i -= 1
-        if i >= stack.state.slots_used or stack.slots[i].state == TcpState.FREE:
+        if stack.slots[i].state == TcpState.FREE:
+            stack.tcp.tcbs[i].index = i
+            stack.tcp.tcbs[i].slot = &stack.slots[i]
+            stack.tcp.tcbs[i].heap_at = NO_INDEX
             stack.tcp.tcbs[i].free_next = stack.tcp.first_free
             stack.tcp.first_free = i
 
@@ -142,8 +145,8 @@ cdef uint32_t resume(Stack* stack, Tcb* tcb) noexcept nogil:
 
 
 cdef void begin(Stack* stack, Tcb* tcb) noexcept nogil:
-    cdef uint32_t index = tcb.index
-    cdef ConnSlot* slot = tcb.slot
+    cdef uint32_t index = <uint32_t>(tcb - stack.tcp.tcbs)
+    cdef ConnSlot* slot = &stack.slots[index]
     memset(tcb, 0, sizeof(Tcb))
     tcb.index = index
     tcb.slot = slot

@@ -10,7 +10,7 @@ from neat.stack.types cimport Stack, count
 
 
 cdef bint tcp_strike(Stack* stack, uint32_t conn) noexcept nogil:
-    if conn >= stack.config.max_connections:
+    if conn >= stack.state.slots_used:
         return False
     slot = &stack.slots[conn]
     if slot.state in (TcpState.FREE, TcpState.CLOSED, TcpState.TIME_WAIT):

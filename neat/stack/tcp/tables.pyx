@@ -15,7 +15,6 @@ from neat.stack.types cimport Channel, Stack
 
 
 cdef int tcp_create(Stack* stack) noexcept nogil:
-    cdef uint32_t i
     cdef TcpPrivate* tcp = &stack.tcp
     cdef uint32_t buckets = 64
     while buckets < 2 * stack.config.max_connections:
@@ -32,12 +31,7 @@ cdef int tcp_create(Stack* stack) noexcept nogil:
     tcp.queue_first = NO_INDEX
     tcp.queue_last = NO_INDEX
     tcp.waiting_first = NO_INDEX
-    tcp.first_free = 0
-    for i in range(stack.config.max_connections):
-        tcp.tcbs[i].index = i
-        tcp.tcbs[i].slot = &stack.slots[i]
-        tcp.tcbs[i].heap_at = NO_INDEX
-        tcp.tcbs[i].free_next = i + 1 if i + 1 < stack.config.max_connections else NO_INDEX
+    tcp.first_free = NO_INDEX  # those beyond slots_used are free, and cost no memory yet
     isn_create(stack)
     return 0
 
@@ -55,7 +49,7 @@ cdef void tcp_detach(Stack* stack, Channel* channel) noexcept nogil:
     cdef uint32_t i
     cdef Tcb* tcb
     listen_detach(stack, channel)
-    for i in range(stack.config.max_connections):
+    for i in range(stack.state.slots_used):
         tcb = &stack.tcp.tcbs[i]
         if tcb.channel != channel:
             continue
