@@ -46,9 +46,7 @@ def guardian_of(name: str, directory: Path | None = None) -> int:
     if pid is None:
         waiting = rundir.caretaker(directory)
         more = f"; programs wait for it (caretaker {waiting}): `neat down --force` lets them go"
-        raise NotRunning(
-            f"no stack called {name!r} is up (looked in {directory}){more if waiting else ''}"
-        )
+        raise NotRunning(f"no stack called {name!r} is up (looked in {directory}){more if waiting else ''}")
     return pid
 
 

@@ -70,9 +70,9 @@ cdef extern from "<sys/mman.h>" nogil:
 
 
 def set_memory_apart():
-    """What a holder has no use for is left out of its copy of this process's memory: else the clone(2) costs a
-    page table of all that Python has, and each page of it is copied when it is written to next. What is left
-    is small, or the thread's own (errno lies there)."""
+    """What a holder has no use for is left out of its copy of this process's memory: else the clone(2) costs
+    a page table of all that Python has, and each page of it is copied when it is written to next. What is
+    left is small, or the thread's own (errno lies there)."""
     cdef uintptr_t start, end
     cdef uintptr_t own = <uintptr_t>errno_at()
     with open("/proc/self/maps") as maps:

@@ -12,7 +12,7 @@ from neat.stack.config cimport (
     EV_ACCEPT, EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN,
     EV_WRITABLE, OFFLOAD_CSUM, OFFLOAD_TSO4, ConnectWishes, Event, StackConfig,
 )
-from neat.stack.state cimport SUSPECT_FRAME, SUSPECT_NONE, Suspect
+from neat.stack.state cimport Suspect
 from neat.stack.types cimport Stack
 
 # state: memory of the state segment (zeroed at birth), at least stack_state_bytes(config). NULL: no memory,
