@@ -129,19 +129,19 @@ cdef class Stores:
         watch.start[1], watch.size[1] = &self.second[0], len(self.second)
         watch.regions = REGIONS
         watch.n = 0
-        for i in range(REGIONS):
-            if <uintptr_t>watch.start[i] % PAGE or watch.size[i] % PAGE:
+        for k in range(REGIONS):
+            if <uintptr_t>watch.start[k] % PAGE or watch.size[k] % PAGE:
                 raise ValueError("not whole pages")
         neat_catch(SIGSEGV, faulted, &old_segv)
         neat_catch(SIGTRAP, stepped, &old_trap)
         watch.on = True
-        for i in range(REGIONS):
-            mprotect(watch.start[i], watch.size[i], PROT_READ)
+        for k in range(REGIONS):
+            mprotect(watch.start[k], watch.size[k], PROT_READ)
 
     def rest(self):
         """No more. Returns the stores: (0 or 1: the segment, offset, what stands there after it)."""
-        for i in range(REGIONS):
-            mprotect(watch.start[i], watch.size[i], PROT_READ | PROT_WRITE)
+        for k in range(REGIONS):
+            mprotect(watch.start[k], watch.size[k], PROT_READ | PROT_WRITE)
         watch.on = False
         restore(SIGSEGV, &old_segv, NULL)
         restore(SIGTRAP, &old_trap, NULL)
