@@ -72,7 +72,8 @@ cdef extern from "<sys/mman.h>" nogil:
 def set_memory_apart():
     """What a holder has no use for is left out of its copy of this process's memory: else the clone(2) costs
     a page table of all that Python has, and each page of it is copied when it is written to next. What is
-    left is small, or the thread's own (errno lies there)."""
+    left is small, or the thread's own (errno lies there). From here on a fork() has no Python in it; one that
+    goes on to exec has no need of it (subprocess: vfork)."""
     cdef uintptr_t start, end
     cdef uintptr_t own = <uintptr_t>errno_at()
     with open("/proc/self/maps") as maps:

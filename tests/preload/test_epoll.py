@@ -264,10 +264,10 @@ def sockets_of(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("hung_up", [True, False], ids=["all at once", "bells first"])
-def test_a_sleeper_hears_at_once_that_its_replica_died(world: World, hung_up: bool) -> None:
+def test_a_sleeper_hears_at_once_that_its_replica_died(mortal_world: World, hung_up: bool) -> None:
     """By its bell, also while the descriptors of its connections have not hung up yet."""
-    stack = world.stack
-    program = world.start_python(
+    stack = mortal_world.stack
+    program = mortal_world.start_python(
         TOOLS
         + """
 socks = dial_many(16)

@@ -21,6 +21,17 @@ def live():
         world.close()
 
 
+@pytest.fixture
+def mortal():
+    """Where a replica takes its connections with it."""
+    with (
+        running_stack(replicas=2, time_wait_ms=500, recovery="stateless") as stack,
+        worlds.real(stack) as world,
+    ):
+        yield stack, world
+        world.close()
+
+
 def echo(subject, peer):
     subject.sendall(b"ping")
     assert peer.recv(10) == b"ping"
@@ -65,9 +76,9 @@ def test_supervisor_and_driver(live):
     echo(*world.accepted())
 
 
-def test_replicas(live):
+def test_replicas(mortal):
     """Connections of the dead replica are reset at once, the others do not notice, the listener goes on."""
-    stack, world = live
+    stack, world = mortal
     listener = world.listener(50)
     pairs = []
     for _ in range(20):
@@ -93,9 +104,9 @@ def test_replicas(live):
         echo(world.keep(listener.accept()[0]), peer)
 
 
-def test_what_is_sent_to_a_dead_replica_does_not_vanish(live):
+def test_what_is_sent_to_a_dead_replica_does_not_vanish(mortal):
     """Also to who never looks at the descriptor: the segment says it, long before the ring is full."""
-    stack, world = live
+    stack, world = mortal
     listener = world.listener(50)
     subjects = []
     for _ in range(20):

@@ -83,6 +83,7 @@ def test_killed_component_is_replaced_and_the_others_stay(dummies, name):
     assert [what for what, _ in events(dummies, name)][-1] == "is back"
 
 
+@pytest.mark.parametrize("dummies", [{"recovery": "stateless"}], indirect=True)
 def test_replicas_share_is_given_to_the_others_until_it_is_back(dummies):
     (dummies.behaviour / "replica1.mute").touch()
     pid = dummies.pids()["replica1"]
@@ -96,6 +97,7 @@ def test_replicas_share_is_given_to_the_others_until_it_is_back(dummies):
     assert dummies.status()["replicas"][1]["slot_state"] == "active"
 
 
+@pytest.mark.parametrize("dummies", [{"recovery": "stateless"}], indirect=True)
 def test_syscall_server_hears_of_replicas(dummies):
     dummies.neat("restart", "replica2")
     about = [(m["op"], m.get("incarnation")) for m in heard_by_syscall(dummies) if m["replica"] == 2]
@@ -215,6 +217,7 @@ def test_adopted_component_is_watched_like_any_other(dummies):
     wait_replaced(dummies, "replica1", pid)
 
 
+@pytest.mark.parametrize("dummies", [{"recovery": "stateless"}], indirect=True)
 def test_component_that_died_without_a_supervisor_is_started_by_the_next(dummies):
     before = dummies.pids()
     os.kill(before["supervisor"], signal.SIGKILL)
