@@ -7,9 +7,11 @@ once.
 |----------------------------------------|----------------------------------------------------------|
 | `{"op": "start", "boot": ...}` + fds   | `{}`: it runs                                            |
 | `{"op": "arm", "at": n}`               | `{}`: from now on system calls count; it is killed at    |
-|                                        | the entry of the n-th. With "then": m, its successor at  |
-|                                        | its m-th, counted from its start                         |
-| `{"op": "stop"}`                       | `{"killed": "name of the call" or null, "kills": n}`     |
+|                                        | the entry of the n-th. With "call": "name", only those   |
+|                                        | count. With "then": m, its successor is killed at its    |
+|                                        | m-th, of any name, counted from its start                |
+| `{"op": "stop"}`                       | `{"killed": "name of the call" or null, "kills": n,      |
+|                                        | "calls": the names of those it made since "arm"}`        |
 
 Replicas are forked, not exec'd: a hundred of them cost a test as much as a few Pythons. Calls that a replica
 makes while it waits do not count.
@@ -59,6 +61,8 @@ class Killer:
         self.pid = 0
         self.at = 0  # 0: nobody is to be killed
         self.then = 0
+        self.call: str | None = None  # only those count
+        self.calls: set[str] = set()
         self.count = 0
         self.entered = False
         self.kills = 0
@@ -79,16 +83,16 @@ class Killer:
         if request["op"] == "start":
             boot = msgspec.json.decode(request["boot"], type=Boot)
             self.boot = msgspec.structs.replace(boot, fds=dict(zip(boot.fds, fds, strict=True)))
-            self.killed, self.kills, self.then = None, 0, 0
+            self.killed, self.kills, self.then, self.calls = None, 0, 0, set()
             self.fork()
         elif request["op"] == "arm":
-            self.at, self.then = request["at"], request.get("then", 0)
+            self.at, self.then, self.call = request["at"], request.get("then", 0), request.get("call")
             self.count, self.entered = 0, False
             ptrace(PTRACE_SEIZE, self.pid, 0, PTRACE_O_TRACESYSGOOD)
             ptrace(PTRACE_INTERRUPT, self.pid)
         else:
             self.stop()
-            return {"killed": self.killed, "kills": self.kills}
+            return {"killed": self.killed, "kills": self.kills, "calls": sorted(self.calls)}
         return {}
 
     def fork(self) -> None:
@@ -122,16 +126,18 @@ class Killer:
             self.entered = not self.entered
             call = ptrace(PTRACE_PEEKUSER, self.pid, ORIG_RAX)
             if self.entered and call not in WAITING:
-                self.count += 1
+                name = NAMES.get(call, f"call {call}")
+                self.calls.add(name)
+                self.count += self.call in (None, name)
                 if self.count == self.at:
-                    self.kill(call)
+                    self.kill(name)
                     return
         ptrace(PTRACE_SYSCALL, self.pid, 0, deliver)
 
-    def kill(self, call: int) -> None:
-        self.killed = NAMES.get(call, f"call {call}")
+    def kill(self, name: str) -> None:
+        self.killed = name
         self.kills += 1
-        self.at, self.then = self.then, 0
+        self.at, self.then, self.call = self.then, 0, None
         self.count, self.entered = 0, False
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, WALL)
