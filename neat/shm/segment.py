@@ -1,5 +1,6 @@
 """Shared-memory segments: memfds of a fixed size, sealed against resizing, passed as descriptors.
-Read first: ARCHITECTURE.md, "Memory".
+Read first: ARCHITECTURE.md, "Memory". What a program in the kernel reads too is a BPF map instead, whose size
+is fixed from the start.
 
 Whoever holds a segment may rely on its size for ever: nobody can truncate it under a mapping (SIGBUS).
 Segments are sparse: they cost memory only where something was written.
@@ -10,7 +11,9 @@ import fcntl
 import mmap
 import os
 import sys
+from pathlib import Path
 
+from neat.shm import bpf
 from neat.shm.pyring import buffer_address
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -50,12 +53,16 @@ def create(name: str, size: int) -> int:
 
 
 def check(fd: int, size: int) -> None:
-    """SegmentError unless `fd` is a sealed memfd of exactly `size` bytes (rounded up to pages)."""
+    """SegmentError unless `fd` is a sealed memfd of exactly `size` bytes (rounded up to pages), or a BPF map
+    of one such element."""
     size = page_align(size)
     try:
         seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
         actual = os.fstat(fd).st_size
     except OSError as error:
+        if (described := _map_description(fd)) is not None:
+            _check_map(fd, described, size)
+            return
         raise SegmentError(f"descriptor {fd} is no memfd: {error.strerror}") from None
     missing = SEALS & ~seals
     if missing:
@@ -64,6 +71,27 @@ def check(fd: int, size: int) -> None:
         )
     if actual != size:
         raise SegmentError(f"descriptor {fd} has {actual} bytes instead of {size}")
+
+
+def _map_description(fd: int) -> dict[str, int] | None:
+    """What the kernel says of a BPF map, by the names of proc_pid_fdinfo(5). None: `fd` is none. The link in
+    /proc cannot be had by a name: only the kernel gives out descriptors without a path."""
+    try:
+        if os.readlink(f"/proc/self/fd/{fd}") != "anon_inode:bpf-map":
+            return None
+        lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+    except OSError:
+        return None
+    fields = (line.partition(":") for line in lines)
+    return {name: int(value, 0) for name, _, value in fields if name.startswith(("map_", "value_", "max_"))}
+
+
+def _check_map(fd: int, described: dict[str, int], size: int) -> None:
+    kind = [described.get(name) for name in ("map_type", "max_entries", "map_flags")]
+    if kind != [bpf.MAP_TYPE_ARRAY, 1, bpf.F_MMAPABLE]:
+        raise SegmentError(f"descriptor {fd} is a BPF map that is no segment (type, entries, flags: {kind})")
+    if described.get("value_size") != size:
+        raise SegmentError(f"descriptor {fd} has {described.get('value_size')} bytes instead of {size}")
 
 
 class Segment:

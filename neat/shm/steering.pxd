@@ -1,7 +1,9 @@
 """Segment steering: who gets which packet (ARCHITECTURE.md, "The driver"). One for each stack.
 
-Page 0 (SteeringHeader) is written by the supervisor only, the flow table behind it by the driver only.
-The supervisor changes the indirection table by writing `indirection`, then incrementing `version` (release).
+Page 0 (SteeringHeader) is written by the supervisor only, but for `program`. The flow table behind it is
+written by the driver and, where each replica has a queue of its own, by the steering program in the kernel
+(drivers/program.py). The supervisor changes the indirection table by writing `indirection`, then
+incrementing `version` (release).
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -9,7 +11,7 @@ from neat.wire.flow cimport FlowKey
 
 cdef enum:
     STEERING_MAGIC = 0x52455453
-    STEERING_VERSION = 1
+    STEERING_VERSION = 2
     STEERING_HEADER = 4096
     INDIRECTION_ENTRIES = 128
     RSS_KEY_BYTES = 40
@@ -39,6 +41,12 @@ cdef struct Quarantine:             # 32 bytes: a source whose packets killed
     uint8_t _reserved[4]
     uint8_t address[16]
 
+cdef struct ProgramCounters:        # a cache line: of the steering program, until the driver takes them
+    uint64_t learnt
+    uint64_t evicted
+    uint64_t full
+    uint64_t _reserved[5]
+
 cdef struct SteeringHeader:
     uint32_t magic
     uint32_t format
@@ -49,6 +57,9 @@ cdef struct SteeringHeader:
     uint8_t indirection[INDIRECTION_ENTRIES]    # a replica slot each, NO_REPLICA when none accepts
     ReplicaSlot slots[MAX_REPLICAS]
     Quarantine quarantine[QUARANTINES]
+    uint64_t quarantined            # ns on CLOCK_MONOTONIC: none is in force after that
+    uint8_t _pad2[56]
+    ProgramCounters program
 
 cpdef enum FlowState:              # in the order in which they make room when a bucket is full
     FLOW_FREE = 0
@@ -56,10 +67,14 @@ cpdef enum FlowState:              # in the order in which they make room when a
     FLOW_FADING = 1
     FLOW_NEW = 2                    # learnt from a SYN
     FLOW_LIVE = 3                   # seen in both directions, or added by the replica; stays
+    # Claimed, and nobody else's, while it is being written. Not an entry yet.
+    FLOW_BUSY = 4                   # by the program in the kernel, which nobody can kill
+    FLOW_TAKEN = 5                  # by the driver; its successor frees it
 
 cdef struct FlowEntry:              # 64 bytes
     FlowKey key                     # 40 bytes
-    uint32_t state                  # a FlowState, written last (release)
+    # a FlowState: claimed by compare-and-swap before anything else is written, written last (release)
+    uint32_t state
     uint32_t epoch                  # the slot's epoch when it was learnt
     uint64_t seen                   # CLOCK_MONOTONIC ns, coarse
     uint8_t replica

@@ -1,11 +1,13 @@
 """The steering segment as the supervisor writes it and `neat status` reads it. The layout is in steering.pxd.
 
-The driver reads page 0 with the structs of steering.pxd, and writes the flow table behind it.
+The driver reads page 0 with the structs of steering.pxd, and writes the flow table behind it; so does the
+program in the kernel, by the offsets that layout() has.
 """
 
 import ipaddress
 from dataclasses import dataclass
 
+from neat.shm import bpf, segment as segments
 from neat.shm.rss_key import draw
 from neat.shm.segment import PAGE, Segment, SegmentError, page_align
 
@@ -26,6 +28,15 @@ def steering_bytes(flow_capacity):
             f"a flow table of {flow_capacity} entries: must be a power of two from 64 to 2**24"
         )
     return page_align(STEERING_HEADER + flow_capacity * sizeof(FlowEntry))
+
+
+def create(flow_capacity, *, kernel=False):
+    """A new steering segment, initialised: its descriptor. kernel: as a BPF map, which a program in the
+    kernel can read and write too; BpfError when there can be none."""
+    size = steering_bytes(flow_capacity)
+    fd = bpf.array("neat_steering", size) if kernel else segments.create("steering", size)
+    initialise(fd, flow_capacity)
+    return fd
 
 
 def initialise(fd, flow_capacity, rss_key=None):
@@ -175,6 +186,7 @@ cdef class Steering:
         entry.port = port
         memcpy(entry.address, <const uint8_t*><bytes>packed, 16)
         store64(&entry.until, until)
+        store64(&self.header.quarantined, max(until, self.header.quarantined))
         self.publish()
 
     def quarantined(self, now):
@@ -214,16 +226,40 @@ cdef void count_flows(
     for i in range(capacity):
         state = load32(&flows[i].state)
         slot = flows[i].replica
-        if state != FLOW_FREE and slot < MAX_REPLICAS and flows[i].epoch == header.slots[slot].epoch:
+        if FLOW_FREE < state <= FLOW_LIVE and slot < MAX_REPLICAS and flows[i].epoch == header.slots[slot].epoch:
             counts[slot] += 1
 
 
 def layout():
-    """(name, size or offset) of what other languages and tests rely on."""
+    """(name, size or offset in the segment or entry) of what other languages and tests rely on."""
+    cdef SteeringHeader* header = NULL
+    cdef ReplicaSlot* slot = NULL
+    cdef Quarantine* quarantine = NULL
+    cdef FlowEntry* entry = NULL
     return {
         "SteeringHeader": sizeof(SteeringHeader),
         "ReplicaSlot": sizeof(ReplicaSlot),
         "Quarantine": sizeof(Quarantine),
         "FlowEntry": sizeof(FlowEntry),
         "FlowKey": sizeof(FlowKey),
+        "indirection": <size_t>&header.indirection,
+        "slots": <size_t>&header.slots,
+        "quarantine": <size_t>&header.quarantine,
+        "quarantined": <size_t>&header.quarantined,
+        "learnt": <size_t>&header.program.learnt,
+        "evicted": <size_t>&header.program.evicted,
+        "full": <size_t>&header.program.full,
+        "flows": STEERING_HEADER,
+        "slot.state": <size_t>&slot.state,
+        "slot.epoch": <size_t>&slot.epoch,
+        "quarantine.until": <size_t>&quarantine.until,
+        "quarantine.family": <size_t>&quarantine.family,
+        "quarantine.address": <size_t>&quarantine.address,
+        "flow.key": <size_t>&entry.key,
+        "flow.local": <size_t>&entry.key.local,
+        "flow.remote": <size_t>&entry.key.remote,
+        "flow.state": <size_t>&entry.state,
+        "flow.epoch": <size_t>&entry.epoch,
+        "flow.seen": <size_t>&entry.seen,
+        "flow.replica": <size_t>&entry.replica,
     }

@@ -26,19 +26,30 @@ def fd():
 
 
 def test_layout(fd):
-    assert steering.layout() == {
-        "SteeringHeader": 960,
+    expected = {
+        "SteeringHeader": 1088,
         "ReplicaSlot": 16,
         "Quarantine": 32,
         "FlowEntry": 64,
         "FlowKey": 40,
+        "indirection": 64,
+        "slots": 192,
+        "quarantine": 448,
+        "quarantined": 960,
+        "learnt": 1024,
+        "flows": 4096,
+        "flow.state": 40,
+        "flow.epoch": 44,
+        "flow.seen": 48,
+        "flow.replica": 56,
     }
+    assert steering.layout().items() >= expected.items()
     table = Steering(fd, FLOWS, writable=True)
     table.set_state(5, ACTIVE)
     table.bump_epoch(5)
     page = bytes(table.segment.view[:448])
     magic, form, version, capacity, key, indirection = struct.unpack_from("=IIII40s8x128s", page)
-    assert (magic, form, version, capacity) == (0x52455453, 1, 2, FLOWS)
+    assert (magic, form, version, capacity) == (0x52455453, 2, 2, FLOWS)
     assert key == table.rss_key and indirection == table.indirection == bytes([5]) * ENTRIES
     assert struct.unpack_from("=II", page, 192 + 5 * 16) == (ACTIVE, 1)
 
