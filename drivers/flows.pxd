@@ -1,11 +1,17 @@
 """The flow table: which replica has a 5-tuple (ARCHITECTURE.md, "The driver"). Lives in the steering segment,
 so that the driver's successor has it.
 
-Written by the driver only. A key lies in one of the FLOW_WINDOW entries that start where its hash says, so a
-lookup or an insertion looks at no more than those. An entry counts only while its state is not FREE; the
-state is stored last and cleared first, so a driver that is killed leaves whole entries. An entry whose slot
-has another epoch is void: the connection is lost, and nobody finds it. It lies there until its peer knows
-(drivers/lost.pyx) or its room is needed."""
+A key lies in one of the FLOW_WINDOW entries that start where its hash says, so a lookup or an insertion looks
+at no more than those. An entry whose slot has another epoch is void: the connection is lost, and nobody
+finds it. It lies there until its peer knows (drivers/lost.pyx) or its room is needed.
+
+The program in the kernel (drivers/program.py) writes the same table at the same time, on any CPU:
+1. Who wants to write an entry claims it: its state from what was seen to FLOW_TAKEN (the program: FLOW_BUSY),
+   by compare-and-swap. Then he writes the rest, and the state last. Who fails takes another, or none.
+2. Every other change of a state is a compare-and-swap too, from what was seen.
+3. Lookups find entries that are FADING, NEW or LIVE, and look again at the state when they have read the rest.
+4. So whoever is killed leaves whole entries, or one that is TAKEN, which the driver's successor frees.
+5. The program's clock lags by some milliseconds, so `seen` may lie ahead: times are compared signed."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from neat.shm.board cimport BoardPage
@@ -14,6 +20,7 @@ from neat.wire.flow cimport FlowKey
 
 cdef enum:
     FLOW_WINDOW = 16
+    FLOW_SECRETS = 5
     FLOW_SEEN_STEP = 1_000_000_000      # ns; `seen` is not written more often
     # ns; a live flow that was not seen for so long makes room for a new one
     FLOW_IDLE = 900_000_000_000
@@ -23,7 +30,7 @@ cdef struct FlowTable:                  # private
     SteeringHeader* header
     FlowEntry* entries
     uint32_t mask
-    uint32_t seed
+    uint64_t secret[FLOW_SECRETS]       # of the hash
     uint64_t now                        # CLOCK_MONOTONIC ns, set by the caller
     BoardPage* page                     # the driver's own: counters
     uint32_t flows[MAX_REPLICAS]        # entries of each slot
@@ -36,9 +43,10 @@ cdef struct FlowTable:                  # private
 # not.
 # Caller must run flows_check before anything else.
 cdef int flows_attach(
-    FlowTable* table, SteeringHeader* header, FlowEntry* entries, uint32_t capacity, uint32_t seed,
-    BoardPage* page
+    FlowTable* table, SteeringHeader* header, FlowEntry* entries, uint32_t capacity, BoardPage* page
 ) noexcept nogil
+# Where the window of a key begins, before it is masked.
+cdef uint32_t flow_home(FlowTable* table, const FlowKey* key) noexcept nogil
 # Look at all entries: free those that no driver can have written (counted), count the others for each slot.
 # Those that are void are told by passes that begin now, or freed where no peer can be waiting.
 # Caller runs it again whenever the epoch of a slot has changed.
@@ -54,5 +62,9 @@ cdef FlowEntry* flow_learn(
     FlowTable* table, const FlowKey* key, uint32_t replica, uint32_t state
 ) noexcept nogil
 cdef void flow_forget(FlowTable* table, FlowEntry* entry) noexcept nogil
+# Another state, unless it has changed meanwhile.
+cdef bint flow_turn(FlowEntry* entry, uint32_t before, uint32_t after) noexcept nogil
+# Likewise from whatever it was, if it is an entry still.
+cdef bint flow_become(FlowEntry* entry, uint32_t after) noexcept nogil
 cdef bint flow_void(FlowTable* table, const FlowEntry* entry) noexcept nogil
 cdef bint key_sound(const FlowKey* key) noexcept nogil

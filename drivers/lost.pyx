@@ -12,10 +12,11 @@ from neat.drivers.flows cimport LOST_PASSES, FlowTable, flow_forget, flow_void
 from neat.drivers.links cimport ports_publish
 from neat.drivers.state cimport Driver
 from neat.drivers.steer cimport slot_open, steer_home
+from neat.shm.atomic cimport load32
 from neat.shm.board cimport board_count
 from neat.shm.counters cimport DRV_FLOWS_LOST
 from neat.shm.ring cimport RECORD_FLOW_LOST, ring_push
-from neat.shm.steering cimport FLOW_FREE, FlowEntry
+from neat.shm.steering cimport FLOW_FREE, FLOW_LIVE, FlowEntry
 from neat.wire.flow cimport FlowKey
 
 cdef enum:
@@ -36,7 +37,7 @@ cdef bint lost_burst(Driver* driver) noexcept nogil:
     cdef uint32_t told = 0
     while table.at < end and told < TELL_BURST:
         entry = &table.entries[table.at]
-        if entry.state != FLOW_FREE and flow_void(table, entry):
+        if FLOW_FREE < load32(&entry.state) <= FLOW_LIVE and flow_void(table, entry):
             if not tell(driver, &entry.key):
                 break  # here it goes on as soon as there is room
             told += 1

@@ -7,11 +7,12 @@ from neat.drivers.classify cimport (
     PACKET_NEIGHBOUR_QUERY, PACKET_NOT_IP, PACKET_TUPLE, Packet,
 )
 from neat.drivers.flows cimport (
-    flow_find, flow_forget, flow_heard, flow_learn, flows_attach, flows_check, key_sound,
+    flow_become, flow_find, flow_forget, flow_heard, flow_learn, flow_turn, flows_attach, flows_check,
+    key_sound,
 )
 from neat.drivers.fragments cimport fragments_find, fragments_note
 from neat.drivers.toeplitz cimport toeplitz_flow, toeplitz_init
-from neat.shm.atomic cimport load32, store32
+from neat.shm.atomic cimport load32
 from neat.shm.board cimport BoardPage, board_count
 from neat.shm.counters cimport (
     DRV_DROP_MALFORMED, DRV_DROP_NOT_IP, DRV_DROP_NO_REPLICA, DRV_DROP_QUARANTINE, DRV_DROP_SLOT_INACTIVE,
@@ -33,7 +34,6 @@ cdef inline bint opens(uint32_t flags) noexcept nogil:
 cdef int steer_attach(
     Steering* steering, SteeringHeader* header, FlowEntry* entries, uint32_t flow_capacity, BoardPage* page
 ) noexcept nogil:
-    """The flow table's seed comes from the RSS key, so that a successor finds what its predecessor wrote."""
     memset(steering, 0, sizeof(Steering))
     steering.header = header
     steering.page = page
@@ -41,7 +41,7 @@ cdef int steer_attach(
     memcpy(&seed, header.rss_key, 4)
     steering.fragments.seed = seed
     toeplitz_init(&steering.toeplitz, header.rss_key)
-    if flows_attach(&steering.flows, header, entries, flow_capacity, seed, page) < 0:
+    if flows_attach(&steering.flows, header, entries, flow_capacity, page) < 0:
         return -1
     flows_check(&steering.flows)
     steer_follow(steering)
@@ -130,26 +130,28 @@ cdef int choose(Steering* steering, const Packet* packet) noexcept nogil:
 
 cdef int by_tuple(Steering* steering, const Packet* packet) noexcept nogil:
     """RFC 9293 §3.10.7.2: only SYN without ACK and RST opens a connection. Its flow is remembered."""
-    if packet.key.protocol != PROTO_TCP or not opens(packet.tcp_flags):
-        return by_flow(steering, &packet.key, True)
-    entry = flow_find(&steering.flows, &packet.key)
+    entry = find_or_hear(steering, &packet.key)
     if entry != NULL:
-        board_count(steering.page, DRV_STEER_FLOW, 1)
         return entry.replica
     cdef int replica = by_hash(steering, &packet.key, True)
-    if replica >= 0 and slot_open(steering, replica):
+    if packet.key.protocol == PROTO_TCP and opens(packet.tcp_flags) and slot_open(steering, replica):
         flow_learn(&steering.flows, &packet.key, replica, FLOW_NEW)
     return replica
 
 
 cdef int by_flow(Steering* steering, const FlowKey* key, bint ports) noexcept nogil:
+    entry = find_or_hear(steering, key)
+    return by_hash(steering, key, ports) if entry == NULL else <int>entry.replica
+
+
+cdef FlowEntry* find_or_hear(Steering* steering, const FlowKey* key) noexcept nogil:
+    """The flow that a packet from the wire belongs to. If there is none, its peer has said something."""
     entry = flow_find(&steering.flows, key)
-    if entry == NULL:
-        if steering.flows.passes:
-            flow_heard(&steering.flows, key)
-        return by_hash(steering, key, ports)
-    board_count(steering.page, DRV_STEER_FLOW, 1)
-    return entry.replica
+    if entry != NULL:
+        board_count(steering.page, DRV_STEER_FLOW, 1)
+    elif steering.flows.passes:
+        flow_heard(&steering.flows, key)
+    return entry
 
 
 cdef uint32_t steer_home(Steering* steering, const FlowKey* key, bint ports) noexcept nogil:
@@ -187,9 +189,9 @@ cdef void steer_departure(Steering* steering, const Packet* packet, uint32_t rep
         if flags & TCP_RST:
             flow_forget(flows, entry)
         elif not flags & TCP_SYN:
-            store32(&entry.state, FLOW_LIVE)
+            flow_turn(entry, FLOW_NEW, FLOW_LIVE)
     elif entry.state == FLOW_FADING and flags & TCP_SYN:
-        store32(&entry.state, FLOW_NEW)  # opened anew (RFC 6191)
+        flow_turn(entry, FLOW_FADING, FLOW_NEW)  # opened anew (RFC 6191)
 
 
 cdef int steer_add(Steering* steering, const FlowKey* key, uint32_t replica) noexcept nogil:
@@ -206,7 +208,7 @@ cdef int steer_add(Steering* steering, const FlowKey* key, uint32_t replica) noe
     if entry == NULL:
         flow_learn(flows, key, replica, FLOW_LIVE)
     else:
-        store32(&entry.state, FLOW_LIVE)
+        flow_become(entry, FLOW_LIVE)
     return 0
 
 
@@ -216,7 +218,7 @@ cdef int steer_fade(Steering* steering, const FlowKey* key, uint32_t replica) no
     if find_own(steering, key, replica, &entry) < 0:
         return -1
     if entry != NULL:
-        store32(&entry.state, FLOW_FADING)
+        flow_become(entry, FLOW_FADING)
     return 0
 
 
