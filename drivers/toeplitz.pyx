@@ -53,3 +53,12 @@ cdef uint32_t toeplitz_flow(const Toeplitz* toeplitz, const FlowKey* key, bint p
         value = add_port(toeplitz, 2 * width, key.remote_port, value)
         value = add_port(toeplitz, 2 * width + 2, key.local_port, value)
     return value
+
+
+def tables(bytes key not None):
+    """The lookup tables of a key: for each byte of the input in its order, 256 words."""
+    cdef Toeplitz toeplitz
+    if len(key) != TOEPLITZ_KEY:
+        raise ValueError(f"an RSS key has {TOEPLITZ_KEY} bytes, not {len(key)}")
+    toeplitz_init(&toeplitz, key)
+    return (<const uint8_t*>&toeplitz.table)[:sizeof(toeplitz.table)]

@@ -1,0 +1,373 @@
+"""The steering program in the kernel against the driver's own steering: the same frames, the same tables."""
+
+import random
+import struct
+import time
+from contextlib import suppress
+
+import pytest
+
+from neat.drivers import program
+from neat.drivers.pysteer import FLOW_WINDOW, Steering, classify, flow_key
+from neat.shm import bpf, steering
+
+CAPACITY = 64
+PAGE, ENTRY = 4096, 64
+STATE, EPOCH, SEEN, REPLICA = 40, 44, 48, 56
+FREE, FADING, NEW, LIVE = range(4)
+ABSENT, STARTING, ACTIVE, RECOVERING, TERMINATING = range(5)
+FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+PROTO_TCP, PROTO_UDP = 6, 17
+SECOND = 10**9
+CLOCK_MONOTONIC_COARSE = 6  # linux/time.h
+STACK, PEER = 0x0A4D0002, 0x0A4D0001
+
+pytestmark = pytest.mark.skipif(bool(program.usable()), reason=program.usable() or "")
+
+
+def coarse():
+    return time.clock_gettime_ns(CLOCK_MONOTONIC_COARSE)
+
+
+def ethernet(payload, ethertype=0x0800, destination=b"\x02\0\0\0\0\2"):
+    return destination + b"\x02\0\0\0\0\1" + struct.pack("!H", ethertype) + payload
+
+
+def ip(payload, protocol, source=PEER, total=None, ihl=5, fragment=0x4000, destination=STACK):
+    total = 4 * ihl + len(payload) if total is None else total
+    header = struct.pack(
+        "!BBHHHBBHII", 0x40 | ihl, 0, total & 0xFFFF, 1, fragment, 64, protocol, 0, source, destination
+    )
+    return header + bytes(4 * max(ihl - 5, 0)) + payload
+
+
+def tcp(port, flags, local_port=80, data=b"", **fields):
+    segment = struct.pack("!HHIIBBHHH", port, local_port, 1, 2, 0x50, flags, 100, 0, 0) + data
+    return ethernet(ip(segment, PROTO_TCP, **fields))
+
+
+def udp(port, local_port=53, data=b"", **fields):
+    return ethernet(ip(struct.pack("!HHHH", port, local_port, 8 + len(data), 0) + data, PROTO_UDP, **fields))
+
+
+def text(address):
+    return ".".join(str(byte) for byte in address.to_bytes(4, "big"))
+
+
+def flow(port, source=PEER, local_port=80):
+    return (PROTO_TCP, text(STACK), local_port, text(source), port)
+
+
+def is_plain(frame):
+    """What the program decides itself, by the contract."""
+    if len(frame) < 42 or frame[0] & 1 or frame[12:15] != b"\x08\x00\x45":
+        return False
+    (total, _, fragment) = struct.unpack_from("!HHH", frame, 16)
+    least = {PROTO_TCP: 34, PROTO_UDP: 28}.get(frame[23])
+    return least is not None and not fragment & 0x3FFF and least <= total <= len(frame) - 14
+
+
+class Twins:
+    """A segment that the program steers by, with a driver behind it that gets what it does not; and one where
+    the driver does all. Their flow tables are the same, byte by byte, after each frame."""
+
+    def __init__(self, capacity=CAPACITY, slots=4):
+        self.capacity = capacity
+        self.fd = steering.create(capacity, kernel=True)
+        self.supervisor = steering.Steering(self.fd, capacity, writable=True)
+        for slot in range(slots):
+            self.supervisor.set_state(slot, ACTIVE)
+        self.memory = self.supervisor.segment.view
+        self.twin = bytearray(self.memory)
+        self.behind = Steering(self.memory, capacity)
+        self.alone = Steering(self.twin, capacity)
+        self.program = program.load(self.fd, capacity)
+        self.queues = []
+
+    def changed(self, epochs=False):
+        """Page 0 has changed, as the supervisor's Steering object does it."""
+        self.twin[:PAGE] = self.memory[:PAGE]
+        for driver in (self.behind, self.alone):
+            driver.follow()
+            if epochs:
+                driver.check()
+
+    def key(self, frame):
+        """Of a plain frame of TCP, as it stands in a flow table."""
+        found = classify(bytes(10) + frame)
+        if not is_plain(frame) or found["protocol"] != PROTO_TCP:
+            return None
+        return flow_key(
+            *(found[name] for name in ("protocol", "local", "local_port", "remote", "remote_port"))
+        )
+
+    def entry(self, table, frame):
+        """Where a plain frame's flow lies in a table; None where there is none."""
+        key = self.key(frame)
+        for at in range(PAGE, PAGE + self.capacity * ENTRY, ENTRY):
+            if key and bytes(table[at : at + 40]) == key and FREE < self.state(table, at) <= LIVE:
+                return at
+        return None
+
+    def state(self, table, at):
+        return struct.unpack_from("=I", table, at + STATE)[0]
+
+    def pass_frame(self, frame, check=True):
+        """The queue that it goes to; both tables have it."""
+        now = coarse()
+        for driver in (self.behind, self.alone):
+            driver.clock(now)
+        at = self.entry(self.twin, frame)
+        queue, _ = bpf.test_run(self.program, frame)
+        assert 0 <= queue <= steering.SLOTS
+        got = self.alone.arrive(bytes(10) + frame)
+        if queue:
+            assert is_plain(frame) and got == queue - 1
+            if at is not None:
+                self.turn(at, frame[47])
+        else:
+            assert got == self.behind.arrive(bytes(10) + frame)
+        for table in (self.memory, self.twin):
+            self.forget_void(table, frame)
+        if coarse() != now:
+            # A tick in between: what was seen when is not comparable, and with it who made room.
+            self.twin[PAGE:] = self.memory[PAGE:]
+        elif check:
+            assert self.twin[PAGE:] == self.memory[PAGE:], frame.hex()
+        self.queues.append(queue)
+        return queue, got
+
+    def turn(self, at, flags):
+        """What the program says of a flow that a driver learns from what leaves the stack."""
+        state = self.state(self.twin, at)
+        if state == FREE:  # it was void
+            return
+        if flags & (FIN | RST):
+            state = FADING
+        elif flags & SYN:
+            state = NEW if state == FADING else state
+        elif state == NEW:
+            state = LIVE
+        struct.pack_into("=I", self.twin, at + STATE, state)
+
+    def forget_void(self, table, frame):
+        """A driver looks for void entries only while their peers are told."""
+        key = self.key(frame)
+        for at in range(PAGE, PAGE + self.capacity * ENTRY, ENTRY):
+            if key and bytes(table[at : at + 40]) == key:
+                state, epoch, _, slot = struct.unpack_from("=IIQB", table, at + STATE)
+                if FREE < state <= LIVE and (slot >= 16 or epoch != self.supervisor.slot(slot).epoch):
+                    struct.pack_into("=I", table, at + STATE, FREE)
+
+    def find(self, port, **where):
+        return self.behind.find(flow(port, **where))
+
+
+@pytest.fixture
+def net():
+    return Twins()
+
+
+def some_frame(chance):
+    """Mostly plain ones of few flows, so that they meet again."""
+    port, source = 1000 + chance.randrange(30), PEER + 256 * chance.randrange(3)
+    what = chance.randrange(12)
+    if what < 7:
+        flags = chance.choice([SYN, SYN, ACK, ACK, ACK | PSH, FIN | ACK, RST, SYN | ACK, SYN | 0xC0, 0, 0xFF])
+        return tcp(port, flags, source=source, data=chance.randbytes(chance.choice([0, 0, 6, 60])))
+    if what == 7:
+        return udp(port, source=source, data=chance.randbytes(chance.randrange(60)))
+    lie = {
+        "total": chance.choice([None, 0, 19, 20, 27, 28, 33, 34, 39, 40, 41, 99, 65535]),
+        "ihl": chance.choice([4, 5, 5, 6, 15]),
+        "fragment": chance.choice([0, 0x4000, 0x2000, 0x8000, 1, 0x1FFF, 0x6000]),
+    }
+    if what == 8:
+        return tcp(port, chance.choice([SYN, ACK]), source=source, **lie)
+    if what == 9:
+        return udp(port, source=source, **lie)
+    frame = bytearray(chance.choice([tcp(port, SYN), tcp(port, ACK), udp(port), udp(port, data=bytes(9))]))
+    if what == 10:
+        kinds = (0x0806, 0x86DD, 0x8100, 0x88CC, chance.randrange(65536))
+        return ethernet(bytes(frame[14:]), chance.choice(kinds), chance.randbytes(6))
+    for _ in range(chance.randrange(4)):
+        frame[chance.randrange(len(frame))] = chance.randrange(256)
+    return bytes(frame[: chance.randrange(14, len(frame) + 1)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_frames_and_slots(net, seed):
+    """Slots come and go, connections are lost, sources are kept out: driver and program agree."""
+    chance = random.Random(seed)
+    now = time.monotonic_ns()
+    for number in range(4000):
+        if number % 50 == 0:
+            slot = chance.randrange(4)
+            if chance.random() < 0.5:
+                net.supervisor.set_state(slot, chance.choice([ACTIVE, ACTIVE, ACTIVE, *range(5)]))
+                net.changed()
+            else:
+                net.supervisor.bump_epoch(slot)
+                net.changed(epochs=True)
+        if number % 500 == 250:
+            until = chance.choice([now, now + 3600 * SECOND])
+            source = text(PEER + 256 * chance.randrange(9))
+            net.supervisor.quarantine(source, chance.choice([0, PROTO_TCP]), 1005, until)
+            net.changed()
+        net.pass_frame(some_frame(chance))
+    assert sum(queue > 0 for queue in net.queues) > 1000
+    assert len(set(net.queues)) >= 4
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_more_flows_than_places(seed):
+    """Who makes room for whom: the same."""
+    net, chance = Twins(), random.Random(seed)
+    for _ in range(3000):
+        port = chance.randrange(300)
+        net.pass_frame(tcp(port, chance.choice([SYN, SYN, ACK, FIN | ACK])))
+    header = struct.unpack_from("=QQQ", net.memory, steering.layout()["learnt"])
+    assert header[0] > 100 and header[1] > 100
+
+
+def test_every_length(net):
+    text = bytes(90)
+    for whole in (tcp(7, SYN, data=text), tcp(8, ACK, data=text), udp(9, data=text), bytes(128)):
+        for length in range(14, 129):
+            net.pass_frame(whole[:length])
+            cut = bytearray(whole[:length])
+            if length >= 34:
+                struct.pack_into("!H", cut, 16, length - 14)
+                net.pass_frame(bytes(cut))
+        # What is not even an Ethernet header no device sends; a program that says 0 would not mind.
+        for length in range(14):
+            with suppress(OSError):
+                assert bpf.test_run(net.program, whole[:length])[0] == 0
+    assert {0} < set(net.queues)
+
+
+def by_queue(net, number):
+    """A port that goes to a queue by hash."""
+    return next(p for p in range(2000, 3000) if bpf.test_run(net.program, tcp(p, ACK))[0] == number)
+
+
+def test_a_connection_is_followed(net):
+    port = by_queue(net, 2)
+    for flags, state in (
+        (SYN, NEW), (SYN, NEW), (ACK, LIVE), (ACK | PSH, LIVE), (SYN, LIVE), (FIN | ACK, FADING),
+        (ACK, FADING), (SYN, NEW), (RST, FADING),
+    ):  # fmt: skip
+        assert net.pass_frame(tcp(port, flags))[0] == 2
+        assert net.find(port) == (1, state)
+    net.supervisor.set_state(1, TERMINATING)
+    net.changed()
+    assert net.pass_frame(tcp(port, ACK))[0] == 2
+    assert net.pass_frame(tcp(port + 1, SYN))[0] not in (0, 2)
+
+
+def test_what_the_driver_wrote_the_program_finds(net):
+    for number in range(40):
+        key = flow(5000 + number)
+        assert net.behind.add(key, number % 4) and net.alone.add(key, number % 4)
+        net.twin[PAGE:] = net.memory[PAGE:]
+        assert net.pass_frame(tcp(5000 + number, ACK))[0] == number % 4 + 1
+
+
+@pytest.mark.parametrize("capacity", [64, 1024])
+def test_windows_at_the_end_of_the_table(capacity):
+    """A window goes on at the table's start."""
+    net = Twins(capacity)
+    end = PAGE + capacity * ENTRY
+    last = [at + STATE for at in range(end - 4 * ENTRY, end, ENTRY)]
+    ports = []
+    for port in range(1, 60000):
+        net.behind.learn(flow(port), 3, LIVE)
+        if any(net.memory[at] for at in last):
+            ports.append(port)
+        net.behind.delete(flow(port), 3)
+        if len(ports) == 12:
+            break
+    for number, port in enumerate(ports):
+        net.behind.learn(flow(port), number % 4, LIVE)
+    assert sum(net.memory[PAGE + at * ENTRY + STATE] for at in range(FLOW_WINDOW)) > 0
+    for number, port in enumerate(ports):
+        assert bpf.test_run(net.program, tcp(port, ACK))[0] == number % 4 + 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_bytes_in_the_tables(net, seed):
+    """A table of any contents: a queue that exists, the one that the driver finds, and nothing else."""
+    chance = random.Random(seed)
+    whole = range(PAGE, PAGE + CAPACITY * ENTRY, ENTRY)
+    for number in range(3000):
+        if number % 20 == 0:
+            for at in chance.sample(whole, 20):
+                net.memory[at + 40 : at + REPLICA] = chance.randbytes(REPLICA - 40)
+                state = chance.choice([*range(7), 0xFFFFFFFF])
+                struct.pack_into("=II", net.memory, at + STATE, state, chance.randrange(2))
+                net.memory[at + REPLICA] = chance.choice([*range(18), 255])
+            if number % 100 == 0:
+                net.memory[64:448] = chance.randbytes(384)
+                for slot in range(16):
+                    struct.pack_into("=II", net.memory, 192 + 16 * slot, chance.randrange(6), 0)
+            net.twin[:] = net.memory
+            net.changed()
+        net.pass_frame(some_frame(chance))
+    assert max(net.queues) > 4
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_any_bytes_everywhere(net, seed):
+    chance = random.Random(seed)
+    for _ in range(300):
+        net.memory[16:PAGE] = chance.randbytes(PAGE - 16)
+        net.memory[PAGE:] = chance.randbytes(CAPACITY * ENTRY)
+        for _ in range(10):
+            assert 0 <= bpf.test_run(net.program, some_frame(chance))[0] <= 16
+
+
+def test_a_quarantined_source_is_the_drivers(net):
+    net.supervisor.quarantine(text(PEER), PROTO_TCP, 4000, time.monotonic_ns() + 3600 * SECOND)
+    net.changed()
+    other = PEER + 256
+    assert net.pass_frame(tcp(4000, SYN)) == (0, "drop")
+    queue, got = net.pass_frame(tcp(4001, SYN))
+    assert queue == 0 and got in range(4)
+    assert net.pass_frame(tcp(4000, SYN, source=other))[0] > 0
+    net.supervisor.quarantine(text(PEER), PROTO_TCP, 4000, time.monotonic_ns() - SECOND)
+    net.changed()
+    assert net.pass_frame(tcp(4000, SYN))[0] > 0
+
+
+def test_the_peer_of_a_lost_connection_speaks(net):
+    """Its entry is freed, and its segment goes where a RST comes from."""
+    port = by_queue(net, 3)
+    net.pass_frame(tcp(port, SYN))
+    net.supervisor.bump_epoch(2)
+    at = net.entry(net.memory, tcp(port, ACK))
+    assert at and net.find(port) is None
+    queue, _ = bpf.test_run(net.program, tcp(port, ACK))
+    assert queue == 3 and net.state(net.memory, at) == FREE
+    assert bpf.test_run(net.program, tcp(port, SYN))[0] == 3
+    assert net.find(port) == (2, NEW)
+
+
+def test_counters(net):
+    at = steering.layout()
+    for port in range(1, 300):
+        net.pass_frame(tcp(port, SYN))
+        net.pass_frame(tcp(port, ACK))
+    learnt, evicted, full = struct.unpack_from("=QQQ", net.memory, at["learnt"])
+    assert learnt + full == 299 and evicted == 0 and full > 0
+    assert learnt == sum(net.supervisor.flow_counts())
+
+
+def test_a_clock_that_lags_pushes_out_nobody(net):
+    """The driver's clock is ahead of the program's: what it has just seen is not idle."""
+    for port in range(1, 200):
+        net.behind.clock(time.monotonic_ns() + SECOND)
+        net.behind.learn(flow(port), 1, LIVE)
+    known = [port for port in range(1, 200) if net.find(port)]
+    for port in range(1000, 1400):
+        bpf.test_run(net.program, tcp(port, SYN))
+    assert [port for port in range(1, 200) if net.find(port)] == known
