@@ -65,7 +65,8 @@ class Guardian:
         from neat.drivers.tap import open_tap
 
         gateway = f"{config.gateway}/{config.interface.network.prefixlen}"
-        self.store.keep("tap", open_tap(config.tap, gateway, config.mtu, config.offload))
+        (queue,) = open_tap(config.tap, gateway, config.mtu, config.offload)
+        self.store.keep("tap", queue)
 
     def _listen(self) -> None:
         """Signals, and the owner of a stack in the foreground."""

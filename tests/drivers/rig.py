@@ -73,7 +73,7 @@ class Rig:
 
     def __init__(self, replicas=2, **settings):
         self.config = build({"replicas": replicas, "ring_bytes": RING, "flow_entries": 1024, **settings})
-        self.tap = open_tap(self.config.tap, f"{KERNEL}/24", self.config.mtu, self.config.offload)
+        (self.tap,) = open_tap(self.config.tap, f"{KERNEL}/24", self.config.mtu, self.config.offload)
         self.board_fd = segment.create("board", board.BOARD_BYTES)
         self.steering_fd = segment.create("steering", steering.steering_bytes(self.config.flow_entries))
         steering.initialise(self.steering_fd, self.config.flow_entries)

@@ -1,5 +1,6 @@
 """The device: what opening it makes, what it refuses, and what it can do by itself."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -24,7 +25,7 @@ ADDRESS = f"{KERNEL}/24"
 
 @in_netns
 def test_device_is_ready_for_frames():
-    fd = tap.open_tap("wire0", ADDRESS, 9000)
+    (fd,) = tap.open_tap("wire0", ADDRESS, 9000)
     flags = struct.unpack_from("16sH", fcntl.ioctl(fd, TUNGETIFF, bytes(40)))[1]
     assert flags & (tap.IFF_TAP | tap.IFF_NO_PI | tap.IFF_VNET_HDR) == 0x5002
     assert struct.unpack("i", fcntl.ioctl(fd, TUNGETVNETHDRSZ, bytes(4)))[0] == 10
@@ -44,8 +45,54 @@ def test_device_is_ready_for_frames():
 
 
 @in_netns
+def test_device_of_many_queues():
+    """17 queues, each as long as one alone, and no discipline before any."""
+    fds = tap.open_tap("wire0", ADDRESS, 1500, queues=17)
+    assert len(fds) == len(set(fds)) == 17
+    assert not any(map(os.get_blocking, fds)) and not any(map(os.get_inheritable, fds))
+    for fd in fds:
+        assert struct.unpack("i", fcntl.ioctl(fd, TUNGETVNETHDRSZ, bytes(4)))[0] == 10
+    with IPRoute() as netlink:
+        (index,) = netlink.link_lookup(ifname="wire0")
+        (link,) = netlink.get_links(index)
+        disciplines = [q.get("kind") for q in netlink.get_qdiscs() if q["index"] == index]
+    assert disciplines == ["noqueue"]
+    assert link.get("txqlen") == tap.QUEUE_FRAMES
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+        sender.bind(("wire0", 0))
+        for _ in range(3 * tap.QUEUE_FRAMES):  # all of one flow, so they wait in one queue
+            with contextlib.suppress(OSError):  # ENOBUFS, as there is no discipline that would hold it
+                sender.send(bytes(64))
+    assert sorted(map(waiting, fds)) == [0] * 16 + [tap.QUEUE_FRAMES]
+
+
+def waiting(fd):
+    """How many frames a queue has, by reading them."""
+    count = 0
+    while select.select([fd], [], [], 0)[0]:
+        os.read(fd, 2048)
+        count += 1
+    return count
+
+
+@in_netns
+def test_multi_queue_device_is_nobody_elses():
+    """It gets no queues of a second program, which would take frames away."""
+    held = tap.open_tap("wire0", ADDRESS, 1500, queues=2)
+    for queues, number in ((2, errno.EBUSY), (1, errno.EINVAL)):
+        with pytest.raises(tap.TapError) as caught:
+            tap.open_tap("wire0", ADDRESS, 1500, queues=queues)
+        assert caught.value.errno == number
+    with pytest.raises(tap.TapError, match="MTU 1048576"):
+        tap.open_tap("wire1", ADDRESS, 1 << 20, queues=2)
+    assert {name for _, name in socket.if_nameindex()} == {"lo", "wire0"}
+    tap.close(held)
+    assert {name for _, name in socket.if_nameindex()} == {"lo"}
+
+
+@in_netns
 def test_device_lives_as_long_as_a_descriptor():
-    first = tap.open_tap("wire0", ADDRESS, 1500)
+    (first,) = tap.open_tap("wire0", ADDRESS, 1500)
     copy = os.dup(first)
     os.close(first)
     assert "wire0" in dict(socket.if_nameindex()).values()
@@ -55,7 +102,7 @@ def test_device_lives_as_long_as_a_descriptor():
 
 @in_netns
 def test_refusals_are_one_line_and_leave_nothing():
-    held = tap.open_tap("wire0", ADDRESS, 1500)
+    (held,) = tap.open_tap("wire0", ADDRESS, 1500)
     for name, mtu, number, text in [
         ("wire0", 1500, errno.EBUSY, "in use by another program"),
         ("lo", 1500, errno.EINVAL, "another device"),
@@ -91,13 +138,13 @@ def test_no_clone_device():
 @in_netns
 def test_wire_is_quiet():
     """Nothing that the kernel sends of itself reaches the driver while nobody talks."""
-    fd = tap.open_tap("wire0", ADDRESS, 1500)
+    (fd,) = tap.open_tap("wire0", ADDRESS, 1500)
     assert select.select([fd], [], [], 1.5)[0] == []
 
 
 @in_netns
 def test_responder_answers_arp_and_ping():
-    fd = tap.open_tap("wire0", ADDRESS, 1500)
+    (fd,) = tap.open_tap("wire0", ADDRESS, 1500)
     stop, ring = os.pipe()
     responder = threading.Thread(target=Meter().answer, args=(fd, stop, STACK_MAC, 10))
     responder.start()
@@ -110,7 +157,7 @@ def test_responder_answers_arp_and_ping():
 
 @in_netns
 def test_limit_is_measured():
-    fd = tap.open_tap("wire0", ADDRESS, 1500)
+    (fd,) = tap.open_tap("wire0", ADDRESS, 1500)
     found = measure(fd, "wire0", KERNEL, STACK, seconds=0.1)
     assert found["small"]["frame_bytes"] == 64
     assert found["large"]["frame_bytes"] > 65_000

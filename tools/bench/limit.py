@@ -43,7 +43,7 @@ def main() -> None:
     from neat.drivers.limit import measure
     from neat.drivers.tap import open_tap
 
-    tap = open_tap(DEVICE, f"{KERNEL}/24", 1500)
+    (tap,) = open_tap(DEVICE, f"{KERNEL}/24", 1500)
     try:
         print(json.dumps(measure(tap, DEVICE, KERNEL, STACK, float(sys.argv[1]))))
     finally:
