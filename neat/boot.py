@@ -23,6 +23,7 @@ class Boot(msgspec.Struct, frozen=True):
     secret: str = ""  # 64 hex digits, the same for all replicas and incarnations of one stack
     state: int = 0  # of a replica: the incarnation that began its state; 0: this one
     blame: bool = False  # of a replica: what its predecessor was processing is skipped
+    no_queues: str = ""  # of the supervisor: why the datapath "auto" could not become "queues"
 
     @property
     def slot(self) -> int:

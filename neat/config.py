@@ -45,6 +45,9 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     app_memory: Annotated[int, Meta(ge=1 << 24, le=1 << 40)] = 1 << 32  # of one application's socket buffers
     flow_entries: Annotated[int, Meta(ge=1024, le=1 << 20)] = 1 << 16  # a power of two
     offload: bool = True
+    # how frames get to replicas: "queues": each reads its own queue of the device, which the kernel steers;
+    # "driver": all from the driver's rings; "auto": what is better, of what this machine can do
+    datapath: Literal["auto", "queues", "driver"] = "auto"
     time_wait_ms: Annotated[int, Meta(ge=0, le=240_000)] = 60_000
     min_rto_ms: Annotated[int, Meta(ge=10, le=3_000)] = 200
     max_rto_ms: Annotated[int, Meta(ge=1_000, le=240_000)] = 120_000

@@ -26,6 +26,8 @@ def status(name: str, as_json: bool) -> None:
     ready = "ready" if state["ready"] else "not ready"
     wire = f"{state['address']} behind {state['tap']} ({state['gateway']})"
     console.print(f"[bold]{state['name']}[/bold]: {ready}, {wire}")
+    why = f" ({state['no_queues']})" if state["no_queues"] else ""
+    console.print(f"datapath: {state['datapath']}{why}", markup=False)
     console.print(components_table(state))
     console.print(replicas_table(state))
     if state["applications"]:

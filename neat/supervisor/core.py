@@ -17,6 +17,7 @@ from neat import rundir
 from neat.boot import Boot
 from neat.shm.board import BoardWriter
 from neat.store import Store
+from neat.supervisor import device
 from neat.supervisor.adopt import adopt
 from neat.supervisor.commands import Commands
 from neat.supervisor.component import all_components
@@ -46,6 +47,8 @@ class Supervisor:
         self.events = EventLog(self.inventory.fds["journal"], rundir.kept(boot.config.name))
         self.page = BoardWriter(self.inventory.fds["board"], "supervisor")
         self.page.announce(boot.incarnation)
+        self.guardian = socket.socket(fileno=boot.fds["ctl"])
+        self.guardian.setblocking(False)
         self.stat_fd = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
         self.questions = Questions(self.components)
         self.keeper = Keeper(
@@ -58,14 +61,13 @@ class Supervisor:
             on_change=self._announce,
             on_rows=self.questions.answered,
         )
+        self._steer()
         status = Status(boot, self.inventory.directory, self.keeper, self.events)
         self.commands = Commands(
             self.components, self.questions, status, self.keeper.restart, self.keeper.standbys, self._leave
         )
         listener = os.dup(self.inventory.fds["control"])
         self.control = ControlServer(listener, self.selector, self._on_request)
-        self.guardian = socket.socket(fileno=boot.fds["ctl"])
-        self.guardian.setblocking(False)
         self.announced = False  # the guardian knows that the stack is ready
         self.leaving: Callable[[], None] | None = None  # this process ends so; the stack goes on
 
@@ -88,6 +90,18 @@ class Supervisor:
         self.control.flush()
         if self.leaving is not None:
             self.leaving()
+
+    def _steer(self) -> None:
+        """By the program of the code that is installed now, before any slot is open: without it no stack
+        comes up. If one is open the kernel has a program already, and goes on with that."""
+        fds = self.inventory.fds
+        try:
+            device.steer(fds["tap"], fds["steering"], self.boot.config)
+        except OSError as error:
+            if not any(slot.state for slot in self.keeper.slots.steering.slots()):
+                self.guardian.send(SAYS_FAILED + f"the kernel does not take the steering: {error}".encode())
+                raise
+            self.events.record("supervisor", "cannot renew the steering", str(error))
 
     def _patience(self) -> float:
         """Seconds until something is due at the latest."""
@@ -115,6 +129,8 @@ class Supervisor:
         adopted = adopt(self.components.values(), self.keeper.board, kept, holders)
         if self.boot.incarnation == 1:
             self.events.begin()
+            if self.boot.no_queues:
+                self.events.record("supervisor", "datapath is the driver", self.boot.no_queues)
         else:
             self.page.count("adopted", len(adopted))
             names = ", ".join(component.name for component in adopted)

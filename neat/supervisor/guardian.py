@@ -19,10 +19,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from neat import rundir
 from neat.boot import Boot, from_argv
 from neat.store import StoreServer
-from neat.supervisor import caretaker, netns, process
+from neat.supervisor import caretaker, device, netns, process
 from neat.supervisor.policy import RestartPolicy
 
 # Datagrams between guardian and supervisor; plain bytes, so that the guardian need not parse.
@@ -61,12 +63,12 @@ class Guardian:
         rundir.write_guardian(self.directory, os.getpid())
         self._listen()
         caretaker.inherit(self.directory, self.store)
+        queues, config, no_queues = device.attach(config)
+        self.boot = msgspec.structs.replace(self.boot, config=config, no_queues=no_queues)
         self._start_supervisor()  # it waits for the first answer of the store; both take a while to come up
-        from neat.drivers.tap import open_tap
-
-        gateway = f"{config.gateway}/{config.interface.network.prefixlen}"
-        (queue,) = open_tap(config.tap, gateway, config.mtu, config.offload)
-        self.store.keep("tap", queue)
+        device.configure(queues[0], config)
+        for name, fd in zip(device.NAMES, queues, strict=False):
+            self.store.keep(name, fd)
 
     def _listen(self) -> None:
         """Signals, and the owner of a stack in the foreground."""
@@ -123,6 +125,7 @@ class Guardian:
                 config=self.boot.config,
                 fds={"store": store_peer.fileno(), "ctl": ctl_peer.fileno(), "lifeline": self.lifeline},
                 secret=self.boot.secret,
+                no_queues=self.boot.no_queues,
             )
             self.supervisor = process.start("neat.supervisor", boot, self.env, sys.stderr.fileno())
         store.setblocking(False)

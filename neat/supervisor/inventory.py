@@ -2,7 +2,7 @@
 
 | name | what |
 |---|---|
-| `tap` | the device, from the guardian |
+| `tap`, `queue0`… | from the guardian: the device's queues, the driver's and, if they have some, the slots' |
 | `board`, `steering`, `link0`…, `state0`… | segments |
 | `bell.driver`, `bell.replica0`… | eventfds |
 | `sys0`, `sys0.peer`… | socketpairs: syscall server's end, replica's end |
@@ -20,9 +20,10 @@ from typing import Any
 
 from neat import rundir
 from neat.config import Config
-from neat.shm import board, link, segment, steering
+from neat.shm import board, link, segment
 from neat.shm.doorbell import make as make_doorbell
 from neat.store import Store
+from neat.supervisor import device
 
 FOREIGN = ("app.", "bind.")
 NUMBER_OFFSET, NUMBER_BYTES = 8, 8  # StateHeader.incarnation (neat/stack/state.pxd)
@@ -61,7 +62,7 @@ class Inventory:
         config = self.config
         self.ensure("journal", os.memfd_create, "neat:journal", os.MFD_CLOEXEC)
         self.ensure("board", segment.create, "board", board.BOARD_BYTES)
-        self.ensure("steering", _steering, config.flow_entries)
+        self.ensure("steering", device.make_steering, config)
         self.ensure("bell.driver", make_doorbell)
         # Anybody may knock: a worker that has given up its rights joins its application with its token.
         self.ensure("listen", self._listen, rundir.SYSCALL_SOCKET, socket.SOCK_SEQPACKET, 0o666)
@@ -109,6 +110,8 @@ class Inventory:
                 "bell": f"bell.replica{slot}",
                 "sys": f"sys{slot}.peer",
             }
+            if self.config.datapath == "queues":
+                renamed["queue"] = f"queue{slot}"
             own = {key: self.fds[name] for key, name in renamed.items()}
             return own | {name: self.fds[name] for name in ("board", "bell.driver")}
         return {name: self.fds[name] for name in names}
@@ -137,12 +140,6 @@ class Inventory:
 
 def _write_number(fd: int, number: int) -> None:
     os.pwrite(fd, number.to_bytes(NUMBER_BYTES, "little"), NUMBER_OFFSET)
-
-
-def _steering(flow_entries: int) -> int:
-    fd = segment.create("steering", steering.steering_bytes(flow_entries))
-    steering.initialise(fd, flow_entries)
-    return fd
 
 
 def _link(name: str, ring_bytes: int) -> int:

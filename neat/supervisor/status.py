@@ -40,6 +40,8 @@ class Status:
             "address": config.address,
             "gateway": config.gateway,
             "tap": config.tap,
+            "datapath": config.datapath,
+            "no_queues": self.boot.no_queues,
             "netns": config.netns,
             "routes": [routes.check(rule) for rule in config.routes],
             "run_dir": str(self.directory),

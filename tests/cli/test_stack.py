@@ -64,6 +64,8 @@ def test_status_json_has_the_documented_names(stack):
         "address",
         "gateway",
         "tap",
+        "datapath",
+        "no_queues",
         "netns",
         "run_dir",
         "guardian",

@@ -1,0 +1,68 @@
+"""The device of a stack, and its datapath: the way of a frame from the device to a replica.
+
+"driver": one queue, which the driver reads; it hands frames on over rings. "queues": the kernel steers, by a
+program that the supervisor installs, and each replica slot has a queue of its own; the driver's has what is
+left (docs/contracts/steering.md). The guardian makes the device and says which it is: from then on
+`config.datapath` is one of the two.
+"""
+
+import errno
+
+import msgspec
+
+from neat.config import Config
+from neat.drivers import tap
+from neat.shm import steering
+from neat.shm.segment import create
+
+try:
+    from neat.drivers import program
+except ImportError:  # it is not built
+    program = None
+
+# Under these names the store has the queues, in the order of the device: the driver's, then slot k's.
+NAMES = ("tap", *(f"queue{k}" for k in range(steering.SLOTS)))
+PREFERRED = "driver"  # what "auto" becomes where there is a choice: what is measured to be better
+
+
+def attach(config: Config) -> tuple[list[int], Config, str]:
+    """The queues of the device, which is down yet; the settings, with `datapath` decided; and why "auto" did
+    not become "queues", where it was meant to. TapError when there is no device to be had, or none for the
+    datapath that was asked for; nothing is left then."""
+    wish = PREFERRED if config.datapath == "auto" else config.datapath
+    queues: list[int] = []
+    why = ""
+    if wish == "queues":
+        why = program.usable() if program else ""
+        try:
+            queues = [] if why else tap.attach(config.tap, len(NAMES))
+        except tap.TapError as error:
+            why = str(error.strerror)
+        if why and config.datapath == "queues":
+            raise tap.TapError(errno.EOPNOTSUPP, f"datapath = 'queues' is not possible: {why}")
+    if not queues:
+        wish, queues = "driver", tap.attach(config.tap)
+    return queues, msgspec.structs.replace(config, datapath=wish), why
+
+
+def configure(fd: int, config: Config) -> None:
+    """Addresses and all else; then it is up. `fd`: any of its queues."""
+    gateway = f"{config.gateway}/{config.interface.network.prefixlen}"
+    tap.configure(fd, config.tap, gateway, config.mtu, config.offload)
+
+
+def make_steering(config: Config) -> int:
+    """A new steering segment, in which no slot is open. The kernel's program reads and writes it too, where
+    there is one."""
+    if hasattr(steering, "create"):
+        return steering.create(config.flow_entries, kernel=config.datapath == "queues")
+    fd = create("steering", steering.steering_bytes(config.flow_entries))
+    steering.initialise(fd, config.flow_entries)
+    return fd
+
+
+def steer(queue: int, steering_fd: int, config: Config) -> None:
+    """Have the kernel steer by this segment from now on, in place of what it did. `queue`: any of the
+    device's. Raises OSError."""
+    if config.datapath == "queues" and program:
+        program.install(queue, steering_fd, config.flow_entries)

@@ -1,0 +1,101 @@
+"""The device's queues: which there are, who gets them, and what becomes of the setting `datapath`."""
+
+import errno
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from neat.config import build
+from neat.drivers.tap import TapError
+from neat.supervisor import device
+from tests.supervisor.conftest import dummy_stack
+from tests.support import wait_for
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """What the device can do (`most` queues, TapError beyond), and the kernel (`fault`); `opened` is what was
+    asked for."""
+    scene = SimpleNamespace(most=17, fault="", opened=[])
+
+    def attach(_name, queues=1):
+        scene.opened.append(queues)
+        if queues > scene.most:
+            raise TapError(errno.EBUSY, "TAP device neat0: in use by another program")
+        return list(range(100, 100 + queues))
+
+    monkeypatch.setattr(device.tap, "attach", attach)
+    monkeypatch.setattr(device, "program", SimpleNamespace(usable=lambda: scene.fault))
+    return scene
+
+
+def decide(datapath):
+    queues, config, why = device.attach(build({"datapath": datapath}))
+    return len(queues), config.datapath, why
+
+
+def test_driver_has_one_queue_and_asks_the_kernel_for_nothing(machine):
+    machine.fault = "no such thing"
+    assert decide("driver") == (1, "driver", "")
+
+
+def test_queues_are_the_drivers_and_one_for_each_slot(machine):
+    assert decide("queues") == (17, "queues", "")
+    assert len(device.NAMES) == 17 and device.NAMES[:2] == ("tap", "queue0")
+
+
+@pytest.mark.parametrize("most, fault", [(17, "bpf(2) is not permitted"), (1, "")])
+def test_auto_takes_what_there_is_and_says_why(machine, monkeypatch, most, fault):
+    monkeypatch.setattr(device, "PREFERRED", "queues")
+    assert decide("auto") == (17, "queues", "")
+    machine.most, machine.fault = most, fault
+    why = fault or "TAP device neat0: in use by another program"
+    assert decide("auto") == (1, "driver", why)
+    with pytest.raises(TapError) as caught:
+        decide("queues")
+    assert caught.value.strerror == f"datapath = 'queues' is not possible: {why}"
+
+
+def test_auto_without_any_device_is_the_devices_error(machine, monkeypatch):
+    monkeypatch.setattr(device, "PREFERRED", "queues")
+    machine.most = 0
+    with pytest.raises(TapError, match="^.Errno 16. TAP device neat0: in use by another program$"):
+        decide("auto")
+    assert machine.opened == [17, 1]
+
+
+def queues_of(pid):
+    """How many descriptors of a TAP device's queue the process has."""
+    links = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+    return links.count("/dev/net/tun")
+
+
+def is_back(stack, name, before):
+    status = stack.status_or_none()
+    found = {part["name"]: part["incarnation"] for part in status["components"]} if status else {}
+    return found.get(name, 0) > before and status["ready"]
+
+
+@pytest.mark.netns
+def test_each_process_has_its_own_queue_only(tmp_path):
+    with dummy_stack(tmp_path, replicas=2, datapath="queues") as stack:
+        status = stack.status()
+        assert (status["datapath"], status["no_queues"]) == ("queues", "")
+        assert "datapath: queues" in stack.neat("status").stdout
+        wanted = {"supervisor": 17, "driver": 1, "syscall": 0, "replica0": 1, "replica1": 1}
+        assert {name: queues_of(pid) for name, pid in stack.pids().items()} == wanted
+        assert queues_of(status["guardian"]["pid"]) == 17
+        for name in ("supervisor", "replica1"):
+            before = stack.component(name)["incarnation"]
+            stack.neat("kill", name)
+            wait_for(lambda name=name, n=before: is_back(stack, name, n), 20, f"{name} is back")
+            assert {name: queues_of(pid) for name, pid in stack.pids().items()} == wanted
+
+
+@pytest.mark.netns
+def test_driver_mode_has_one_queue(tmp_path):
+    with dummy_stack(tmp_path, replicas=1, datapath="driver") as stack:
+        assert stack.status()["datapath"] == "driver"
+        wanted = {"supervisor": 1, "driver": 1, "syscall": 0, "replica0": 0}
+        assert {name: queues_of(pid) for name, pid in stack.pids().items()} == wanted
