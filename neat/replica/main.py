@@ -11,6 +11,7 @@ import sys
 
 from neat import boot as boots
 from neat.boot import Boot
+from neat.replica.confine import confine
 from neat.replica.control import Control
 from neat.replica.core import REASONS, Core
 from neat.replica.numbers import set_apart
@@ -43,6 +44,8 @@ def run(boot: Boot) -> None:
     board = BoardWriter(boot.fds["board"], boot.component)
     board.announce(boot.incarnation)
     prepare_last_words(board)
+    if "queue" in boot.fds:
+        confine()  # before there is a holder, which has the descriptor too
     link = Link(boot.fds["link"], boot.config.ring_bytes, boot.config.ring_bytes)
     state = Segment(boot.fds["state"], state_bytes(boot.config))
     try:

@@ -12,6 +12,7 @@ import msgspec
 
 from neat.config import Config
 from neat.drivers import tap
+from neat.replica import confine
 from neat.shm import steering
 from neat.shm.segment import create
 
@@ -33,7 +34,7 @@ def attach(config: Config) -> tuple[list[int], Config, str]:
     queues: list[int] = []
     why = ""
     if wish == "queues":
-        why = program.usable() if program else ""
+        why = (program.usable() if program else "") or confine.usable()
         try:
             queues = [] if why else tap.attach(config.tap, len(NAMES))
         except tap.TapError as error:

@@ -17,7 +17,7 @@ from tests.support import wait_for
 def machine(monkeypatch):
     """What the device can do (`most` queues, TapError beyond), and the kernel (`fault`); `opened` is what was
     asked for."""
-    scene = SimpleNamespace(most=17, fault="", opened=[])
+    scene = SimpleNamespace(most=17, fault="", no_filter="", opened=[])
 
     def attach(_name, queues=1):
         scene.opened.append(queues)
@@ -27,6 +27,7 @@ def machine(monkeypatch):
 
     monkeypatch.setattr(device.tap, "attach", attach)
     monkeypatch.setattr(device, "program", SimpleNamespace(usable=lambda: scene.fault))
+    monkeypatch.setattr(device, "confine", SimpleNamespace(usable=lambda: scene.no_filter))
     return scene
 
 
@@ -45,12 +46,20 @@ def test_queues_are_the_drivers_and_one_for_each_slot(machine):
     assert len(device.NAMES) == 17 and device.NAMES[:2] == ("tap", "queue0")
 
 
-@pytest.mark.parametrize("most, fault", [(17, "bpf(2) is not permitted"), (1, "")])
-def test_auto_takes_what_there_is_and_says_why(machine, monkeypatch, most, fault):
+BPF, SECCOMP, BUSY = (
+    "bpf(2) is not permitted",
+    "no seccomp filter for s390x",
+    "TAP device neat0: in use by another program",
+)
+
+
+@pytest.mark.parametrize(
+    "most, fault, no_filter, why", [(17, BPF, "", BPF), (17, "", SECCOMP, SECCOMP), (1, "", "", BUSY)]
+)
+def test_auto_takes_what_there_is_and_says_why(machine, monkeypatch, most, fault, no_filter, why):
     monkeypatch.setattr(device, "PREFERRED", "queues")
     assert decide("auto") == (17, "queues", "")
-    machine.most, machine.fault = most, fault
-    why = fault or "TAP device neat0: in use by another program"
+    machine.most, machine.fault, machine.no_filter = most, fault, no_filter
     assert decide("auto") == (1, "driver", why)
     with pytest.raises(TapError) as caught:
         decide("queues")
