@@ -11,15 +11,9 @@ import errno
 import msgspec
 
 from neat.config import Config
-from neat.drivers import tap
+from neat.drivers import program, tap
 from neat.replica import confine
 from neat.shm import steering
-from neat.shm.segment import create
-
-try:
-    from neat.drivers import program
-except ImportError:  # it is not built
-    program = None
 
 # Under these names the store has the queues, in the order of the device: the driver's, then slot k's.
 NAMES = ("tap", *(f"queue{k}" for k in range(steering.SLOTS)))
@@ -34,7 +28,7 @@ def attach(config: Config) -> tuple[list[int], Config, str]:
     queues: list[int] = []
     why = ""
     if wish == "queues":
-        why = (program.usable() if program else "") or confine.usable()
+        why = program.usable() or confine.usable()
         try:
             queues = [] if why else tap.attach(config.tap, len(NAMES))
         except tap.TapError as error:
@@ -55,15 +49,11 @@ def configure(fd: int, config: Config) -> None:
 def make_steering(config: Config) -> int:
     """A new steering segment, in which no slot is open. The kernel's program reads and writes it too, where
     there is one."""
-    if hasattr(steering, "create"):
-        return steering.create(config.flow_entries, kernel=config.datapath == "queues")
-    fd = create("steering", steering.steering_bytes(config.flow_entries))
-    steering.initialise(fd, config.flow_entries)
-    return fd
+    return steering.create(config.flow_entries, kernel=config.datapath == "queues")
 
 
 def steer(queue: int, steering_fd: int, config: Config) -> None:
     """Have the kernel steer by this segment from now on, in place of what it did. `queue`: any of the
     device's. Raises OSError."""
-    if config.datapath == "queues" and program:
+    if config.datapath == "queues":
         program.install(queue, steering_fd, config.flow_entries)

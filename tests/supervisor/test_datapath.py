@@ -8,7 +8,9 @@ import pytest
 
 from neat.config import build
 from neat.drivers.tap import TapError
+from neat.shm.steering import SlotState, Steering
 from neat.supervisor import device
+from neat.supervisor.core import Supervisor
 from tests.supervisor.conftest import dummy_stack
 from tests.support import wait_for
 
@@ -72,6 +74,39 @@ def test_auto_without_any_device_is_the_devices_error(machine, monkeypatch):
     with pytest.raises(TapError, match="^.Errno 16. TAP device neat0: in use by another program$"):
         decide("auto")
     assert machine.opened == [17, 1]
+
+
+@pytest.fixture
+def supervisor(monkeypatch):
+    """One whose kernel takes no program; `said` is what the guardian heard, `recorded` the event log."""
+
+    def refuse(*_):
+        raise OSError(errno.EPERM, "not permitted")
+
+    monkeypatch.setattr(device.program, "install", refuse)
+    fd = device.make_steering(build({"datapath": "driver"}))
+    steering = Steering(fd, build({}).flow_entries, writable=True)
+    scene = SimpleNamespace(said=[], recorded=[], boot=SimpleNamespace(config=build({"datapath": "queues"})))
+    scene.inventory = SimpleNamespace(fds={"tap": -1, "steering": fd})
+    scene.keeper = SimpleNamespace(slots=SimpleNamespace(steering=steering))
+    scene.guardian = SimpleNamespace(send=scene.said.append)
+    scene.events = SimpleNamespace(record=lambda *words: scene.recorded.append(words))
+    yield scene
+    os.close(fd)
+
+
+def test_stack_does_not_come_up_unsteered(supervisor):
+    with pytest.raises(OSError):
+        Supervisor._steer(supervisor)
+    assert supervisor.said == [b"failed: the kernel does not take the steering: [Errno 1] not permitted"]
+
+
+def test_successor_goes_on_with_the_program_that_is_there(supervisor):
+    supervisor.keeper.slots.steering.set_state(1, SlotState.SLOT_STARTING)
+    Supervisor._steer(supervisor)
+    assert not supervisor.said
+    ((_who, what, why),) = supervisor.recorded
+    assert (what, why) == ("cannot renew the steering", "[Errno 1] not permitted")
 
 
 def queues_of(pid):
