@@ -38,11 +38,11 @@ from neat.replica.process cimport (
 from neat.replica.recovery cimport hold_on, let_go, rebuild, take_over
 from neat.replica.settings cimport engine_bytes, fill_config
 from neat.replica.shared cimport listener_add, udp_add
+from neat.replica.wire cimport wire_discard, wire_open, wire_recover
 from neat.shm.atomic cimport exchange32, load64, store64
 from neat.shm.board cimport BoardPage
 from neat.shm.doorbell cimport doorbell_ring
 from neat.shm.recorder cimport Recorder
-from neat.shm.ring cimport ring_attach_consumer, ring_attach_producer, ring_discard
 from neat.stack.engine cimport (
     ConnInfo, ConnectWishes, StackConfig, stack_close, stack_conn_info, stack_connect, stack_create,
     stack_destroy, stack_sock, stack_use_counters,
@@ -86,7 +86,8 @@ cdef class Core:
         """`state`: mapped Segment; `link`: Link; `board`: BoardWriter. ValueError or OSError when something
         does not fit."""
         cdef StackConfig settings
-        cdef uintptr_t state_address, board_address, rx, tx, recorder
+        cdef uintptr_t state_address, board_address, rx, tx, intake, recorder
+        cdef int i
         p = self.p
         fds, config = boot.fds, boot.config
         fill_config(&settings, config, boot.slot, boot.secret)
@@ -100,12 +101,13 @@ cdef class Core:
         status = ledger_open(p, <uint8_t*>state_address + engine_bytes(&settings), config.max_connections)
         if status < 0:
             raise ValueError("the state's ledger is of another version or size")
-        if ring_attach_consumer(&p.rx, <void*>rx, config.ring_bytes) < 0:
-            raise ValueError("the receive ring makes no sense")
-        recorder = link.recorder_address
+        intake, recorder = link.intake_address, link.recorder_address
+        queue = fds.get("queue", -1)
+        if wire_open(p, <void*>rx, <void*>tx, <void*>intake, config.ring_bytes, queue) < 0:
+            raise ValueError("a ring of the link makes no sense")
+        for i, byte in enumerate(config.mac_bytes()):
+            p.mac[i] = byte
         p.recorder = <Recorder*>recorder
-        if ring_attach_producer(&p.tx, <void*>tx, config.ring_bytes) < 0:
-            raise ValueError("the transmit ring makes no sense")
         self.max_connections = config.max_connections
         self.stateful = config.recovery == "stateful"
         self.recovered = status == 1
@@ -122,9 +124,10 @@ cdef class Core:
         self._watch({"bell": WATCH_BELL, "sys": WATCH_SYS, "ctl": WATCH_CTL, "lifeline": WATCH_LIFELINE}, fds)
         self.look_after_holder()
         if self.recovered:
+            wire_recover(p)
             rebuild(p, boot.blame)
         else:
-            ring_discard(&p.rx)  # a frame that is left may have killed the predecessor, whose state is gone
+            wire_discard(p)  # a frame that is left may have killed the predecessor, whose state is gone
         # The driver may have been told to sleep by a predecessor that did not ring.
         doorbell_ring(p.driver_bell)
 
@@ -171,6 +174,7 @@ cdef class Core:
                 stack_destroy(self.p.stack)
             if self.p.epoll >= 0:
                 close(self.p.epoll)
+            free(self.p.out)
             free(self.p)
 
     def run(self, uint64_t tick_ns):

@@ -41,4 +41,15 @@ cpdef enum ReplicaCounter:
     COUNT_STATELESS                 # 1: its descriptors have no holder, so its state ends with it
     COUNT_SUSPECTS_SKIPPED          # frames that the process before it died of
     COUNT_RECOVERED                 # connections that it has from the process before it
+    # its own queue of the device
+    COUNT_QUEUE_RX_FRAMES
+    COUNT_QUEUE_RX_BYTES            # Ethernet frames
+    COUNT_QUEUE_TX_FRAMES
+    COUNT_QUEUE_TX_BYTES
+    COUNT_QUEUE_DROP_TRUNCATED      # longer than any record
+    COUNT_QUEUE_DROP_NO_BUFFER      # the kernel had no memory for it
+    COUNT_QUEUE_DROP_DEVICE_DOWN
+    COUNT_QUEUE_DROP_WRITE          # the kernel refused it for another reason
+    COUNT_QUEUE_DROP_LINK_FULL      # for the driver, whose ring was full
+    COUNT_QUEUE_READ_FAILED         # 1: the device is gone
     REPLICA_COUNTERS

@@ -46,6 +46,11 @@ DROPS = frozenset(
         "tcp_backlog_full",
         "tcp_table_full",
         "tcp_no_sock",
+        "queue_drop_truncated",
+        "queue_drop_no_buffer",
+        "queue_drop_device_down",
+        "queue_drop_write",
+        "queue_drop_link_full",
     ]
 )
 

@@ -10,25 +10,26 @@ from neat.replica.channels cimport (
     channel_find, channel_reap, channels_pending, channels_scan, channels_sleeping,
 )
 from neat.replica.counters cimport (
-    COUNT_DOORBELLS, COUNT_RX_RING_BROKEN, COUNT_RX_UNKNOWN_RECORD, COUNT_TX_RING_BROKEN, COUNT_TX_RING_FULL,
-    COUNT_WAKEUPS,
+    COUNT_RX_UNKNOWN_RECORD, COUNT_WAKEUPS,
 )
 from neat.replica.endpoints cimport endpoint_event, endpoint_hangup, endpoints_deadline, endpoints_settle
 from neat.replica.pollers cimport pollers_ring
-from neat.replica.posix cimport epoll_event, monotonic_ns, wait_events
+from neat.replica.posix cimport epoll_event, monotonic_ns, wait_events, wait_for_two
 from neat.replica.process cimport (
     REASON_CTL, REASON_HOLDER, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CORD, WATCH_CTL,
     WATCH_ENDPOINT, WATCH_HOLDER, WATCH_LIFELINE, WATCH_SHARED, WATCH_SYS, Process, note, tally,
 )
 from neat.replica.shared cimport shared_ready, udp_event
+from neat.replica.wire cimport (
+    wire_cancel_sleep, wire_next, wire_prepare_sleep, wire_publish, wire_room, wire_send,
+)
 from neat.shm.atomic cimport fence
 from neat.shm.board cimport board_busy, board_heartbeat
-from neat.shm.doorbell cimport doorbell_clear, doorbell_ring
+from neat.shm.doorbell cimport doorbell_clear
 from neat.shm.idle cimport Idle, idle_begin, idle_worked, idle_yields
 from neat.shm.recorder cimport RECORDED_IN, RECORDED_OUT, recorder_event, recorder_packet
 from neat.shm.ring cimport (
-    BURST_BYTES, MAX_RECORD, RECORD_FLOW_LOST, RECORD_FRAME, RECORD_OWN_FRAME, record_payload, ring_advance,
-    ring_cancel_sleep, ring_commit, ring_peek, ring_prepare_sleep, ring_publish, ring_release, ring_reserve,
+    BURST_BYTES, RECORD_FLOW_LOST, RECORD_FRAME, RECORD_OWN_FRAME, record_payload, ring_advance,
 )
 from neat.stack.engine cimport (
     EV_ACCEPT, EV_FREED, Event, stack_expire, stack_flow_lost, stack_frame_arrives, stack_next_deadline,
@@ -48,7 +49,9 @@ cdef uint32_t run(Process* p) noexcept nogil:
             descriptors(p, 0)  # before the frames: they may be for sockets that were closed before they left
         if turn(p) != 0:
             idle_worked(&idle, p.now)
-        elif not idle_yields(&idle, p.now):
+        elif idle_yields(&idle, p.now):
+            p.queue_ready = True
+        else:
             rest(p)
         if p.now - p.returned_at >= p.tick_ns:
             p.reasons |= REASON_TICK
@@ -68,7 +71,7 @@ cdef uint32_t turn(Process* p) noexcept nogil:
     done += transmit(p)
     done += signal(p)
     endpoints_settle(p)
-    publish(p)
+    wire_publish(p)
     board_heartbeat(p.board, p.now)
     return done
 
@@ -77,7 +80,7 @@ cdef uint32_t receive(Process* p) noexcept nogil:
     cdef uint32_t done = 0
     cdef uint32_t moved = 0
     while done < RECEIVE_BURST and moved < BURST_BYTES:
-        record = ring_peek(&p.rx)
+        record = wire_next(p)
         if record == NULL:
             break
         payload, position = record_payload(record), p.rx.local
@@ -93,20 +96,17 @@ cdef uint32_t receive(Process* p) noexcept nogil:
             tally(p, COUNT_RX_UNKNOWN_RECORD)
         moved += record.length
         done += 1
-    if p.rx.broken:
-        note(p, COUNT_RX_RING_BROKEN)
     return done
 
 
 cdef uint32_t transmit(Process* p) noexcept nogil:
-    """The engine writes its frames straight into the ring."""
     cdef uint16_t record_type
     cdef uint32_t length
     cdef uint32_t done = 0
     cdef uint32_t moved = 0
     p.tx_blocked = False
     while done < TRANSMIT_BURST and moved < BURST_BYTES:
-        room = ring_reserve(&p.tx, MAX_RECORD)
+        room = wire_room(p)
         if room == NULL:
             p.tx_blocked = not p.tx.broken  # a broken one has no room ever
             break
@@ -115,7 +115,7 @@ cdef uint32_t transmit(Process* p) noexcept nogil:
             break
         if record_type == RECORD_FRAME:
             recorder_packet(p.recorder, RECORDED_OUT, room, length, p.now)
-        ring_commit(&p.tx, length, record_type, 0)
+        wire_send(p, room, length, record_type)
         moved += length
         done += 1
     return done
@@ -143,18 +143,6 @@ cdef uint32_t signal(Process* p) noexcept nogil:
                 channel_reap(p, channel)
     pollers_ring(p)
     return done
-
-
-cdef void publish(Process* p) noexcept nogil:
-    """Give the driver the frames of this turn, and the room of those that were received."""
-    ring_release(&p.rx)
-    if ring_publish(&p.tx):
-        doorbell_ring(p.driver_bell)
-        tally(p, COUNT_DOORBELLS)
-    if p.tx_blocked:
-        tally(p, COUNT_TX_RING_FULL)
-    if p.tx.broken:
-        note(p, COUNT_TX_RING_BROKEN)
 
 
 cdef int descriptors(Process* p, int64_t timeout) noexcept nogil:
@@ -191,11 +179,25 @@ cdef int descriptors(Process* p, int64_t timeout) noexcept nogil:
     return n
 
 
+cdef void sleep(Process* p, int64_t timeout) noexcept nogil:
+    """A queue is polled beside the epoll set and is not in it: each frame that the kernel steers to it would
+    tell the set, even while we are awake."""
+    cdef int woken_by
+    if p.queue < 0:
+        descriptors(p, timeout)
+        return
+    woken_by = wait_for_two(p.queue, p.epoll, timeout)
+    p.now = monotonic_ns()
+    p.queue_ready = woken_by & 1
+    if woken_by & 2:
+        descriptors(p, 0)
+
+
 cdef void rest(Process* p) noexcept nogil:
     """Sleep until the next deadline, heartbeat or event. Flags first, fence, then a last look: no ring is
     lost."""
     cdef uint64_t deadline, until
-    if not ring_prepare_sleep(&p.rx):
+    if not wire_prepare_sleep(p):
         return
     channels_sleeping(p, 1)
     fence()
@@ -209,8 +211,8 @@ cdef void rest(Process* p) noexcept nogil:
             until = p.now + FULL_RING_NS
         if until > p.now:
             board_busy(p.board, p.now - p.woke_at)
-            descriptors(p, until - p.now)
+            sleep(p, until - p.now)
             p.woke_at = p.now
             tally(p, COUNT_WAKEUPS)
     channels_sleeping(p, 0)
-    ring_cancel_sleep(&p.rx)
+    wire_cancel_sleep(p)

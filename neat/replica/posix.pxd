@@ -118,6 +118,15 @@ cdef extern from * nogil:
         return n < 0 ? -errno : n;
     }
 
+    /* Wait until one of them is readable, at most `timeout` ns: 1 and 2 added up, for the first and second. */
+    static inline int neat_wait_for_two(int first, int second, int64_t timeout) {
+        struct pollfd at[2] = {{.fd = first, .events = POLLIN}, {.fd = second, .events = POLLIN}};
+        struct timespec most = {timeout / 1000000000, timeout % 1000000000};
+        if (ppoll(at, 2, &most, NULL) <= 0)
+            return 0;
+        return (at[0].revents ? 1 : 0) | (at[1].revents ? 2 : 0);
+    }
+
     static inline uint64_t neat_now(void) {
         struct timespec at;
         clock_gettime(CLOCK_MONOTONIC, &at);
@@ -145,6 +154,7 @@ cdef extern from * nogil:
     bint is_hung_up "neat_is_hung_up"(int fd) noexcept
     int watch "neat_watch"(int epoll, int op, int fd, uint32_t events, uint64_t data) noexcept
     int wait_events "neat_wait"(int epoll, epoll_event* events, int count, int64_t timeout) noexcept
+    int wait_for_two "neat_wait_for_two"(int first, int second, int64_t timeout) noexcept
     uint64_t monotonic_ns "neat_now"() noexcept
     void* map_shared "neat_map"(int fd, uint64_t length) noexcept
     int munmap(void* memory, size_t length) noexcept

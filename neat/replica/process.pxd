@@ -136,7 +136,15 @@ cdef struct Process:
     Stack* stack
     BoardPage* board
     uint64_t* counters              # ReplicaCounter, in the board page
-    Ring rx, tx
+    Ring rx                         # what the engine reads: the link's receive ring, or the intake
+    Ring tx                         # to the driver
+    Ring link                       # with a queue: the link's receive ring
+    Ring intake                     # with a queue: `rx` as its producer sees it
+    int queue                       # -1: all frames go over the driver
+    bint queue_ready                # there may be something to read
+    bint tx_committed               # there is something to publish
+    uint8_t* out                    # with a queue: MAX_RECORD bytes, for the frame that leaves next
+    uint8_t mac[6]                  # the stack's own
     Recorder* recorder
     int epoll, bell, driver_bell
     uint32_t replica

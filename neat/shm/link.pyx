@@ -6,6 +6,8 @@
 | 4096                                  | receive ring (driver produces), header+data |
 | 4096 + ring_bytes(rx_capacity)        | transmit ring (replica produces)            |
 | behind it                             | flight recorder (replica writes)            |
+| behind it, on a page of its own       | intake: a ring with which the replica hands |
+|                                       | itself what it reads from its queue         |
 
 Doorbells (eventfds) travel beside the segment: `rx` wakes the replica, `tx` wakes the driver. All transmit
 rings share the driver's one doorbell. A consumer of several rings sets the sleeping flag of each, and looks
@@ -19,24 +21,14 @@ from neat.shm.pyring import FRAME, MAX_RECORD, OWN_FRAME, RING_HEADER, FrameRing
 from neat.shm.recorder import RECORDER_BYTES
 from neat.shm.segment import Segment, SegmentError, page_align
 
-from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport uint64_t, uintptr_t
 from neat.shm.atomic cimport load64
 from neat.shm.recorder cimport Recorder
 from neat.shm.ring cimport RECORD_ALIGN, RingHeader, ring_bytes
 
 RECORD = struct.Struct("<IHHQ")  # RecordHeader
 WORD = 1 << 64
-
-cdef enum:
-    LINK_MAGIC = 0x4B4E494C
-    LINK_VERSION = 1
-    LINK_HEADER = 4096
-
-cdef struct LinkHeader:
-    uint32_t magic
-    uint32_t version
-    uint64_t rx_capacity
-    uint64_t tx_capacity
+INTAKE = INTAKE_CAPACITY
 
 # Where the transmit ring starts; the receive ring starts at LINK_HEADER.
 cdef inline uint64_t link_tx_offset(uint64_t rx_capacity) noexcept nogil:
@@ -45,29 +37,35 @@ cdef inline uint64_t link_tx_offset(uint64_t rx_capacity) noexcept nogil:
 cdef inline uint64_t link_recorder_offset(uint64_t rx_capacity, uint64_t tx_capacity) noexcept nogil:
     return link_tx_offset(rx_capacity) + ring_bytes(tx_capacity)
 
+cdef inline uint64_t link_intake_offset(uint64_t rx_capacity, uint64_t tx_capacity) noexcept nogil:
+    return (link_recorder_offset(rx_capacity, tx_capacity) + sizeof(Recorder) + 4095) & ~<uint64_t>4095
+
 
 def link_bytes(rx_capacity, tx_capacity):
     """Size of a link segment whose rings hold so many bytes each."""
     for capacity in (rx_capacity, tx_capacity):
         if capacity < 4096 or capacity & (capacity - 1):
             raise SegmentError(f"a ring of {capacity} bytes: must be a power of two, at least 4096")
-    return page_align(link_recorder_offset(rx_capacity, tx_capacity) + sizeof(Recorder))
+    return page_align(link_intake_offset(rx_capacity, tx_capacity) + ring_bytes(INTAKE_CAPACITY))
 
 
-def record_at(fd, rx_capacity, position):
-    """(stamp, payload) of the frame that the receive ring of link `fd` has at this position, read without
-    mapping it, for who looks at what a dead replica had in its hands. None unless there is a whole one."""
-    start = LINK_HEADER + RING_HEADER
-    counters = os.pread(fd, RING_HEADER, LINK_HEADER)
+def record_at(fd, rx_capacity, tx_capacity, position, *, intake=False):
+    """(stamp, payload) of the frame that the receive ring (or the intake) of link `fd` has at this position,
+    read without mapping it, for who looks at what a dead replica had in its hands. None unless there is a
+    whole one."""
+    ring = link_intake_offset(rx_capacity, tx_capacity) if intake else LINK_HEADER
+    capacity = INTAKE_CAPACITY if intake else rx_capacity
+    start = ring + RING_HEADER
+    counters = os.pread(fd, RING_HEADER, ring)
     tail, head = (int.from_bytes(counters[at : at + 8], "little") for at in (0, 64))
     held, at = (tail - head) % WORD, (position - head) % WORD
-    offset = position % rx_capacity
-    if position % RECORD_ALIGN or held > rx_capacity or at >= held:
+    offset = position % capacity
+    if position % RECORD_ALIGN or held > capacity or at >= held:
         return None
     length, kind, _flags, stamp = RECORD.unpack(os.pread(fd, RECORD.size, start + offset))
     if kind not in (FRAME, OWN_FRAME) or length > MAX_RECORD:
         return None
-    if RECORD.size + length > min(held - at, rx_capacity - offset):
+    if RECORD.size + length > min(held - at, capacity - offset):
         return None
     return stamp, os.pread(fd, length, start + offset + RECORD.size)
 
@@ -108,6 +106,7 @@ class Link:
         self.rx_address = self.segment.address + LINK_HEADER
         self.tx_address = self.segment.address + link_tx_offset(rx_capacity)
         self.recorder_address = self.segment.address + link_recorder_offset(rx_capacity, tx_capacity)
+        self.intake_address = self.segment.address + link_intake_offset(rx_capacity, tx_capacity)
 
     def rx_ring(self, *, producer):
         """The receive ring for Python, as the driver (producer) or the replica sees it."""
@@ -132,6 +131,12 @@ class LinkReader:
         """The consumer's position (its head) in the receive ring while records wait there, or None. A ring
         that makes no sense has none."""
         return waits(self.segment.address + LINK_HEADER, self.rx_capacity)
+
+    def intake_waits(self):
+        """Likewise in the intake: the replica's own position."""
+        return waits(
+            self.segment.address + link_intake_offset(self.rx_capacity, self.tx_capacity), INTAKE_CAPACITY
+        )
 
     def tx_waits(self):
         """Likewise in the transmit ring."""

@@ -94,7 +94,11 @@ class Crashes:
         report["suspect"] = suspect
         if suspect["kind"] != "frame":
             return b""
-        found = link.record_at(self.fds[f"link{slot}"], self.config.ring_bytes, suspect["position"])
+        ring_bytes = self.config.ring_bytes
+        intake = self.config.datapath == "queues"
+        found = link.record_at(
+            self.fds[f"link{slot}"], ring_bytes, ring_bytes, suspect["position"], intake=intake
+        )
         if found is None or len(found[1]) != suspect["length"]:
             return b""
         return found[1]

@@ -54,7 +54,7 @@ def test_other_geometry_is_refused(fd):
 @pytest.mark.parametrize("place", [0, 4])
 def test_foreign_magic_or_version_is_refused(fd, place):
     Segment(fd, link.link_bytes(RX, TX)).view[place] ^= 0x55
-    with pytest.raises(SegmentError, match="no link segment of version 1"):
+    with pytest.raises(SegmentError, match="no link segment of version 2"):
         link.Link(fd, RX, TX)
 
 
