@@ -109,13 +109,16 @@ cdef void publish_frame(Process* p, uint32_t length) noexcept nogil:
 
 
 cdef void wire_recover(Process* p) noexcept nogil:
-    """Only IPv4 comes from a queue, and says how long it is."""
+    """Only IPv4 comes from a queue, and says how long it is. The room is looked for as the predecessor did,
+    who may have begun the ring anew."""
     cdef const uint8_t* room
     cdef uint32_t length
-    if p.queue < 0 or load64(&p.intake.shared.pending) != p.intake.local + 1:
+    if p.queue < 0:
         return
     room = ring_reserve(&p.intake, MAX_RECORD)
-    if room == NULL or be16(room + ETHERTYPE_AT) != ETHERTYPE_IPV4:
+    if room == NULL or load64(&p.intake.shared.pending) != p.intake.local + 1:
+        return
+    if be16(room + ETHERTYPE_AT) != ETHERTYPE_IPV4:
         return
     length = IP_AT + be16(room + IP_AT + 2)
     if length < MAX_RECORD:
