@@ -27,7 +27,7 @@ from neat.config import Config
 from neat.replica.sizes import holder_of, state_bytes
 from neat.shm import doorbell, link, segment
 from neat.shm.board import BOARD_BYTES, BoardReader
-from neat.shm.pyring import FRAME
+from neat.shm.pyring import FRAME, MAX_RECORD
 
 ROOT = Path(__file__).parents[2]
 CONFIG = Config(
@@ -37,7 +37,9 @@ CONFIG = Config(
     max_connections=256,
     replicas=1,
     spin_us=0,
+    datapath="driver",
 )
+DATAPATHS = ("driver", "queues")
 STACK, PEER = "10.77.0.2", "10.77.0.1"
 PEER_MAC = "02:00:00:00:00:01"
 VNET = bytes(10)
@@ -55,6 +57,14 @@ def await_true(condition, what):
     while not condition():
         assert time.monotonic() < until, f"never happened: {what}"
         time.sleep(0.002)
+
+
+def wait_readable(*descriptors, seconds=1):
+    """Whether one of them is; their numbers may be any."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def pair():
@@ -87,11 +97,12 @@ class Channel:
         neat_sock.put(self.memory, name, value, sock_offset(sock))
 
     def read(self, sock):
-        """Everything in the receive ring, which must not wrap."""
+        """Everything in the receive ring."""
         head, tail = self.get(sock, "rx_head"), self.get(sock, "rx_tail")
-        start = layout.rx_offset(*GEOMETRY, sock) + head % GEOMETRY[1]
+        at, size = layout.rx_offset(*GEOMETRY, sock), GEOMETRY[1]
+        data = self.memory[at + head % size : at + size] + self.memory[at : at + size]
         self.put(sock, "rx_head", tail)
-        return self.memory[start : start + tail - head]
+        return data[: tail - head]
 
     def write(self, sock, data, ring=True):
         tail = self.get(sock, "tx_tail")
@@ -114,6 +125,8 @@ class Channel:
 
 
 class World:
+    """With the datapath "queues" a socket plays the replica's queue of the device: a frame is a message."""
+
     def __init__(self, config=CONFIG):
         self.config = config
         self.board_fd = segment.create("board", BOARD_BYTES)
@@ -139,6 +152,12 @@ class World:
             "bell": self.bell,
             "bell.driver": self.driver_bell,
         }
+        self.queue = None
+        if config.datapath == "queues":
+            self.queue, queue_theirs = pair()
+            queue_theirs.setblocking(False)
+            self.theirs.append(queue_theirs)
+            self.fds["queue"] = queue_theirs.fileno()
         self.seq = 0
         self.process = None
         self.ends = []
@@ -252,14 +271,18 @@ class World:
         order = Message(Op.STACK_END, sock=message.sock, generation=message.generation, u=(message.u[0],))
         socket.send_fds(cord, [order.pack()], [end.fileno()])
 
-    # --- as the driver, and the peer behind it
+    # --- as the driver or the kernel, and the peer behind it
 
     def inject(self, *frames):
+        """As they are steered: what is plain TCP or UDP goes into the replica's queue, if it has one."""
         for frame in frames:
             data = (
                 frame if isinstance(frame, bytes) else VNET + bytes(Ether(src=PEER_MAC, dst=self.mac) / frame)
             )
-            assert self.rx.push(data, FRAME, time.monotonic_ns())
+            if self.queue is None or isinstance(frame, bytes) or not (TCP in frame or UDP in frame):
+                assert self.rx.push(data, FRAME, time.monotonic_ns())
+            else:
+                self.queue.send(data)
         if self.rx.publish():
             doorbell.ring(self.bell)
 
@@ -267,22 +290,26 @@ class World:
     def mac(self):
         return self.config.mac_bytes().hex(":")
 
-    def frames(self):
-        """What the replica has sent, without waiting: scapy packets."""
-        found = []
+    def sent(self):
+        """(record type, bytes) of what the replica gave to the driver; then, as FRAME, of what it put
+        into its queue."""
         while (record := self.tx.pop()) is not None:
             kind, _stamp, data = record
-            if kind == FRAME:
-                found.append(Ether(data[10:]))
+            yield kind, data
         self.tx.release()
-        return found
+        while self.queue is not None and wait_readable(self.queue, seconds=0):
+            yield FRAME, self.queue.recv(MAX_RECORD)
+
+    def frames(self):
+        """What the replica has sent, without waiting: scapy packets."""
+        return [Ether(data[10:]) for kind, data in self.sent() if kind == FRAME]
 
     def expect(self, match, what="a frame"):
         """Wait for a frame that satisfies `match`; ARP is answered, others are passed over."""
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
             if self.tx.prepare_sleep():
-                select.select([self.driver_bell], [], [], 1)
+                wait_readable(self.driver_bell, *([self.queue] if self.queue is not None else []))
                 doorbell.clear(self.driver_bell)
                 self.tx.cancel_sleep()
             for frame in self.frames():
@@ -308,8 +335,12 @@ class World:
         for fd in (self.board_fd, self.link_fd, self.state_fd, self.bell, self.driver_bell, self.lifeline):
             os.close(fd)
         os.close(self.guardian_end)
-        for sock in (self.ctl, self.sys, *self.theirs, *self.ends):
-            sock.close()
+        for channel in self.channels.values():
+            os.close(channel.fd)
+            os.close(channel.bell)
+        for sock in (self.ctl, self.sys, self.queue, *self.theirs, *self.ends):
+            if sock is not None:
+                sock.close()
 
 
 class Peer:
@@ -356,13 +387,28 @@ def payload_length(tcp):
     return ip.len - ip.ihl * 4 - tcp.dataofs * 4
 
 
+@contextlib.contextmanager
+def running_world(**settings):
+    made = World(msgspec.structs.replace(CONFIG, **settings))
+    try:
+        made.start()
+        made.welcome()
+        yield made
+    finally:
+        made.close()
+
+
 @pytest.fixture
 def world():
-    made = World()
-    made.start()
-    made.welcome()
-    yield made
-    made.close()
+    with running_world() as made:
+        yield made
+
+
+@pytest.fixture(params=DATAPATHS)
+def each_world(request):
+    """One of each datapath."""
+    with running_world(datapath=request.param) as made:
+        yield made
 
 
 __all__ = ["UDP", "await_true", "receive", "resource", "signal"]

@@ -7,12 +7,15 @@ once.
 |----------------------------------------|----------------------------------------------------------|
 | `{"op": "start", "boot": ...}` + fds   | `{}`: it runs                                            |
 | `{"op": "arm", "at": n}`               | `{}`: from now on system calls count; it is killed at    |
-|                                        | the entry of the n-th. With "call": "name", only those   |
-|                                        | count. With "then": m, its successor is killed at its    |
-|                                        | m-th, of any name, counted from its start                |
+|                                        | the entry of the n-th, or the end of a read(). With      |
+|                                        | "call": "name", only those count. With "then": m, its    |
+|                                        | successor is killed at its m-th, of any name, counted    |
+|                                        | from its start                                           |
 | `{"op": "stop"}`                       | `{"killed": "name of the call" or null, "kills": n,      |
 |                                        | "calls": the names of those it made since "arm"}`        |
 
+The end of a read() is a call of its own, `read done`, when it got more than a doorbell has: that is nowhere
+else any more.
 Replicas are forked, not exec'd: a hundred of them cost a test as much as a few Pythons. Calls that a replica
 makes while it waits do not count.
 """
@@ -36,13 +39,15 @@ PTRACE_PEEKUSER, PTRACE_SYSCALL, PTRACE_DETACH = 3, 24, 17
 PTRACE_TRACEME, PTRACE_SETOPTIONS = 0, 0x4200
 PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
 PTRACE_O_TRACESYSGOOD = 1
-ORIG_RAX = 15 * 8  # struct user_regs_struct, x86-64
+ORIG_RAX, RAX = 15 * 8, 10 * 8  # struct user_regs_struct, x86-64
 WALL = 0x40000000
 PR_SET_CHILD_SUBREAPER = 36
+READ, BELL_BYTES = 0, 8
 # read, write, close, sendto, ... for messages; the rest by number.
-NAMES = {0: "read", 1: "write", 3: "close", 9: "mmap", 16: "ioctl", 44: "sendto", 45: "recvfrom"}
+NAMES = {READ: "read", 1: "write", 3: "close", 9: "mmap", 16: "ioctl", 44: "sendto", 45: "recvfrom"}
 NAMES |= {46: "sendmsg", 47: "recvmsg", 48: "shutdown", 55: "getsockopt", 233: "epoll_ctl", 293: "pipe2"}
-WAITING = {232, 281, 441, 24, 35, 230}  # epoll_wait, epoll_pwait, epoll_pwait2, sched_yield, nanosleep
+# epoll_wait, epoll_pwait, epoll_pwait2, sched_yield, nanosleep, clock_nanosleep, ppoll
+WAITING = {232, 281, 441, 24, 35, 230, 271}
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.restype = ctypes.c_long
@@ -124,15 +129,22 @@ class Killer:
         deliver = 0 if number in (signal.SIGTRAP, signal.SIGTRAP | 0x80) else number
         if number == signal.SIGTRAP | 0x80:
             self.entered = not self.entered
-            call = ptrace(PTRACE_PEEKUSER, self.pid, ORIG_RAX)
-            if self.entered and call not in WAITING:
-                name = NAMES.get(call, f"call {call}")
+            name = self.name()
+            if name:
                 self.calls.add(name)
                 self.count += self.call in (None, name)
                 if self.count == self.at:
                     self.kill(name)
                     return
         ptrace(PTRACE_SYSCALL, self.pid, 0, deliver)
+
+    def name(self) -> str:
+        """Of what it is stopped at; "": nothing that counts."""
+        call = ptrace(PTRACE_PEEKUSER, self.pid, ORIG_RAX)
+        if self.entered:
+            return "" if call in WAITING else NAMES.get(call, f"call {call}")
+        got_something = call == READ and ptrace(PTRACE_PEEKUSER, self.pid, RAX) > BELL_BYTES
+        return "read done" if got_something else ""
 
     def kill(self, name: str) -> None:
         self.killed = name

@@ -8,6 +8,7 @@ counted together, a call that is the fourth now and the fifth the next time woul
 The scenes hold for a replica that nobody kills as well; a kill may only delay them.
 """
 
+import functools
 import json
 import select
 import socket
@@ -22,6 +23,7 @@ from neat.abi import layout
 from neat.abi.messages import PROTO_TCP, Address, Message, Op
 from tests.replica.conftest import (
     CONFIG,
+    DATAPATHS,
     PATIENCE_S,
     PEER,
     REQ_ACCEPTED,
@@ -40,14 +42,16 @@ from tests.replica.test_pollers import Bell, set_waiters, sleep, take_bit
 from tests.replica.test_replica import await_poll
 from tests.replica.test_spares import await_kept, bring, close_and_keep, connect, entry, first, next_one
 
+KILLS = 40
 MOST = 400  # system calls of a kind in a scene: more means that it does not end
 
 
 class KilledWorld(World):
     """Its replica lives in the killer."""
 
-    def __init__(self, killer):
-        super().__init__(msgspec.structs.replace(CONFIG, recovery="stateful", max_connections=64))
+    def __init__(self, killer, datapath):
+        settings = {"recovery": "stateful", "max_connections": 64, "datapath": datapath}
+        super().__init__(msgspec.structs.replace(CONFIG, **settings))
         self.killer = killer
         self.may_reset = False
 
@@ -89,13 +93,19 @@ def killer():
     process.wait(PATIENCE_S)
 
 
-def until_it_ends(killer, set_up, play):
+@pytest.fixture(params=DATAPATHS)
+def world_of(killer, request):
+    """Makes worlds, one after another."""
+    return functools.partial(KilledWorld, killer, request.param)
+
+
+def until_it_ends(world_of, set_up, play):
     """Play the scene with a kill at its n-th system call of each kind, for each kind and n. Returns what it
     died of. `set_up` is not disturbed, and what it returns is given to `play`."""
     kinds, died_of = ["none"], []
     for kind in kinds:  # grows
         for at in range(1, MOST):
-            told = play_once(killer, set_up, play, kind, at)
+            told = play_once(world_of, set_up, play, kind, at)
             kinds += [call for call in told["calls"] if call not in kinds]
             if told["killed"] is None:
                 break
@@ -105,9 +115,9 @@ def until_it_ends(killer, set_up, play):
     return died_of
 
 
-def play_once(killer, set_up, play, kind, at):
+def play_once(world_of, set_up, play, kind, at):
     """With a kill at the at-th system call of that kind. Returns what the killer tells of it."""
-    world = KilledWorld(killer)
+    world = world_of()
     try:
         world.start()
         world.welcome()
@@ -153,7 +163,7 @@ def accepted(world, channel, listener):
     return message, end, peer
 
 
-def test_a_connection_from_accept_to_the_end(killer):
+def test_a_connection_from_accept_to_the_end(world_of):
     def play(world, channel, listener):
         message, end, peer = accepted(world, channel, listener)
         exchange(channel, message, end, peer, b"hello")
@@ -165,15 +175,15 @@ def test_a_connection_from_accept_to_the_end(killer):
         peer.send("A")
         await_true(lambda: world.counters()["descriptors"] == 0, "its descriptor is closed")
 
-    died_of = until_it_ends(killer, server, play)
+    died_of = until_it_ends(world_of, server, play)
     assert {"recvmsg", "sendto"} <= set(died_of)
 
 
-def test_a_successor_that_is_killed_in_its_recovery(killer):
+def test_a_successor_that_is_killed_in_its_recovery(world_of):
     """At every seventh of its system calls, from its first to when it serves; the one after it goes on."""
     at, kills = 1, 2
     while kills == 2:
-        world = KilledWorld(killer)
+        world = world_of()
         try:
             world.start()
             world.welcome()
@@ -194,7 +204,28 @@ def test_a_successor_that_is_killed_in_its_recovery(killer):
     assert at > 100
 
 
-def test_a_pair_that_is_kept_and_brought_again(killer):
+def test_a_frame_that_was_read_and_not_handled_is_found(killer):
+    """Killed at the end of a read() of its queue, again and again: a peer need not repeat what it sent. The
+    intake is wrapped meanwhile."""
+    world = KilledWorld(killer, "queues")
+    try:
+        world.start()
+        world.welcome()
+        channel, listener = server(world)
+        message, _end, peer = accepted(world, channel, listener)
+        for number in range(KILLS):
+            text, had = bytes([number]) * 20_000, channel.get(message.sock, "rx_tail")
+            world.ask_killer(op="arm", at=1, call="read done")
+            peer.send("PA", text)
+            await_true(lambda e=had + 20_000: channel.get(message.sock, "rx_tail") == e, f"text {number}")
+            assert channel.read(message.sock) == text
+        told = world.ask_killer(op="stop")
+    finally:
+        world.close()
+    assert (told["kills"], told["killed"]) == (KILLS, "read done")
+
+
+def test_a_pair_that_is_kept_and_brought_again(world_of):
     def play(world, channel, listener):
         message, peer, end = first(world, (channel, listener))
         close_and_keep((channel, listener), message, peer, 2)
@@ -205,10 +236,10 @@ def test_a_pair_that_is_kept_and_brought_again(killer):
         set_waiters(channel, message.sock, layout.NEAT_WAITERS_UNSEEN)
         exchange(channel, message, end, peer, b"again")
 
-    until_it_ends(killer, server, play)
+    until_it_ends(world_of, server, play)
 
 
-def test_a_connection_that_the_application_opens(killer):
+def test_a_connection_that_the_application_opens(world_of):
     def play(world, channel, _listener):
         ours, theirs = pair()
         ours.send(b"c")
@@ -228,10 +259,10 @@ def test_a_connection_that_the_application_opens(killer):
         await_poll(ours, select.POLLOUT)
         exchange(channel, told, ours, peer, b"hello")
 
-    until_it_ends(killer, server, play)
+    until_it_ends(world_of, server, play)
 
 
-def test_a_reset_is_told_and_what_came_before_it_is_read(killer):
+def test_a_reset_is_told_and_what_came_before_it_is_read(world_of):
     def play(world, channel, listener):
         message, end, peer = accepted(world, channel, listener)
         peer.send("PA", b"last words")
@@ -244,10 +275,10 @@ def test_a_reset_is_told_and_what_came_before_it_is_read(killer):
         end.close()
         await_true(lambda: world.counters()["descriptors"] == 0, "its descriptor is closed")
 
-    until_it_ends(killer, server, play)
+    until_it_ends(world_of, server, play)
 
 
-def test_sockets_are_set_up_and_closed(killer):
+def test_sockets_are_set_up_and_closed(world_of):
     def play(world):
         channel, listener, datagrams = world.attach(), world.listen(), world.udp()
         message, end, peer = accepted(world, channel, listener)
@@ -266,10 +297,10 @@ def test_sockets_are_set_up_and_closed(killer):
         await_true(lambda: world.counters()["listeners"] == 0, "nobody listens")
         exchange(channel, message, end, peer, b"still")
 
-    until_it_ends(killer, lambda world: (), play)
+    until_it_ends(world_of, lambda world: (), play)
 
 
-def test_a_poller_is_woken(killer):
+def test_a_poller_is_woken(world_of):
     def set_up(world):
         channel, listener = server(world)
         message, end, peer = accepted(world, channel, listener)
@@ -292,4 +323,4 @@ def test_a_poller_is_woken(killer):
                     got += channel.read(message.sock)
             assert got == text
 
-    until_it_ends(killer, set_up, play)
+    until_it_ends(world_of, set_up, play)

@@ -10,17 +10,14 @@ import pytest
 
 from neat.replica.sizes import holder_of
 from neat.rundir import start_ticks
-from tests.replica.conftest import CONFIG, PATIENCE_S, World, await_true
+from tests.replica.conftest import CONFIG, DATAPATHS, PATIENCE_S, World, await_true, running_world
 from tests.replica.test_replica import await_poll, established, poll
 
 
-@pytest.fixture
-def world():
-    made = World(msgspec.structs.replace(CONFIG, recovery="stateful"))
-    made.start()
-    made.welcome()
-    yield made
-    made.close()
+@pytest.fixture(params=DATAPATHS)
+def world(request):
+    with running_world(recovery="stateful", datapath=request.param) as made:
+        yield made
 
 
 def is_alive(holder):

@@ -67,6 +67,11 @@ def test_an_application_that_was_killed_before_it_rang(world):
     assert peer.expect("its text", payload_length).flags == "PA"
 
 
+@pytest.fixture
+def world(each_world):
+    return each_world
+
+
 def test_hello_is_repeated_until_a_welcome():
     world = World()
     try:
