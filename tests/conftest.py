@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Once, Stack, running_stack
+from tests.support import DATAPATH, Once, Stack, running_stack
 
 pytest_plugins = ["tests.flaky"]
 
@@ -47,6 +47,17 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     indirect=True)`."""
     with running_stack(**getattr(request, "param", {})) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def datapath(request: pytest.FixtureRequest) -> str:
+    """That of a test's stacks: the default, or with the mark `support.each_datapath` one after the other."""
+    from neat.drivers import program
+
+    name: str = getattr(request, "param", DATAPATH)
+    if name == "queues" and (why := program.usable()):
+        pytest.skip(why)
+    return name
 
 
 @pytest.fixture(scope="session")

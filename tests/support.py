@@ -18,12 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pytest
 
 from neat import rundir
 from neat.cli.client import request
+from neat.config import Config
 
 Once = Callable[[str, Callable[[Path], object]], Path]  # the fixture of that name
 ROOT = Path(__file__).resolve().parent.parent
+# Of the stacks of all tests that do not say theirs.
+DATAPATH = os.environ.get("NEAT_TEST_DATAPATH", Config().datapath)
+# For what is about frames or crashes.
+each_datapath = pytest.mark.parametrize("datapath", ["queues", "driver"], indirect=True)
 
 
 class Stack:
@@ -140,6 +146,7 @@ def running_stack(
 
     `with running_stack(replicas=2, mtu=9000) as stack: stack.peer("curl", ...)`
     """
+    settings.setdefault("datapath", DATAPATH)
     name = f"t-{uuid.uuid4().hex[:10]}"
     base = Path(tempfile.mkdtemp(prefix="neat-"))
     run_dir = base / "run"

@@ -91,16 +91,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
 
 
 @pytest.fixture
-def served(request: pytest.FixtureRequest, site: tuple[Path, dict[str, str]]) -> Iterator[Served]:
+def served(
+    request: pytest.FixtureRequest, site: tuple[Path, dict[str, str]], datapath: str
+) -> Iterator[Served]:
     """For one test, which may break things. Settings as with `stack`."""
-    with serve(*site, **getattr(request, "param", {})) as running:
+    with serve(*site, datapath=datapath, **getattr(request, "param", {})) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def shared(site: tuple[Path, dict[str, str]]) -> Iterator[Served]:
+def shared(site: tuple[Path, dict[str, str]], datapath: str) -> Iterator[Served]:
     """For all tests of a module that break nothing. Connections are forgotten soon."""
-    with serve(*site, time_wait_ms=500) as running:
+    with serve(*site, datapath=datapath, time_wait_ms=500) as running:
         yield running
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from neat.config import Config
 from neat.shm.link import link_bytes
-from tests.support import wait_for
+from tests.support import each_datapath, wait_for
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, each_datapath]
 
 RING_BYTES = Config().ring_bytes
 RING_HEADER = 256

@@ -8,9 +8,9 @@ from neat.tools.bench.processes import end, start_server
 from neat.tools.bench.servers import httpd
 from neat.tools.driven import Client
 from tests.e2e.conftest import ADDRESS
-from tests.support import wait_for
+from tests.support import each_datapath, wait_for
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, each_datapath]
 
 COUNT = 120
 BIG = 100 << 20

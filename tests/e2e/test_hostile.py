@@ -11,7 +11,7 @@ from neat.tools.bench.processes import end, start_server
 from neat.tools.bench.servers import httpd
 from neat.tools.driven import Client
 from tests.e2e.conftest import ADDRESS
-from tests.support import wait_for
+from tests.support import each_datapath, wait_for
 
 pytestmark = pytest.mark.netns
 
@@ -31,6 +31,7 @@ def mac_of(served):
     return fields[fields.index("lladdr") + 1].replace(":", "")
 
 
+@each_datapath
 def test_hostile_frames_crash_nothing(served):
     """A connection that was there before goes on, new ones work, and what was refused is counted."""
     before = components(served)

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from tests.support import ROOT, running_stack, wait_for
+from tests.support import ROOT, each_datapath, running_stack, wait_for
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, each_datapath]
 PATIENCE_S = 120
 COUNT = 90
 
@@ -82,9 +82,9 @@ def line_of(program):
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
-def test_who_only_waits_hears_of_it(replicas):
+def test_who_only_waits_hears_of_it(replicas, datapath):
     """With one replica it is its own successor that tells them."""
-    with running_stack(replicas=replicas, recovery="stateless") as stack:
+    with running_stack(replicas=replicas, recovery="stateless", datapath=datapath) as stack:
         env = stack.env | {"NEAT_STACK": stack.name}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
         server = subprocess.Popen([sys.executable, "-c", SERVER], env=env, cwd=ROOT, **pipes)

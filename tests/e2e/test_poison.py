@@ -12,9 +12,9 @@ from scapy.utils import rdpcap
 from neat.config import ConfigError, build
 from tests.e2e.conftest import serve
 from tests.e2e.test_hostile import mac_of
-from tests.support import wait_for
+from tests.support import each_datapath, wait_for
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, each_datapath]
 PATIENCE_S = 60
 ABORT, SPIN = 1, 2
 COUNT = 60
@@ -29,9 +29,9 @@ def stateful():
 
 
 @pytest.fixture
-def opened(site):
+def opened(site, datapath):
     """A stack whose door for poison is open, with its server."""
-    with serve(*site, replicas=3, poison=True, recovery="stateless") as served:
+    with serve(*site, replicas=3, poison=True, recovery="stateless", datapath=datapath) as served:
         yield served
 
 
@@ -116,10 +116,10 @@ def test_one_flow_after_another(opened):
 
 
 @pytest.mark.skipif(not stateful(), reason="this stack loses connections with their replica")
-def test_no_other_connection_is_lost(site):
+def test_no_other_connection_is_lost(site, datapath):
     """And the one whose segments kill is reset."""
     with (
-        serve(*site, replicas=3, poison=True, recovery="stateful") as served,
+        serve(*site, replicas=3, poison=True, recovery="stateful", datapath=datapath) as served,
         served.client("hold", f"--count={COUNT}") as held,
     ):
         assert held.ask("round")["ok"] == COUNT

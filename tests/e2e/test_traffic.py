@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from tests.e2e.conftest import ADDRESS
-from tests.support import wait_for
+from tests.support import each_datapath, wait_for
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, each_datapath]
 
 UDP_ECHO = """
 import neat.socket as socket

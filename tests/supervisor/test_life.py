@@ -56,6 +56,7 @@ def test_device_and_address_are_in_the_namespace_of_the_stack_only(dummies):
     assert os.readlink(f"/proc/{dummies.guardian}/ns/net") != os.readlink("/proc/self/ns/net")
 
 
+@pytest.mark.parametrize("dummies", [{"datapath": "driver"}], indirect=True)
 def test_components_inherit_nothing_but_their_descriptors(dummies):
     """A replica has neither the TAP device, nor another replica's memory, nor the run directory's lock."""
     pid = dummies.pids()["replica1"]

@@ -14,7 +14,12 @@ from tests.support import Stack, wait_for
 
 pytestmark = [
     pytest.mark.netns,
-    pytest.mark.parametrize("dummies", [{"recovery": "stateful"}], indirect=True),
+    pytest.mark.parametrize(
+        "dummies",
+        [{"recovery": "stateful", "datapath": name} for name in ("queues", "driver")],
+        indirect=True,
+        ids=lambda settings: settings["datapath"],
+    ),
 ]
 
 
