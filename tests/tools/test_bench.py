@@ -86,6 +86,21 @@ def test_shares_and_the_rest():
     }
 
 
+def test_work_for_a_cpu_second():
+    assert cpu.per_cpu_s(1000, {"driver": 1.0, "machine": 4.0}) == 250.0
+    assert cpu.per_cpu_s(1000, {"machine": 0.0}) == 0.0
+
+
+def test_what_is_stolen_is_not_busy(monkeypatch):
+    """proc(5): user nice system idle iowait irq softirq steal, in ticks; a guest is counted as user too."""
+    texts = iter(["cpu  1000 0 0 0 0 0 0 0 7 0\n", "cpu  1030 5 10 40 5 3 2 5 9 0\ncpu0 1 1 1 1 1 1 1 1\n"])
+    monkeypatch.setattr(cpu.Path, "read_text", lambda _: next(texts))
+    before = cpu.machine()
+    meanwhile = cpu.machine().since(before)
+    assert [round(seconds / cpu.TICK_S) for seconds in meanwhile] == [50, 5, 45]
+    assert meanwhile.steal == 0.05
+
+
 def test_own_figures():
     before = cpu.process_s(os.getpid())
     sum(range(3_000_000))

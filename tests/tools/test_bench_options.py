@@ -41,6 +41,8 @@ STRACE = """    calls syscall
 def side(rate, **more):
     return {
         "requests_per_s": rate,
+        "requests_per_cpu_s": rate / 2,
+        "steal": 0.001,
         "errors": 0,
         "latency_p50_us": 100.0,
         "latency_p99_us": 200.0,
@@ -57,8 +59,10 @@ def row(size=20, replicas=1, **more):
         "neat": side(2000.0),
         "linux": side(1000.0),
         "ratio": 2.0,
+        "cpu_ratio": 2.0,
         "latency_ratio": {"latency_p50_us": 1.0, "latency_p99_us": None},
         "spread": {"neat": [1900.0, 2100.0], "linux": [900.0, 1100.0], "ratio": [1.8, 2.2]},
+        "rounds": {"neat": [side(1900.0), side(2100.0, steal=0.123)], "linux": [side(900.0), side(1100.0)]},
     } | more
 
 
@@ -261,11 +265,20 @@ def test_the_tables():
         "share_without_files": 0.02,
     }
     one = shown(tables.http, result(row(syscalls=calls)))
-    for part in ("2,000", "1,900–2,100", "2.5%", "2.0%", "writev", "connections are kept", "server"):
+    for part in (
+        "2,000",
+        "1,900–2,100",
+        "2.5%",
+        "2.0%",
+        "writev",
+        "connections are kept",
+        "server",
+        "0.1% 12.3%",
+    ):
         assert part in one
     assert "rare" not in one
     many = shown(tables.http, result(row(20), row(1_000_000, ratio=None)))
-    assert "1 MB" in many and "1.80–2.20" in many and "–" in many
+    assert "1 MB" in many and "1.80–2.20" in many and "–" in many and "0.1–12.3%" in many
 
 
 def test_the_points_of_a_picture():

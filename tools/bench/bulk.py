@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from neat.tools.bench import load
 from neat.tools.bench.compare import Round, medians, ratio, run_rounds, spread
-from neat.tools.bench.cpu import Meter
-from neat.tools.bench.http import shares, write_random
+from neat.tools.bench.cpu import Meter, per_cpu_s, shares
+from neat.tools.bench.http import write_random
 from neat.tools.bench.servers import SERVERS, Plan
 from neat.tools.bench.sides import Side, World, linux_world, neat_world
 
@@ -58,6 +58,7 @@ def compare(
         "neat": ours,
         "linux": theirs,
         "ratio": ratio(ours["gbit_per_s"], theirs["gbit_per_s"]),
+        "cpu_ratio": ratio(ours["gb_per_cpu_s"], theirs["gb_per_cpu_s"]),
         "spread": spread(results, "gbit_per_s"),
         "rounds": results,
     }
@@ -76,6 +77,8 @@ def measure(side: Side, settings: BulkSettings, direction: str) -> Round:
     return {
         "gbit_per_s": round(result.bytes * 8 / result.seconds / 1e9, 3),
         "seconds": round(result.seconds, 4),
+        "gb_per_cpu_s": per_cpu_s(result.bytes / 1e9, used),
+        "steal": meter.steal,
         "cpu_ns_per_byte": {name: round(seconds / result.bytes * 1e9, 4) for name, seconds in used.items()},
         "cpu_share": shares(used),
     }

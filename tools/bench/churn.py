@@ -53,7 +53,10 @@ def churn(settings: ChurnSettings, progress: Callable[[str], None]) -> dict[str,
             run_churn(side, max(settings.connections // 10, settings.parallel), settings.parallel)
             before = settled(side)
             progress(f"{settings.connections} connections")
+            meter = cpu.Meter({})
+            meter.start()
             outcome = run_churn(side, settings.connections, settings.parallel)
+            used = meter.stop()
             after = settled(side)
     return {
         "bench": "churn",
@@ -61,6 +64,8 @@ def churn(settings: ChurnSettings, progress: Callable[[str], None]) -> dict[str,
         "ok": outcome["ok"],
         "failed": outcome["failed"],
         "connections_per_s": outcome["rate"],
+        "connections_per_cpu_s": cpu.per_cpu_s(outcome["ok"], used),
+        "steal": meter.steal,
         "before": before._asdict(),
         "after": after._asdict(),
         "leaks": leaks(before, after),

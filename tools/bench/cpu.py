@@ -1,9 +1,10 @@
-"""CPU time of processes and of the machine, from /proc."""
+"""CPU time of processes and of the machine, from /proc; and shares of it."""
 
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 
@@ -30,15 +31,31 @@ def ticks_s(pid: int) -> float:
         return 0.0
 
 
-def machine_s() -> float:
-    """CPU seconds that were not idle, of all processors together (proc(5), "/proc/stat")."""
-    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return (sum(fields) - fields[3] - fields[4]) * TICK_S
+class Machine(NamedTuple):
+    """CPU seconds of all processors together since the machine began (proc(5), "/proc/stat")."""
+
+    busy: float  # neither idle nor stolen
+    stolen: float  # what the hypervisor gave to others
+    idle: float  # iowait included
+
+    def since(self, before: "Machine") -> "Machine":
+        return Machine(*(now - then for now, then in zip(self, before, strict=True)))
+
+    @property
+    def steal(self) -> float:
+        """The part of the time that was stolen, 0 to 1."""
+        return round(self.stolen / (sum(self) or 1.0), 4)
+
+
+def machine() -> Machine:
+    user, nice, system, idle, iowait, irq, softirq, steal = (
+        int(field) * TICK_S for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    return Machine(user + nice + system + irq + softirq, steal, idle + iowait)
 
 
 def stolen_s() -> float:
-    """CPU seconds that the hypervisor gave to others, of all processors together (proc(5), "/proc/stat")."""
-    return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) * TICK_S
+    return machine().stolen
 
 
 def private_bytes(pid: int) -> int:
@@ -71,21 +88,38 @@ def descriptors(pid: int) -> int:
 
 
 class Meter:
-    """CPU seconds that named groups of processes use between `start` and `stop`."""
+    """CPU seconds that named groups of processes use between `start` and `stop`; then `steal` is the part of
+    the machine's time that was stolen meanwhile."""
 
     def __init__(self, pids: Mapping[str, Sequence[int]]) -> None:
         self.pids = dict(pids)
         self.before: dict[str, float] = {}
-        self.machine_before = 0.0
+        self.steal = 0.0
 
     def start(self) -> None:
         self.before = self._used()
-        self.machine_before = machine_s()
+        self.machine_before = machine()
 
     def stop(self) -> dict[str, float]:
-        """Seconds by name; "machine" is all of it, whoever used it."""
+        """Seconds by name; "machine" is all that was busy, whoever it was."""
+        meanwhile = machine().since(self.machine_before)
+        self.steal = meanwhile.steal
         used = {name: seconds - self.before[name] for name, seconds in self._used().items()}
-        return used | {"machine": machine_s() - self.machine_before}
+        return used | {"machine": meanwhile.busy}
 
     def _used(self) -> dict[str, float]:
         return {name: sum(map(process_s, pids)) for name, pids in self.pids.items()}
+
+
+def shares(used: Mapping[str, float]) -> dict[str, float]:
+    """Each component's part of the CPU time of the machine, 0 to 1; "rest" is what nobody here used."""
+    machine_s = used["machine"]
+    if machine_s <= 0:
+        return {}
+    parts = {name: round(seconds / machine_s, 4) for name, seconds in used.items() if name != "machine"}
+    return parts | {"rest": round(max(0.0, 1 - sum(parts.values())), 4)}
+
+
+def per_cpu_s(work: float, used: Mapping[str, float]) -> float:
+    """How much work a busy CPU second of the machine does; 0 when it was too short to be seen."""
+    return round(work / used["machine"], 4) if used["machine"] > 0 else 0.0

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from neat.tools.bench import load
 from neat.tools.bench.compare import Round, medians, ratio, run_rounds, spread
-from neat.tools.bench.cpu import Meter
+from neat.tools.bench.cpu import Meter, per_cpu_s, shares
 from neat.tools.bench.servers import SERVERS, Plan
 from neat.tools.bench.sides import Side, linux_world, neat_world
 from neat.tools.bench.syscalls import FILE_CALLS, counting
@@ -135,6 +135,7 @@ def compare(
         "neat": ours,
         "linux": theirs,
         "ratio": ratio(ours["requests_per_s"], theirs["requests_per_s"]),
+        "cpu_ratio": ratio(ours["requests_per_cpu_s"], theirs["requests_per_cpu_s"]),
         "latency_ratio": {key: ratio(ours[key], theirs[key]) for key in ("latency_p50_us", "latency_p99_us")},
         "spread": spread(results, "requests_per_s"),
         "rounds": results,
@@ -229,6 +230,8 @@ def measure_once(side: Side, work: Load) -> Round:
         "requests": result.requests,
         "seconds": round(result.seconds, 4),
         "requests_per_s": round(result.requests / result.seconds, 1),
+        "requests_per_cpu_s": per_cpu_s(result.requests, used),
+        "steal": meter.steal,
         "errors": result.errors,
         "offered_per_s": work.offer,
         "latency_p50_us": round(result.latency_p50_s * 1e6, 1),
@@ -280,12 +283,3 @@ def redis(side: Side, work: Load, test: str) -> load.HttpResult:
         threads=settings.threads,
         test=test,
     )
-
-
-def shares(used: dict[str, float]) -> dict[str, float]:
-    """Each component's part of the CPU time of the machine, 0 to 1; "rest" is what nobody here used."""
-    machine = used["machine"]
-    if machine <= 0:
-        return {}
-    parts = {name: round(seconds / machine, 4) for name, seconds in used.items() if name != "machine"}
-    return parts | {"rest": round(max(0.0, 1 - sum(parts.values())), 4)}

@@ -28,6 +28,25 @@ def pair(values: list[float | None], digits: int) -> str:
     return f"{number(values[0], digits)}–{number(values[1], digits)}"
 
 
+def percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def steal(rounds: dict[str, list[dict[str, Any]]]) -> str:
+    """The smallest and largest part of the machine that was stolen in any of the rounds."""
+    found = [run["steal"] for runs in rounds.values() for run in runs]
+    return f"{100 * min(found):.1f}–{percent(max(found))}"
+
+
+def each_steal(table: Table, row: dict[str, Any]) -> None:
+    """A line with what was stolen in each round, in their order."""
+    table.add_row(
+        "stolen, of rounds",
+        *(" ".join(percent(run["steal"]) for run in row["rounds"][side]) for side in ("neat", "linux")),
+        "",
+    )
+
+
 def http(console: Console, result: dict[str, Any]) -> None:
     settings, points = result["settings"], result["points"]
     console.print(
@@ -45,7 +64,9 @@ def http(console: Console, result: dict[str, Any]) -> None:
         "Linux /s",
         "ratio",
         "rounds",
+        "per CPU-s",
         "p99",
+        "steal",
         "errors",
     )
     for row in points:
@@ -58,10 +79,13 @@ def http(console: Console, result: dict[str, Any]) -> None:
             number(theirs["requests_per_s"], 0),
             number(row["ratio"]),
             pair(row["spread"]["ratio"], 2),
+            number(row["cpu_ratio"]),
             number(row["latency_ratio"]["latency_p99_us"]),
+            steal(row["rounds"]),
             str(ours["errors"] + theirs["errors"]),
         )
     console.print(table)
+    console.print("ratio, per CPU-s, p99: NEaT to Linux; per CPU-s: of requests for a busy CPU second")
     for row in points:
         if "syscalls" in row:
             console.print(f"{size_text(row['size'])}, {plural(row['replicas'], 'replica')}:")
@@ -85,6 +109,10 @@ def point(console: Console, row: dict[str, Any]) -> None:
     for text, key in (("median latency", "latency_p50_us"), ("99 % latency", "latency_p99_us")):
         value = number(row["latency_ratio"][key])
         table.add_row(text, f"{ours[key]:.0f} µs", f"{theirs[key]:.0f} µs", value)
+    key = "requests_per_cpu_s"
+    values = number(ours[key], 0), number(theirs[key], 0)
+    table.add_row("requests per CPU-s", *values, number(row["cpu_ratio"]))
+    each_steal(table, row)
     table.add_row("errors", str(ours["errors"]), str(theirs["errors"]))
     console.print(table)
     cpu_table(console, "CPU per request, µs", ours, theirs, "cpu_us_per_request", 2)
@@ -117,12 +145,19 @@ def bulk(console: Console, result: dict[str, Any]) -> None:
     console.print(
         f"{what}, {plural(settings['replicas'], 'replica')}; medians of {plural(settings['rounds'], 'round')}"
     )
-    table = grid("Gbit/s", "NEaT", "Linux", "ratio", "of rounds")
     for row in result["points"]:
-        rates = [number(row[side]["gbit_per_s"]) for side in ("neat", "linux")]
+        ours, theirs = row["neat"], row["linux"]
         what = "the server sends" if row["direction"] == "send" else "the server receives"
-        table.add_row(what, *rates, number(row["ratio"]), pair(row["spread"]["ratio"], 2))
-    console.print(table)
+        table = grid(what, "NEaT", "Linux", "ratio", "of rounds")
+        around = pair(row["spread"]["ratio"], 2)
+        for text, key, name in (
+            ("Gbit/s", "gbit_per_s", "ratio"),
+            ("GB per CPU-s", "gb_per_cpu_s", "cpu_ratio"),
+        ):
+            values = number(ours[key]), number(theirs[key]), number(row[name])
+            table.add_row(text, *values, around if name == "ratio" else "")
+        each_steal(table, row)
+        console.print(table)
     for row in result["points"]:
         title = f"CPU per byte, ns ({row['direction']})"
         cpu_table(console, title, row["neat"], row["linux"], "cpu_ns_per_byte", 3)
@@ -169,7 +204,9 @@ def churn(console: Console, result: dict[str, Any]) -> None:
     settings = result["settings"]
     console.print(
         f"{settings['connections']} connections, {settings['parallel']} at a time: {result['ok']} answered, "
-        f"{result['connections_per_s']:,.0f} a second"
+        f"{result['connections_per_s']:,.0f} a second, "
+        f"{result['connections_per_cpu_s']:,.0f} for a CPU second; "
+        f"{percent(result['steal'])} stolen"
     )
     for what, count in result["failed"].items():
         console.print(f"failed: {count} × {what}")
