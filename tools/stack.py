@@ -36,6 +36,9 @@ class Stack:
         self.config = config
         self.guardian = guardian
         self.run_dir = rundir.path(name)
+        # Another stack that is up meanwhile may have another run directory.
+        here = os.environ.get("NEAT_RUN_DIR")
+        self.place = {} if here is None else {"NEAT_RUN_DIR": here}
         self.address = str(config.interface.ip)
 
     @classmethod
@@ -74,11 +77,12 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """What a program on the stack, or a `neat` command for it, needs to find it."""
-        return environment() | {"NEAT_STACK": self.name}
+        return environment() | {"NEAT_STACK": self.name} | self.place
 
     def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
         try:
-            return request(self.name, {"op": op, **arguments})
+            with variables(self.place):
+                return request(self.name, {"op": op, **arguments})
         except click.ClickException as error:
             raise StackError(error.message) from None
 
@@ -157,15 +161,25 @@ def end_tidily() -> None:
 
 
 @contextlib.contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set them in this process's environment meanwhile."""
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+@contextlib.contextmanager
 def private_directory() -> Iterator[None]:
     """Let everything that this process asks or starts meanwhile use a run directory of its own."""
-    before = os.environ.get("NEAT_RUN_DIR")
-    with tempfile.TemporaryDirectory(prefix="neat-") as base:
-        os.environ["NEAT_RUN_DIR"] = str(Path(base) / "run")
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ["NEAT_RUN_DIR"]
-            else:
-                os.environ["NEAT_RUN_DIR"] = before
+    with (
+        tempfile.TemporaryDirectory(prefix="neat-") as base,
+        variables({"NEAT_RUN_DIR": str(Path(base) / "run")}),
+    ):
+        yield

@@ -1,16 +1,21 @@
 """What the benchmarks compute; and their Linux side, which needs no stack."""
 
+import itertools
 import os
+import select
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
-from neat.tools.bench import churn, cpu, load
+from neat.tools.bench import churn, cpu, http, load, switches, thief
 from neat.tools.bench.compare import interleaved, medians, ratio
 from neat.tools.bench.http import HttpSettings, Load, Point, measure, run_client, shares
 from neat.tools.bench.servers import SERVERS, Plan
 from neat.tools.bench.sides import linux_world
+from tests.support import wait_for
 
 WRK = """Running 2s test @ http://127.0.0.1:8080/a.txt
   1 threads and 16 connections
@@ -122,6 +127,75 @@ def test_leaks_are_named():
     ]
 
 
+def test_each_side_but_linux_is_compared(monkeypatch):
+    """Two stacks and Linux take turns, A B C C B A; what comes from them are two rows with Linux's rounds."""
+    turns = []
+
+    def measure(side, _load):
+        turns.append(side.name[0])
+        rate = {"queues": 300.0, "driver": 200.0, "linux": 100.0}[side.name]
+        some = {"requests_per_s": rate, "requests_per_cpu_s": rate / 4, "errors": 0}
+        return some | {"latency_p50_us": 1.0, "latency_p99_us": 2.0}
+
+    monkeypatch.setattr(http, "warm_up", lambda side, work, digest: work)
+    monkeypatch.setattr(http, "measure", measure)
+    sides = [SimpleNamespace(name=name, datapath=name) for name in ("queues", "driver", "linux")]
+    rows = http.compare(sides, HttpSettings(rounds=2), Point(1, 0, 20), "", lambda text: None)
+    assert "".join(turns) == "qdlldq"
+    assert [(row["datapath"], row["ratio"], row["cpu_ratio"]) for row in rows] == [
+        ("queues", 3.0, 3.0),
+        ("driver", 2.0, 2.0),
+    ]
+    assert len(rows[0]["rounds"]["neat"]) == len(rows[1]["rounds"]["linux"]) == 2
+
+
+def test_switches_for_each_request():
+    """A process that sleeps as often as it is asked; of a stack's components what they have counted, too."""
+    echo = [sys.executable, "-c", "import os\nos.write(1, b'x')\nwhile os.read(0, 1): os.write(1, b'x')"]
+    counted = iter([{"wakeups": 5, "doorbells": 1}, {"wakeups": 25, "doorbells": 11}])
+    with subprocess.Popen(echo, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.read(1) == b"x"
+        side = SimpleNamespace(
+            pids=lambda: {"driver": [process.pid]}, counters=lambda: {"driver": next(counted)}
+        )
+        counts = switches.Switches(side)
+        for _ in range(20):
+            process.stdin.write(b"x")
+            process.stdin.flush()
+            process.stdout.read(1)
+        subprocess.run(["sleep", "0.001"], check=True)
+        found = counts.per(20)
+        process.stdin.close()
+    assert found["driver"]["woken"] == 1.0 and found["driver"]["rang"] == 0.5
+    assert found["driver"]["slept"] > 0 and found["client"]["slept"] > 0
+    assert found["machine"]["all"] >= found["driver"]["slept"]
+    assert switches.of_process(1 << 30) == (0, 0)
+
+
+def test_what_is_taken_is_the_same_each_time():
+    first, again = (list(itertools.islice(thief.pieces(20, seed), 500)) for seed in (1, 1))
+    assert first == again != list(itertools.islice(thief.pieces(20, 2), 500))
+    for taken, left in first:
+        assert thief.SHORTEST_S <= taken <= thief.LONGEST_S
+        assert taken / (taken + left) == pytest.approx(0.2)
+
+
+def test_a_thief_takes_and_ends():
+    with thief.stealing(0, 1.0) as nobody:
+        assert nobody == []
+    try:
+        with thief.stealing(10, 20.0) as thieves:
+            ends = [os.pidfd_open(pid) for pid in thieves]
+            assert len(thieves) == 1 + len(os.sched_getaffinity(0))
+            assert all(os.sched_getscheduler(pid) == os.SCHED_FIFO for pid in thieves)
+            assert wait_for(lambda: sum(map(cpu.process_s, thieves)) > 0.2, 20, "processor time taken")
+    except load.LoadError as error:
+        pytest.skip(str(error))
+    for fd in ends:
+        assert select.select([fd], [], [], 5)[0]
+        os.close(fd)
+
+
 @pytest.mark.netns
 @pytest.mark.parametrize("server", ["demo", "lighttpd"])
 @pytest.mark.parametrize("calls", [0, 1])
@@ -131,8 +205,8 @@ def test_the_linux_side(tmp_path, server, calls):
     (tmp_path / "20.bin").write_bytes(b"x" * 20)
     plan = Plan(tmp_path, "")
     with linux_world() as world, world.serve(SERVERS[server], plan) as side:
-        settings = HttpSettings(connections=8, duration=1)
-        result = measure(side, Load(settings, Point(1, calls, 20)))
+        settings = HttpSettings(connections=(8,), duration=1)
+        result = measure(side, Load(settings, Point(1, calls, 20, connections=8)))
         assert result["requests_per_s"] > 100 and result["errors"] == 0
         assert result["cpu_us_per_request"]["server"] > 0
         assert load.curl(side.inside, f"http://{side.address}/20.bin", 20).bytes == 20

@@ -56,6 +56,8 @@ def row(size=20, replicas=1, **more):
         "size": size,
         "replicas": replicas,
         "requests_per_connection": 0,
+        "connections": 32,
+        "datapath": "driver",
         "neat": side(2000.0),
         "linux": side(1000.0),
         "ratio": 2.0,
@@ -67,7 +69,7 @@ def row(size=20, replicas=1, **more):
 
 
 def result(*points):
-    settings = {"server": "lighttpd", "client": "wrk", "connections": 32, "rounds": 3}
+    settings = {"server": "lighttpd", "client": "wrk", "connections": [32], "rounds": 3}
     return {"bench": "http", "settings": settings, "points": list(points)}
 
 
@@ -94,6 +96,9 @@ def test_lists():
     for wrong in ("0", "5", "1,,2", "x", ""):
         with pytest.raises(click.BadParameter):
             options.Numbers(1, 4).convert(wrong, None, None)
+    assert options.Names("a", "b").convert("b,a,b", None, None) == ("b", "a")
+    with pytest.raises(click.BadParameter):
+        options.Names("a", "b").convert("a,", None, None)
     assert [options.size_text(size) for size in (20, 1000, 1500, 10_000_000)] == [
         *("20 B", "1 KB", "1500 B", "10 MB")
     ]
@@ -277,6 +282,16 @@ def test_the_tables():
     ):
         assert part in one
     assert "rare" not in one
+    assert "20 B, 32 connections, connections are kept, 1 replica, driver" in one
+    slept = {
+        "driver": {"slept": 0.25, "gave_way": 1.5, "woken": 0.125, "rang": 0.0},
+        "machine": {"all": 3.125},
+    }
+    linux = {"server": {"slept": 0.75, "gave_way": 0.0}, "machine": {"all": 2.0}}
+    ours, theirs = side(1.0, switches_per_request=slept), side(1.0, switches_per_request=linux)
+    two = shown(tables.http, result(row(neat=ours, linux=theirs), row(datapath="queues")))
+    for part in ("0.125", "1.500", "NEaT 3.125, Linux 2.000", "queues", "1 replica"):
+        assert part in two
     many = shown(tables.http, result(row(20), row(1_000_000, ratio=None)))
     assert "1 MB" in many and "1.80–2.20" in many and "–" in many and "0.1–12.3%" in many
 
@@ -289,6 +304,9 @@ def test_the_points_of_a_picture():
         "replicas 1": [20, 1000],
         "replicas 2": [20, 1000],
     }
+    points = [row(20, 1, datapath=name, connections=n) for name in ("queues", "driver") for n in (1, 8)]
+    assert plot.axis(points) == "connections"
+    assert list(plot.series(points)) == ["datapath queues", "datapath driver"]
 
 
 def test_a_picture_that_cannot_be_drawn(tmp_path, monkeypatch):
@@ -318,6 +336,8 @@ def test_a_picture(tmp_path, suffix, magic):
         (["http", "--replicas", "0"], "numbers of 1 to 16"),
         (["http", "--server", "redis", "--client", "wrk"], "wrk does not speak to redis"),
         (["http", "--plot", "picture.jpg"], "must end in"),
+        (["http", "--datapaths", "cable"], "is none of queues, driver"),
+        (["http", "--stolen", "90"], "not in the range"),
         (["idle", "--server", "redis"], "Invalid value for '--server'"),
     ],
 )

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from neat.tools.bench import load
-from neat.tools.bench.compare import Round, medians, ratio, run_rounds, spread
+from neat.tools.bench.compare import Round, run_rounds, versus
 from neat.tools.bench.cpu import Meter, per_cpu_s, shares
 from neat.tools.bench.http import write_random
 from neat.tools.bench.servers import SERVERS, Plan
-from neat.tools.bench.sides import Side, World, linux_world, neat_world
+from neat.tools.bench.sides import Side, World, linux_world, neat_worlds
 
 FILE = "bulk.bin"
 
@@ -22,6 +22,7 @@ class BulkSettings(NamedTuple):
     seconds: int = 3  # of each run of iperf3
     rounds: int = 3
     replicas: int = 1
+    datapaths: Sequence[str] = ()
 
 
 def bulk(settings: BulkSettings, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def bulk(settings: BulkSettings, progress: Callable[[str], None]) -> dict[str, A
         site = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neat-site-")))
         digest = write_random(site / FILE, settings.megabytes << 20) if server.http else ""
         worlds: list[World] = [
-            stack.enter_context(neat_world(settings.replicas)),
+            *stack.enter_context(neat_worlds(settings.replicas, settings.datapaths)),
             stack.enter_context(linux_world()),
         ]
         sides: list[Side] = [stack.enter_context(world.serve(server, Plan(site, ""))) for world in worlds]
@@ -43,25 +44,24 @@ def bulk(settings: BulkSettings, progress: Callable[[str], None]) -> dict[str, A
                 progress(f"comparing the bytes: {side.name}")
                 load.verify(side.inside, f"http://{side.address}/{FILE}", digest)
         directions = ("send",) if server.http else ("send", "receive")
-        points = [compare(sides, settings, direction, progress) for direction in directions]
+        points = []
+        for direction in directions:
+            points += compare(sides, settings, direction, progress)
     return {"bench": "bulk", "settings": settings._asdict(), "points": points}
 
 
 def compare(
     sides: Sequence[Side], settings: BulkSettings, direction: str, progress: Callable[[str], None]
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
+    """All sides in turns; a row for each that is not Linux."""
     runs = {side.name: lambda side=side: measure(side, settings, direction) for side in sides}
     results = run_rounds(runs, settings.rounds, lambda text: progress(f"{direction}: {text}"))
-    ours, theirs = medians(results["neat"]), medians(results["linux"])
-    return {
-        "direction": direction,
-        "neat": ours,
-        "linux": theirs,
-        "ratio": ratio(ours["gbit_per_s"], theirs["gbit_per_s"]),
-        "cpu_ratio": ratio(ours["gb_per_cpu_s"], theirs["gb_per_cpu_s"]),
-        "spread": spread(results, "gbit_per_s"),
-        "rounds": results,
-    }
+    return [
+        {"direction": direction, "replicas": settings.replicas, "datapath": side.datapath}
+        | versus(results, side.name, "gbit_per_s", "gb_per_cpu_s")
+        for side in sides
+        if side.name != "linux"
+    ]
 
 
 def measure(side: Side, settings: BulkSettings, direction: str) -> Round:

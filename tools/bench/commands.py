@@ -11,8 +11,9 @@ from rich.console import Console
 
 from neat.tools.bench import tables
 from neat.tools.bench.load import LoadError
-from neat.tools.bench.options import ROW, Numbers, Sizes
+from neat.tools.bench.options import ROW, Names, Numbers, Sizes
 from neat.tools.bench.processes import SideError, raise_limits
+from neat.tools.bench.thief import MOST_PERCENT
 from neat.tools.driven import ClientError
 from neat.tools.stack import StackError, end_tidily
 
@@ -79,6 +80,22 @@ workers_option = click.option(
 syscalls_option = click.option(
     "--syscalls", is_flag=True, help="Count the server's system calls, in runs of their own."
 )
+datapaths_option = click.option(
+    "--datapaths",
+    type=Names("queues", "driver"),
+    default=(),
+    help="Of stacks that take turns in one run; default: one stack, as it is by default.",
+)
+stolen_option = click.option(
+    "--stolen",
+    type=click.IntRange(0, MOST_PERCENT),
+    default=0,
+    show_default=True,
+    help="Percent of each processor that are taken away meanwhile, as by a hypervisor.",
+)
+switches_option = click.option(
+    "--switches", is_flag=True, help="Context switches, wake-ups and doorbells for each request."
+)
 
 
 def server_option(default: str, servers: list[str]) -> Callable[[Any], Any]:
@@ -92,7 +109,13 @@ def no_errors(result: dict[str, Any]) -> bool:
 @bench.command()
 @server_option("demo", HTTP_SERVERS)
 @client_option
-@click.option("--connections", type=click.IntRange(1, 10_000), default=32, show_default=True)
+@click.option(
+    "--connections",
+    type=Numbers(1, 10_000),
+    default="32",
+    show_default=True,
+    help="One number, or some to compare.",
+)
 @click.option(
     "--requests-per-connection",
     type=Numbers(0, 60_000),
@@ -121,6 +144,9 @@ def no_errors(result: dict[str, Any]) -> bool:
     help="Of httperf, connections a second; default: search for the highest that is served.",
 )
 @syscalls_option
+@switches_option
+@datapaths_option
+@stolen_option
 @click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the rows: FILE.png or .svg."
 )
@@ -165,13 +191,15 @@ def default_client(server: str) -> str:
 @duration_option
 @rounds_option
 @syscalls_option
+@switches_option
+@datapaths_option
 @json_option
 def latency(as_json: bool, **options: Any) -> None:
     """How long one request takes when there is no other: one connection, one request at a time."""
     from neat.tools.bench.http import HttpSettings
     from neat.tools.bench.http import http as run
 
-    settings = HttpSettings(client=default_client(options["server"]), connections=1, **options)
+    settings = HttpSettings(client=default_client(options["server"]), connections=(1,), **options)
     finish(lambda progress: run(settings, progress) | {"bench": "latency"}, tables.http, as_json, no_errors)
 
 
@@ -206,6 +234,7 @@ def idle(as_json: bool, **options: Any) -> None:
 )
 @rounds_option
 @replicas_option
+@datapaths_option
 @json_option
 def bulk(as_json: bool, **options: Any) -> None:
     """One large download with curl; or a stream of iperf3 in each direction."""

@@ -50,5 +50,20 @@ def spread(results: Mapping[str, Sequence[Round]], key: str) -> dict[str, list[f
     return found | {"ratio": [min(known, default=None), max(known, default=None)]}
 
 
+def versus(results: Mapping[str, Sequence[Round]], side: str, rate: str, per_cpu_s: str) -> dict[str, Any]:
+    """The rounds of a side beside those of "linux": "neat", "linux": their medians; "ratio", "cpu_ratio": of
+    `rate` and `per_cpu_s` among them; "spread" of the rates; "rounds"."""
+    rounds = {"neat": results[side], "linux": results["linux"]}
+    ours, theirs = medians(rounds["neat"]), medians(rounds["linux"])
+    return {
+        "neat": ours,
+        "linux": theirs,
+        "ratio": ratio(ours[rate], theirs[rate]),
+        "cpu_ratio": ratio(ours[per_cpu_s], theirs[per_cpu_s]),
+        "spread": spread(rounds, rate),
+        "rounds": rounds,
+    }
+
+
 def ratio(ours: float, theirs: float) -> float | None:
     return round(ours / theirs, 3) if theirs else None

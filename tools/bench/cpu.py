@@ -89,23 +89,26 @@ def descriptors(pid: int) -> int:
 
 class Meter:
     """CPU seconds that named groups of processes use between `start` and `stop`; then `steal` is the part of
-    the machine's time that was stolen meanwhile."""
+    the machine's time that was stolen meanwhile. What `thieves` use counts as nobody's."""
 
-    def __init__(self, pids: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, pids: Mapping[str, Sequence[int]], thieves: Sequence[int] = ()) -> None:
         self.pids = dict(pids)
+        self.thieves = list(thieves)
         self.before: dict[str, float] = {}
         self.steal = 0.0
 
     def start(self) -> None:
         self.before = self._used()
         self.machine_before = machine()
+        self.taken_before = sum(map(process_s, self.thieves))
 
     def stop(self) -> dict[str, float]:
         """Seconds by name; "machine" is all that was busy, whoever it was."""
         meanwhile = machine().since(self.machine_before)
         self.steal = meanwhile.steal
+        taken = sum(map(process_s, self.thieves)) - self.taken_before
         used = {name: seconds - self.before[name] for name, seconds in self._used().items()}
-        return used | {"machine": meanwhile.busy}
+        return used | {"machine": meanwhile.busy - taken}
 
     def _used(self) -> dict[str, float]:
         return {name: sum(map(process_s, pids)) for name, pids in self.pids.items()}

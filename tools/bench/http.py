@@ -1,23 +1,25 @@
 """`neat bench http`: requests a second, and what each of them costs, on NEaT and on Linux.
 
-For each number of replicas a stack comes up, and for each number of requests a connection a server on both
-sides; then every size is measured on both in turns.
+For each number of replicas a stack comes up, or one for each datapath, and for each number of requests a
+connection a server on all sides; then every number of connections and every size is measured in turns.
 """
 
 import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from neat.tools.bench import load
-from neat.tools.bench.compare import Round, medians, ratio, run_rounds, spread
+from neat.tools.bench.compare import Round, ratio, run_rounds, versus
 from neat.tools.bench.cpu import Meter, per_cpu_s, shares
 from neat.tools.bench.servers import SERVERS, Plan
-from neat.tools.bench.sides import Side, linux_world, neat_world
+from neat.tools.bench.sides import Side, World, linux_world, neat_worlds
+from neat.tools.bench.switches import Switches
 from neat.tools.bench.syscalls import FILE_CALLS, counting
+from neat.tools.bench.thief import stealing
 
 UNLIMITED = 0
 # A run of httperf keeps up when it takes no longer than planned, but for a part and a moment: the last
@@ -32,7 +34,7 @@ PROBE_REQUESTS = 5000
 class HttpSettings(NamedTuple):
     server: str = "demo"
     client: str = "wrk"
-    connections: int = 32
+    connections: Sequence[int] = (32,)
     requests_per_connection: Sequence[int] = (UNLIMITED,)
     sizes: Sequence[int] = (20,)
     replicas: Sequence[int] = (1,)
@@ -42,6 +44,9 @@ class HttpSettings(NamedTuple):
     workers: int = 1
     rate: float = 0.0  # of httperf, connections a second; 0: search for the highest
     syscalls: bool = False
+    switches: bool = False
+    datapaths: Sequence[str] = ()  # without any: one stack, as it is by default
+    stolen: int = 0  # percent of the processors that nobody here gets
 
 
 class Point(NamedTuple):
@@ -50,6 +55,7 @@ class Point(NamedTuple):
     replicas: int
     requests_per_connection: int
     size: int
+    connections: int = 32
 
     @property
     def file(self) -> str:
@@ -89,17 +95,27 @@ def http(settings: HttpSettings, progress: Callable[[str], None]) -> dict[str, A
         digests = {size: write_random(site / f"{size}.bin", size) for size in settings.sizes}
         linux = stack.enter_context(linux_world())
         for replicas in settings.replicas:
-            with neat_world(replicas) as neat:
+            with neat_worlds(replicas, settings.datapaths) as ours:
                 for count in settings.requests_per_connection:
-                    # httperf closes by itself, and for one request a connection wrk is told to say so.
-                    limit = count if count > 1 and settings.client == "wrk" else UNLIMITED
-                    plan = Plan(site, "", limit, settings.connections, settings.workers)
-                    server = SERVERS[settings.server]
-                    with neat.serve(server, plan) as ours, linux.serve(server, plan) as theirs:
-                        for size in settings.sizes:
-                            point = Point(replicas, count, size)
-                            points.append(compare([ours, theirs], settings, point, digests[size], progress))
+                    with serving([*ours, linux], settings, site, count) as sides:
+                        for connections in settings.connections:
+                            for size in settings.sizes:
+                                point = Point(replicas, count, size, connections)
+                                points += compare(sides, settings, point, digests[size], progress)
     return {"bench": "http", "settings": settings._asdict(), "points": points}
+
+
+@contextlib.contextmanager
+def serving(
+    worlds: Sequence[World], settings: HttpSettings, site: Path, requests_per_connection: int
+) -> Iterator[list[Side]]:
+    """The server in all worlds at once."""
+    # httperf closes by itself, and for one request a connection wrk is told to say so.
+    limited = requests_per_connection > 1 and settings.client == "wrk"
+    limit = requests_per_connection if limited else UNLIMITED
+    plan = Plan(site, "", limit, max(settings.connections), settings.workers)
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(world.serve(SERVERS[settings.server], plan)) for world in worlds]
 
 
 def write_random(path: Path, size: int) -> str:
@@ -120,38 +136,34 @@ def compare(
     point: Point,
     digest: str,
     progress: Callable[[str], None],
-) -> dict[str, Any]:
-    """One row: both sides in turns."""
-    what = f"{point.size} B, {point.replicas} replicas"
+) -> list[dict[str, Any]]:
+    """All sides in turns; a row for each that is not Linux."""
+    what = f"{point.size} B, {point.connections} connections, {point.replicas} replicas"
     loads = {}
     for side in sides:
         progress(f"{what}: warming up {side.name}")
         loads[side.name] = warm_up(side, Load(settings, point), digest)
     runs = {side.name: lambda side=side: measure(side, loads[side.name]) for side in sides}
     results = run_rounds(runs, settings.rounds, lambda text: progress(f"{what}: {text}"))
-    ours, theirs = medians(results["neat"]), medians(results["linux"])
-    row = {
-        **point._asdict(),
-        "neat": ours,
-        "linux": theirs,
-        "ratio": ratio(ours["requests_per_s"], theirs["requests_per_s"]),
-        "cpu_ratio": ratio(ours["requests_per_cpu_s"], theirs["requests_per_cpu_s"]),
-        "latency_ratio": {key: ratio(ours[key], theirs[key]) for key in ("latency_p50_us", "latency_p99_us")},
-        "spread": spread(results, "requests_per_s"),
-        "rounds": results,
-    }
+    calls = {}
     if settings.syscalls:
         progress(f"{what}: counting system calls")
-        calls = {}
         for side in sides:
             work = loads[side.name]._replace(offer=results[side.name][0]["offered_per_s"])
             calls[side.name] = syscalls(side, work)
-        shares_of = {
-            name: ratio(calls["neat"][key], calls["linux"][key])
-            for name, key in (("share", "per_request"), ("share_without_files", "without_files"))
+    rows = []
+    for side in sides:
+        if side.name == "linux":
+            continue
+        row = {**point._asdict(), "datapath": side.datapath}
+        row |= versus(results, side.name, "requests_per_s", "requests_per_cpu_s")
+        row["latency_ratio"] = {
+            key: ratio(row["neat"][key], row["linux"][key]) for key in ("latency_p50_us", "latency_p99_us")
         }
-        row["syscalls"] = calls | shares_of
-    return row
+        if settings.syscalls:
+            row["syscalls"] = shares_of_calls(calls[side.name], calls["linux"])
+        rows.append(row)
+    return rows
 
 
 def warm_up(side: Side, work: Load, digest: str) -> Load:
@@ -183,6 +195,15 @@ def syscalls(side: Side, work: Load) -> dict[str, Any]:
             (counts.total - sum(counts.by_name.get(name, 0) for name in FILE_CALLS)) / requests, 5
         ),
         "by_name": dict(sorted(by_name.items(), key=lambda item: -item[1])),
+    }
+
+
+def shares_of_calls(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "neat": ours,
+        "linux": theirs,
+        "share": ratio(ours["per_request"], theirs["per_request"]),
+        "share_without_files": ratio(ours["without_files"], theirs["without_files"]),
     }
 
 
@@ -221,12 +242,17 @@ def highest(run: Callable[[float], Round], first: float) -> Round:
 
 
 def measure_once(side: Side, work: Load) -> Round:
-    meter = Meter(side.pids())
-    meter.start()
-    result = run_client(side, work)
-    used = meter.stop() | {"client": result.client_cpu_s}
+    """One run of the client. With `stolen`, the time that is taken away is not the machine's."""
+    settings = work.settings
+    # A client that counts requests instead of time may take longer; then the last of them are undisturbed.
+    with stealing(settings.stolen, settings.duration + load.GRACE_S) as thieves:
+        switches = Switches(side) if settings.switches else None
+        meter = Meter(side.pids(), thieves)
+        meter.start()
+        result = run_client(side, work)
+        used = meter.stop() | {"client": result.client_cpu_s}
     requests = max(result.requests, 1)
-    return {
+    found = {
         "requests": result.requests,
         "seconds": round(result.seconds, 4),
         "requests_per_s": round(result.requests / result.seconds, 1),
@@ -239,6 +265,9 @@ def measure_once(side: Side, work: Load) -> Round:
         "cpu_us_per_request": {name: round(seconds / requests * 1e6, 3) for name, seconds in used.items()},
         "cpu_share": shares(used),
     }
+    if switches is not None:
+        found["switches_per_request"] = switches.per(result.requests)
+    return found
 
 
 def run_client(side: Side, work: Load) -> load.HttpResult:
@@ -247,10 +276,10 @@ def run_client(side: Side, work: Load) -> load.HttpResult:
         return load.wrk(
             side.inside,
             f"http://{side.address}:80/{point.file}",  # it would look `http` up in /etc/services
-            connections=settings.connections,
+            connections=point.connections,
             seconds=settings.duration,
             keep_alive=point.requests_per_connection != 1,
-            threads=min(settings.threads, settings.connections),
+            threads=min(settings.threads, point.connections),
         )
     return httperf(side, work) if settings.client == "httperf" else redis(side, work, "get")
 
@@ -261,7 +290,7 @@ def httperf(side: Side, work: Load) -> load.HttpResult:
     settings, calls = work.settings, work.point.requests_per_connection
     if calls == UNLIMITED:
         rate = float(load.SLOWEST_CALLS_PER_S)
-        connections, calls = settings.connections, -(-work.requests // settings.connections)
+        connections, calls = work.point.connections, -(-work.requests // work.point.connections)
     else:
         rate = work.offer / calls
         connections = max(1, round(rate * settings.duration))
@@ -276,7 +305,7 @@ def redis(side: Side, work: Load, test: str) -> load.HttpResult:
         side.inside,
         side.address,
         SERVERS["redis"].port,
-        connections=settings.connections,
+        connections=point.connections,
         requests=work.requests,
         size=point.size,
         keep_alive=point.requests_per_connection != 1,

@@ -48,7 +48,7 @@ def idle(settings: IdleSettings, progress: Callable[[str], None]) -> dict[str, A
     check_descriptors(server, settings.connections)
     with contextlib.ExitStack() as stack:
         site = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neat-site-")))
-        point = Point(settings.replicas, 0, SIZE)
+        point = Point(settings.replicas, 0, SIZE, connections=1)
         digest = write_random(site / point.file, SIZE)
         worlds: list[World] = [
             stack.enter_context(neat_world(settings.replicas, **capacity(settings.connections))),
@@ -56,7 +56,7 @@ def idle(settings: IdleSettings, progress: Callable[[str], None]) -> dict[str, A
         ]
         plan = Plan(site, "", connections=settings.connections)
         sides: list[Side] = [stack.enter_context(world.serve(server, plan)) for world in worlds]
-        work = Load(HttpSettings(connections=1, duration=settings.duration), point)
+        work = Load(HttpSettings(duration=settings.duration), point)
         for side in sides:
             load.verify(side.inside, f"http://{side.address}/{point.file}", digest)
         crowd = Crowd(sides, settings.connections, point.file, digest)

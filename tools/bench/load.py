@@ -3,8 +3,8 @@
 import csv
 import hashlib
 import json
-import os
 import re
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -72,7 +72,7 @@ def run(command: Sequence[str], seconds: float) -> tuple[str, float]:
     """Output and CPU seconds of a client that is planned to take `seconds`. LoadError."""
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-        usage_before = os.times()
+        used_before = children_s()
         try:
             status = process.wait(seconds + GRACE_S)
         except subprocess.TimeoutExpired:
@@ -80,18 +80,18 @@ def run(command: Sequence[str], seconds: float) -> tuple[str, float]:
         finally:
             process.kill()
             process.wait()
-        usage = os.times()
+        cpu = children_s() - used_before
         output.seek(0)
         text = output.read()
     if status != 0:
         raise LoadError(f"{' '.join(command)}: exit status {status}: {text.strip()[-300:]}")
-    cpu = (
-        usage.children_user
-        + usage.children_system
-        - usage_before.children_user
-        - usage_before.children_system
-    )
     return text, cpu
+
+
+def children_s() -> float:
+    """CPU seconds of children that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def wrk(

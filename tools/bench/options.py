@@ -53,6 +53,23 @@ class Numbers(click.ParamType):
         return tuple(map(int, parts))
 
 
+class Names(click.ParamType):
+    """Some of a few words, each once, with commas between them."""
+
+    def __init__(self, *known: str) -> None:
+        self.known = known
+        self.name = ",".join(known)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(value.split(","))) if isinstance(value, str) else tuple(value)
+        for name in names:
+            if name not in self.known:
+                self.fail(f"{name!r} is none of {', '.join(self.known)}", param, ctx)
+        return names
+
+
 def size_text(value: int) -> str:
     for unit in ("M", "K"):
         if value >= SIZE_UNITS[unit] and value % SIZE_UNITS[unit] == 0:

@@ -10,7 +10,10 @@ AXES = {
     "size": "file size, bytes",
     "replicas": "replicas",
     "requests_per_connection": "requests per connection",
+    "connections": "connections",
 }
+# What else points may differ in.
+WORDS = ("datapath",)
 SIDES = {"neat": ("NEaT", "o-"), "linux": ("Linux", "s--")}
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -35,7 +38,7 @@ def axis(points: list[dict[str, Any]]) -> str:
 def series(points: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """The points that one line connects, by what they have in common."""
     across = axis(points)
-    others = [key for key in AXES if key != across and len({point[key] for point in points}) > 1]
+    others = [key for key in (*AXES, *WORDS) if key != across and len({point[key] for point in points}) > 1]
     lines: dict[str, list[dict[str, Any]]] = {}
     for point in sorted(points, key=lambda point: point[across]):
         label = ", ".join(f"{key.replace('_', ' ')} {point[key]}" for key in others)
@@ -69,7 +72,8 @@ def draw(path: Path, result: dict[str, Any]) -> None:
         below.set_xscale("symlog", linthresh=10)
     else:
         below.set_xticks(sorted({point[across] for point in points}))
-    above.set_title(f"{settings['server']}, {settings['client']}, {settings['connections']} connections")
+    connections = ", ".join(map(str, settings["connections"]))
+    above.set_title(f"{settings['server']}, {settings['client']}, {connections} connections")
     above.set_ylabel("requests/s")
     above.set_ylim(bottom=0)
     above.legend()

@@ -34,12 +34,17 @@ class Side(Protocol):
 
     name: str
     address: str
+    datapath: str  # of a stack; else ""
     server: subprocess.Popen[bytes]
 
     def inside(self, command: Sequence[str]) -> list[str]: ...
 
     def pids(self) -> dict[str, list[int]]:
         """The processes whose CPU time and memory count, by component."""
+        ...
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """What driver and replicas of a stack have counted so far, by component."""
         ...
 
 
@@ -65,14 +70,15 @@ class NeatWorld:
             with running(
                 command, self.stack.environment(), Path(name) / "log", self.stack.guardian, target
             ) as process:
-                yield NeatSide(self.stack, process)
+                yield NeatSide(self.stack, process, self.name)
 
 
 class NeatSide:
-    name = "neat"
-
-    def __init__(self, stack: Stack, server: subprocess.Popen[bytes]) -> None:
+    def __init__(self, stack: Stack, server: subprocess.Popen[bytes], name: str = "neat") -> None:
+        self.name = name
         self.stack = stack
+        # What "auto" has become.
+        self.datapath: str = stack.status().get("datapath", "driver")
         self.server = server
         self.address = stack.address
 
@@ -82,6 +88,11 @@ class NeatSide:
     def pids(self) -> dict[str, list[int]]:
         components = {name: [pid] for name, pid in self.stack.pids().items()}
         return components | {"server": tree(self.server.pid)}
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        state = self.stack.status()
+        found = {replica["name"]: replica["counters"] for replica in state["replicas"]}
+        return {"driver": state["driver"]["counters"], **found}
 
 
 class LinuxWorld:
@@ -110,6 +121,7 @@ class LinuxWorld:
 
 class LinuxSide:
     name = "linux"
+    datapath = ""
     address = LinuxWorld.address
 
     def __init__(self, client_pid: int, server: subprocess.Popen[bytes]) -> None:
@@ -122,6 +134,9 @@ class LinuxSide:
     def pids(self) -> dict[str, list[int]]:
         return {"server": tree(self.server.pid)}
 
+    def counters(self) -> dict[str, dict[str, int]]:
+        return {}
+
 
 def in_namespace(pid: int, command: Sequence[str]) -> list[str]:
     return ["nsenter", f"--net=/proc/{pid}/ns/net", "--", *command]
@@ -129,11 +144,27 @@ def in_namespace(pid: int, command: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def neat_world(replicas: int, name: str | None = None, **settings: str) -> Iterator[NeatWorld]:
-    """A stack of its own. One at a time: it takes $NEAT_RUN_DIR."""
+    """A stack of its own."""
     with Stack.up(name or f"bench-{os.getpid()}", replicas, settings) as stack:
         world = NeatWorld(stack)
         prepare_client(world)
         yield world
+
+
+@contextlib.contextmanager
+def neat_worlds(replicas: int, datapaths: Sequence[str]) -> Iterator[list[NeatWorld]]:
+    """A stack for each of the datapaths, all of them up, under their names; without any, one as it is by
+    default, called "neat"."""
+    with contextlib.ExitStack() as ends:
+        if not datapaths:
+            yield [ends.enter_context(neat_world(replicas))]
+            return
+        worlds = []
+        for datapath in datapaths:
+            world = neat_world(replicas, f"bench-{os.getpid()}-{datapath}", datapath=datapath)
+            worlds.append(ends.enter_context(world))
+            worlds[-1].name = datapath
+        yield worlds
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The results of benchmarks as tables for people."""
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -47,34 +48,36 @@ def each_steal(table: Table, row: dict[str, Any]) -> None:
     )
 
 
+# What rows may differ in, with the name of a column and a value's text.
+DIFFERENT: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "size": ("file", size_text),
+    "connections": ("connections", str),
+    "requests_per_connection": ("calls", lambda count: str(count or "many")),
+    "replicas": ("replicas", str),
+    "datapath": ("datapath", str),
+}
+
+
 def http(console: Console, result: dict[str, Any]) -> None:
     settings, points = result["settings"], result["points"]
     console.print(
-        f"{settings['server']}, {settings['client']}, {plural(settings['connections'], 'connection')}, "
-        f"medians of {plural(settings['rounds'], 'round')}"
+        f"{settings['server']}, {settings['client']}, medians of {plural(settings['rounds'], 'round')}"
+        + (f", {settings['stolen']} % of the processors stolen" if settings.get("stolen") else "")
     )
     if len(points) == 1:
         point(console, points[0])
         return
+    across = [key for key in DIFFERENT if len({row[key] for row in points}) > 1]
+    common = [key for key in DIFFERENT if key not in across]
+    console.print(", ".join(words(key, points[0][key]) for key in common))
     table = grid(
-        "file",
-        "calls",
-        "replicas",
-        "NEaT /s",
-        "Linux /s",
-        "ratio",
-        "rounds",
-        "per CPU-s",
-        "p99",
-        "steal",
-        "errors",
+        *(DIFFERENT[key][0] for key in across),
+        *("NEaT /s", "Linux /s", "ratio", "rounds", "per CPU-s", "p99", "steal", "errors"),
     )
     for row in points:
         ours, theirs = row["neat"], row["linux"]
         table.add_row(
-            size_text(row["size"]),
-            str(row["requests_per_connection"] or "many"),
-            str(row["replicas"]),
+            *(DIFFERENT[key][1](row[key]) for key in across),
             number(ours["requests_per_s"], 0),
             number(theirs["requests_per_s"], 0),
             number(row["ratio"]),
@@ -87,17 +90,28 @@ def http(console: Console, result: dict[str, Any]) -> None:
     console.print(table)
     console.print("ratio, per CPU-s, p99: NEaT to Linux; per CPU-s: of requests for a busy CPU second")
     for row in points:
+        what = ", ".join(words(key, row[key]) for key in across)
         if "syscalls" in row:
-            console.print(f"{size_text(row['size'])}, {plural(row['replicas'], 'replica')}:")
+            console.print(f"{what}:")
             calls_table(console, row["syscalls"])
+        if "switches_per_request" in row["neat"]:
+            console.print(f"{what}:")
+            switches_table(console, row["neat"], row["linux"])
+
+
+def words(key: str, value: Any) -> str:
+    """A value of DIFFERENT with its unit."""
+    if key == "requests_per_connection":
+        return plural(value, "request") + " a connection" if value else "connections are kept"
+    if key in ("connections", "replicas"):
+        return plural(value, key.removesuffix("s"))
+    return DIFFERENT[key][1](value)
 
 
 def point(console: Console, row: dict[str, Any]) -> None:
     """One point in full."""
     ours, theirs, around = row["neat"], row["linux"], row["spread"]
-    how = row["requests_per_connection"]
-    each = plural(how, "request") + " a connection" if how else "connections are kept"
-    console.print(f"{size_text(row['size'])}, {each}, {plural(row['replicas'], 'replica')}")
+    console.print(", ".join(words(key, row[key]) for key in DIFFERENT))
     table = grid("", "NEaT", "Linux", "ratio")
     table.add_row(
         "requests/s",
@@ -118,6 +132,29 @@ def point(console: Console, row: dict[str, Any]) -> None:
     cpu_table(console, "CPU per request, µs", ours, theirs, "cpu_us_per_request", 2)
     if "syscalls" in row:
         calls_table(console, row["syscalls"])
+    if "switches_per_request" in ours:
+        switches_table(console, ours, theirs)
+
+
+# Of a component: what `switches_per_request` calls it, and what a column does.
+SWITCHED = {"slept": "slept", "gave_way": "gave way", "woken": "woken", "rang": "rang"}
+
+
+def switches_table(console: Console, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Context switches of each component for each request; a stack's have counted more than the kernel."""
+    mine, linux = (side["switches_per_request"] for side in (ours, theirs))
+    table = grid(
+        *("switches per request", *(f"NEaT {text}" for text in SWITCHED.values())),
+        *(f"Linux {SWITCHED[what]}" for what in ("slept", "gave_way")),
+    )
+    for name in mine:
+        row = [mine[name].get(what) for what in SWITCHED]
+        row += [linux.get(name, {}).get(what) for what in ("slept", "gave_way")]
+        if name != "machine" and any(value and value >= 0.0005 for value in row):
+            table.add_row(name, *("" if value is None else number(value, 3) for value in row))
+    console.print(table)
+    totals = (number(side["machine"]["all"], 3) for side in (mine, linux))
+    console.print("all switches of the machine: NEaT {}, Linux {}".format(*totals))
 
 
 def calls_table(console: Console, calls: dict[str, Any]) -> None:
@@ -148,6 +185,8 @@ def bulk(console: Console, result: dict[str, Any]) -> None:
     for row in result["points"]:
         ours, theirs = row["neat"], row["linux"]
         what = "the server sends" if row["direction"] == "send" else "the server receives"
+        if row["datapath"]:
+            what += f", {row['datapath']}"
         table = grid(what, "NEaT", "Linux", "ratio", "of rounds")
         around = pair(row["spread"]["ratio"], 2)
         for text, key, name in (
@@ -159,7 +198,7 @@ def bulk(console: Console, result: dict[str, Any]) -> None:
         each_steal(table, row)
         console.print(table)
     for row in result["points"]:
-        title = f"CPU per byte, ns ({row['direction']})"
+        title = f"CPU per byte, ns ({row['direction']}, {row['datapath']})"
         cpu_table(console, title, row["neat"], row["linux"], "cpu_ns_per_byte", 3)
 
 
