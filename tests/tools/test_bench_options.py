@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from neat.tools.bench import http, idle, load, options, plot, processes, syscalls, tables
+from neat.tools.bench import table as bench_table
 from neat.tools.bench.commands import bench
 from neat.tools.bench.compare import spread
 from neat.tools.bench.servers import IDLE_S, SERVERS, Plan
@@ -294,6 +295,39 @@ def test_the_tables():
         assert part in two
     many = shown(tables.http, result(row(20), row(1_000_000, ratio=None)))
     assert "1 MB" in many and "1.80–2.20" in many and "–" in many and "0.1–12.3%" in many
+
+
+def test_what_is_not_installed_is_left_out_of_the_table(monkeypatch):
+    monkeypatch.setattr(load.shutil, "which", lambda program: None if program == "nginx" else f"/{program}")
+    rows, left_out = bench_table.wanted(bench_table.TableSettings())
+    assert [entry["work"] for entry in left_out] == ["nginx, 32 connections"]
+    assert "apt-get install nginx" in left_out[0]["why"] and not left_out[0]["failed"]
+    assert len(rows) == len(bench_table.ROWS) - 1
+    rows, left_out = bench_table.wanted(bench_table.TableSettings(only=["redis", "each"]))
+    assert [str(work) for work in rows] == [
+        "lighttpd, 32 connections, one request each",
+        "redis GET, 32 connections",
+    ]
+    assert not left_out
+    assert len({str(work) for work in bench_table.ROWS}) == len(bench_table.ROWS)
+
+
+def test_a_table_knows_how_long_it_takes():
+    settings = bench_table.TableSettings(rounds=8, seconds=2, datapaths=("queues", "driver"))
+    assert 3 * 8 * 2 < bench_table.planned_s(bench_table.ROWS[0], settings) < 2 * 3 * 8 * 2
+
+
+def test_the_whole_table():
+    stream = side(1.0, gbit_per_s=4.25), side(1.0, gbit_per_s=2.5)
+    points = [
+        row(work="lighttpd, 1 connection", latency_ratio={"latency_p50_us": 0.75, "latency_p99_us": 1.0}),
+        row(work="iperf3", direction="send", neat=stream[0], linux=stream[1], datapath="queues"),
+    ]
+    left = [{"work": "nginx, 32 connections", "why": "please install nginx", "failed": False}]
+    settings = {"rounds": 8, "seconds": 2}
+    text = shown(tables.table, {"settings": settings, "points": points, "left_out": left})
+    for part in ("0.75", "4.25", "queues", "2,000", "left out: nginx", "8 rounds of 2 s"):
+        assert part in text
 
 
 def test_the_points_of_a_picture():

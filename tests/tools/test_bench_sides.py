@@ -68,6 +68,23 @@ def test_iperf3_in_both_directions():
         assert point["neat"]["gbit_per_s"] > 0 and point["linux"]["gbit_per_s"] > 0
 
 
+@needs("iperf3", "lighttpd", "wrk")
+def test_rows_of_the_table():
+    """Two servers, one after the other, on the same stack; rows stand in the table's order."""
+    result = bench("table", "--seconds=1", "--only=1 connection, 2", "--only=stolen", "--only=server sends")
+    works = [point["work"] for point in result["points"]]
+    if result["left_out"]:
+        pytest.skip(str(result["left_out"]))
+    assert works == [
+        "lighttpd, 1 connection, 2 replicas",
+        "iperf3, the server sends",
+        "lighttpd, 32 connections, 20 % stolen",
+    ]
+    for point in result["points"]:
+        assert point["ratio"] > 0 and point["cpu_ratio"] > 0
+    assert [point["stolen"] for point in result["points"]] == [0, 0, 20]
+
+
 @needs("nginx", "wrk")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_bench_leaves_nothing(tmp_path, number):

@@ -1,5 +1,5 @@
-"""`neat bench`: http, latency, idle, bulk, churn, limit. Tables for people, `-j` for programs; failure is
-exit status 1."""
+"""`neat bench`: http, latency, idle, bulk, table, churn, limit. Tables for people, `-j` for programs; failure
+is exit status 1."""
 
 import json
 from collections.abc import Callable
@@ -103,7 +103,7 @@ def server_option(default: str, servers: list[str]) -> Callable[[Any], Any]:
 
 
 def no_errors(result: dict[str, Any]) -> bool:
-    return all(point[side]["errors"] == 0 for point in result["points"] for side in ("neat", "linux"))
+    return all(point[side].get("errors", 0) == 0 for point in result["points"] for side in ("neat", "linux"))
 
 
 @bench.command()
@@ -243,6 +243,31 @@ def bulk(as_json: bool, **options: Any) -> None:
 
     settings = BulkSettings(**options)
     finish(lambda progress: run(settings, progress), tables.bulk, as_json, lambda result: True)
+
+
+@bench.command()
+@click.option("--rounds", type=click.IntRange(1, 50), default=8, show_default=True)
+@click.option("--seconds", type=click.IntRange(1, 60), default=2, show_default=True, help="Of each round.")
+@datapaths_option
+@click.option(
+    "--only", multiple=True, metavar="TEXT", help="Only rows with this in their names; may be repeated."
+)
+@json_option
+def table(as_json: bool, **options: Any) -> None:
+    """All that says how a stack does, each in turns with Linux: lighttpd with few and many connections, one
+    and two replicas, short connections, and 20 % of the processors stolen; nginx; redis; iperf3.
+
+    Rows whose programs are not installed are left out. Some minutes; how many it says at the beginning."""
+    from neat.tools.bench.table import TableSettings
+    from neat.tools.bench.table import table as run
+
+    settings = TableSettings(**options)
+    finish(
+        lambda progress: run(settings, progress, lambda text: click.echo(text, err=True)),
+        tables.table,
+        as_json,
+        lambda result: no_errors(result) and not any(row["failed"] for row in result["left_out"]),
+    )
 
 
 @bench.command()

@@ -58,14 +58,19 @@ PACKAGES = {
 }
 
 
+def missing(*programs: str) -> str:
+    """One line about those that are not there; "" when all are."""
+    absent = [program for program in programs if shutil.which(program) is None]
+    if not absent:
+        return ""
+    packages = dict.fromkeys(PACKAGES.get(program, program) for program in absent)
+    return f"please install {' and '.join(absent)} (Debian: apt-get install {' '.join(packages)})"
+
+
 def need(*programs: str) -> None:
     """One clear line when a program is missing."""
-    missing = [program for program in programs if shutil.which(program) is None]
-    if missing:
-        packages = dict.fromkeys(PACKAGES.get(program, program) for program in missing)
-        raise click.ClickException(
-            f"please install {' and '.join(missing)} (Debian: apt-get install {' '.join(packages)})"
-        )
+    if text := missing(*programs):
+        raise click.ClickException(text)
 
 
 def run(command: Sequence[str], seconds: float) -> tuple[str, float]:

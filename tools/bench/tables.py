@@ -202,6 +202,38 @@ def bulk(console: Console, result: dict[str, Any]) -> None:
         cpu_table(console, title, row["neat"], row["linux"], "cpu_ns_per_byte", 3)
 
 
+def table(console: Console, result: dict[str, Any]) -> None:
+    settings, points = result["settings"], result["points"]
+    console.print(
+        f"medians of {plural(settings['rounds'], 'round')} of {settings['seconds']} s, in turns with Linux; "
+        "requests/s, and Gbit/s of iperf3"
+    )
+    columns = ("work", "datapath", "NEaT", "Linux", "ratio", "rounds", "per CPU-s", "p50", "steal", "errors")
+    rows = grid(*columns)
+    for row in points:
+        ours, theirs = row["neat"], row["linux"]
+        requests = "direction" not in row
+        key, digits = ("requests_per_s", 0) if requests else ("gbit_per_s", 2)
+        rows.add_row(
+            row["work"],
+            row["datapath"],
+            number(ours[key], digits),
+            number(theirs[key], digits),
+            number(row["ratio"]),
+            pair(row["spread"]["ratio"], 2),
+            number(row["cpu_ratio"]),
+            number(row["latency_ratio"]["latency_p50_us"]) if requests else "",
+            steal(row["rounds"]),
+            str(ours["errors"] + theirs["errors"]) if requests else "",
+        )
+    console.print(rows)
+    for row in result["left_out"]:
+        console.print(f"left out: {row['work']}: {row['why']}")
+    console.print(
+        "ratio, per CPU-s, p50 (median latency): NEaT to Linux; per CPU-s: work for a busy CPU second"
+    )
+
+
 def idle(console: Console, result: dict[str, Any]) -> None:
     settings, ours, theirs = result["settings"], result["neat"], result["linux"]
     console.print(
