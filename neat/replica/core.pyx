@@ -38,7 +38,7 @@ from neat.replica.process cimport (
 from neat.replica.recovery cimport hold_on, let_go, rebuild, take_over
 from neat.replica.settings cimport engine_bytes, fill_config
 from neat.replica.shared cimport listener_add, udp_add
-from neat.replica.wire cimport wire_discard, wire_open, wire_recover
+from neat.replica.wire cimport wire_discard, wire_open
 from neat.shm.atomic cimport exchange32, load64, store64
 from neat.shm.board cimport BoardPage
 from neat.shm.doorbell cimport doorbell_ring
@@ -124,7 +124,6 @@ cdef class Core:
         self._watch({"bell": WATCH_BELL, "sys": WATCH_SYS, "ctl": WATCH_CTL, "lifeline": WATCH_LIFELINE}, fds)
         self.look_after_holder()
         if self.recovered:
-            wire_recover(p)
             rebuild(p, boot.blame)
         else:
             wire_discard(p)  # a frame that is left may have killed the predecessor, whose state is gone

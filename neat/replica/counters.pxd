@@ -51,5 +51,7 @@ cpdef enum ReplicaCounter:
     COUNT_QUEUE_DROP_DEVICE_DOWN
     COUNT_QUEUE_DROP_WRITE          # the kernel refused it for another reason
     COUNT_QUEUE_DROP_LINK_FULL      # for the driver, whose ring was full
+    COUNT_QUEUE_RX_PLACED           # frames whose text was read straight into its socket's ring
+    COUNT_QUEUE_RX_MISPLACED        # into the wrong one, and copied from there
     COUNT_QUEUE_READ_FAILED         # 1: the device is gone
     REPLICA_COUNTERS

@@ -33,7 +33,7 @@ from neat.shm.ring cimport (
 )
 from neat.stack.engine cimport (
     EV_ACCEPT, EV_FREED, Event, stack_expire, stack_flow_lost, stack_frame_arrives, stack_next_deadline,
-    stack_own_frame_arrives, stack_poll_event, stack_poll_transmit,
+    stack_own_frame_arrives, stack_placed_arrives, stack_poll_event, stack_poll_transmit,
 )
 
 
@@ -86,7 +86,11 @@ cdef uint32_t receive(Process* p) noexcept nogil:
         payload, position = record_payload(record), p.rx.local
         ring_advance(&p.rx)
         recorder_packet(p.recorder, RECORDED_IN, payload, record.length, p.now)
-        if record.type == RECORD_FRAME:
+        if position + 1 == p.placed_at:
+            stack_placed_arrives(
+                p.stack, p.guess.conn, payload, record.length, position, p.rx.local, p.now
+            )
+        elif record.type == RECORD_FRAME:
             stack_frame_arrives(p.stack, payload, record.length, position, p.rx.local, p.now)
         elif record.type == RECORD_OWN_FRAME:
             stack_own_frame_arrives(p.stack, payload, record.length, position, p.rx.local, p.now)

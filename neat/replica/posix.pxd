@@ -118,7 +118,7 @@ cdef extern from * nogil:
         return n < 0 ? -errno : n;
     }
 
-    /* Wait until one of them is readable, at most `timeout` ns: 1 and 2 added up, for the first and second. */
+    /* Wait until one is readable, at most `timeout` ns: 1 and 2 added up, for the first and second. */
     static inline int neat_wait_for_two(int first, int second, int64_t timeout) {
         struct pollfd at[2] = {{.fd = first, .events = POLLIN}, {.fd = second, .events = POLLIN}};
         struct timespec most = {timeout / 1000000000, timeout % 1000000000};
@@ -165,6 +165,11 @@ cdef extern from * nogil:
     int shutdown(int fd, int how) noexcept
     ssize_t read(int fd, void* buffer, size_t length) noexcept
     ssize_t write(int fd, const void* buffer, size_t length) noexcept
+    struct iovec:
+        void* iov_base
+        size_t iov_len
+    ssize_t readv(int fd, const iovec* pieces, int count) noexcept
+    ssize_t writev(int fd, const iovec* pieces, int count) noexcept
     int epoll_create1(int flags) noexcept
 
     ctypedef union epoll_data_t:

@@ -13,9 +13,10 @@ from neat.abi.channel cimport NEAT_POLLERS, NEAT_SHARED_SOCKS, NEAT_SPARES, neat
 from neat.replica.posix cimport close
 from neat.shm.atomic cimport store32
 from neat.shm.board cimport BoardPage
+from neat.shm.link cimport Intake
 from neat.shm.recorder cimport Recorder
 from neat.shm.ring cimport Ring
-from neat.stack.engine cimport Stack
+from neat.stack.engine cimport Guess, Span, Stack
 
 cdef enum:
     MAX_CHANNELS = 256              # applications at one time
@@ -143,7 +144,12 @@ cdef struct Process:
     int queue                       # -1: all frames go over the driver
     bint queue_ready                # there may be something to read
     bint tx_committed               # there is something to publish
-    uint8_t* out                    # with a queue: MAX_RECORD bytes, for the frame that leaves next
+    # with a queue, for the frame that leaves next: MAX_RECORD bytes, and text that is left where it lies
+    uint8_t* out
+    Span gathered[2]
+    Intake* reading                 # with a queue: what a successor is to know of a read
+    Guess guess                     # with a queue: of that read
+    uint64_t placed_at              # position + 1 of the record whose text is in its socket's ring already
     uint8_t mac[6]                  # the stack's own
     Recorder* recorder
     int epoll, bell, driver_bell

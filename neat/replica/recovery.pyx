@@ -33,6 +33,7 @@ from neat.replica.process cimport (
 )
 from neat.replica.shared cimport shared_recover
 from neat.replica.spares cimport spares_recover
+from neat.replica.wire cimport wire_recover
 from neat.shm.atomic cimport load32, load64, replace32, store64
 from neat.shm.ring cimport ring_advance, ring_peek, ring_resume
 from neat.stack.engine cimport (
@@ -171,6 +172,7 @@ cdef int rebuild(Process* p, bint blame) except -1:
         if p.channels[i].used:
             map_again(p, i)
     with nogil:
+        wire_recover(p)
         resume(p, blame, &suspect)
         if blame and suspect.kind != SUSPECT_NONE:
             stack_strike(p.stack, suspect.conn, p.now)

@@ -6,8 +6,8 @@
 | 4096                                  | receive ring (driver produces), header+data |
 | 4096 + ring_bytes(rx_capacity)        | transmit ring (replica produces)            |
 | behind it                             | flight recorder (replica writes)            |
-| behind it, on a page of its own       | intake: a ring with which the replica hands |
-|                                       | itself what it reads from its queue         |
+| behind it, on a page of its own       | Intake, then a ring with which the replica  |
+|                                       | hands itself what it reads from its queue   |
 
 Doorbells (eventfds) travel beside the segment: `rx` wakes the replica, `tx` wakes the driver. All transmit
 rings share the driver's one doorbell. A consumer of several rings sets the sleeping flag of each, and looks
@@ -46,14 +46,15 @@ def link_bytes(rx_capacity, tx_capacity):
     for capacity in (rx_capacity, tx_capacity):
         if capacity < 4096 or capacity & (capacity - 1):
             raise SegmentError(f"a ring of {capacity} bytes: must be a power of two, at least 4096")
-    return page_align(link_intake_offset(rx_capacity, tx_capacity) + ring_bytes(INTAKE_CAPACITY))
+    intake = link_intake_offset(rx_capacity, tx_capacity)
+    return page_align(intake + sizeof(Intake) + ring_bytes(INTAKE_CAPACITY))
 
 
 def record_at(fd, rx_capacity, tx_capacity, position, *, intake=False):
     """(stamp, payload) of the frame that the receive ring (or the intake) of link `fd` has at this position,
     read without mapping it, for who looks at what a dead replica had in its hands. None unless there is a
     whole one."""
-    ring = link_intake_offset(rx_capacity, tx_capacity) if intake else LINK_HEADER
+    ring = link_intake_offset(rx_capacity, tx_capacity) + sizeof(Intake) if intake else LINK_HEADER
     capacity = INTAKE_CAPACITY if intake else rx_capacity
     start = ring + RING_HEADER
     counters = os.pread(fd, RING_HEADER, ring)
@@ -134,9 +135,8 @@ class LinkReader:
 
     def intake_waits(self):
         """Likewise in the intake: the replica's own position."""
-        return waits(
-            self.segment.address + link_intake_offset(self.rx_capacity, self.tx_capacity), INTAKE_CAPACITY
-        )
+        offset = link_intake_offset(self.rx_capacity, self.tx_capacity) + sizeof(Intake)
+        return waits(self.segment.address + offset, INTAKE_CAPACITY)
 
     def tx_waits(self):
         """Likewise in the transmit ring."""

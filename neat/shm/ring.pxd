@@ -36,9 +36,7 @@ cdef struct RingHeader:             # 256 bytes, 64-byte aligned, zeroed at birt
     uint64_t head                   # consumer writes: bytes ever consumed
     uint32_t sleeping               # consumer writes: 1 while it is about to block (the doorbell flag)
     uint8_t _pad1[52]
-    # producer writes: position + 1 of the room that a system call is filling, or has filled
-    uint64_t pending
-    uint8_t _reserved[120]
+    uint8_t _reserved[128]
 
 cdef struct RecordHeader:           # 16 bytes
     uint32_t length                 # payload bytes that follow, without padding

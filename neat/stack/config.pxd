@@ -1,7 +1,7 @@
 """What an engine is made with and what it reports: StackConfig, Offload, Event. engine.pxd gives these names
 on."""
 
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef struct StackConfig:
     uint8_t mac[6]                      # all replicas share one MAC and one address
@@ -37,6 +37,16 @@ cdef enum Offload:
     # we may leave a partial checksum to the device, and need not verify what it verified
     OFFLOAD_CSUM = 1
     OFFLOAD_TSO4 = 2                    # we may hand it TCP/IPv4 segments up to 64 KiB
+
+cdef struct Span:                       # a piece of a socket's ring
+    uint8_t* at
+    uint32_t length
+
+cdef struct Guess:                      # where the text of the next frame goes, if it is what we expect
+    uint32_t conn
+    uint32_t header                     # bytes of the record before the text
+    uint64_t offset                     # of the text in the stream
+    Span room[2]
 
 cdef enum EventKind:
     # connection `conn` of listener `listener_sock` is established: make a descriptor, hand it over

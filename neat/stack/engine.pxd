@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from neat.abi.channel cimport neat_addr, neat_sock
 from neat.stack.config cimport (
     EV_ACCEPT, EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN,
-    EV_WRITABLE, OFFLOAD_CSUM, OFFLOAD_TSO4, ConnectWishes, Event, StackConfig,
+    EV_WRITABLE, OFFLOAD_CSUM, OFFLOAD_TSO4, ConnectWishes, Event, Guess, Span, StackConfig,
 )
 from neat.stack.state cimport Suspect
 from neat.stack.types cimport Stack
@@ -43,6 +43,21 @@ cdef void stack_frame_arrives(
 cdef void stack_own_frame_arrives(
     Stack* stack, uint8_t* record, uint32_t length, uint64_t position, uint64_t next, uint64_t now
 ) noexcept nogil
+# Long text need not be copied from a frame into its socket's ring (tcp/spans.pyx). stack_guess: where the
+# text of the next frame belongs, if that is of the flow whose long text came last; False: do not guess.
+# stack_is_guessed: of a frame that was read so, with only its first guess.header bytes in `record`, whether
+# it is just that. If so it is given to stack_placed_arrives; if not, the caller puts it together first. What
+# lies in the room counts for nothing before that. stack_guess_again: the room of a guess that a predecessor
+# made, before stack_recover; False: its text was accepted.
+cdef bint stack_guess(Stack* stack, Guess* guess) noexcept nogil
+cdef bint stack_is_guessed(
+    Stack* stack, const Guess* guess, const uint8_t* record, uint32_t length
+) noexcept nogil
+cdef void stack_placed_arrives(
+    Stack* stack, uint32_t conn, uint8_t* record, uint32_t length, uint64_t position, uint64_t next,
+    uint64_t now
+) noexcept nogil
+cdef bint stack_guess_again(Stack* stack, uint32_t conn, uint64_t offset, Guess* guess) noexcept nogil
 # RECORD_FLOW_LOST: a connection of this stack that its replica has lost; its peer is told. Any bytes at all.
 cdef void stack_flow_lost(Stack* stack, const uint8_t* payload, uint32_t length, uint64_t now) noexcept nogil
 # A successor's: its predecessor died by its own doing with this connection in its hands (Suspect.conn). True:
@@ -55,6 +70,9 @@ cdef bint stack_strike(Stack* stack, uint32_t conn, uint64_t now) noexcept nogil
 cdef uint32_t stack_poll_transmit(
     Stack* stack, uint8_t* buffer, uint16_t* record_type, uint64_t now
 ) noexcept nogil
+# From now on long text is not copied into the buffer: the length counts it, and the frame's end is
+# spans[0], spans[1] (of length 0 when all is in the buffer).
+cdef void stack_gather(Stack* stack, Span* spans) noexcept nogil
 cdef bint stack_poll_event(Stack* stack, Event* event) noexcept nogil
 cdef void stack_expire(Stack* stack, uint64_t now) noexcept nogil
 cdef uint64_t stack_next_deadline(Stack* stack) noexcept nogil      # UINT64_MAX: none

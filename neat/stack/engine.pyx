@@ -10,7 +10,7 @@ from neat.shm.ring cimport RECORD_FRAME
 from neat.stack.channels cimport (
     channel_attach, channel_forget, channel_next_dirty, channel_of, channel_pending,
 )
-from neat.stack.config cimport EV_FREED, ConnectWishes, Event, StackConfig
+from neat.stack.config cimport EV_FREED, ConnectWishes, Event, Guess, Span, StackConfig
 from neat.stack.counters cimport Counter
 from neat.stack.events cimport event_take
 from neat.stack.ipv4 cimport ipv4_create, ipv4_destroy, ipv4_input
@@ -27,6 +27,7 @@ from neat.stack.tcp.connection cimport conn_ready, conn_release, put_address
 from neat.stack.tcp.listen cimport listen_backlog, listen_close, listen_defer, listen_open
 from neat.stack.tcp.output cimport tcp_poll
 from neat.stack.tcp.ports cimport ports_share
+from neat.stack.tcp.spans cimport guess, guess_of, is_guessed
 from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.stray cimport stray_lost
 from neat.stack.tcp.strikes cimport tcp_strike
@@ -139,6 +140,29 @@ cdef void stack_frame_arrives(
     stack.state.suspect.kind = SUSPECT_NONE
 
 
+cdef bint stack_guess(Stack* stack, Guess* room) noexcept nogil:
+    return guess(stack, room)
+
+
+cdef bint stack_is_guessed(
+    Stack* stack, const Guess* room, const uint8_t* record, uint32_t length
+) noexcept nogil:
+    return is_guessed(stack, room, record, length)
+
+
+cdef void stack_placed_arrives(
+    Stack* stack, uint32_t conn, uint8_t* record, uint32_t length, uint64_t position, uint64_t next,
+    uint64_t now
+) noexcept nogil:
+    stack.tcp.placed = conn
+    stack_frame_arrives(stack, record, length, position, next, now)
+    stack.tcp.placed = NO_INDEX
+
+
+cdef bint stack_guess_again(Stack* stack, uint32_t conn, uint64_t offset, Guess* room) noexcept nogil:
+    return guess_of(stack, conn, offset, room)
+
+
 cdef void stack_own_frame_arrives(
     Stack* stack, uint8_t* record, uint32_t length, uint64_t position, uint64_t next, uint64_t now
 ) noexcept nogil:
@@ -179,6 +203,8 @@ cdef uint32_t stack_poll_transmit(
 ) noexcept nogil:
     """Control, then TCP in turns, then UDP; and control again, for which these may have found a reason."""
     stack.now = now
+    if stack.gathered != NULL:
+        stack.gathered[0].length = stack.gathered[1].length = 0
     suspect_is(stack, SUSPECT_TRANSMIT, 0, 0)
     length = poll_control(stack, buffer, record_type)
     if length == 0:
@@ -189,6 +215,10 @@ cdef uint32_t stack_poll_transmit(
         length = poll_control(stack, buffer, record_type)
     stack.state.suspect.kind = SUSPECT_NONE
     return length
+
+
+cdef void stack_gather(Stack* stack, Span* spans) noexcept nogil:
+    stack.gathered = spans
 
 
 cdef bint stack_poll_event(Stack* stack, Event* event) noexcept nogil:

@@ -6,7 +6,7 @@ IpPrivate, UdpPrivate)."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from neat.abi.channel cimport neat_sock
-from neat.stack.config cimport StackConfig
+from neat.stack.config cimport Span, StackConfig
 from neat.stack.events cimport EventQueue
 from neat.stack.ip_private cimport IpPrivate, UdpPrivate
 from neat.stack.state cimport ConnSlot, ListenerSlot, NeighbourSlot, StateHeader, UdpSlot
@@ -64,6 +64,7 @@ cdef struct Stack:
     bint resumed                    # the state segment was a predecessor's
     bint unrecovered                # and nobody has looked through it yet
     uint64_t* counters              # indexed by Counter
+    Span* gathered                  # [2]: text of the frame that leaves, left where it lies; NULL: copied
     StateHeader* state
     ConnSlot* slots
     ListenerSlot* listeners

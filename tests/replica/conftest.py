@@ -106,8 +106,10 @@ class Channel:
 
     def write(self, sock, data, ring=True):
         tail = self.get(sock, "tx_tail")
-        start = layout.tx_offset(*GEOMETRY, sock) + tail % GEOMETRY[2]
-        self.memory[start : start + len(data)] = data
+        at, size = layout.tx_offset(*GEOMETRY, sock), GEOMETRY[2]
+        first = min(len(data), size - tail % size)
+        self.memory[at + tail % size : at + tail % size + first] = data[:first]
+        self.memory[at : at + len(data) - first] = data[first:]
         self.put(sock, "tx_tail", tail + len(data))
         self.touch(sock, ring)
 
@@ -153,6 +155,7 @@ class World:
             "bell.driver": self.driver_bell,
         }
         self.queue = None
+        self.vnet = VNET  # of the frames that are injected
         if config.datapath == "queues":
             self.queue, queue_theirs = pair()
             queue_theirs.setblocking(False)
@@ -277,7 +280,9 @@ class World:
         """As they are steered: what is plain TCP or UDP goes into the replica's queue, if it has one."""
         for frame in frames:
             data = (
-                frame if isinstance(frame, bytes) else VNET + bytes(Ether(src=PEER_MAC, dst=self.mac) / frame)
+                frame
+                if isinstance(frame, bytes)
+                else self.vnet + bytes(Ether(src=PEER_MAC, dst=self.mac) / frame)
             )
             if self.queue is None or isinstance(frame, bytes) or not (TCP in frame or UDP in frame):
                 assert self.rx.push(data, FRAME, time.monotonic_ns())

@@ -13,6 +13,7 @@ from neat.stack.tcp.deadlines cimport timer_clear, timer_runs, timer_set
 from neat.stack.tcp.plan cimport Plan, effective_mss, has_unsent, plan_next
 from neat.stack.tcp.respond cimport empty_seq, timestamp_now
 from neat.stack.tcp.segment cimport NO_WSCALE, Outgoing, outgoing_bytes, segment_finish, segment_write
+from neat.stack.tcp.spans cimport gather_text
 from neat.stack.tcp.state cimport TcpState, can_transmit
 from neat.stack.tcp.types cimport (
     MICROSECOND, MILLISECOND, NO_INDEX, TF_ABORT, TF_FIN_SENT, TF_FORCE, TF_KEEPALIVE, TF_PROBE, TF_QUEUED,
@@ -271,8 +272,9 @@ cdef uint32_t send_text(Stack* stack, Tcb* tcb, uint8_t* buffer, Plan* plan) noe
         return 0
     cdef uint32_t mss = effective_mss(tcb)
     cdef uint32_t size = outgoing_bytes(&out)
-    if l4 >= 0:
-        read_ring(tcb, slot.tx_head + (plan.seq - tcb.snd_una), buffer + l4 + size, plan.length)
+    cdef uint64_t offset = slot.tx_head + (plan.seq - tcb.snd_una)
+    if l4 >= 0 and not gather_text(stack, tcb, offset, plan.length):
+        read_ring(tcb, offset, buffer + l4 + size, plan.length)
     ack_left(tcb, False)
     note_sent(stack, tcb, plan, mss)
     if l4 < 0:

@@ -31,6 +31,8 @@ cdef int tcp_create(Stack* stack) noexcept nogil:
     tcp.queue_first = NO_INDEX
     tcp.queue_last = NO_INDEX
     tcp.waiting_first = NO_INDEX
+    tcp.guess = NO_INDEX
+    tcp.placed = NO_INDEX
     tcp.first_free = NO_INDEX  # those beyond slots_used are free, and cost no memory yet
     isn_create(stack)
     return 0

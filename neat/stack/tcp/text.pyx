@@ -13,6 +13,7 @@ from neat.stack.tcp.deadlines cimport timer_runs, timer_set
 from neat.stack.tcp.reassembly cimport ooo_drop, ooo_insert, ooo_reach
 from neat.stack.tcp.respond cimport respond_abort
 from neat.stack.tcp.segment cimport Segment
+from neat.stack.tcp.spans cimport text_came
 from neat.stack.tcp.state cimport TcpState, can_receive
 from neat.stack.tcp.timewait cimport wait_enter
 from neat.stack.tcp.types cimport MILLISECOND, TF_FIN_WAITS, TF_RESUMED, TIMER_DELACK, Tcb
@@ -64,6 +65,7 @@ cdef bint process_text(Stack* stack, Tcb* tcb, Packet* packet, Segment* seg) noe
     cdef uint32_t length = seg.text_len
     if length == 0:
         return True
+    text_came(stack, tcb, packet, seg)
     if not can_receive(tcb.slot.state):
         count(stack, Counter.TCP_DATA_AFTER_FIN)
         return True
@@ -92,7 +94,8 @@ cdef bint process_text(Stack* stack, Tcb* tcb, Packet* packet, Segment* seg) noe
         length = room
         if length == 0:
             return True
-    write_ring(tcb, tcb.slot.rx_tail + (start - tcb.rcv_nxt), text, length)
+    if stack.tcp.placed != tcb.index:
+        write_ring(tcb, tcb.slot.rx_tail + (start - tcb.rcv_nxt), text, length)
     if start != tcb.rcv_nxt:
         count(stack, Counter.TCP_OUT_OF_ORDER)
         owe_duplicate(tcb)

@@ -137,6 +137,9 @@ cdef struct TcpPrivate:
     uint32_t heap_size
     uint32_t queue_first, queue_last    # transmit queue
     uint32_t waiting_first          # connections that wait for a neighbour
+    uint32_t guess                  # whose long text came last; NO_INDEX: it was not long
+    uint32_t guess_header           # bytes of its record before the text
+    uint32_t placed                 # connection whose text is in its ring already; NO_INDEX
     uint64_t isn_key[2]
     uint64_t ts_key[2]
     uint64_t port_key[2]
