@@ -13,7 +13,7 @@ The program in the kernel (drivers/program.py) writes the same table at the same
 4. So whoever is killed leaves whole entries, or one that is TAKEN, which the driver's successor frees.
 5. The program's clock lags by some milliseconds, so `seen` may lie ahead: times are compared signed."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from neat.shm.board cimport BoardPage
 from neat.shm.steering cimport MAX_REPLICAS, FlowEntry, SteeringHeader
 from neat.wire.flow cimport FlowKey
@@ -33,7 +33,7 @@ cdef struct FlowTable:                  # private
     uint64_t secret[FLOW_SECRETS]       # of the hash
     uint64_t now                        # CLOCK_MONOTONIC ns, set by the caller
     BoardPage* page                     # the driver's own: counters
-    uint32_t flows[MAX_REPLICAS]        # entries of each slot
+    int64_t flows[MAX_REPLICAS]         # entries of each slot, less what the program has counted
     # passes over the table, for the peers of void entries
     uint32_t passes                     # left, with the one that goes on; 0: there is nobody to tell
     uint32_t at                         # the next entry that it looks at
@@ -51,6 +51,10 @@ cdef uint32_t flow_home(FlowTable* table, const FlowKey* key) noexcept nogil
 # Those that are void are told by passes that begin now, or freed where no peer can be waiting.
 # Caller runs it again whenever the epoch of a slot has changed.
 cdef void flows_check(FlowTable* table) noexcept nogil
+# Take what the steering program has counted onto the driver's page.
+cdef void flows_take_counts(FlowTable* table) noexcept nogil
+# Entries of a slot, the program's too; those that are void are counted until flows_check has run.
+cdef uint64_t flows_of(FlowTable* table, uint32_t replica) noexcept nogil
 # The entry of a key, NULL when there is none.
 cdef FlowEntry* flow_find(FlowTable* table, const FlowKey* key) noexcept nogil
 # The peer of a flow that flow_find did not find has said something: a void entry of this key is freed.

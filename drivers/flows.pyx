@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from neat.shm.atomic cimport load32, replace32, store32
+from neat.shm.atomic cimport exchange64, load32, peek64, replace32, store32
 from neat.shm.board cimport BoardPage, board_count
 from neat.shm.counters cimport DRV_FLOWS_EVICTED, DRV_FLOWS_INVALID, DRV_FLOWS_LEARNT, DRV_FLOW_TABLE_FULL
 from neat.shm.steering cimport (
@@ -95,6 +95,8 @@ cdef void flows_check(FlowTable* table) noexcept nogil:
     cdef uint32_t index, state
     cdef FlowEntry* entry
     memset(table.flows, 0, sizeof(table.flows))
+    for index in range(<uint32_t>MAX_REPLICAS):
+        exchange64(<uint64_t*>&table.header.program.flows[index], 0)
     for index in range(table.mask + 1):
         entry = &table.entries[index]
         state = load32(&entry.state)
@@ -114,6 +116,24 @@ cdef void flows_check(FlowTable* table) noexcept nogil:
                 table.due = table.now
         else:
             table.flows[entry.replica] += 1
+
+
+cdef void flows_take_counts(FlowTable* table) noexcept nogil:
+    program = &table.header.program
+    take(table, &program.learnt, DRV_FLOWS_LEARNT)
+    take(table, &program.evicted, DRV_FLOWS_EVICTED)
+    take(table, &program.full, DRV_FLOW_TABLE_FULL)
+
+
+cdef void take(FlowTable* table, uint64_t* counted, uint32_t counter) noexcept nogil:
+    if peek64(counted):
+        board_count(table.page, counter, exchange64(counted, 0))
+
+
+cdef uint64_t flows_of(FlowTable* table, uint32_t replica) noexcept nogil:
+    cdef int64_t flows = table.flows[replica]
+    flows += <int64_t>peek64(<uint64_t*>&table.header.program.flows[replica])
+    return max(flows, 0)
 
 
 cdef FlowEntry* flow_find(FlowTable* table, const FlowKey* key) noexcept nogil:
@@ -213,5 +233,5 @@ cdef void flow_forget(FlowTable* table, FlowEntry* entry) noexcept nogil:
 cdef void count_gone(FlowTable* table, const FlowEntry* entry) noexcept nogil:
     """Void entries are in the count until flows_check has run."""
     cdef uint32_t replica = entry.replica
-    if replica < MAX_REPLICAS and table.flows[replica] > 0:
+    if replica < MAX_REPLICAS:
         table.flows[replica] -= 1

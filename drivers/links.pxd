@@ -21,7 +21,7 @@ cdef void ports_check(Driver* driver) noexcept nogil
 # The supervisor changed the steering segment: a slot with a new epoch has lost its flows, and its link is
 # mended if it was broken.
 cdef void ports_follow_steering(Driver* driver) noexcept nogil
-cdef void ports_report(Driver* driver) noexcept nogil       # gauges
+cdef void ports_report(Driver* driver) noexcept nogil       # gauges, and what the program has counted
 # Set the sleeping flags. False, with none set, when there is something to transmit.
 cdef bint ports_prepare_sleep(Driver* driver) noexcept nogil
 cdef void ports_cancel_sleep(Driver* driver) noexcept nogil

@@ -6,7 +6,7 @@ trusted any more.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
-from neat.drivers.flows cimport flows_check
+from neat.drivers.flows cimport flows_check, flows_of, flows_take_counts
 from neat.drivers.state cimport Driver, Port
 from neat.drivers.steer cimport steer_follow
 from neat.shm.atomic cimport load32, store64
@@ -99,8 +99,9 @@ cdef void ring_empty(Ring* ring) noexcept nogil:
 
 cdef void ports_report(Driver* driver) noexcept nogil:
     cdef uint32_t k
+    flows_take_counts(&driver.steering.flows)
     for k in range(driver.ports):
-        port_counter(driver, k, DRVREP_FLOWS)[0] = driver.steering.flows.flows[k]
+        port_counter(driver, k, DRVREP_FLOWS)[0] = flows_of(&driver.steering.flows, k)
 
 
 cdef bint ports_prepare_sleep(Driver* driver) noexcept nogil:

@@ -337,6 +337,8 @@ def _learn(a: Assembler, steering: int, flow_entries: int) -> None:
     a.set(R1, NEW)
     a.atomic("exchange", "u32", R4, STATE, R1)
     _count(a, steering, "learnt")
+    a.load(R2, "u64", R10, SLOT_REPLICA)
+    _count_flow(a, R2, steering, 1)
     a.label("to its replica")
     a.load(R0, "u64", R10, SLOT_REPLICA)
     a.compute(R0, "+", 1)
@@ -393,6 +395,8 @@ def _claim(a: Assembler, steering: int, flow_entries: int) -> None:
     a.go_if(R0, "!=", R5, "full")
     a.go_if(R2, "==", 0, "claimed")
     _count(a, steering, "evicted")
+    a.load(R2, "u8", R4, REPLICA)
+    _count_flow(a, R2, steering, -1)
     a.go("claimed")
     a.label("full")
     _count(a, steering, "full")
@@ -430,6 +434,16 @@ def _count(a: Assembler, steering: int, name: str) -> None:
     """Uses R0, R1."""
     a.map_value(R1, steering, AT[name])
     a.set(R0, 1)
+    a.atomic("add", "u64", R1, 0, R0)
+
+
+def _count_flow(a: Assembler, replica: Register, steering: int, change: int) -> None:
+    """Uses R0, R1; `replica` is overwritten."""
+    a.compute(replica, "&", SLOTS - 1)
+    a.compute(replica, "<<", 3)
+    a.map_value(R1, steering, AT["program.flows"])
+    a.compute(R1, "+", replica)
+    a.set(R0, change)
     a.atomic("add", "u64", R1, 0, R0)
 
 

@@ -114,7 +114,11 @@ cdef class Steering:
         """How many entries of the flow table belong to a slot."""
         if replica >= tables.MAX_REPLICAS:
             raise IndexError(replica)
-        return self.steering.flows.flows[replica]
+        return tables.flows_of(&self.steering.flows, replica)
+
+    def take_counts(self):
+        """What the steering program has counted is counted here from now on."""
+        tables.flows_take_counts(&self.steering.flows)
 
     def arrive(self, const uint8_t[::1] record not None):
         """The replica that a record from the wire goes to, "all", or "drop"."""
@@ -166,6 +170,13 @@ cdef class Steering:
         fill_key(&flow, key)
         cdef FlowEntry* entry = tables.flow_find(&self.steering.flows, &flow)
         return None if entry == NULL else (entry.replica, entry.state)
+
+    def place(self, key):
+        """Which entry of the flow table find() finds, or None."""
+        cdef FlowKey flow
+        fill_key(&flow, key)
+        cdef FlowEntry* entry = tables.flow_find(&self.steering.flows, &flow)
+        return None if entry == NULL else entry - self.steering.flows.entries
 
     def follow(self):
         """The supervisor has changed page 0."""

@@ -6,7 +6,7 @@ written by the driver and, where each replica has a queue of its own, by the ste
 incrementing `version` (release).
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from neat.wire.flow cimport FlowKey
 
 cdef enum:
@@ -41,11 +41,12 @@ cdef struct Quarantine:             # 32 bytes: a source whose packets killed
     uint8_t _reserved[4]
     uint8_t address[16]
 
-cdef struct ProgramCounters:        # a cache line: of the steering program, until the driver takes them
+cdef struct ProgramCounters:        # 192 bytes: what the steering program has done, until the driver takes it
     uint64_t learnt
     uint64_t evicted
     uint64_t full
     uint64_t _reserved[5]
+    int64_t flows[MAX_REPLICAS]     # entries that it has made for each slot, less those that made room
 
 cdef struct SteeringHeader:
     uint32_t magic

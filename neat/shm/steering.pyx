@@ -249,6 +249,7 @@ def layout():
         "learnt": <size_t>&header.program.learnt,
         "evicted": <size_t>&header.program.evicted,
         "full": <size_t>&header.program.full,
+        "program.flows": <size_t>&header.program.flows,
         "flows": STEERING_HEADER,
         "slot.state": <size_t>&slot.state,
         "slot.epoch": <size_t>&slot.epoch,

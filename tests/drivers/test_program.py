@@ -2,6 +2,7 @@
 
 import random
 import struct
+import threading
 import time
 from contextlib import suppress
 
@@ -10,6 +11,7 @@ import pytest
 from neat.drivers import program
 from neat.drivers.pysteer import FLOW_WINDOW, Steering, classify, flow_key
 from neat.shm import bpf, steering
+from neat.shm.counters import DriverCounter
 
 CAPACITY = 64
 PAGE, ENTRY = 4096, 64
@@ -92,22 +94,18 @@ class Twins:
             if epochs:
                 driver.check()
 
-    def key(self, frame):
-        """Of a plain frame of TCP, as it stands in a flow table."""
+    def flow(self, frame):
+        """Of a plain frame of TCP."""
         found = classify(bytes(10) + frame)
         if not is_plain(frame) or found["protocol"] != PROTO_TCP:
             return None
-        return flow_key(
-            *(found[name] for name in ("protocol", "local", "local_port", "remote", "remote_port"))
-        )
+        return tuple(found[name] for name in ("protocol", "local", "local_port", "remote", "remote_port"))
 
-    def entry(self, table, frame):
-        """Where a plain frame's flow lies in a table; None where there is none."""
-        key = self.key(frame)
-        for at in range(PAGE, PAGE + self.capacity * ENTRY, ENTRY):
-            if key and bytes(table[at : at + 40]) == key and FREE < self.state(table, at) <= LIVE:
-                return at
-        return None
+    def entry(self, driver, frame):
+        """Where the entry of a plain frame's flow lies in a table; None where there is none."""
+        key = self.flow(frame)
+        place = driver.place(key) if key else None
+        return None if place is None else PAGE + place * ENTRY
 
     def state(self, table, at):
         return struct.unpack_from("=I", table, at + STATE)[0]
@@ -117,9 +115,11 @@ class Twins:
         now = coarse()
         for driver in (self.behind, self.alone):
             driver.clock(now)
-        at = self.entry(self.twin, frame)
         queue, _ = bpf.test_run(self.program, frame)
         assert 0 <= queue <= steering.SLOTS
+        for table in (self.memory, self.twin):
+            self.forget_void(table, frame)
+        at = self.entry(self.alone, frame)
         got = self.alone.arrive(bytes(10) + frame)
         if queue:
             assert is_plain(frame) and got == queue - 1
@@ -127,8 +127,6 @@ class Twins:
                 self.turn(at, frame[47])
         else:
             assert got == self.behind.arrive(bytes(10) + frame)
-        for table in (self.memory, self.twin):
-            self.forget_void(table, frame)
         if coarse() != now:
             # A tick in between: what was seen when is not comparable, and with it who made room.
             self.twin[PAGE:] = self.memory[PAGE:]
@@ -140,8 +138,6 @@ class Twins:
     def turn(self, at, flags):
         """What the program says of a flow that a driver learns from what leaves the stack."""
         state = self.state(self.twin, at)
-        if state == FREE:  # it was void
-            return
         if flags & (FIN | RST):
             state = FADING
         elif flags & SYN:
@@ -152,9 +148,9 @@ class Twins:
 
     def forget_void(self, table, frame):
         """A driver looks for void entries only while their peers are told."""
-        key = self.key(frame)
+        key = self.flow(frame)
         for at in range(PAGE, PAGE + self.capacity * ENTRY, ENTRY):
-            if key and bytes(table[at : at + 40]) == key:
+            if key and bytes(table[at : at + 40]) == flow_key(*key):
                 state, epoch, _, slot = struct.unpack_from("=IIQB", table, at + STATE)
                 if FREE < state <= LIVE and (slot >= 16 or epoch != self.supervisor.slot(slot).epoch):
                     struct.pack_into("=I", table, at + STATE, FREE)
@@ -226,8 +222,8 @@ def test_more_flows_than_places(seed):
     for _ in range(3000):
         port = chance.randrange(300)
         net.pass_frame(tcp(port, chance.choice([SYN, SYN, ACK, FIN | ACK])))
-    header = struct.unpack_from("=QQQ", net.memory, steering.layout()["learnt"])
-    assert header[0] > 100 and header[1] > 100
+    counted = struct.unpack_from("=QQQ", net.memory, steering.layout()["learnt"])
+    assert counted[0] > 100 and counted[1] > 100
 
 
 def test_every_length(net):
@@ -343,23 +339,29 @@ def test_the_peer_of_a_lost_connection_speaks(net):
     """Its entry is freed, and its segment goes where a RST comes from."""
     port = by_queue(net, 3)
     net.pass_frame(tcp(port, SYN))
+    at = net.entry(net.behind, tcp(port, ACK))
     net.supervisor.bump_epoch(2)
-    at = net.entry(net.memory, tcp(port, ACK))
-    assert at and net.find(port) is None
+    assert net.find(port) is None and net.state(net.memory, at) == NEW
     queue, _ = bpf.test_run(net.program, tcp(port, ACK))
     assert queue == 3 and net.state(net.memory, at) == FREE
     assert bpf.test_run(net.program, tcp(port, SYN))[0] == 3
     assert net.find(port) == (2, NEW)
 
 
-def test_counters(net):
-    at = steering.layout()
-    for port in range(1, 300):
-        net.pass_frame(tcp(port, SYN))
-        net.pass_frame(tcp(port, ACK))
-    learnt, evicted, full = struct.unpack_from("=QQQ", net.memory, at["learnt"])
-    assert learnt + full == 299 and evicted == 0 and full > 0
-    assert learnt == sum(net.supervisor.flow_counts())
+def test_what_the_program_counts_is_the_drivers(net):
+    counters = ("DRV_FLOWS_LEARNT", "DRV_FLOWS_EVICTED", "DRV_FLOW_TABLE_FULL")
+    net.behind.learn(flow(1), 2, LIVE)
+    for port in range(1000, 1400):
+        bpf.test_run(net.program, tcp(port, SYN))
+        if port % 2:
+            bpf.test_run(net.program, tcp(port, ACK))
+    for _again in range(2):
+        net.behind.take_counts()
+        learnt, evicted, full = (net.behind.count(DriverCounter[name]) for name in counters)
+        assert learnt + full == 401 and evicted > 0 and full > 0
+        assert learnt - evicted == sum(net.supervisor.flow_counts())
+        assert [net.behind.flows(slot) for slot in range(16)] == net.supervisor.flow_counts()
+        net.behind.check()
 
 
 def test_a_clock_that_lags_pushes_out_nobody(net):
@@ -371,3 +373,62 @@ def test_a_clock_that_lags_pushes_out_nobody(net):
     for port in range(1000, 1400):
         bpf.test_run(net.program, tcp(port, SYN))
     assert [port for port in range(1, 200) if net.find(port)] == known
+
+
+def test_program_and_driver_at_the_same_time():
+    """On any CPU, in the same windows: each entry is whole, was claimed by one, and is counted once."""
+    net = Twins()
+    done = threading.Event()
+    failed = []
+
+    def passes(start):
+        try:
+            for port in range(start, start + 40):
+                bpf.test_run(net.program, tcp(port, SYN), repeat=300)
+                bpf.test_run(net.program, tcp(port, ACK), repeat=300)
+        except BaseException as error:
+            failed.append(error)
+
+    def watches():
+        threads = [threading.Thread(target=passes, args=(start,)) for start in (1000, 2000, 3000)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        done.set()
+
+    threading.Thread(target=watches, daemon=True).start()
+    chance = random.Random(1)
+    while not done.is_set():
+        port = chance.choice([1000, 2000, 3000, 4000]) + chance.randrange(40)
+        owner = net.behind.find(flow(port))
+        if owner and chance.random() < 0.5:
+            net.behind.delete(flow(port), owner[0])
+        else:
+            net.behind.add(flow(port), owner[0] if owner else 1)
+    assert not failed
+
+    states = [net.state(net.memory, at) for at in range(PAGE, PAGE + CAPACITY * ENTRY, ENTRY)]
+    assert set(states) <= {FREE, FADING, NEW, LIVE}
+    net.behind.take_counts()
+    counted = [net.behind.flows(slot) for slot in range(16)]
+    assert counted == net.supervisor.flow_counts()
+    # A successor finds nothing that nobody can have written.
+    assert Steering(net.memory, CAPACITY).count(DriverCounter.DRV_FLOWS_INVALID) == 0
+
+
+def test_what_a_killed_driver_had_claimed_is_freed():
+    """What the program has claimed is left to it: it cannot be killed."""
+    net = Twins()
+    busy, taken = 4, 5
+    for place, state in ((3, busy), (5, taken), (7, LIVE), (9, 6)):
+        at = PAGE + place * ENTRY
+        net.memory[at : at + 40] = flow_key(*flow(4000 + place))
+        struct.pack_into("=I", net.memory, at + STATE, state)
+    successor = Steering(net.memory, CAPACITY)
+    states = [net.state(net.memory, PAGE + place * ENTRY) for place in (3, 5, 9)]
+    assert states == [busy, FREE, FREE]
+    assert successor.count(DriverCounter.DRV_FLOWS_INVALID) in (
+        1,
+        2,
+    )  # the third one may lie where it would be found

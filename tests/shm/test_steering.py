@@ -27,7 +27,7 @@ def fd():
 
 def test_layout(fd):
     expected = {
-        "SteeringHeader": 1088,
+        "SteeringHeader": 1216,
         "ReplicaSlot": 16,
         "Quarantine": 32,
         "FlowEntry": 64,
@@ -37,6 +37,7 @@ def test_layout(fd):
         "quarantine": 448,
         "quarantined": 960,
         "learnt": 1024,
+        "program.flows": 1088,
         "flows": 4096,
         "flow.state": 40,
         "flow.epoch": 44,
