@@ -1,5 +1,7 @@
-"""The look at a component that runs: what it says on the board, and what it does with its rings."""
+"""The look at a component that runs: what it says on the board, and what it does with its rings and its queue
+of the device."""
 
+import select
 from collections.abc import Mapping
 
 from neat.config import Config
@@ -9,6 +11,8 @@ from neat.supervisor.component import Component, Phase
 from neat.supervisor.policy import Verdict
 from neat.supervisor.watch import Watch
 
+# What a replica counts for each frame that it takes out of its queue.
+TAKEN = ("queue_rx_frames", "queue_drop_truncated")
 SETTLED_S = 0.5  # after which the driver has surely mended the link of a new replica
 
 
@@ -23,6 +27,9 @@ class Lookout:
         self.links = [
             LinkReader(fds[f"link{k}"], config.ring_bytes, config.ring_bytes) for k in range(config.replicas)
         ]
+        self.queues: list[select.poll] = []  # by slot; none where the driver reads for all
+        if config.datapath == "queues":
+            self.queues = [readable(fds[f"queue{k}"]) for k in range(config.replicas)]
 
     def look(self, component: Component, now_ns: int, late: bool) -> None:
         """Once a round, at one that starts or runs. `late`: this round is."""
@@ -52,7 +59,10 @@ class Lookout:
     def _look_at_rings(self, component: Component, now_ns: int, late: bool) -> None:
         """One that beats and makes no progress: a replica that takes no frames, a driver that sends none."""
         if component.slot is not None:
-            heads = {"receive ring": self.links[component.slot].rx_waits()}
+            link = self.links[component.slot]
+            heads = {"receive ring": link.rx_waits()}
+            if self.queues:
+                heads |= {"intake": link.intake_waits(), "queue": self._to_read(component.slot)}
         elif component.kind == "driver":
             heads = {f"ring of replica{k}": self._to_send(k) for k in range(len(self.links))}
         else:
@@ -68,6 +78,19 @@ class Lookout:
         broken = self.board.counter("driver", f"replica{slot}.broken")
         return None if broken else self.links[slot].tx_waits()
 
+    def _to_read(self, slot: int) -> int | None:
+        """How many frames a replica has taken out of its queue, while one waits there."""
+        if not self.queues[slot].poll(0):
+            return None
+        return sum(self.board.counter(f"replica{slot}", name) for name in TAKEN)
+
     def _kill(self, component: Component, why: str, *, own: bool) -> None:
         self.page.count("hangs")
         component.kill(why, own=own)
+
+
+def readable(fd: int) -> select.poll:
+    """Whose poll(0) says whether there is something to read."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return poll
