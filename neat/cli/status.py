@@ -35,6 +35,7 @@ def status(name: str, as_json: bool) -> None:
     if state["refused"]:
         console.print("[bold]refused by the preload library[/bold]")
         console.print(refused_table(state))
+    click.echo(f"device: {summary(state['device'])}")
     click.echo(f"driver: {summary(state['driver']['counters'])}")
     for event in state["events"][-EVENTS_SHOWN:]:
         click.echo(describe(event))

@@ -46,6 +46,26 @@ def configure(fd: int, config: Config) -> None:
     tap.configure(fd, config.tap, gateway, config.mtu, config.offload)
 
 
+def counted(name: str) -> dict[str, int]:
+    """What the kernel counts of the device, seen from the stack; empty where it is in another namespace than
+    the caller, or gone. `drops`: frames that found no room in their queue."""
+    with open("/proc/self/net/dev") as table:
+        for line in table:
+            device, colon, numbers = line.partition(":")
+            if colon and device.strip() == name:
+                values = [int(number) for number in numbers.split()]
+                # Eight values each for what the kernel received and sent: bytes, packets, errors, drops ...
+                (bytes_out, frames_out), (bytes_in, frames_in, _, drops) = values[:2], values[8:12]
+                return {
+                    "frames_in": frames_in,
+                    "bytes_in": bytes_in,
+                    "frames_out": frames_out,
+                    "bytes_out": bytes_out,
+                    "drops": drops,
+                }
+    return {}
+
+
 def make_steering(config: Config) -> int:
     """A new steering segment, in which no slot is open. The kernel's program reads and writes it too, where
     there is one."""

@@ -9,6 +9,7 @@ from typing import Any
 from neat import routes
 from neat.boot import Boot
 from neat.replica.counters import DROPS
+from neat.supervisor import device
 from neat.supervisor.component import Component, Phase
 from neat.supervisor.events import EventLog
 from neat.supervisor.keeper import Keeper
@@ -25,6 +26,7 @@ class Status:
         self.all_running = keeper.all_running
         self.board = keeper.board
         self.steering = keeper.slots.steering
+        self.kernel_steers = boot.config.datapath == "queues"
         self.standbys = keeper.standbys
         self.watch = keeper.watch
         self.events = events
@@ -33,6 +35,7 @@ class Status:
         config = self.boot.config
         now = time.monotonic()
         components = self.components.values()
+        flows = self.steering.flow_counts() if self.kernel_steers else []
         standbys = [{"pid": s.popen.pid, "warm": s.warm} for s in self.standbys.waiting]
         return {
             "name": config.name,
@@ -49,7 +52,8 @@ class Status:
             "standby": standbys[0] if standbys else None,
             "standbys": standbys,
             "components": [self._own(now), *(self._component(c, now) for c in components)],
-            "replicas": [self._replica(c, c.slot) for c in components if c.slot is not None],
+            "replicas": [self._replica(c, c.slot, flows) for c in components if c.slot is not None],
+            "device": device.counted(config.tap),
             "driver": {"counters": self._counters("driver")},
             "syscall": {"counters": self._counters("syscall")},
             "events": list(self.events.events),
@@ -87,12 +91,15 @@ class Status:
             "starts_in_ms": None,
         }
 
-    def _replica(self, component: Component, number: int) -> dict[str, Any]:
+    def _replica(self, component: Component, number: int, flows: list[int]) -> dict[str, Any]:
+        """`flows`: of each slot, where the driver does not count them."""
         slot = self.steering.slot(number)
         values = self._counters(component.name)
         prefix = f"{component.name}."
         by_driver = self._counters("driver")
         by_driver = {key.removeprefix(prefix): n for key, n in by_driver.items() if key.startswith(prefix)}
+        if flows:
+            by_driver["flows"] = flows[number]
         return {
             "name": component.name,
             "slot": number,
@@ -101,7 +108,7 @@ class Status:
             "share": slot.entries,
             "connections": values.get("tcp_connections", 0),
             "packets_in": values.get("rx_frames", 0),
-            "packets_out": by_driver.get("tx_frames", 0),
+            "packets_out": by_driver.get("tx_frames", 0) + values.get("queue_tx_frames", 0),
             "drops": {key: n for key, n in values.items() if key in DROPS and n},
             "counters": values,
             "driver": by_driver,

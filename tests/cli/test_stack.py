@@ -69,6 +69,7 @@ def test_status_json_has_the_documented_names(stack):
         "netns",
         "run_dir",
         "guardian",
+        "device",
         "driver",
         "syscall",
         "events",

@@ -12,7 +12,7 @@ from neat.shm.steering import SlotState, Steering
 from neat.supervisor import device
 from neat.supervisor.core import Supervisor
 from tests.supervisor.conftest import dummy_stack
-from tests.support import wait_for
+from tests.support import running_stack, wait_for
 
 
 @pytest.fixture
@@ -143,3 +143,71 @@ def test_driver_mode_has_one_queue(tmp_path):
         assert stack.status()["datapath"] == "driver"
         wanted = {"supervisor": 1, "driver": 1, "syscall": 0, "replica0": 0}
         assert {name: queues_of(pid) for name, pid in stack.pids().items()} == wanted
+
+
+KNOCK = """
+import socket
+for port in range(20, 60):
+    with socket.socket() as sock:
+        assert sock.connect_ex(("10.77.0.2", port)) == 111, port
+"""
+
+
+def all_counted(status):
+    """What the kernel has counted of the device is what driver and replicas have, all told."""
+    device, driver, replicas = status["device"], status["driver"]["counters"], status["replicas"]
+    own = {way: sum(r["counters"][f"queue_{way}_frames"] for r in replicas) for way in ("rx", "tx")}
+    return (
+        device["frames_in"] == driver["rx_frames"] + own["rx"] >= 40
+        and device["frames_out"] == driver["tx_frames"] + own["tx"] >= 40
+        and device["frames_out"] == sum(replica["packets_out"] for replica in replicas)
+    )
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("datapath", ["queues", "driver"])
+def test_status_counts_every_frame_once(datapath):
+    """40 SYNs to closed ports, and as many RSTs; by whatever way they come."""
+    with running_stack(replicas=2, datapath=datapath) as stack:
+        assert stack.peer("python3", "-c", KNOCK).returncode == 0
+        wait_for(lambda: all_counted(stack.status()), 20, "the counts agree")
+        replicas = stack.status()["replicas"]
+        for way in ("rx", "tx"):
+            own = sum(replica["counters"][f"queue_{way}_frames"] for replica in replicas)
+            assert own >= 40 if datapath == "queues" else own == 0
+        assert sum(replica["packets_in"] for replica in replicas) >= 40
+        if datapath == "queues":  # the driver has seen none of them
+            assert sum(replica["driver"]["flows"] for replica in replicas) > 0
+        assert "frames_in" in stack.neat("status").stdout
+
+
+SEND = """
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"neat0")
+    for port in range(1, 65):
+        sock.sendto(b"x", ("10.77.0.2", port))
+"""
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("busy", [False, True])
+def test_replica_that_beats_and_leaves_its_queue_alone_is_replaced(tmp_path, busy):
+    """What 64 datagrams are steered to is no replica's ring: nobody but the kernel has touched them."""
+    with dummy_stack(tmp_path, replicas=2, datapath="queues") as stack:
+        if busy:
+            (tmp_path / "replica1.busy").touch()
+        mac = build({"name": stack.name}).mac_bytes().hex(":")
+        stack.peer("ip", "neigh", "add", "10.77.0.2", "lladdr", mac, "dev", "neat0", check=True)
+        stack.peer("python3", "-c", SEND, check=True)
+        words = "no progress, what is in its queue has waited for"
+        for name in ("replica0", "replica1"):
+            wait_for(
+                lambda name=name: [
+                    event
+                    for event in (stack.status_or_none() or {"events": []})["events"]
+                    if (event["component"], event["what"]) == (name, "hung") and words in event["detail"]
+                ],
+                30,
+                f"{name} is found",
+            )
