@@ -158,7 +158,7 @@ def stack():
 def processes(stack):
     """The replica and the holder of its descriptors."""
     pid = stack.component("replica0")["pid"]
-    (holder,) = process.children(pid)
+    (holder,) = wait_for(lambda: process.children(pid), 20, "a holder")
     return pid, holder
 
 
