@@ -37,6 +37,7 @@ NO_DEVICE = {
     errno.EPERM: "permission denied (CAP_NET_ADMIN is needed in this network namespace)",
     errno.EINVAL: "there is another device of this name, which is no such TAP device",
 }
+NOT_NEW = {errno.EBUSY: "there is a device of this name already"}
 
 
 class TapError(OSError):
@@ -106,7 +107,8 @@ def _attach_queue(name: str, flags: int) -> int:
         fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
     except OSError as error:
         os.close(fd)
-        raise TapError(error.errno, f"TAP device {name}: {_reason(NO_DEVICE, error)}") from None
+        known = NO_DEVICE | (NOT_NEW if flags & IFF_TUN_EXCL else {})
+        raise TapError(error.errno, f"TAP device {name}: {_reason(known, error)}") from None
     return fd
 
 

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import struct
+import subprocess
 import threading
 
 import pytest
@@ -79,8 +80,11 @@ def waiting(fd):
 def test_multi_queue_device_is_nobody_elses():
     """It gets no queues of a second program, which would take frames away."""
     held = tap.open_tap("wire0", ADDRESS, 1500, queues=2)
-    for queues, number in ((2, errno.EBUSY), (1, errno.EINVAL)):
-        with pytest.raises(tap.TapError) as caught:
+    for queues, number, text in (
+        (2, errno.EBUSY, "there is a device of this name already"),
+        (1, errno.EINVAL, "there is another device"),
+    ):
+        with pytest.raises(tap.TapError, match=text) as caught:
             tap.open_tap("wire0", ADDRESS, 1500, queues=queues)
         assert caught.value.errno == number
     with pytest.raises(tap.TapError, match="MTU 1048576"):
@@ -166,3 +170,12 @@ def test_limit_is_measured():
         assert found[size]["read_ns"] > 0 < found[size]["write_ns"]
     for window in ("one", "pipelined"):
         assert found["echo"][window]["round_trips"] > found["echo"][window]["lost"]
+
+
+@in_netns
+def test_persistent_device_has_the_queue_that_it_was_made_with():
+    """As somebody with the rights made it for who has none."""
+    subprocess.run(["ip", "tuntap", "add", "wire0", "mode", "tap", "vnet_hdr"], check=True)
+    with pytest.raises(tap.TapError, match="already"):
+        tap.open_tap("wire0", ADDRESS, 1500, queues=2)
+    assert len(tap.open_tap("wire0", ADDRESS, 1500)) == 1
