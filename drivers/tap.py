@@ -37,7 +37,7 @@ NO_DEVICE = {
     errno.EPERM: "permission denied (CAP_NET_ADMIN is needed in this network namespace)",
     errno.EINVAL: "there is another device of this name, which is no such TAP device",
 }
-NOT_NEW = {errno.EBUSY: "there is a device of this name already"}
+NOT_NEW = {errno.EBUSY: "its name is in use already"}
 
 
 class TapError(OSError):

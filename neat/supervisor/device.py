@@ -25,19 +25,24 @@ def attach(config: Config) -> tuple[list[int], Config, str]:
     not become "queues", where it was meant to. TapError when there is no device to be had, or none for the
     datapath that was asked for; nothing is left then."""
     wish = PREFERRED if config.datapath == "auto" else config.datapath
-    queues: list[int] = []
     why = ""
+    failure: tap.TapError | None = None
     if wish == "queues":
         why = program.usable() or confine.usable()
+    if wish == "queues" and not why:
         try:
-            queues = [] if why else tap.attach(config.tap, len(NAMES))
+            queues = tap.attach(config.tap, len(NAMES))
+            return queues, msgspec.structs.replace(config, datapath="queues"), ""
         except tap.TapError as error:
-            why = str(error.strerror)
-        if why and config.datapath == "queues":
-            raise tap.TapError(errno.EOPNOTSUPP, f"datapath = 'queues' is not possible: {why}")
-    if not queues:
-        wish, queues = "driver", tap.attach(config.tap)
-    return queues, msgspec.structs.replace(config, datapath=wish), why
+            failure, why = error, str(error.strerror)
+    if config.datapath == "queues":
+        raise tap.TapError(errno.EOPNOTSUPP, f"datapath = 'queues' is not possible: {why}")
+    try:
+        return tap.attach(config.tap), msgspec.structs.replace(config, datapath="driver"), why
+    except tap.TapError as error:
+        # If somebody has a multi-queue device of the name, the second attempt says only that it is of another
+        # kind.
+        raise failure or error from None
 
 
 def configure(fd: int, config: Config) -> None:

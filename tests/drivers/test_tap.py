@@ -81,7 +81,7 @@ def test_multi_queue_device_is_nobody_elses():
     """It gets no queues of a second program, which would take frames away."""
     held = tap.open_tap("wire0", ADDRESS, 1500, queues=2)
     for queues, number, text in (
-        (2, errno.EBUSY, "there is a device of this name already"),
+        (2, errno.EBUSY, "its name is in use already"),
         (1, errno.EINVAL, "there is another device"),
     ):
         with pytest.raises(tap.TapError, match=text) as caught:

@@ -24,7 +24,8 @@ def machine(monkeypatch):
     def attach(_name, queues=1):
         scene.opened.append(queues)
         if queues > scene.most:
-            raise TapError(errno.EBUSY, "TAP device neat0: in use by another program")
+            why = "in use by another program" if queues > 1 else "of another kind"
+            raise TapError(errno.EBUSY, f"TAP device neat0: {why}")
         return list(range(100, 100 + queues))
 
     monkeypatch.setattr(device.tap, "attach", attach)
@@ -68,7 +69,7 @@ def test_auto_takes_what_there_is_and_says_why(machine, monkeypatch, most, fault
     assert caught.value.strerror == f"datapath = 'queues' is not possible: {why}"
 
 
-def test_auto_without_any_device_is_the_devices_error(machine, monkeypatch):
+def test_auto_without_any_device_says_what_stood_in_the_way_of_queues(machine, monkeypatch):
     monkeypatch.setattr(device, "PREFERRED", "queues")
     machine.most = 0
     with pytest.raises(TapError, match="^.Errno 16. TAP device neat0: in use by another program$"):
