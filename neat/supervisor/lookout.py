@@ -80,8 +80,8 @@ class Lookout:
 
     def _to_read(self, slot: int) -> int | None:
         """How many frames a replica has taken out of its queue, while one waits there."""
-        if not self.queues[slot].poll(0):
-            return None
+        if not any(events & select.POLLIN for _fd, events in self.queues[slot].poll(0)):
+            return None  # POLLERR alone: the device is gone
         return sum(self.board.counter(f"replica{slot}", name) for name in TAKEN)
 
     def _kill(self, component: Component, why: str, *, own: bool) -> None:
