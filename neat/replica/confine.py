@@ -21,11 +21,10 @@ import platform
 import socket
 import struct
 import termios
-from pathlib import Path
 from typing import NamedTuple
 
 PR_SET_NO_NEW_PRIVS = 38
-SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_SET_MODE_FILTER, SECCOMP_GET_ACTION_AVAIL = 1, 2
 # No mitigation of speculative store bypass, which prctl(2) has for who runs other people's code.
 SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4
 SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000
@@ -50,6 +49,9 @@ COMMANDS = (
 )
 
 
+libc = ctypes.CDLL(None, use_errno=True)
+
+
 class Machine(NamedTuple):
     """Numbers of calls (asm/unistd.h), and AUDIT_ARCH_* (linux/audit.h)."""
 
@@ -68,10 +70,12 @@ MACHINES = {
 
 def usable() -> str:
     """Why confine() cannot be had here; empty when it can."""
-    if platform.machine() not in MACHINES:
+    machine = MACHINES.get(platform.machine())
+    if machine is None:
         return f"no seccomp filter for {platform.machine()}"
-    if not Path("/proc/sys/kernel/seccomp/actions_avail").exists():
-        return "the kernel has no seccomp filters"
+    wanted = ctypes.byref(ctypes.c_uint32(SECCOMP_RET_ERRNO))
+    if libc.syscall(machine.seccomp, SECCOMP_GET_ACTION_AVAIL, 0, wanted):
+        return f"no seccomp filters: {os.strerror(ctypes.get_errno())}"
     return ""
 
 
@@ -83,7 +87,6 @@ def confine() -> None:
     instructions = ctypes.create_string_buffer(code, len(code))
     # struct sock_fprog: unsigned short len; struct sock_filter *filter
     program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(instructions))
-    libc = ctypes.CDLL(None, use_errno=True)
     # Without CAP_SYS_ADMIN the kernel takes a filter only from who can gain no right by exec.
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
