@@ -1,14 +1,19 @@
 """Random and mutated frames, sent into the TAP device from the kernel's side.
 
-`python -m tests.e2e.frames DEVICE COUNT SEED MAC`, in the stack's namespace; prints how many were sent.
+`python -m tests.e2e.frames DEVICE COUNT SEED MAC [--large]`, in the stack's namespace; prints how many were
+sent. --large: up to 65,535 bytes, which the device's MTU must allow, and with any wish to segment them and to
+fill in their checksum that the kernel takes (packet(7), PACKET_VNET_HDR; linux/virtio_net.h).
 """
 
 import random
 import socket
+import struct
 import sys
 import time
 
 ETH_P_ALL = 3
+SOL_PACKET, PACKET_VNET_HDR = 263, 15
+MTU_FRAME, LARGEST = 1514, 65_535
 KERNEL = "10.77.0.1"
 # A frame every 10 µs on average: the device's queue must not drop them before the driver sees them.
 BATCH, PAUSE_S = 100, 0.001
@@ -43,8 +48,8 @@ def templates(stack_mac: bytes) -> list[bytes]:
     return [bytes(frame) for frame in frames]
 
 
-def mutate(chance: random.Random, frame: bytes) -> bytes:
-    """Some bytes changed, and sometimes shorter or longer."""
+def mutate(chance: random.Random, frame: bytes, most: int) -> bytes:
+    """Some bytes changed, and sometimes shorter or longer, up to `most`."""
     changed = bytearray(frame)
     for _ in range(chance.choice((0, 1, 1, 2, 4, 16))):
         changed[chance.randrange(len(changed))] = chance.choice(
@@ -54,8 +59,19 @@ def mutate(chance: random.Random, frame: bytes) -> bytes:
     if kind == 0:
         del changed[chance.randrange(len(changed)) :]
     elif kind == 1:
-        changed += chance.randbytes(chance.randrange(1, 1400))
-    return bytes(changed[:1514])
+        changed += chance.randbytes(chance.randrange(1, most - 100))
+    return bytes(changed[:most])
+
+
+def wish(chance: random.Random, frame: bytes) -> bytes:
+    """A struct virtio_net_hdr: mostly none, else one that fits the frame or almost does."""
+    if chance.randrange(4):
+        return bytes(10)
+    gso = chance.choice((0, 0, 1, 1, 3, 4, 5, chance.randrange(256)))
+    size = chance.choice((1, 536, 1448, chance.randrange(65536)))
+    start = chance.choice((34, 34, 34, chance.randrange(80)))
+    offset = chance.choice((6, 16, chance.randrange(40)))
+    return struct.pack("<BBHHHH", chance.choice((0, 1, 1)), gso, chance.randrange(100), size, start, offset)
 
 
 def claims(frame: bytes, address: str) -> bool:
@@ -66,20 +82,25 @@ def claims(frame: bytes, address: str) -> bool:
 def main() -> None:
     device, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     stack_mac = bytes.fromhex(sys.argv[4])
+    large = sys.argv[5:] == ["--large"]
+    most = LARGEST if large else MTU_FRAME
     chance = random.Random(seed)
     sound = templates(stack_mac)
     sent = 0
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as sock:
         sock.bind((device, 0))
+        if large:
+            sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         for number in range(count):
             if chance.randrange(4) == 0:
-                frame = stack_mac + chance.randbytes(chance.randrange(8, 1508))
+                frame = stack_mac + chance.randbytes(chance.randrange(8, most - 6))
             else:
-                frame = mutate(chance, chance.choice(sound))
+                frame = mutate(chance, chance.choice(sound), most)
             if claims(frame, KERNEL):
                 continue
+            before = wish(chance, frame) if large else b""
             try:
-                sock.send(frame if len(frame) >= 14 else frame.ljust(14, b"\0"))
+                sock.send(before + frame.ljust(14, b"\0"))
                 sent += 1
             except OSError:
                 time.sleep(PAUSE_S)
