@@ -6,9 +6,11 @@ A responder without a stack, and a peer at the kernel's end of the wire, both in
 import fcntl
 import os
 import socket
+import statistics
 import struct
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from neat.drivers.echo import Meter
@@ -22,6 +24,7 @@ SMALL_BURST, LARGE_BURST = 256, 32  # what the device's queue holds easily
 SMALL_DATAGRAM = 22  # a frame of 64 bytes
 LARGE_PAYLOAD, MSS = 65_160, 1448
 MAX_FRAMES = 4_000_000
+WRITES = 2000  # at a time, between two looks at the clock
 PORT = 9
 
 
@@ -44,6 +47,44 @@ def measure(tap: int, device: str, kernel: str, stack: str, seconds: float = 1.0
             "pipelined": _echo(tap, kernel, stack, 64, seconds),
         },
     }
+
+
+def contention(queues: Sequence[int], others: Sequence[int], seconds: float = 0.3) -> dict[str, float]:
+    """What two processors that write to one device cost each other: nanoseconds of a write of 64 bytes for
+    nobody, `alone_ns`, to two `devices_ns` and to two queues of one, `queues_ns`, at the same time.
+
+    queues: of one device; others: one of each of two devices. What two devices cost each other is the
+    machine's; what two queues do beyond that is the device's, its locks and what its processors share.
+    """
+    return {
+        "alone_ns": _write_ns(queues[:1], seconds),
+        "devices_ns": _write_ns(others, seconds),
+        "queues_ns": _write_ns(queues, seconds),
+    }
+
+
+def _write_ns(fds: Sequence[int], seconds: float) -> float:
+    """Of a write to each of them, all at the same time, each on a processor and of a flow of its own."""
+    processors = sorted(os.sched_getaffinity(0))
+    together = threading.Barrier(len(fds))
+    costs: list[list[float]] = [[] for _ in fds]
+
+    def write(number: int) -> None:
+        os.sched_setaffinity(0, {processors[number % len(processors)]})  # of this thread
+        meter = Meter()
+        record = _for_nobody(_small_record(STACK_MAC, f"192.0.2.{number + 1}", "192.0.2.100"))
+        together.wait()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and len(costs[number]) < MAX_FRAMES // WRITES:
+            done = meter.write(fds[number], record, WRITES)
+            costs[number].append(done["ns"] / done["frames"])
+
+    threads = [threading.Thread(target=write, args=(number,), daemon=True) for number in range(len(fds))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return statistics.fmean(map(statistics.median, costs))  # others may have interrupted some
 
 
 def _bursts(
@@ -138,6 +179,10 @@ def _sum(data: bytes | bytearray) -> int:
 def _small_record(mac: bytes, kernel: str, stack: str) -> bytes:
     udp = struct.pack("!HHHH", PORT, PORT, 8 + SMALL_DATAGRAM, 0) + bytes(SMALL_DATAGRAM)
     return bytes(VNET_BYTES) + STACK_MAC + mac + b"\x08\x00" + _ipv4(socket.IPPROTO_UDP, kernel, stack, udp)
+
+
+def _for_nobody(record: bytes) -> bytes:
+    return record[:VNET_BYTES] + NOBODY_MAC + record[VNET_BYTES + 6 :]
 
 
 def _large_record(mac: bytes, kernel: str, stack: str) -> bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from neat import rundir
+from neat.drivers import program
 from neat.tools.bench import processes
 from tests.support import wait_for
 
@@ -25,8 +26,8 @@ def needs(*programs):
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {' '.join(missing)}")
 
 
-def bench(*arguments):
-    command = [sys.executable, "-m", "neat", "bench", *arguments, "--rounds=1", "-j"]
+def bench(*arguments, rounds="--rounds=1"):
+    command = [sys.executable, "-m", "neat", "bench", *arguments, *([rounds] if rounds else []), "-j"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
     assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)
@@ -66,6 +67,31 @@ def test_iperf3_in_both_directions():
     assert [point["direction"] for point in points] == ["send", "receive"]
     for point in points:
         assert point["neat"]["gbit_per_s"] > 0 and point["linux"]["gbit_per_s"] > 0
+
+
+@needs("wrk")
+def test_datapaths_take_turns():
+    """Two stacks, up at the same time; a row for each, with the same rounds of Linux."""
+    if why := program.usable():
+        pytest.skip(why)
+    result = bench("http", "--duration=1", "--datapaths=queues,driver", "--switches", "--connections=4")
+    queues, driver = result["points"]
+    assert (queues["datapath"], driver["datapath"]) == ("queues", "driver")
+    assert queues["rounds"]["linux"] == driver["rounds"]["linux"]
+    for point in (queues, driver):
+        assert point["neat"]["errors"] == 0 and point["neat"]["requests_per_s"] > 0
+        assert point["neat"]["switches_per_request"]["replica0"].keys() == {
+            "slept",
+            "gave_way",
+            "woken",
+            "rang",
+        }
+
+
+def test_what_the_device_can_do():
+    result = bench("limit", rounds=None)
+    assert min(result["contention"].values()) > 0
+    assert result["memory"]["one_gb_per_s"] > 0 < result["memory"]["all_gb_per_s"]
 
 
 @needs("iperf3", "lighttpd", "wrk")

@@ -1,10 +1,12 @@
-"""`neat bench`: http, latency, idle, bulk, table, churn, limit. Tables for people, `-j` for programs; failure
-is exit status 1."""
+"""`neat bench`: http, latency, idle, bulk, table, model, churn, limit. Tables for people, `-j` for programs;
+failure is exit status 1."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
@@ -16,6 +18,9 @@ from neat.tools.bench.processes import SideError, raise_limits
 from neat.tools.bench.thief import MOST_PERCENT
 from neat.tools.driven import ClientError
 from neat.tools.stack import StackError, end_tidily
+
+# Of a table that is not printed to a terminal.
+FILE_COLUMNS = 160
 
 json_option = click.option("-j", "--json", "as_json", is_flag=True, help="JSON with stable names.")
 replicas_option = click.option("--replicas", type=click.IntRange(1, 16), default=1, show_default=True)
@@ -47,9 +52,14 @@ def finish(
     if as_json:
         click.echo(json.dumps(result, indent=2))
     else:
-        show(Console(highlight=False), result)
+        show(Console(highlight=False, width=width()), result)
     if not ok(result):
         raise SystemExit(1)
+
+
+def width() -> int | None:
+    """A file has room for a table; the width of a terminal is that of the terminal."""
+    return None if sys.stdout.isatty() or "COLUMNS" in os.environ else FILE_COLUMNS
 
 
 HTTP_SERVERS = ["demo", "lighttpd", "nginx", "redis"]
@@ -268,6 +278,54 @@ def table(as_json: bool, **options: Any) -> None:
         as_json,
         lambda result: no_errors(result) and not any(row["failed"] for row in result["left_out"]),
     )
+
+
+@bench.command()
+@server_option("lighttpd", ["demo", "lighttpd", "nginx"])
+@click.option("--connections", type=click.IntRange(1, 10_000), default=128, show_default=True)
+@duration_option
+@rounds_option
+@click.option(
+    "--datapaths", type=Names("queues", "driver"), default=("queues", "driver"), show_default="queues,driver"
+)
+@click.option(
+    "--most", type=click.IntRange(1, 16), default=16, show_default=True, help="Replicas on the curve."
+)
+@click.option(
+    "--from",
+    "source",
+    type=click.File(),
+    metavar="FILE",
+    help="What http, table or model printed with -j: its costs are used, and not measured.",
+)
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the curves: FILE.svg or .png."
+)
+@json_option
+def model(as_json: bool, source: TextIO | None, plot: Path | None, duration: int, **options: Any) -> None:
+    """How many requests a second more cores and more replicas would serve, from what a request costs each
+    component here; beside what two cores measure, and what the paper has published."""
+    from neat.tools.bench import plot as picture
+    from neat.tools.bench.model import ModelSettings
+    from neat.tools.bench.model import model as run
+
+    if plot is not None:
+        picture.check(plot)
+    settings = ModelSettings(seconds=duration, **options)
+    known = None
+    if source is not None:
+        try:
+            known = json.load(source)
+        except ValueError as error:
+            raise click.ClickException(f"--from {source.name}: {error}") from None
+
+    def measure(progress: Callable[[str], None]) -> dict[str, Any]:
+        result = run(settings, known, progress)
+        if plot is not None:
+            picture.draw_model(plot, result)
+        return result
+
+    finish(measure, tables.model, as_json, lambda result: True)
 
 
 @bench.command()

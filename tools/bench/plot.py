@@ -1,4 +1,5 @@
-"""The rows of `neat bench http` as a picture: requests a second of both sides, and their ratio below."""
+"""The rows of `neat bench http` as a picture: requests a second of both sides, and their ratio below; and the
+curves of `neat bench model`, beside what the paper has published."""
 
 from pathlib import Path
 from typing import Any
@@ -82,3 +83,48 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     below.set_ylim(bottom=0)
     below.set_xlabel(AXES[across])
     figure.savefig(path)
+
+
+def draw_model(path: Path, result: dict[str, Any]) -> None:
+    """Write the picture: cores to spare; then as many as the paper has for its Fig. 7, and for 9 and 11."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 6), layout="constrained")
+    spare, *machines = figure.subplots(1, 1 + len(result["machines"]))
+    for name, found in result["datapaths"].items():
+        rates = [row["requests_per_s"] / 1e3 for row in found["curve"]]
+        (line,) = spare.plot([row["replicas"] for row in found["curve"]], rates, "-", label=f"model, {name}")
+        checked = [row["replicas"] for row in found["check"]]
+        measured = [row["measured"] / 1e3 for row in found["check"]]
+        text = f"measured, {name}, on {result['cores']} cores"
+        spare.plot(checked, measured, "x", color=line.get_color(), label=text)
+    top = spare.get_ylim()[1]
+    for name, value in result["limits"].items():
+        if value is not None and value / 1e3 < top:
+            spare.axhline(value / 1e3, color="grey", linestyle=":", label=f"ends with the {name}")
+    spare.set_title("cores to spare")
+    spare.set_ylabel("1,000 requests/s")
+    for place, (cores, machine) in zip(machines, result["machines"].items(), strict=True):
+        for name in result["datapaths"]:
+            rates = [row["requests_per_s"] / 1e3 for row in machine[name]]
+            place.plot([row["replicas"] for row in machine[name]], rates, "-", label=f"model, {name}")
+        place.axhline(machine["linux"] / 1e3, color="black", linewidth=0.8, label="model, Linux")
+        published(place, result, f"{cores} cores")
+        place.set_title(f"{cores} cores; the paper on as many")
+    for place in (spare, *machines):
+        place.set_xlabel("replicas")
+        place.set_ylim(bottom=0)
+        place.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    figure.savefig(path)
+
+
+def published(place: Any, result: dict[str, Any], machine: str) -> None:
+    """The paper's numbers of that machine: points where it says how many replicas, else a line."""
+    for number, entry in enumerate(result["published"]):
+        if not entry["machine"].startswith(machine):
+            continue
+        rate, label = entry["requests_per_s"] / 1e3, f"{entry['source']}: {entry['what']}"
+        if entry["replicas"] is None:
+            place.axhline(rate, color="grey", linestyle="--", linewidth=0.8, label=label)
+        else:
+            place.plot([entry["replicas"]], [rate], "sD^ov"[number % 5], label=label)

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from neat.tools.bench.model import PUBLISHED_DRIVER_US
 from neat.tools.bench.options import size_text
 
 
@@ -234,6 +235,51 @@ def table(console: Console, result: dict[str, Any]) -> None:
     )
 
 
+# Replicas whose row of the model's table is printed.
+SHOWN = (1, 2, 3, 4, 6, 8, 12, 16)
+
+
+def model(console: Console, result: dict[str, Any]) -> None:
+    paths = result["datapaths"]
+    table = grid("a request costs, µs", *paths, "Linux")
+    costs = [*(path["costs_us"] for path in paths.values()), result["linux_us"]]
+    for part in costs[0]:
+        table.add_row(part, *(number(side[part]) for side in costs))
+    console.print(table)
+    console.print(f"The paper's driver, in its Table 2: {number(PUBLISHED_DRIVER_US)} µs")
+    table = grid(f"checked on {result['cores']} cores", "replicas", "model /s", "measured /s", "error")
+    for name, path in paths.items():
+        for row in path["check"]:
+            values = number(row["model"], 0), number(row["measured"], 0), f"{row['error']:+.1%}"
+            table.add_row(name, str(row["replicas"]), *values)
+    console.print(table)
+    for name, value in result["limits"].items():
+        text = "nothing serial was found" if value is None else f"ends it at {number(value, 0)} requests/s"
+        console.print(f"The {name}: {text}")
+    console.print(f"A stream of bytes: memory ends it at {result['stream_gbit_per_s']} Gbit/s")
+    table = grid("replicas, and cores to spare", *(f"{name} /s" for name in paths), *paths)
+    for rows in zip(*(path["curve"] for path in paths.values()), strict=True):
+        if rows[0]["replicas"] not in SHOWN:
+            continue
+        rates = [number(row["requests_per_s"], 0) for row in rows]
+        table.add_row(str(rows[0]["replicas"]), *rates, *(row["limit"] for row in rows))
+    console.print(table)
+    table = grid(
+        "the best on", *(f"{name} /s" for name in paths), "Linux /s", *(f"{name} ratio" for name in paths)
+    )
+    for cores, machine in result["machines"].items():
+        best = [max(row["requests_per_s"] for row in machine[name]) for name in paths]
+        rates = [number(rate, 0) for rate in (*best, machine["linux"])]
+        table.add_row(f"{cores} cores", *rates, *(number(rate / machine["linux"]) for rate in best))
+    console.print(table)
+    for entry in result["published"]:
+        rate = f"{entry['requests_per_s']:,.0f}"
+        console.print(f"{entry['source']}: {entry['what']}, {rate} requests/s ({entry['machine']})")
+    console.print("Assumed:")
+    for text in result["assumptions"]:
+        console.print(f"- {text}")
+
+
 def idle(console: Console, result: dict[str, Any]) -> None:
     settings, ours, theirs = result["settings"], result["neat"], result["linux"]
     console.print(
@@ -304,6 +350,15 @@ def limit(console: Console, result: dict[str, Any]) -> None:
         row = (f"{part['frame_bytes']:,}", f"{part['read_ns']:.0f} ns", f"{part['write_ns']:.0f} ns")
         table.add_row(size, *row)
     console.print(table)
+    shared, memory = result["contention"], result["memory"]
+    console.print(
+        f"A write of 64 bytes: {shared['alone_ns']:.0f} ns alone; two at the same time, to two devices "
+        f"{shared['devices_ns']:.0f} ns, to two queues of one {shared['queues_ns']:.0f} ns"
+    )
+    console.print(
+        f"Memory: one processor copies {memory['one_gb_per_s']:.1f} GB/s, "
+        f"{memory['processors']} together {memory['all_gb_per_s']:.1f}"
+    )
     table = grid("echo", "round trips/s", "lost")
     for name, part in result["echo"].items():
         window = f"{name}, {part['window']} on the way"
