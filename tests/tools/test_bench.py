@@ -172,6 +172,12 @@ def test_switches_for_each_request():
     assert switches.of_process(1 << 30) == (0, 0)
 
 
+def test_what_a_switch_costs():
+    found = switches.costs_here()
+    assert found.keys() - {"wake_far"} == {"yield", "wake"}
+    assert all(0.0 <= value < 1e6 for value in found.values())
+
+
 def test_what_is_taken_is_the_same_each_time():
     first, again = (list(itertools.islice(thief.pieces(20, seed), 500)) for seed in (1, 1))
     assert first == again != list(itertools.islice(thief.pieces(20, 2), 500))

@@ -290,8 +290,16 @@ def test_the_tables():
     }
     linux = {"server": {"slept": 0.75, "gave_way": 0.0}, "machine": {"all": 2.0}}
     ours, theirs = side(1.0, switches_per_request=slept), side(1.0, switches_per_request=linux)
-    two = shown(tables.http, result(row(neat=ours, linux=theirs), row(datapath="queues")))
-    for part in ("0.125", "1.500", "NEaT 3.125, Linux 2.000", "queues", "1 replica"):
+    two = result(row(neat=ours, linux=theirs), row(datapath="queues"))
+    two = shown(tables.http, two | {"switch_us": {"yield": 0.4375, "wake": 0.75, "wake_far": 25.0}})
+    for part in (
+        "giving way 0.44, waking 0.75, waking on another processor 25.00",
+        "0.125",
+        "1.500",
+        "NEaT 3.125, Linux 2.000",
+        "queues",
+        "1 replica",
+    ):
         assert part in two
     many = shown(tables.http, result(row(20), row(1_000_000, ratio=None)))
     assert "1 MB" in many and "1.80–2.20" in many and "–" in many and "0.1–12.3%" in many

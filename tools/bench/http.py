@@ -17,7 +17,7 @@ from neat.tools.bench.compare import Round, ratio, run_rounds, versus
 from neat.tools.bench.cpu import Meter, per_cpu_s, shares
 from neat.tools.bench.servers import SERVERS, Plan
 from neat.tools.bench.sides import Side, World, linux_world, neat_worlds
-from neat.tools.bench.switches import Switches
+from neat.tools.bench.switches import Switches, costs_here
 from neat.tools.bench.syscalls import FILE_CALLS, counting
 from neat.tools.bench.thief import stealing
 
@@ -102,7 +102,8 @@ def http(settings: HttpSettings, progress: Callable[[str], None]) -> dict[str, A
                             for size in settings.sizes:
                                 point = Point(replicas, count, size, connections)
                                 points += compare(sides, settings, point, digests[size], progress)
-    return {"bench": "http", "settings": settings._asdict(), "points": points}
+    result = {"bench": "http", "settings": settings._asdict(), "points": points}
+    return result | {"switch_us": costs_here()} if settings.switches else result
 
 
 @contextlib.contextmanager

@@ -65,6 +65,9 @@ def http(console: Console, result: dict[str, Any]) -> None:
         f"{settings['server']}, {settings['client']}, medians of {plural(settings['rounds'], 'round')}"
         + (f", {settings['stolen']} % of the processors stolen" if settings.get("stolen") else "")
     )
+    if "switch_us" in result:
+        costs = ", ".join(f"{SWITCH[name]} {number(cost)}" for name, cost in result["switch_us"].items())
+        console.print(f"one switch here costs, µs: {costs}")
     if len(points) == 1:
         point(console, points[0])
         return
@@ -137,6 +140,8 @@ def point(console: Console, row: dict[str, Any]) -> None:
         switches_table(console, ours, theirs)
 
 
+# What one switch is of which `switch_us` has the cost.
+SWITCH = {"yield": "giving way", "wake": "waking", "wake_far": "waking on another processor"}
 # Of a component: what `switches_per_request` calls it, and what a column does.
 SWITCHED = {"slept": "slept", "gave_way": "gave way", "woken": "woken", "rang": "rang"}
 
