@@ -9,7 +9,7 @@ The program in the kernel (drivers/program.py) writes the same table at the same
 1. Who wants to write an entry claims it: its state from what was seen to FLOW_TAKEN (the program: FLOW_BUSY),
    by compare-and-swap. Then he writes the rest, and the state last. Who fails takes another, or none.
 2. Every other change of a state is a compare-and-swap too, from what was seen.
-3. Lookups find entries that are FADING, NEW or LIVE, and look again at the state when they have read the rest.
+3. Lookups find entries that are FADING, NEW or LIVE, and look again at the state when the rest is read.
 4. So whoever is killed leaves whole entries, or one that is TAKEN, which the driver's successor frees.
 5. The program's clock lags by some milliseconds, so `seen` may lie ahead: times are compared signed."""
 

@@ -226,7 +226,9 @@ cdef void count_flows(
     for i in range(capacity):
         state = load32(&flows[i].state)
         slot = flows[i].replica
-        if FLOW_FREE < state <= FLOW_LIVE and slot < MAX_REPLICAS and flows[i].epoch == header.slots[slot].epoch:
+        if not FLOW_FREE < state <= FLOW_LIVE or slot >= MAX_REPLICAS:
+            continue
+        if flows[i].epoch == header.slots[slot].epoch:
             counts[slot] += 1
 
 

@@ -14,8 +14,8 @@ once.
 | `{"op": "stop"}`                       | `{"killed": "name of the call" or null, "kills": n,      |
 |                                        | "calls": the names of those it made since "arm"}`        |
 
-The end of a read() or readv() is a call of its own, `read done`, when it got more than a doorbell has: that is nowhere
-else any more.
+The end of a read() or readv() is a call of its own, `read done`, when it got more than a doorbell has: that
+is nowhere else any more.
 Replicas are forked, not exec'd: a hundred of them cost a test as much as a few Pythons. Calls that a replica
 makes while it waits do not count.
 """
@@ -44,8 +44,8 @@ WALL = 0x40000000
 PR_SET_CHILD_SUBREAPER = 36
 READ, READV, BELL_BYTES = 0, 19, 8
 # read, write, close, sendto, ... for messages; the rest by number.
-NAMES = {READ: "read", READV: "readv", 1: "write", 3: "close", 9: "mmap", 16: "ioctl", 44: "sendto", 45: "recvfrom"}
-NAMES |= {46: "sendmsg", 47: "recvmsg", 48: "shutdown", 55: "getsockopt", 233: "epoll_ctl", 293: "pipe2"}
+NAMES = {READ: "read", READV: "readv", 1: "write", 3: "close", 9: "mmap", 16: "ioctl", 44: "sendto"}
+NAMES |= {45: "recvfrom", 46: "sendmsg", 47: "recvmsg", 48: "shutdown", 55: "getsockopt", 233: "epoll_ctl", 293: "pipe2"}
 # epoll_wait, epoll_pwait, epoll_pwait2, sched_yield, nanosleep, clock_nanosleep, ppoll
 WAITING = {232, 281, 441, 24, 35, 230, 271}
 

@@ -1,8 +1,8 @@
 """Scatter and gather: long text need not be copied between a frame and its socket's ring.
 
-Out, the frame's headers are written and its text stays where it lies (`gather_text`). In, the caller reads the
-next frame with its text into the ring of the flow whose long text came last; whether that was the right one
-is seen afterwards."""
+Out, the frame's headers are written and its text stays where it lies (`gather_text`). In, the caller reads
+the next frame with its text into the ring of the flow whose long text came last; whether that was the right
+one is seen afterwards."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from neat.stack.config cimport Guess, Span
@@ -15,7 +15,9 @@ cdef enum:
     LONG_TEXT = 4096                # bytes; below, a copy costs less than another piece of a vector
 
 # The bytes offset .. offset + length of a ring, in one or two pieces.
-cdef void ring_spans(uint8_t* ring, uint32_t size, uint64_t offset, uint32_t length, Span* spans) noexcept nogil
+cdef void ring_spans(
+    uint8_t* ring, uint32_t size, uint64_t offset, uint32_t length, Span* spans
+) noexcept nogil
 
 # Leave the text of a frame where it lies; False: it is to be copied.
 cdef bint gather_text(Stack* stack, Tcb* tcb, uint64_t offset, uint32_t length) noexcept nogil
