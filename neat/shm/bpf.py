@@ -66,8 +66,9 @@ def _create(name: str, size: int, flags: int) -> int:
     return _call(MAP_CREATE, attributes, f"BPF map {name}")[0]
 
 
-def load(name: str, instructions: bytes) -> int:
-    """Have the kernel verify and compile a socket filter. Its descriptor; it keeps the maps that it uses."""
+def load(name: str, instructions: bytes, kind: int = PROG_TYPE_SOCKET_FILTER) -> int:
+    """Have the kernel verify and compile a program. Its descriptor; it keeps the maps that it uses. `kind`:
+    of enum bpf_prog_type."""
     code = ctypes.create_string_buffer(instructions, len(instructions))
     licence = ctypes.create_string_buffer(b"Apache-2.0")
     count = len(instructions) // INSTRUCTION_BYTES
@@ -75,7 +76,7 @@ def load(name: str, instructions: bytes) -> int:
     def attempt(log: "ctypes.Array[ctypes.c_char] | None") -> int:
         attributes = struct.pack(
             "=IIQQIIQII15sx",
-            *(PROG_TYPE_SOCKET_FILTER, count, ctypes.addressof(code), ctypes.addressof(licence)),
+            *(kind, count, ctypes.addressof(code), ctypes.addressof(licence)),
             *((1, len(log), ctypes.addressof(log)) if log else (0, 0, 0)),
             *(0, 0, name.encode()[:NAME_BYTES]),
         )

@@ -8,11 +8,13 @@ import socket
 
 import pytest
 from pyroute2.iproute import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from neat.drivers import program
+from neat.drivers.assembler import R0, R2, R3, Assembler
 from neat.drivers.pysteer import Steering, toeplitz
 from neat.drivers.tap import open_tap
-from neat.shm import steering
+from neat.shm import bpf, steering
 from tests.drivers.rig import KERNEL, MAC, STACK, in_netns
 
 CAPACITY = 1024
@@ -20,6 +22,8 @@ SLOTS = 16
 ABSENT, ACTIVE, TERMINATING = 0, 2, 4
 VNET = 10
 NEW = 2
+PROG_TYPE_SCHED_CLS, SKB_VLAN_PUSH = 3, 18  # linux/bpf.h
+CLSACT_EGRESS = 0xFFFFFFF3  # linux/pkt_sched.h
 
 pytestmark = pytest.mark.skipif(bool(program.usable()), reason=program.usable() or "")
 
@@ -126,6 +130,35 @@ def test_everything_else_is_the_drivers():
     with udp_socket() as sock:
         sock.sendto(b"to nobody", (STACK, 53))
         assert device.next_frame()[0] == 0
+
+
+@in_netns
+def test_a_tagged_frame_is_the_drivers():
+    """The tag of a VLAN stands beside the frame and not in it, when the program sees it. As there is not
+    always a VLAN device to be had, a program on the way out tags what is sent."""
+    device = Device()
+    a = Assembler()
+    a.set(R2, socket.htons(0x8100))
+    a.set(R3, 5)
+    a.call(SKB_VLAN_PUSH)
+    a.set(R0, 0)  # TC_ACT_OK
+    a.exit()
+    tagger = bpf.load("neat_tag", a.assemble(), PROG_TYPE_SCHED_CLS)
+    with IPRoute() as netlink, udp_socket() as sock:
+        sock.sendto(b"without", (STACK, 53))
+        queue, frame = device.next_frame()
+        assert queue == device.expected(sock.getsockname()[1], 53)
+        try:
+            netlink.tc("add", "clsact", device.index)
+            options = {"fd": tagger, "name": "tag", "parent": CLSACT_EGRESS, "classid": 1}
+            netlink.tc("add-filter", "bpf", device.index, direct_action=True, **options)
+        except NetlinkError as error:
+            print("no test of tags: this kernel has no programs on the way out:", error)
+            return
+        sock.sendto(b"with", (STACK, 53))
+        queue, frame = device.next_frame()
+        assert frame[12:18] == b"\x81\x00\x00\x05\x08\x00"
+        assert queue == 0
 
 
 @in_netns
