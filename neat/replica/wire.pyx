@@ -215,11 +215,11 @@ cdef void write_queue(Process* p, const uint8_t* record, uint32_t length) noexce
         tally(p, COUNT_QUEUE_DROP_WRITE)
 
 
-cdef void push_to_driver(Process* p, const uint8_t* record, uint32_t length, uint16_t type) noexcept nogil:
+cdef bint push_to_driver(Process* p, const uint8_t* record, uint32_t length, uint16_t type) noexcept nogil:
     cdef uint8_t* room = ring_reserve(&p.tx, length)
     if room == NULL:
         tally(p, COUNT_QUEUE_DROP_LINK_FULL)
-        return
+        return False
     cdef uint32_t first = p.gathered[0].length if type == RECORD_FRAME else 0
     cdef uint32_t second = p.gathered[1].length if type == RECORD_FRAME else 0
     cdef uint32_t head = length - first - second
@@ -227,7 +227,7 @@ cdef void push_to_driver(Process* p, const uint8_t* record, uint32_t length, uin
     memcpy(room + head, p.gathered[0].at, first)
     memcpy(room + head + first, p.gathered[1].at, second)
     ring_commit(&p.tx, length, type, 0)
-    p.tx_committed = True
+    return True
 
 
 # --- both
@@ -241,7 +241,7 @@ cdef bint is_drivers(Process* p, const uint8_t* record, uint32_t length, uint16_
     """What only the driver may do: to loop a frame back, and to learn a flow that we open, before its SYN
     leaves. The engine wrote it, so it is what it looks like."""
     if type != RECORD_FRAME:
-        return type == RECORD_FLOW_ADD  # the kernel sees by itself how a flow ends
+        return type == RECORD_FLOW_ADD
     if memcmp(record + VNET_BYTES, p.mac, 6) == 0:
         return True
     if be16(record + ETHERTYPE_AT) != ETHERTYPE_IPV4 or record[IP_AT + 9] != PROTO_TCP:
@@ -259,9 +259,12 @@ cdef void wire_send(Process* p, const uint8_t* record, uint32_t length, uint16_t
         ring_commit(&p.tx, length, type, 0)
         p.tx_committed = True
     elif is_drivers(p, record, length, type):
-        push_to_driver(p, record, length, type)
+        p.tx_committed |= push_to_driver(p, record, length, type)
     elif type == RECORD_FRAME:
         write_queue(p, record, length)
+    elif push_to_driver(p, record, length, type):
+        # How a flow ends: the driver reads it when it is awake next, and is not woken for it.
+        store64(&p.tx.shared.tail, p.tx.local)
 
 
 cdef void wire_publish(Process* p) noexcept nogil:

@@ -10,7 +10,7 @@ from scapy.layers.inet import TCP
 from scapy.layers.l2 import ARP, Ether
 
 from neat.abi.messages import PROTO_TCP, Address, Message, Op
-from neat.shm.pyring import FLOW_ADD, FRAME, MAX_RECORD
+from neat.shm.pyring import FLOW_ADD, FLOW_DELETE, FRAME, MAX_RECORD
 from tests.replica.conftest import (
     PEER,
     PEER_MAC,
@@ -93,6 +93,19 @@ def test_the_driver_learns_a_flow_before_its_syn_leaves(world):
     assert [str(frame[TCP].flags) for frame in queues] == ["A"]
     assert drivers(world) == ([], [])
     ours.close()
+
+
+def test_the_driver_is_told_how_a_flow_ends_and_not_woken(world):
+    """Of some that end the kernel sees nothing: those of the stack with itself, those that we reset."""
+    *_ends, peer = established(world)
+    await_true(lambda: drivers(world) and world.tx.prepare_sleep(), "a driver that sleeps")
+    bells = world.counters()["doorbells"]
+    peer.send("R")
+    kinds = []
+    await_true(lambda: kinds.extend(kind for kind, _ in drivers(world)[0]) or kinds, "how it ended")
+    assert kinds == [FLOW_DELETE]
+    Peer(world, 40001).connect()
+    assert world.counters()["doorbells"] == bells
 
 
 def test_frames_to_the_stack_itself_go_over_the_driver(world):
