@@ -1,5 +1,6 @@
 """The steering program in the kernel against the driver's own steering: the same frames, the same tables."""
 
+import os
 import random
 import struct
 import threading
@@ -314,3 +315,12 @@ def test_what_a_killed_driver_had_claimed_is_freed():
         1,
         2,
     )  # the third one may lie where it would be found
+
+
+def test_who_may_not_is_told_in_one_line():
+    pid = os.fork()
+    if pid == 0:
+        os.setresuid(65534, 65534, 65534)
+        why = program.usable()
+        os._exit(0 if why and "\n" not in why else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
