@@ -14,7 +14,7 @@ cdef enum:
     STATE_SHIFT = 60                # of an entry's strength: below it is when it was seen
     SEEN_MASK = 0x0FFFFFFFFFFFFFFF
 
-# For drivers/program.py, which has the same rules.
+# For drivers/program_flows.py, which has the same rules.
 WINDOW, SEEN_STEP, IDLE = FLOW_WINDOW, <uint64_t>FLOW_SEEN_STEP, <uint64_t>FLOW_IDLE
 
 
@@ -36,7 +36,7 @@ cdef int flows_attach(
 cdef uint32_t flow_home(FlowTable* table, const FlowKey* key) noexcept nogil:
     """Pair-multiply-shift (Thorup, "High Speed Hashing for Integers and Strings", 2015, §3.5): strongly
     universal for who does not know the secrets. Then one step more, so that neighbouring ports do not walk
-    through the table in step. No product is wider than 64 bits: drivers/program.py makes the same."""
+    through the table in step. No product is wider than 64 bits: the program in the kernel makes the same."""
     cdef uint32_t w[10]
     cdef uint32_t i
     cdef uint64_t* secret = table.secret
