@@ -3,7 +3,7 @@
 from libc.errno cimport EAGAIN, EIO, ENOBUFS, ENOMEM
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport malloc
-from libc.string cimport memcmp, memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memset
 from neat.replica.counters cimport (
     COUNT_DOORBELLS, COUNT_QUEUE_DROP_DEVICE_DOWN, COUNT_QUEUE_DROP_LINK_FULL, COUNT_QUEUE_DROP_NO_BUFFER,
     COUNT_QUEUE_DROP_TRUNCATED, COUNT_QUEUE_DROP_WRITE, COUNT_QUEUE_READ_FAILED, COUNT_QUEUE_RX_BYTES,
@@ -12,7 +12,7 @@ from neat.replica.counters cimport (
 )
 from neat.replica.posix cimport errno, iovec, read, readv, write, writev
 from neat.replica.process cimport Process, note, tally
-from neat.shm.atomic cimport load64, store64
+from neat.shm.atomic cimport load64, store32, store64
 from neat.shm.doorbell cimport doorbell_ring
 from neat.shm.link cimport INTAKE_CAPACITY, Intake
 from neat.shm.ring cimport (
@@ -101,6 +101,7 @@ cdef bint read_queue(Process* p) noexcept nogil:
     p.reading.conn = p.guess.conn + 1 if guessed else 0
     p.reading.header = p.guess.header
     p.reading.offset = p.guess.offset
+    p.reading.room = p.guess.room[0].length + p.guess.room[1].length
     store64(&p.reading.pending, p.intake.local + 1)
     length = read_pieces(p, room) if guessed else <int32_t>read(p.queue, room, MAX_RECORD)
     if length < 0:
@@ -119,20 +120,22 @@ cdef bint read_queue(Process* p) noexcept nogil:
             tally(p, COUNT_QUEUE_RX_PLACED)
         else:
             collect(&p.guess, room, <uint32_t>length)
+            store32(&p.reading.conn, 0)  # what was there may be overwritten when this frame is handled
             tally(p, COUNT_QUEUE_RX_MISPLACED)
     publish_frame(p, <uint32_t>length)
     return True
 
 
 cdef int32_t read_pieces(Process* p, uint8_t* room) noexcept nogil:
-    """Headers into the room, text where it is guessed to belong, and what is too long for that behind the
-    headers."""
+    """Headers into the room, text where it is guessed to belong, and what is too long for that to its place
+    in the record."""
     cdef iovec pieces[4]
     cdef uint32_t header = p.guess.header
+    cdef uint32_t rest = header + p.guess.room[0].length + p.guess.room[1].length
     set_piece(&pieces[0], room, header)
     set_piece(&pieces[1], p.guess.room[0].at, p.guess.room[0].length)
     set_piece(&pieces[2], p.guess.room[1].at, p.guess.room[1].length)
-    set_piece(&pieces[3], room + header, MAX_RECORD - header)
+    set_piece(&pieces[3], room + rest, MAX_RECORD - rest)
     return <int32_t>readv(p.queue, pieces, 4)
 
 
@@ -142,12 +145,11 @@ cdef inline void set_piece(iovec* piece, const uint8_t* at, uint32_t length) noe
 
 
 cdef void collect(const Guess* guess, uint8_t* room, uint32_t length) noexcept nogil:
-    """Make it a record like others, from its pieces."""
+    """Make it a record like others, from its pieces. A successor may do it again."""
     cdef uint32_t text = length - guess.header
     cdef uint32_t first = min(text, guess.room[0].length)
     cdef uint32_t second = min(text - first, guess.room[1].length)
     cdef uint8_t* to = room + guess.header
-    memmove(to + first + second, to, text - first - second)
     memcpy(to, guess.room[0].at, first)
     memcpy(to + first, guess.room[1].at, second)
 
@@ -171,14 +173,14 @@ cdef void wire_recover(Process* p) noexcept nogil:
         if length:
             publish_frame(p, length)
     elif position - p.rx.local < p.intake.local - p.rx.local and position & (RECORD_ALIGN - 1) == 0:
-        # Published: perhaps with its text still where it was guessed to belong.
+        # Published, its text where it belongs, and perhaps not accepted there.
         at = (position & (INTAKE_CAPACITY - 1)) + RECORD_HEADER
         recovered(p, p.intake.data + at, <uint32_t>min(INTAKE_CAPACITY - at, <uint64_t>MAX_RECORD))
 
 
 cdef uint32_t recovered(Process* p, uint8_t* room, uint32_t most) noexcept nogil:
     """The length of the frame there, whole; 0: none. Only IPv4 comes from a queue, and says how long it is.
-    Text that was accepted is no longer needed; what else would be at its place is old by its number."""
+    If it was published, text that was accepted is no longer needed: it is old by its number."""
     cdef Guess guess
     cdef uint32_t length
     if most < UNREAD_BYTES or be16(room + ETHERTYPE_AT) != ETHERTYPE_IPV4:
@@ -187,9 +189,11 @@ cdef uint32_t recovered(Process* p, uint8_t* room, uint32_t most) noexcept nogil
     if length >= most:
         return 0
     guess.header = p.reading.header
-    if p.reading.conn and IP_AT < guess.header < length:
-        if stack_guess_again(p.stack, p.reading.conn - 1, p.reading.offset, &guess):
-            collect(&guess, room, length)
+    if not p.reading.conn or not IP_AT < guess.header < length:
+        return length
+    if not stack_guess_again(p.stack, p.reading.conn - 1, p.reading.offset, p.reading.room, &guess):
+        return 0
+    collect(&guess, room, length)
     return length
 
 

@@ -15,7 +15,8 @@ cdef struct Intake:                 # 64 bytes; the ring is behind it
     uint64_t offset                 # in the stream
     uint32_t conn                   # index + 1; 0: into the room
     uint32_t header                 # bytes before the text
-    uint8_t _reserved[40]
+    uint32_t room                   # bytes of text that go there; the rest is where it belongs in the record
+    uint8_t _reserved[36]
 
 cdef struct LinkHeader:
     uint32_t magic

@@ -47,8 +47,8 @@ cdef void stack_own_frame_arrives(
 # text of the next frame belongs, if that is of the flow whose long text came last; False: do not guess.
 # stack_is_guessed: of a frame that was read so, with only its first guess.header bytes in `record`, whether
 # it is just that. If so it is given to stack_placed_arrives; if not, the caller puts it together first. What
-# lies in the room counts for nothing before that. stack_guess_again: the room of a guess that a predecessor
-# made, before stack_recover; False: its text was accepted.
+# lies in the room counts for nothing before that. stack_guess_again: of a guess that a predecessor made,
+# with so much room, before stack_recover; False: its text was accepted, or cannot be had.
 cdef bint stack_guess(Stack* stack, Guess* guess) noexcept nogil
 cdef bint stack_is_guessed(
     Stack* stack, const Guess* guess, const uint8_t* record, uint32_t length
@@ -57,7 +57,9 @@ cdef void stack_placed_arrives(
     Stack* stack, uint32_t conn, uint8_t* record, uint32_t length, uint64_t position, uint64_t next,
     uint64_t now
 ) noexcept nogil
-cdef bint stack_guess_again(Stack* stack, uint32_t conn, uint64_t offset, Guess* guess) noexcept nogil
+cdef bint stack_guess_again(
+    Stack* stack, uint32_t conn, uint64_t offset, uint32_t room, Guess* guess
+) noexcept nogil
 # RECORD_FLOW_LOST: a connection of this stack that its replica has lost; its peer is told. Any bytes at all.
 cdef void stack_flow_lost(Stack* stack, const uint8_t* payload, uint32_t length, uint64_t now) noexcept nogil
 # A successor's: its predecessor died by its own doing with this connection in its hands (Suspect.conn). True:

@@ -159,8 +159,10 @@ cdef void stack_placed_arrives(
     stack.tcp.placed = NO_INDEX
 
 
-cdef bint stack_guess_again(Stack* stack, uint32_t conn, uint64_t offset, Guess* room) noexcept nogil:
-    return guess_of(stack, conn, offset, room)
+cdef bint stack_guess_again(
+    Stack* stack, uint32_t conn, uint64_t offset, uint32_t room, Guess* guess
+) noexcept nogil:
+    return guess_of(stack, conn, offset, room, guess)
 
 
 cdef void stack_own_frame_arrives(

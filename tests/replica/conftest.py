@@ -43,6 +43,7 @@ DATAPATHS = ("driver", "queues")
 STACK, PEER = "10.77.0.2", "10.77.0.1"
 PEER_MAC = "02:00:00:00:00:01"
 VNET = bytes(10)
+VOUCHED = b"\x02" + bytes(9)  # VNET_F_DATA_VALID: the device has verified the checksum
 PATIENCE_S = 20
 GEOMETRY = (CONFIG.sockets_per_app, CONFIG.socket_rx_bytes, CONFIG.socket_tx_bytes)
 

@@ -45,7 +45,8 @@ PR_SET_CHILD_SUBREAPER = 36
 READ, READV, BELL_BYTES = 0, 19, 8
 # read, write, close, sendto, ... for messages; the rest by number.
 NAMES = {READ: "read", READV: "readv", 1: "write", 3: "close", 9: "mmap", 16: "ioctl", 44: "sendto"}
-NAMES |= {45: "recvfrom", 46: "sendmsg", 47: "recvmsg", 48: "shutdown", 55: "getsockopt", 233: "epoll_ctl", 293: "pipe2"}
+NAMES |= {45: "recvfrom", 46: "sendmsg", 47: "recvmsg", 48: "shutdown", 55: "getsockopt"}
+NAMES |= {233: "epoll_ctl", 293: "pipe2"}
 # epoll_wait, epoll_pwait, epoll_pwait2, sched_yield, nanosleep, clock_nanosleep, ppoll
 WAITING = {232, 281, 441, 24, 35, 230, 271}
 

@@ -10,6 +10,7 @@ The scenes hold for a replica that nobody kills as well; a kill may only delay t
 
 import functools
 import json
+import random
 import select
 import socket
 import subprocess
@@ -32,6 +33,7 @@ from tests.replica.conftest import (
     ST_ERROR,
     ST_RDHUP,
     STACK,
+    VOUCHED,
     Peer,
     World,
     await_true,
@@ -226,6 +228,35 @@ def test_a_frame_that_was_read_and_not_handled_is_found(killer, vouched):
     finally:
         world.close()
     assert (told["kills"], told["killed"]) == (KILLS, "read done")
+
+
+@pytest.mark.parametrize("size", [9_000, 60_000])
+def test_a_frame_of_another_flow_was_read_and_not_handled(killer, size):
+    """Its text was guessed to belong to the flow whose long text came last, which has room for some of it."""
+    world = KilledWorld(killer, "queues")
+    world.vnet = VOUCHED
+    try:
+        world.start()
+        world.welcome()
+        channel, listener = server(world)
+        message, _one_end, peer = accepted(world, channel, listener)
+        other = connect(world, 40001)
+        of_other, _other_end = world.accept(listener)
+        rng = random.Random(size)
+        peer.send("PA", rng.randbytes(25_000))
+        peer.expect("ACK", lambda tcp: tcp.ack == peer.seq)
+        peer.send("PA", rng.randbytes(15_000))
+        peer.expect("ACK", lambda tcp: tcp.ack == peer.seq)
+        world.ask_killer(op="arm", at=1, call="read done")
+        text = rng.randbytes(size)
+        other.send("PA", text)
+        await_true(lambda: channel.get(of_other.sock, "rx_tail") == size, "its text")
+        assert channel.read(of_other.sock) == text
+        assert channel.get(message.sock, "rx_tail") == 40_000
+        told = world.ask_killer(op="stop")
+    finally:
+        world.close()
+    assert (told["kills"], told["killed"]) == (1, "read done")
 
 
 def test_a_pair_that_is_kept_and_brought_again(world_of):

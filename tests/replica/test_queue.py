@@ -16,6 +16,7 @@ from tests.replica.conftest import (
     PEER_MAC,
     STACK,
     VNET,
+    VOUCHED,
     Peer,
     await_true,
     pair,
@@ -162,9 +163,6 @@ def test_an_intake_that_makes_no_sense_is_begun_anew(world, word):
 
 
 # --- long text
-
-
-VOUCHED = b"\x02" + bytes(9)  # VNET_F_DATA_VALID: the device has verified the checksum
 
 
 def bring(world, channel, peer, message, text):

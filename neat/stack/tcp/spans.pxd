@@ -26,5 +26,7 @@ cdef bint gather_text(Stack* stack, Tcb* tcb, uint64_t offset, uint32_t length) 
 cdef void text_came(Stack* stack, Tcb* tcb, const Packet* packet, const Segment* seg) noexcept nogil
 
 cdef bint guess(Stack* stack, Guess* guess) noexcept nogil
-cdef bint guess_of(Stack* stack, uint32_t conn, uint64_t offset, Guess* guess) noexcept nogil
+cdef bint guess_of(
+    Stack* stack, uint32_t conn, uint64_t offset, uint32_t room, Guess* guess
+) noexcept nogil
 cdef bint is_guessed(Stack* stack, const Guess* guess, const uint8_t* record, uint32_t length) noexcept nogil

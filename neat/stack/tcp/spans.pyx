@@ -16,8 +16,9 @@ from neat.wire.headers cimport (
 )
 from neat.wire.vnet cimport VNET_BYTES, VNET_F_DATA_VALID, VNET_F_NEEDS_CSUM, VnetHeader
 
-# of a record without IP options
 cdef enum:
+    MOST_TEXT = 65535               # bytes, of one frame
+    # of a record without IP options
     IP_AT = VNET_BYTES + 14
     TCP_AT = IP_AT + 20
 
@@ -61,6 +62,7 @@ cdef bint guess(Stack* stack, Guess* guess) noexcept nogil:
     room = slot.rcv_adv - tcb.rcv_nxt
     if room < LONG_TEXT or room > tcb.rx_size:
         return False
+    room = min(room, <uint32_t>MOST_TEXT)
     guess.conn = tcb.index
     guess.header = stack.tcp.guess_header
     guess.offset = slot.rx_tail
@@ -68,7 +70,9 @@ cdef bint guess(Stack* stack, Guess* guess) noexcept nogil:
     return True
 
 
-cdef bint guess_of(Stack* stack, uint32_t conn, uint64_t offset, Guess* guess) noexcept nogil:
+cdef bint guess_of(
+    Stack* stack, uint32_t conn, uint64_t offset, uint32_t room, Guess* guess
+) noexcept nogil:
     """Of a predecessor: nothing is rebuilt yet, so only the slot counts."""
     if conn >= stack.config.max_connections:
         return False
@@ -80,7 +84,8 @@ cdef bint guess_of(Stack* stack, uint32_t conn, uint64_t offset, Guess* guess) n
         return False
     guess.conn = conn
     guess.offset = offset
-    ring_spans(sock_rx_ring(channel, slot.sock), channel.rx_size, offset, channel.rx_size, guess.room)
+    room = min(room, channel.rx_size)
+    ring_spans(sock_rx_ring(channel, slot.sock), channel.rx_size, offset, room, guess.room)
     return True
 
 
