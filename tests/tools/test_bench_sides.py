@@ -14,6 +14,7 @@ import pytest
 
 from neat import rundir
 from neat.drivers import program
+from neat.replica import confine
 from neat.tools.bench import processes
 from tests.support import wait_for
 
@@ -72,7 +73,7 @@ def test_iperf3_in_both_directions():
 @needs("wrk")
 def test_datapaths_take_turns():
     """Two stacks, up at the same time; a row for each, with the same rounds of Linux."""
-    if why := program.usable():
+    if why := program.usable() or confine.usable():
         pytest.skip(why)
     result = bench("http", "--duration=1", "--datapaths=queues,driver", "--switches", "--connections=4")
     queues, driver = result["points"]
