@@ -116,12 +116,22 @@ def test_the_model_is_printed_and_drawn(tmp_path):
     known.write_text(json.dumps({"measured": {"points": POINTS, "limit": DEVICE}}))
     done = CliRunner().invoke(bench, ["model", "--from", str(known), "--plot", str(picture)])
     assert done.exit_code == 0, done.output
+    assert "others used up to 20% of the busy time" in done.output
     for part in ("+25.0%", "memory", "302,000", "Fig. 11", "Assumed:", "replicas, and cores to spare"):
         assert part in done.output
     assert picture.read_bytes().startswith(b"<?xml")
     known.write_text("none")
     done = CliRunner().invoke(bench, ["model", "--from", str(known)])
     assert done.exit_code == 1 and len(done.output.splitlines()) == 1
+
+
+def test_others_that_disturb_are_seen():
+    known = {"measured": {"points": POINTS, "limit": DEVICE}}
+    assert model.model(ModelSettings(), known, print)["others"] == 0.2  # 2 of 10 µs, with queues
+    quiet = row("driver", 1, 200e3, **DRIVER | {"machine": 10.5})
+    quiet["linux"]["cpu_us_per_request"]["machine"] = 9.5
+    known["measured"]["points"] = [quiet]
+    assert model.model(ModelSettings(), known, print)["others"] == pytest.approx(0.053, abs=0.001)
 
 
 def test_a_limit_that_there_is_not(tmp_path):

@@ -15,6 +15,8 @@ from neat.tools.bench.http import UNLIMITED, HttpSettings, http
 from neat.tools.bench.limit import limit
 from neat.tools.bench.load import LoadError
 
+# What part of the machine's time may be nobody's here before the costs are not to be trusted.
+DISTURBED = 0.15
 # The bytes of a request for 20 B and of its answer, with all headers, and how often each byte is copied
 # between the two programs: into the kernel, out of the device, into the socket's ring, out of it.
 WIRE_BYTES, COPIES = 500, 4
@@ -118,6 +120,8 @@ def model(
             "check": [check(costs, limits, cores, row) for _, row in sorted(by_replicas.items())],
         }
         result["linux_us"] = theirs._asdict()
+        shares = (side.rest / side.machine for side in (costs, theirs) if side.machine)
+        result["others"] = round(max(result.get("others", 0.0), *shares), 3)
         for count in MACHINES:
             result["machines"][str(count)][datapath] = on_machine(costs, limits, count, datapath)
             result["machines"][str(count)]["linux"] = round(count / theirs.machine * 1e6)

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from neat.tools.bench.model import PUBLISHED_DRIVER_US
+from neat.tools.bench.model import DISTURBED, PUBLISHED_DRIVER_US
 from neat.tools.bench.options import size_text
 
 
@@ -251,6 +251,9 @@ def model(console: Console, result: dict[str, Any]) -> None:
     for part in costs[0]:
         table.add_row(part, *(number(side[part]) for side in costs))
     console.print(table)
+    if result["others"] > DISTURBED:
+        text = f"others used up to {result['others']:.0%} of the busy time: measure again when it is quiet"
+        console.print(f"[yellow]{text}[/yellow]")
     console.print(f"The paper's driver, in its Table 2: {number(PUBLISHED_DRIVER_US)} µs")
     table = grid(f"checked on {result['cores']} cores", "replicas", "model /s", "measured /s", "error")
     for name, path in paths.items():
