@@ -190,7 +190,7 @@ cdef void sleep(Process* p, int64_t timeout) noexcept nogil:
     if p.queue < 0:
         descriptors(p, timeout)
         return
-    woken_by = wait_for_two(p.queue, p.epoll, timeout)
+    woken_by = wait_for_two(-1 if p.queue_gone else p.queue, p.epoll, timeout)
     p.now = monotonic_ns()
     p.queue_ready = woken_by & 1
     if woken_by & 2:

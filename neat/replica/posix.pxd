@@ -118,7 +118,8 @@ cdef extern from * nogil:
         return n < 0 ? -errno : n;
     }
 
-    /* Wait until one is readable, at most `timeout` ns: 1 and 2 added up, for the first and second. */
+    /* Wait until one is readable, at most `timeout` ns: 1 and 2 added up, for the first and second. -1 never
+     * is. */
     static inline int neat_wait_for_two(int first, int second, int64_t timeout) {
         struct pollfd at[2] = {{.fd = first, .events = POLLIN}, {.fd = second, .events = POLLIN}};
         struct timespec most = {timeout / 1000000000, timeout % 1000000000};

@@ -143,6 +143,7 @@ cdef struct Process:
     Ring intake                     # with a queue: `rx` as its producer sees it
     int queue                       # -1: all frames go over the driver
     bint queue_ready                # there may be something to read
+    bint queue_gone                 # its device is: nobody need wait for it any more
     bint tx_committed               # there is something to publish
     # with a queue, for the frame that leaves next: MAX_RECORD bytes, and text that is left where it lies
     uint8_t* out

@@ -1,6 +1,6 @@
 """A replica's wire. The contract is in wire.pxd: read that first."""
 
-from libc.errno cimport EAGAIN, EIO, ENOBUFS, ENOMEM
+from libc.errno cimport EAGAIN, EBADFD, EIO, ENOBUFS, ENOMEM
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memcmp, memcpy, memset
@@ -108,6 +108,7 @@ cdef bint read_queue(Process* p) noexcept nogil:
         p.queue_ready = False
         if errno != EAGAIN:
             note(p, COUNT_QUEUE_READ_FAILED)
+            p.queue_gone = errno == EBADFD
         return False
     if length >= MAX_RECORD:
         tally(p, COUNT_QUEUE_DROP_TRUNCATED)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -180,6 +181,21 @@ def test_status_counts_every_frame_once(datapath):
         if datapath == "queues":  # the driver has seen none of them
             assert sum(replica["driver"]["flows"] for replica in replicas) > 0
         assert "frames_in" in stack.neat("status").stdout
+
+
+@pytest.mark.netns
+def test_replica_whose_device_is_gone_waits_without_spinning():
+    """poll() has POLLERR for a queue without a device, at once and for ever."""
+    with running_stack(replicas=1, datapath="queues") as stack:
+        stack.peer("ip", "link", "delete", "neat0")
+
+        def counters():
+            return stack.status()["replicas"][0]["counters"]
+
+        wait_for(lambda: counters()["queue_read_failed"], 20, "it has noticed")
+        before = counters()["wakeups"]
+        time.sleep(0.5)
+        assert counters()["wakeups"] - before < 500, "some for its heartbeat, a few for drivers that try"
 
 
 SEND = """
