@@ -9,6 +9,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from neat.config import Config
+from tests.support import each_datapath
 
 pytestmark = pytest.mark.netns
 
@@ -44,9 +45,11 @@ def test_replicas_are_killed(tmp_path):
 
 
 @pytest.mark.skipif("stateful" not in RECOVERIES, reason="this stack's state does not survive")
-def test_nobody_notices():
+@each_datapath
+def test_nobody_notices(datapath):
     """With stateful recovery every connection comes through, whoever is killed."""
-    done = neat_drill("--recovery=stateful", "--kill=replica,driver,syscall,supervisor", "--count=5", "-j")
+    whom = "--kill=replica,driver,syscall,supervisor"
+    done = neat_drill("--recovery=stateful", "--datapath", datapath, whom, "--count=5", "-j")
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
     assert result["failures"] == [] and len(result["faults"]) == 5

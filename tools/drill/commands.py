@@ -90,6 +90,7 @@ class Components(click.ParamType):
 )
 @click.option("--replicas", type=click.IntRange(1, 16), default=3, show_default=True)
 @click.option("--recovery", type=click.Choice(["stateful", "stateless"]), help="Default: the stack's.")
+@click.option("--datapath", type=click.Choice(["queues", "driver"]), help="Default: the stack's.")
 @click.option("--standby", type=click.IntRange(0, 16), help="Default: the stack's.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting of the stack.")
 @click.option("--name", callback=lambda c, p, v: v and check_name(c, p, v), help="Of a stack that runs.")
@@ -116,6 +117,7 @@ def drill(
     hung_after: float,
     replicas: int,
     recovery: str | None,
+    datapath: str | None,
     standby: int | None,
     settings: tuple[str, ...],
     name: str | None,
@@ -136,7 +138,8 @@ def drill(
     if plot is not None:
         picture.check(plot)
     of_stack = dict(map(parse_setting, settings))
-    of_stack |= {k: v for k, v in {"recovery": recovery, "standby": standby}.items() if v is not None}
+    named = {"recovery": recovery, "datapath": datapath, "standby": standby}
+    of_stack |= {key: value for key, value in named.items() if value is not None}
     if name is not None and of_stack:
         raise click.UsageError("a stack that runs has its settings: --name goes without them")
     if connections + bulk == 0:
