@@ -8,7 +8,8 @@ once.
 | `{"op": "start", "boot": ...}` + fds   | `{}`: it runs                                            |
 | `{"op": "arm", "at": n}`               | `{}`: from now on system calls count; it is killed at    |
 |                                        | the entry of the n-th, or the end of a read(). With      |
-|                                        | "call": "name", only those count. With "then": m, its    |
+|                                        | "call": "name", only those count. With "steps": i, it    |
+|                                        | may go on for i instructions. With "then": m, its        |
 |                                        | successor is killed at its m-th, of any name, counted    |
 |                                        | from its start                                           |
 | `{"op": "stop"}`                       | `{"killed": "name of the call" or null, "kills": n,      |
@@ -35,7 +36,7 @@ import msgspec
 from neat.boot import Boot
 from neat.replica import main as replica
 
-PTRACE_PEEKUSER, PTRACE_SYSCALL, PTRACE_DETACH = 3, 24, 17
+PTRACE_PEEKUSER, PTRACE_SYSCALL, PTRACE_SINGLESTEP = 3, 24, 9
 PTRACE_TRACEME, PTRACE_SETOPTIONS = 0, 0x4200
 PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
 PTRACE_O_TRACESYSGOOD = 1
@@ -69,6 +70,7 @@ class Killer:
         self.then = 0
         self.call: str | None = None  # only those count
         self.calls: set[str] = set()
+        self.steps = 0
         self.count = 0
         self.entered = False
         self.kills = 0
@@ -93,6 +95,7 @@ class Killer:
             self.fork()
         elif request["op"] == "arm":
             self.at, self.then, self.call = request["at"], request.get("then", 0), request.get("call")
+            self.steps = request.get("steps", 0)
             self.count, self.entered = 0, False
             ptrace(PTRACE_SEIZE, self.pid, 0, PTRACE_O_TRACESYSGOOD)
             ptrace(PTRACE_INTERRUPT, self.pid)
@@ -152,6 +155,9 @@ class Killer:
         self.kills += 1
         self.at, self.then, self.call = self.then, 0, None
         self.count, self.entered = 0, False
+        for _ in range(self.steps):
+            ptrace(PTRACE_SINGLESTEP, self.pid)
+            os.waitpid(self.pid, WALL)
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, WALL)
         assert self.boot is not None

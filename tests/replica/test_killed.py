@@ -44,7 +44,7 @@ from tests.replica.test_pollers import Bell, set_waiters, sleep, take_bit
 from tests.replica.test_replica import await_poll
 from tests.replica.test_spares import await_kept, bring, close_and_keep, connect, entry, first, next_one
 
-KILLS = 40
+KILLS, MOST_STEPS = 40, 4.3  # the latter to the power of ten
 MOST = 400  # system calls of a kind in a scene: more means that it does not end
 
 
@@ -257,6 +257,50 @@ def test_a_frame_of_another_flow_was_read_and_not_handled(killer, size):
     finally:
         world.close()
     assert (told["kills"], told["killed"]) == (1, "read done")
+
+
+def begin_long(world, channel, message, peer, rng):
+    """After this text, what comes next is guessed to belong to this flow."""
+    text, had = rng.randbytes(5_000), channel.get(message.sock, "rx_tail")
+    peer.send("PA", text)
+    await_true(lambda: channel.get(message.sock, "rx_tail") == had + 5_000, "long text")
+    assert channel.read(message.sock) == text
+
+
+@pytest.mark.parametrize("what", ["as guessed", "of another flow", "behind a gap"])
+def test_killed_while_it_handles_long_text(killer, what):
+    """After some instructions, again and again; nobody sends anything twice."""
+    world = KilledWorld(killer, "queues")
+    world.vnet = VOUCHED
+    rng = random.Random(what)
+    try:
+        world.start()
+        world.welcome()
+        channel, listener = server(world)
+        message, _one_end, peer = accepted(world, channel, listener)
+        other = connect(world, 40001)
+        of_other, _other_end = world.accept(listener)
+        for number in range(KILLS):
+            begin_long(world, channel, message, peer, rng)
+            text, gap = rng.randbytes(rng.randrange(4_096, 20_000)), b""
+            to, via = (of_other, other) if what == "of another flow" else (message, peer)
+            end = channel.get(to.sock, "rx_tail") + len(text)
+            steps = int(10 ** rng.uniform(0, MOST_STEPS))
+            world.ask_killer(op="arm", at=1, call="read done", steps=steps)
+            if what == "behind a gap":
+                gap = rng.randbytes(rng.randrange(1, 20_000))
+                late = peer.segment("PA", gap)
+                peer.seq, end = peer.seq + len(gap), end + len(gap)
+                peer.send("PA", text)
+                world.inject(late)
+            else:
+                via.send("PA", text)
+            await_true(lambda e=end, to=to: channel.get(to.sock, "rx_tail") == e, f"text {number}, {steps}")
+            assert channel.read(to.sock) == gap + text, f"text {number}, killed after {steps} instructions"
+        told = world.ask_killer(op="stop")
+    finally:
+        world.close()
+    assert (told["kills"], told["killed"]) == (KILLS, "read done")
 
 
 def test_a_pair_that_is_kept_and_brought_again(world_of):
