@@ -32,7 +32,7 @@ from neat.replica.process cimport (
     MAX_SHARED, TICKS_BITS, WATCH_HOLDER, Endpoint, Process, gauge, own_number, tally, watch_data,
 )
 from neat.replica.shared cimport shared_recover
-from neat.replica.spares cimport spares_recover
+from neat.replica.spares cimport spare_keep_again, spares_recover
 from neat.replica.wire cimport wire_recover
 from neat.shm.atomic cimport load32, load64, replace32, store64
 from neat.shm.ring cimport ring_advance, ring_peek, ring_resume
@@ -248,9 +248,14 @@ cdef void endpoint_again(Process* p, int32_t conn) noexcept nogil:
         if there and not info.passive:
             stack_close(p.stack, conn, p.now)  # the message that asks for it was not taken: it is heard again
         return
+    if there and (info.app != end.app or info.sock != end.sock or info.generation != end.generation):
+        there = False  # another one has its place by now
+    channel = channel_find(p, end.app)
+    if not there and channel != NULL:
+        spare_keep_again(channel, end)
     if end.fd >= 0:
         gauge(p, COUNT_DESCRIPTORS, 1)
-    if not there or info.app != end.app or info.sock != end.sock or info.generation != end.generation:
+    if not there:
         over(p, conn, end)
     elif end.fd < 0 and (end.state == END_QUEUED or end.state == END_OFFERED):
         accept_recover(p, conn, end)

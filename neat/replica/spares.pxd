@@ -10,6 +10,8 @@ cdef void spares_close(Process* p, Channel* channel) noexcept nogil
 # `end` is over, and its application keeps its own: keep its `fd`, if it is as good as new; else leave it
 # there.
 cdef void spare_keep(Process* p, Channel* channel, Endpoint* end, neat_sock* lines) noexcept nogil
+# In a successor, of an endpoint whose connection is over: its predecessor may have been at that.
+cdef void spare_keep_again(Channel* channel, Endpoint* end) noexcept nogil
 # The stack's end of the spare that is called so, -1: there is none; and give it up: a connection has it
 # (`taken`), or nobody can.
 cdef int32_t spare_find(Channel* channel, uint64_t name) noexcept nogil

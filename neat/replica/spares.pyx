@@ -40,6 +40,23 @@ cdef void spare_keep(Process* p, Channel* channel, Endpoint* end, neat_sock* lin
     own_number(&end.fd, -1)
 
 
+cdef void spare_keep_again(Channel* channel, Endpoint* end) noexcept nogil:
+    cdef uint64_t name
+    if end.fd < 0:
+        return
+    for i in range(NEAT_SPARES):
+        spare = &channel.spares[i]
+        if spare.fd != end.fd:
+            continue
+        name = spare.name
+        entry = entry_of(channel, name)
+        if replace64(entry, name, name | NEAT_SPARE_KEPT) or load64(entry) == name | NEAT_SPARE_KEPT:
+            own_number(&end.fd, -1)
+        else:
+            own_number(&spare.fd, -1)
+        return
+
+
 cdef bint is_new(Process* p, Channel* channel, Endpoint* end, neat_sock* lines) noexcept nogil:
     if end.fd < 0 or end.state != END_OPEN or channel.orphan:
         return False

@@ -117,18 +117,21 @@ def until_it_ends(world_of, set_up, play):
     return died_of
 
 
-def play_once(world_of, set_up, play, kind, at):
-    """With a kill at the at-th system call of that kind. Returns what the killer tells of it."""
+def play_once(world_of, set_up, play, kind, at, steps=0):
+    """With a kill at the at-th system call of that kind, or some instructions behind it. Returns what the
+    killer tells of it."""
     world = world_of()
     try:
         world.start()
         world.welcome()
         given = set_up(world)
-        world.ask_killer(op="arm", at=at, call=kind)
+        world.ask_killer(op="arm", at=at, call=kind, steps=steps)
         try:
             play(world, *given)
         except BaseException as error:
-            error.add_note(f"killed at {kind} number {at}: {world.ask_killer(op='stop')}")
+            error.add_note(
+                f"killed at {kind} number {at} and {steps} instructions: {world.ask_killer(op='stop')}"
+            )
             raise
         return world.ask_killer(op="stop")
     finally:
@@ -303,18 +306,26 @@ def test_killed_while_it_handles_long_text(killer, what):
     assert (told["kills"], told["killed"]) == (KILLS, "read done")
 
 
-def test_a_pair_that_is_kept_and_brought_again(world_of):
-    def play(world, channel, listener):
-        message, peer, end = first(world, (channel, listener))
-        close_and_keep((channel, listener), message, peer, 2)
-        await_kept((channel, listener), 2)
-        message, peer = next_one(world, (channel, listener), 40001)
-        bring((channel, listener), message, 2)
-        await_true(lambda: entry(channel, 2) == 0, "its place is free")
-        set_waiters(channel, message.sock, layout.NEAT_WAITERS_UNSEEN)
-        exchange(channel, message, end, peer, b"again")
+def keep_and_bring(world, channel, listener):
+    message, peer, end = first(world, (channel, listener))
+    close_and_keep((channel, listener), message, peer, 2)
+    await_kept((channel, listener), 2)
+    message, peer = next_one(world, (channel, listener), 40001)
+    bring((channel, listener), message, 2)
+    await_true(lambda: entry(channel, 2) == 0, "its place is free")
+    set_waiters(channel, message.sock, layout.NEAT_WAITERS_UNSEEN)
+    exchange(channel, message, end, peer, b"again")
 
-    until_it_ends(world_of, server, play)
+
+def test_a_pair_that_is_kept_and_brought_again(world_of):
+    until_it_ends(world_of, server, keep_and_bring)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_pair_changes_its_owner_between_two_instructions(killer, at):
+    """It is the connection's and the spare's for a while. It stops being watched just before that."""
+    for steps in range(0, 64, 2):
+        play_once(lambda: KilledWorld(killer, "driver"), server, keep_and_bring, "epoll_ctl", at, steps)
 
 
 def test_a_connection_that_the_application_opens(world_of):
