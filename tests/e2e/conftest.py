@@ -49,13 +49,19 @@ class Served:
         return [row for row in rows if row["local"].endswith(f":{port}")]
 
     def owners(self, ports: set[int]) -> dict[int, set[int]]:
-        """Which of these client ports each replica has, of connections that are established."""
-        found: dict[int, set[int]] = {}
-        for row in self.sockets():
-            port = int(row["remote"].rpartition(":")[2]) if row["state"] == "ESTAB" else 0
-            if port in ports:
-                found.setdefault(row["replica"], set()).add(port)
-        return found
+        """Which of these client ports each replica has, once their connections are all established: a client
+        is connected before its last ACK has been read."""
+
+        def owners() -> dict[int, set[int]] | None:
+            found: dict[int, set[int]] = {}
+            for row in self.sockets():
+                port = int(row["remote"].rpartition(":")[2]) if row["state"] == "ESTAB" else 0
+                if port in ports:
+                    found.setdefault(row["replica"], set()).add(port)
+            return found if sum(map(len, found.values())) == len(ports) else None
+
+        result: dict[int, set[int]] = wait_for(owners, 20, f"{len(ports)} established connections")
+        return result
 
     def answers(self) -> bool:
         """A new connection gets the right bytes."""

@@ -92,8 +92,14 @@ def test_who_only_waits_hears_of_it(replicas, datapath):
         client = stack.popen_peer(sys.executable, "-c", CLIENT, str(COUNT), **pipes)
         try:
             ports = set(json.loads(client.stdout.readline()))
-            rows = [row for row in stack.sockets() if row["state"] == "ESTAB"]
-            owners = {int(row["remote"].rpartition(":")[2]): row["replica"] for row in rows}
+
+            def established():
+                rows = [row for row in stack.sockets() if row["state"] == "ESTAB"]
+                found = {int(row["remote"].rpartition(":")[2]): row["replica"] for row in rows}
+                return ports <= found.keys() and found
+
+            # A client is connected before its last ACK has been read.
+            owners = wait_for(established, PATIENCE_S, "all are established")
             victims = {port for port in ports if owners[port] == 0}
             assert victims
             old = stack.component("replica0")["pid"]
