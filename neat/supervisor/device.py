@@ -17,7 +17,7 @@ from neat.shm import steering
 
 # Under these names the store has the queues, in the order of the device: the driver's, then slot k's.
 NAMES = ("tap", *(f"queue{k}" for k in range(steering.SLOTS)))
-PREFERRED = "driver"  # what "auto" becomes where there is a choice: what is measured to be better
+PREFERRED = "queues"  # what "auto" becomes where there is a choice: what is measured to be better
 
 
 def attach(config: Config) -> tuple[list[int], Config, str]:
