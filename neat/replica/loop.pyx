@@ -17,7 +17,7 @@ from neat.replica.pollers cimport pollers_ring
 from neat.replica.posix cimport epoll_event, monotonic_ns, wait_events, wait_for_two
 from neat.replica.process cimport (
     REASON_CTL, REASON_HOLDER, REASON_LIFELINE, REASON_SYS, REASON_TICK, WATCH_BELL, WATCH_CORD, WATCH_CTL,
-    WATCH_ENDPOINT, WATCH_HOLDER, WATCH_LIFELINE, WATCH_SHARED, WATCH_SYS, Process, note, tally,
+    WATCH_ENDPOINT, WATCH_HOLDER, WATCH_LIFELINE, WATCH_SHARED, WATCH_SYS, Process, tally,
 )
 from neat.replica.shared cimport shared_ready, udp_event
 from neat.replica.wire cimport (

@@ -27,7 +27,7 @@ from neat.stack.tcp.connection cimport conn_ready, conn_release, put_address
 from neat.stack.tcp.listen cimport listen_backlog, listen_close, listen_defer, listen_open
 from neat.stack.tcp.output cimport tcp_poll
 from neat.stack.tcp.ports cimport ports_share
-from neat.stack.tcp.spans cimport guess, guess_of, is_guessed
+from neat.stack.tcp.spans cimport guess_next, guess_of, is_guessed
 from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.stray cimport stray_lost
 from neat.stack.tcp.strikes cimport tcp_strike
@@ -141,7 +141,7 @@ cdef void stack_frame_arrives(
 
 
 cdef bint stack_guess(Stack* stack, Guess* room) noexcept nogil:
-    return guess(stack, room)
+    return guess_next(stack, room)
 
 
 cdef bint stack_is_guessed(

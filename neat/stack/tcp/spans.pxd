@@ -25,7 +25,7 @@ cdef bint gather_text(Stack* stack, Tcb* tcb, uint64_t offset, uint32_t length) 
 # Text came: the next of this flow is expected where this one ended, if it is long.
 cdef void text_came(Stack* stack, Tcb* tcb, const Packet* packet, const Segment* seg) noexcept nogil
 
-cdef bint guess(Stack* stack, Guess* guess) noexcept nogil
+cdef bint guess_next(Stack* stack, Guess* guess) noexcept nogil
 cdef bint guess_of(
     Stack* stack, uint32_t conn, uint64_t offset, uint32_t room, Guess* guess
 ) noexcept nogil

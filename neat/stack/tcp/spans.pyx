@@ -49,7 +49,7 @@ cdef void text_came(Stack* stack, Tcb* tcb, const Packet* packet, const Segment*
     stack.tcp.guess_header = <uint32_t>(seg.text - packet.record)
 
 
-cdef bint guess(Stack* stack, Guess* guess) noexcept nogil:
+cdef bint guess_next(Stack* stack, Guess* guess) noexcept nogil:
     cdef uint32_t room
     if stack.tcp.guess == NO_INDEX or not stack.config.offloads & OFFLOAD_CSUM:
         return False
