@@ -22,8 +22,9 @@ SIZE = 20
 # Seconds that a run of a client takes beyond its own, that a row needs to begin, and that a stack or a server
 # takes to come up and to end.
 RUN_S, WARM_UP_S, WORLD_S = 0.1, 1.2, 0.5
-# How much longer all may take than is planned, before what is left is left out.
-PATIENCE = 1.3
+# How much longer all may take than is planned, before what is left is left out: so many times, and seconds on
+# top, as a busy machine brings a stack and a server up in seconds.
+PATIENCE, PATIENCE_S = 1.3, 60.0
 
 
 class Work(NamedTuple):
@@ -81,13 +82,14 @@ def table(
     load.need("curl", "nsenter", "unshare", "ip")
     rows, left_out = wanted(settings)
     planned = sum(planned_s(work, settings) for work in rows)
+    most = planned * PATIENCE + PATIENCE_S
     say(
         f"{len(rows)} rows, {sides_of(settings)} sides, {settings.rounds} rounds of {settings.seconds} s: "
-        f"about {minutes(planned)}, at most {minutes(planned * PATIENCE)}"
+        f"about {minutes(planned)}, at most {minutes(most)}"
     )
     for row in left_out:
         say(f"{row['work']}: {row['why']}")
-    ends = time.monotonic() + planned * PATIENCE
+    ends = time.monotonic() + most
     points: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="neat-site-") as name, linux_world() as linux:
         site = Path(name)
