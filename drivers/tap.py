@@ -15,7 +15,8 @@ CLONE_DEVICE = "/dev/net/tun"
 TUNSETIFF = 0x400454CA
 TUNSETOFFLOAD = 0x400454D0
 TUNSETVNETHDRSZ = 0x400454D8
-IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR, IFF_TUN_EXCL = 0x0002, 0x0100, 0x1000, 0x4000, 0x8000
+IFF_TAP, IFF_NAPI, IFF_MULTI_QUEUE = 0x0002, 0x0010, 0x0100
+IFF_NO_PI, IFF_VNET_HDR, IFF_TUN_EXCL = 0x1000, 0x4000, 0x8000
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 = 0x01, 0x02, 0x04
 VNET_BYTES = 10
 NAME_MAX = 15
@@ -70,7 +71,9 @@ def attach(name: str, queues: int = 1) -> list[int]:
     if odd or not 0 < len(encoded) <= NAME_MAX:
         rule = f"a device name has 1 to {NAME_MAX} characters and no / or %"
         raise TapError(errno.EINVAL, f"TAP device {name!r}: {rule}")
-    flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (IFF_MULTI_QUEUE if queues > 1 else 0)
+    # NAPI: with each frame that we write, the processor also frees what others have returned to it of what we
+    # wrote before. Else they interrupt it for that, every 32 frames.
+    flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_NAPI | (IFF_MULTI_QUEUE if queues > 1 else 0)
     # Without IFF_TUN_EXCL, a multi-queue device of another program would just get more queues.
     first = flags | (IFF_TUN_EXCL if queues > 1 else 0)
     fds: list[int] = []

@@ -28,7 +28,7 @@ ADDRESS = f"{KERNEL}/24"
 def test_device_is_ready_for_frames():
     (fd,) = tap.open_tap("wire0", ADDRESS, 9000)
     flags = struct.unpack_from("16sH", fcntl.ioctl(fd, TUNGETIFF, bytes(40)))[1]
-    assert flags & (tap.IFF_TAP | tap.IFF_NO_PI | tap.IFF_VNET_HDR) == 0x5002
+    assert flags & (tap.IFF_TAP | tap.IFF_NAPI | tap.IFF_NO_PI | tap.IFF_VNET_HDR) == 0x5012
     assert struct.unpack("i", fcntl.ioctl(fd, TUNGETVNETHDRSZ, bytes(4)))[0] == 10
     assert not os.get_blocking(fd)
     assert not os.get_inheritable(fd)
