@@ -55,6 +55,9 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     syn_retries: Annotated[int, Meta(ge=1, le=20)] = 6
     data_retries: Annotated[int, Meta(ge=3, le=30)] = 15
     spin_us: Annotated[int, Meta(ge=0, le=1_000)] = 50  # before a loop sleeps
+    # asked of the kernel while replicas have work: how many µs an idle processor may take to wake; 0: it
+    # spins; -1: nothing is asked
+    cpu_latency_us: Annotated[int, Meta(ge=-1, le=10_000)] = -1
     routes: list[str] = []  # which sockets of programs are the stack's: see neat/routes.py
     # of a replica that died: its connections go on in a successor, or are lost with it
     recovery: Literal["stateful", "stateless"] = "stateful"

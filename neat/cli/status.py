@@ -28,6 +28,9 @@ def status(name: str, as_json: bool) -> None:
     console.print(f"[bold]{state['name']}[/bold]: {ready}, {wire}")
     why = f" ({state['no_queues']})" if state["no_queues"] else ""
     console.print(f"datapath: {state['datapath']}{why}", markup=False)
+    if state["cpu_latency_us"] is not None:
+        asked = "asked for now" if state["cpu_latency_asked"] else "asked for while there is traffic"
+        console.print(f"idle processors: awake within {state['cpu_latency_us']} µs ({asked})", markup=False)
     console.print(components_table(state))
     console.print(replicas_table(state))
     if state["applications"]:

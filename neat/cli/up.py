@@ -64,6 +64,7 @@ def up(path: Path | None, settings: tuple[str, ...], detach: bool, owner: int | 
         raise click.UsageError("--owner goes with --detach")
     check_privileges(config)
     check_descriptors(config)
+    check_latency(config)
     directory = rundir.path(config.name)
     check_socket_path(directory)
     leash, holder = make_leash(detach, owner)
@@ -116,6 +117,14 @@ def check_privileges(config: Config) -> None:
         os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
         raise click.ClickException(f"/dev/net/tun cannot be opened: {error.strerror}") from None
+
+
+def check_latency(config: Config) -> None:
+    from neat.supervisor.latency import usable
+
+    why = usable(config.cpu_latency_us)
+    if why:
+        raise click.ClickException(f"cpu_latency_us = {config.cpu_latency_us} is not possible: {why}")
 
 
 def check_descriptors(config: Config) -> None:

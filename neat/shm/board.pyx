@@ -192,6 +192,12 @@ class BoardReader:
         page = <BoardPage*><uintptr_t>address
         return page.pid, load64(&page.heartbeat)
 
+    def busy(self, component):
+        """How long its process has been awake, in ns; 0 where nobody announced itself."""
+        address = self.segment.address + page_index(component) * BOARD_PAGE
+        page = <BoardPage*><uintptr_t>address
+        return load64(&page.busy_ns)
+
     def counter(self, component, name):
         """One counter of a component. KeyError if it has none of that name."""
         cdef uint32_t index = counters.names(component)[name]

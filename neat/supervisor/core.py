@@ -26,6 +26,7 @@ from neat.supervisor.events import EventLog
 from neat.supervisor.guardian import SAYS_FAILED, SAYS_READY, SAYS_STOP
 from neat.supervisor.inventory import Inventory
 from neat.supervisor.keeper import Keeper
+from neat.supervisor.latency import UNASKED, CpuLatency, busy_ns
 from neat.supervisor.process import go_first
 from neat.supervisor.questions import Questions
 from neat.supervisor.status import Status
@@ -62,7 +63,9 @@ class Supervisor:
             on_rows=self.questions.answered,
         )
         self._steer()
-        status = Status(boot, self.inventory.directory, self.keeper, self.events)
+        self.latency = CpuLatency(boot.config.cpu_latency_us)
+        self.replicas = [name for name, component in self.components.items() if component.slot is not None]
+        status = Status(boot, self.inventory.directory, self.keeper, self.events, lambda: self.latency.asked)
         self.commands = Commands(
             self.components, self.questions, status, self.keeper.restart, self.keeper.standbys, self._leave
         )
@@ -84,6 +87,7 @@ class Supervisor:
             self.control.advance()
             now = time.monotonic_ns()
             self.keeper.watch.note_load("supervisor", self.stat_fd, now)
+            self._look_at_latency(now)
             self.page.busy(now - busy_since)
             self.page.heartbeat()
         self.keeper.standbys.drop()
@@ -102,6 +106,13 @@ class Supervisor:
                 self.guardian.send(SAYS_FAILED + f"the kernel does not take the steering: {error}".encode())
                 raise
             self.events.record("supervisor", "cannot renew the steering", str(error))
+
+    def _look_at_latency(self, now: int) -> None:
+        try:
+            self.latency.look(busy_ns(self.keeper.board, self.replicas), now)
+        except OSError as error:
+            self.events.record("supervisor", "cannot ask for a CPU latency", str(error))
+            self.latency = CpuLatency(UNASKED)
 
     def _patience(self) -> float:
         """Seconds until something is due at the latest."""

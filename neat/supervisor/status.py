@@ -3,6 +3,7 @@ neat/cli/README.md."""
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,17 @@ from neat.supervisor import device
 from neat.supervisor.component import Component, Phase
 from neat.supervisor.events import EventLog
 from neat.supervisor.keeper import Keeper
+from neat.supervisor.latency import UNASKED
 
 
 class Status:
     """Where it is seen: the board, the steering segment, the event log, and what the keeper knows."""
 
-    def __init__(self, boot: Boot, directory: Path, keeper: Keeper, events: EventLog) -> None:
-        """`boot`: the supervisor's own; `directory`: the run directory."""
+    def __init__(
+        self, boot: Boot, directory: Path, keeper: Keeper, events: EventLog, latency_asked: Callable[[], bool]
+    ) -> None:
+        """`boot`: the supervisor's own; `directory`: the run directory; `latency_asked`: is a CPU latency
+        request made now."""
         self.boot = boot
         self.directory = directory
         self.components = keeper.components
@@ -30,6 +35,7 @@ class Status:
         self.standbys = keeper.standbys
         self.watch = keeper.watch
         self.events = events
+        self.latency_asked = latency_asked
 
     def show(self) -> dict[str, Any]:
         config = self.boot.config
@@ -45,6 +51,8 @@ class Status:
             "tap": config.tap,
             "datapath": config.datapath,
             "no_queues": self.boot.no_queues,
+            "cpu_latency_us": None if config.cpu_latency_us == UNASKED else config.cpu_latency_us,
+            "cpu_latency_asked": self.latency_asked(),
             "netns": config.netns,
             "routes": [routes.check(rule) for rule in config.routes],
             "run_dir": str(self.directory),

@@ -41,6 +41,7 @@ def run(tmp_path, monkeypatch):
         (["--set", "ring_bytes=300000"], "ring_bytes = 300000: must be a power of two"),
         (["--set", "no_such_key=1"], "no_such_key"),
         (["--set", "mtu=big"], "mtu = 'big'"),
+        (["--set", "cpu_latency_us=-2"], "cpu_latency_us = -2"),
         (["--set", "hang_ms=200"], "hang_ms = 200: must be at least three times heartbeat_ms"),
         (["--name", "Bad Name"], "name = 'Bad Name'"),
         (["-c", "/nonexistent/neat.toml"], "/nonexistent/neat.toml: cannot be read"),

@@ -66,6 +66,8 @@ def test_status_json_has_the_documented_names(stack):
         "tap",
         "datapath",
         "no_queues",
+        "cpu_latency_us",
+        "cpu_latency_asked",
         "netns",
         "run_dir",
         "guardian",
