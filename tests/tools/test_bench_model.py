@@ -79,6 +79,14 @@ def test_programs_have_what_replicas_leave():
     assert [(row["replicas"], row["limit"]) for row in with_driver] == [(1, "driver"), (2, "programs")]
 
 
+def test_a_process_is_on_one_processor_at_a_time():
+    queues = Costs(replica=3.5, driver=0.0, server=1.5, client=3.0, rest=0.5)
+    assert model.fullest(queues, 1, 2) == 4.75  # client and server share one, though the sum allows 4.25
+    assert model.fullest(queues, 2, 2) == 4.75
+    assert model.fullest(queues, 1, 3) == 3.5 + 0.5 / 3
+    assert model.fullest(queues._replace(replica=6.0), 3, 2) == 5.75
+
+
 def test_what_two_queues_cost_more_is_serial():
     """s = sqrt(25 x 400) = 100 ns, for a read and for a write."""
     assert model.limits_of(DEVICE) == Limits(5_000_000, 4_000_000)
