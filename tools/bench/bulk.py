@@ -23,6 +23,7 @@ class BulkSettings(NamedTuple):
     rounds: int = 3
     replicas: int = 1
     datapaths: Sequence[str] = ()
+    stack: Sequence[str] = ()  # settings of the stacks, as key=value
 
 
 def bulk(settings: BulkSettings, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def bulk(settings: BulkSettings, progress: Callable[[str], None]) -> dict[str, A
         site = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neat-site-")))
         digest = write_random(site / FILE, settings.megabytes << 20) if server.http else ""
         worlds: list[World] = [
-            *stack.enter_context(neat_worlds(settings.replicas, settings.datapaths)),
+            *stack.enter_context(neat_worlds(settings.replicas, settings.datapaths, settings.stack)),
             stack.enter_context(linux_world()),
         ]
         sides: list[Side] = [stack.enter_context(world.serve(server, Plan(site, ""))) for world in worlds]
@@ -74,6 +75,7 @@ def measure(side: Side, settings: BulkSettings, direction: str) -> Round:
         reverse = direction == "send"
         result = load.iperf3(side.inside, side.address, port, settings.seconds, reverse=reverse)
     used = meter.stop() | {"client": result.client_cpu_s}
+    side.rest()
     return {
         "gbit_per_s": round(result.bytes * 8 / result.seconds / 1e9, 3),
         "seconds": round(result.seconds, 4),

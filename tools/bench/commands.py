@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import click
 from rich.console import Console
 
+from neat.cli.up import parse_setting
 from neat.tools.bench import tables
 from neat.tools.bench.load import LoadError
 from neat.tools.bench.options import ROW, Names, Numbers, Sizes
@@ -96,6 +97,14 @@ datapaths_option = click.option(
     default=(),
     help="Of stacks that take turns in one run; default: one stack, as it is by default.",
 )
+stack_option = click.option(
+    "--set",
+    "stack",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=lambda _context, _option, texts: tuple(map(check_setting, texts)),
+    help="A setting of the stacks.",
+)
 stolen_option = click.option(
     "--stolen",
     type=click.IntRange(0, MOST_PERCENT),
@@ -106,6 +115,12 @@ stolen_option = click.option(
 switches_option = click.option(
     "--switches", is_flag=True, help="Context switches, wake-ups and doorbells for each request."
 )
+
+
+def check_setting(text: str) -> str:
+    """The stack says which it does not know."""
+    parse_setting(text)
+    return text
 
 
 def server_option(default: str, servers: list[str]) -> Callable[[Any], Any]:
@@ -156,6 +171,7 @@ def no_errors(result: dict[str, Any]) -> bool:
 @syscalls_option
 @switches_option
 @datapaths_option
+@stack_option
 @stolen_option
 @click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the rows: FILE.png or .svg."
@@ -203,6 +219,7 @@ def default_client(server: str) -> str:
 @syscalls_option
 @switches_option
 @datapaths_option
+@stack_option
 @json_option
 def latency(as_json: bool, **options: Any) -> None:
     """How long one request takes when there is no other: one connection, one request at a time."""
@@ -245,6 +262,7 @@ def idle(as_json: bool, **options: Any) -> None:
 @rounds_option
 @replicas_option
 @datapaths_option
+@stack_option
 @json_option
 def bulk(as_json: bool, **options: Any) -> None:
     """One large download with curl; or a stream of iperf3 in each direction."""
@@ -259,6 +277,7 @@ def bulk(as_json: bool, **options: Any) -> None:
 @click.option("--rounds", type=click.IntRange(1, 50), default=8, show_default=True)
 @click.option("--seconds", type=click.IntRange(1, 60), default=2, show_default=True, help="Of each round.")
 @datapaths_option
+@stack_option
 @click.option(
     "--only", multiple=True, metavar="TEXT", help="Only rows with this in their names; may be repeated."
 )

@@ -47,6 +47,7 @@ class HttpSettings(NamedTuple):
     switches: bool = False
     datapaths: Sequence[str] = ()  # without any: one stack, as it is by default
     stolen: int = 0  # percent of the processors that nobody here gets
+    stack: Sequence[str] = ()  # settings of the stacks, as key=value
 
 
 class Point(NamedTuple):
@@ -95,7 +96,7 @@ def http(settings: HttpSettings, progress: Callable[[str], None]) -> dict[str, A
         digests = {size: write_random(site / f"{size}.bin", size) for size in settings.sizes}
         linux = stack.enter_context(linux_world())
         for replicas in settings.replicas:
-            with neat_worlds(replicas, settings.datapaths) as ours:
+            with neat_worlds(replicas, settings.datapaths, settings.stack) as ours:
                 for count in settings.requests_per_connection:
                     with serving([*ours, linux], settings, site, count) as sides:
                         for connections in settings.connections:
@@ -268,6 +269,7 @@ def measure_once(side: Side, work: Load) -> Round:
     }
     if switches is not None:
         found["switches_per_request"] = switches.per(result.requests)
+    side.rest()
     return found
 
 

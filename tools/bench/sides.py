@@ -47,6 +47,10 @@ class Side(Protocol):
         """What driver and replicas of a stack have counted so far, by component."""
         ...
 
+    def rest(self) -> None:
+        """After a run: wait until it leaves nothing behind that makes the machine faster or slower."""
+        ...
+
 
 class NeatWorld:
     name = "neat"
@@ -94,6 +98,13 @@ class NeatSide:
         found = {replica["name"]: replica["counters"] for replica in state["replicas"]}
         return {"driver": state["driver"]["counters"], **found}
 
+    def rest(self) -> None:
+        deadline = time.monotonic() + READY_S
+        while self.stack.status().get("cpu_latency_asked"):
+            if time.monotonic() > deadline:
+                raise SideError(f"{self.name}: it asks for a CPU latency {READY_S:g} s after its last work")
+            time.sleep(0.05)
+
 
 class LinuxWorld:
     name = "linux"
@@ -137,6 +148,9 @@ class LinuxSide:
     def counters(self) -> dict[str, dict[str, int]]:
         return {}
 
+    def rest(self) -> None:
+        pass
+
 
 def in_namespace(pid: int, command: Sequence[str]) -> list[str]:
     return ["nsenter", f"--net=/proc/{pid}/ns/net", "--", *command]
@@ -152,16 +166,20 @@ def neat_world(replicas: int, name: str | None = None, **settings: str) -> Itera
 
 
 @contextlib.contextmanager
-def neat_worlds(replicas: int, datapaths: Sequence[str]) -> Iterator[list[NeatWorld]]:
+def neat_worlds(
+    replicas: int, datapaths: Sequence[str], settings: Sequence[str] = ()
+) -> Iterator[list[NeatWorld]]:
     """A stack for each of the datapaths, all of them up, under their names; without any, one as it is by
-    default, called "neat"."""
+    default, called "neat". settings: of all of them, as key=value."""
+    ours = dict(text.split("=", 1) for text in settings)
     with contextlib.ExitStack() as ends:
         if not datapaths:
-            yield [ends.enter_context(neat_world(replicas))]
+            yield [ends.enter_context(neat_world(replicas, **ours))]
             return
         worlds = []
         for datapath in datapaths:
-            world = neat_world(replicas, f"bench-{os.getpid()}-{datapath}", datapath=datapath)
+            name = f"bench-{os.getpid()}-{datapath}"
+            world = neat_world(replicas, name, **(ours | {"datapath": datapath}))
             worlds.append(ends.enter_context(world))
             worlds[-1].name = datapath
         yield worlds

@@ -71,6 +71,7 @@ class TableSettings(NamedTuple):
     rounds: int = 8
     seconds: int = 2  # of each round
     datapaths: Sequence[str] = ()  # without any: one stack, as it is by default
+    stack: Sequence[str] = ()  # settings of the stacks, as key=value
     only: Sequence[str] = ()  # rows that have one of these texts in their names
 
 
@@ -149,7 +150,7 @@ def each_row(
     one server after the other."""
     by_replicas = sorted(rows, key=lambda work: (work.replicas, work.server))
     for replicas, group in itertools.groupby(by_replicas, key=lambda work: work.replicas):
-        with neat_worlds(replicas, settings.datapaths) as ours:
+        with neat_worlds(replicas, settings.datapaths, settings.stack) as ours:
             for name, some in itertools.groupby(group, key=lambda work: work.server):
                 served = list(some)
                 plan = Plan(site, "", connections=max(work.connections for work in served))
