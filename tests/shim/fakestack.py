@@ -140,9 +140,9 @@ class Sock:
         self.say(b"t")
 
     def unfill(self) -> None:
-        fills = self.exchange("out_block", 0)
         if self.fd < 0:
-            return
+            return  # what the application filled is taken out when the end is here
+        fills = self.exchange("out_block", 0)
         with socket.socket(fileno=os.dup(self.fd)) as sock, contextlib.suppress(OSError):
             for _ in range(min(fills, 16)):
                 sock.recv(8, socket.MSG_DONTWAIT)
@@ -277,6 +277,7 @@ class Replica:
         self.epoll.register(fd, select.EPOLLRDHUP | select.EPOLLET)
         if sock.get("rx_tail") != sock.get("rx_head"):
             sock.token()
+        self.make_room(sock)
         if status & RDHUP:
             sock.farewell()
         if status & CLOSED:
