@@ -27,6 +27,7 @@ from neat.shm.recorder cimport Recorder
 from neat.shm.ring cimport RECORD_ALIGN, RingHeader, ring_bytes
 
 RECORD = struct.Struct("<IHHQ")  # RecordHeader
+READING = struct.Struct("<QQIII")  # the beginning of Intake
 WORD = 1 << 64
 INTAKE = INTAKE_CAPACITY
 
@@ -53,8 +54,9 @@ def link_bytes(rx_capacity, tx_capacity):
 def record_at(fd, rx_capacity, tx_capacity, position, *, intake=False):
     """(stamp, payload) of the frame that the receive ring (or the intake) of link `fd` has at this position,
     read without mapping it, for who looks at what a dead replica had in its hands. None unless there is a
-    whole one."""
-    ring = link_intake_offset(rx_capacity, tx_capacity) + sizeof(Intake) if intake else LINK_HEADER
+    whole one. Text that is in the intake no more, as it went straight to its socket, is zeros."""
+    reading = link_intake_offset(rx_capacity, tx_capacity)
+    ring = reading + sizeof(Intake) if intake else LINK_HEADER
     capacity = INTAKE_CAPACITY if intake else rx_capacity
     start = ring + RING_HEADER
     counters = os.pread(fd, RING_HEADER, ring)
@@ -68,7 +70,13 @@ def record_at(fd, rx_capacity, tx_capacity, position, *, intake=False):
         return None
     if RECORD.size + length > min(held - at, capacity - offset):
         return None
-    return stamp, os.pread(fd, length, start + offset + RECORD.size)
+    payload = os.pread(fd, length, start + offset + RECORD.size)
+    if intake:
+        pending, _offset, conn, header, room = READING.unpack(os.pread(fd, READING.size, reading))
+        if pending == position + 1 and conn:
+            end = header + room
+            payload = payload[:header] + bytes(len(payload[header:end])) + payload[end:]
+    return stamp, payload
 
 
 def recorder_of(fd, rx_capacity, tx_capacity):

@@ -5,9 +5,11 @@ import os
 import pytest
 
 from neat.shm import doorbell, link, segment
+from neat.shm.pyring import FrameRing
 from neat.shm.segment import Segment, SegmentError
 
 RX, TX = 1 << 18, 1 << 19
+INTAKE_HEADER = 64
 
 
 @pytest.fixture
@@ -75,3 +77,38 @@ def test_doorbell_never_blocks():
     assert doorbell.clear(bell)
     os.close(bell)
     assert not doorbell.ring(bell)
+
+
+def intake_of(fd):
+    """The Intake of a link, as bytes that can be written, and the replica's side of its ring."""
+    mapped = link.Link(fd, RX, TX)
+    at = mapped.intake_address - mapped.segment.address
+    view = mapped.segment.view[at:]
+    return view, FrameRing(view[INTAKE_HEADER:], link.INTAKE, producer=True)
+
+
+def test_text_that_went_straight_to_its_socket_is_not_in_a_report(fd):
+    """What is in its place in the intake is of some frame before."""
+    intake, ring = intake_of(fd)
+    first, second = b"one" * 9, b"HHHH" + b"stale" * 6 + b"rest"
+    for frame in (first, second):
+        assert ring.push(frame, stamp=7)
+    ring.publish()
+    position = 64  # behind the first, with its header
+
+    def found(place):
+        return link.record_at(fd, RX, TX, place, intake=True)
+
+    assert found(0) == (7, first) and found(position) == (7, second)
+    for conn, pending, expected in (
+        (3, position + 1, b"HHHH" + bytes(30) + b"rest"),
+        (0, position + 1, second),  # it went into the room
+        (3, position + 65, second),  # another frame is being read
+    ):
+        intake[: link.READING.size] = link.READING.pack(pending, 1234, conn, 4, 30)
+        assert found(position) == (7, expected)
+        assert found(0) == (7, first)
+    for header, room in ((0, 0), (4, 1 << 31), ((1 << 32) - 1, (1 << 32) - 1)):
+        intake[: link.READING.size] = link.READING.pack(position + 1, 0, 1, header, room)
+        stamp, payload = found(position)
+        assert (stamp, len(payload)) == (7, len(second)) and payload[:4] == b"HHHH"
