@@ -9,8 +9,10 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
 from neat.tools.bench import churn, cpu, http, load, switches, thief
+from neat.tools.bench.commands import bench
 from neat.tools.bench.compare import interleaved, medians, ratio
 from neat.tools.bench.http import HttpSettings, Load, Point, measure, run_client, shares
 from neat.tools.bench.servers import SERVERS, Plan
@@ -222,3 +224,13 @@ def test_the_linux_side(tmp_path, server, calls):
             load.verify(side.inside, f"http://{side.address}/20.bin", "0" * 64)
     assert not os.path.exists(f"/proc/{side.server.pid}")
     assert not os.path.exists(f"/proc/{side.client_pid}")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("spin_us", "must be key=value"), ("replicas=2", "by their option"), ("name=x", "by the benchmark")],
+)
+def test_settings_of_a_stack_that_are_none(text, why):
+    done = CliRunner().invoke(bench, ["http", "--set", text])
+    assert done.exit_code == 2
+    assert "--set" in done.output and why in " ".join(done.output.split())

@@ -119,7 +119,9 @@ switches_option = click.option(
 
 def check_setting(text: str) -> str:
     """The stack says which it does not know."""
-    parse_setting(text)
+    key, _value = parse_setting(text)
+    if key in ("name", "replicas"):
+        raise click.BadParameter(f"{key} is not set so: replicas by their option, the name by the benchmark")
     return text
 
 
