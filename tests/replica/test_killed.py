@@ -8,6 +8,7 @@ counted together, a call that is the fourth now and the fifth the next time woul
 The scenes hold for a replica that nobody kills as well; a kill may only delay them.
 """
 
+import contextlib
 import functools
 import json
 import random
@@ -233,9 +234,10 @@ def test_a_frame_that_was_read_and_not_handled_is_found(killer, vouched):
     assert (told["kills"], told["killed"]) == (KILLS, "read done")
 
 
-@pytest.mark.parametrize("size", [9_000, 60_000])
-def test_a_frame_of_another_flow_was_read_and_not_handled(killer, size):
-    """Its text was guessed to belong to the flow whose long text came last, which has room for some of it."""
+@contextlib.contextmanager
+def two_flows(killer):
+    """(world, channel, flow, other flow) with a queue of its own; a flow: the accepted connection's message,
+    and its peer."""
     world = KilledWorld(killer, "queues")
     world.vnet = VOUCHED
     try:
@@ -245,6 +247,15 @@ def test_a_frame_of_another_flow_was_read_and_not_handled(killer, size):
         message, _one_end, peer = accepted(world, channel, listener)
         other = connect(world, 40001)
         of_other, _other_end = world.accept(listener)
+        yield world, channel, (message, peer), (of_other, other)
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize("size", [9_000, 60_000])
+def test_a_frame_of_another_flow_was_read_and_not_handled(killer, size):
+    """Its text was guessed to belong to the flow whose long text came last, which has room for some of it."""
+    with two_flows(killer) as (world, channel, (message, peer), (of_other, other)):
         rng = random.Random(size)
         peer.send("PA", rng.randbytes(25_000))
         peer.expect("ACK", lambda tcp: tcp.ack == peer.seq)
@@ -257,8 +268,6 @@ def test_a_frame_of_another_flow_was_read_and_not_handled(killer, size):
         assert channel.read(of_other.sock) == text
         assert channel.get(message.sock, "rx_tail") == 40_000
         told = world.ask_killer(op="stop")
-    finally:
-        world.close()
     assert (told["kills"], told["killed"]) == (1, "read done")
 
 
@@ -273,16 +282,8 @@ def begin_long(world, channel, message, peer, rng):
 @pytest.mark.parametrize("what", ["as guessed", "of another flow", "behind a gap"])
 def test_killed_while_it_handles_long_text(killer, what):
     """After some instructions, again and again; nobody sends anything twice."""
-    world = KilledWorld(killer, "queues")
-    world.vnet = VOUCHED
     rng = random.Random(what)
-    try:
-        world.start()
-        world.welcome()
-        channel, listener = server(world)
-        message, _one_end, peer = accepted(world, channel, listener)
-        other = connect(world, 40001)
-        of_other, _other_end = world.accept(listener)
+    with two_flows(killer) as (world, channel, (message, peer), (of_other, other)):
         for number in range(KILLS):
             begin_long(world, channel, message, peer, rng)
             text, gap = rng.randbytes(rng.randrange(4_096, 20_000)), b""
@@ -301,8 +302,6 @@ def test_killed_while_it_handles_long_text(killer, what):
             await_true(lambda e=end, to=to: channel.get(to.sock, "rx_tail") == e, f"text {number}, {steps}")
             assert channel.read(to.sock) == gap + text, f"text {number}, killed after {steps} instructions"
         told = world.ask_killer(op="stop")
-    finally:
-        world.close()
     assert (told["kills"], told["killed"]) == (KILLS, "read done")
 
 
