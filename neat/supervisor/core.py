@@ -108,6 +108,8 @@ class Supervisor:
             self.events.record("supervisor", "cannot renew the steering", str(error))
 
     def _look_at_latency(self, now: int) -> None:
+        if self.latency.microseconds == UNASKED:
+            return
         try:
             self.latency.look(busy_ns(self.keeper.board, self.replicas), now)
         except OSError as error:

@@ -25,7 +25,7 @@ class CpuLatency:
     """The request, which stands while its descriptor is open: it ends with this process at the latest."""
 
     def __init__(self, microseconds: int, device: Path = DEVICE) -> None:
-        """`microseconds`: the setting `cpu_latency_us`."""
+        """`microseconds`: the setting `cpu_latency_us`. With UNASKED, who looks is to leave it alone."""
         self.microseconds = microseconds
         self.device = device
         self.fd = -1
@@ -39,7 +39,7 @@ class CpuLatency:
     def look(self, busy_ns: int, now_ns: int) -> None:
         """Ask, or ask no more. `busy_ns`: how long the replicas have been awake in all, by their pages of the
         board, which begin anew with a new process. Raises OSError if the kernel does not let us ask."""
-        if self.microseconds == UNASKED or (self._seen and now_ns - self._seen[0] < LEAST_NS):
+        if self._seen and now_ns - self._seen[0] < LEAST_NS:
             return
         before, self._seen = self._seen, (now_ns, busy_ns)
         if before is None:

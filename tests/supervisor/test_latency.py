@@ -82,10 +82,7 @@ def test_what_the_pages_say_may_be_anything(device, busy):
     turn.request.release()
 
 
-def test_nothing_is_asked_by_default(device):
-    turn = Turns(CpuLatency(UNASKED, device))
-    assert not any(turn(TURN_NS) for _ in range(5))
-    assert device.read_bytes() == b""
+def test_what_is_not_asked_needs_no_device(device):
     assert latency.usable(UNASKED, device.parent / "none") == ""
 
 
