@@ -5,7 +5,7 @@ says so.
 alone knows whether a 5-tuple is taken (by a connection, or by a TIME-WAIT that does not give way), and no two
 replicas ever open the same one. The shares are equal. When they change with the replicas that there are,
 connections that are open stay where they are, and a port's new owner does not choose it while its old one has
-some (stack_share_ports). Connections that arrive have nothing to do with it: the driver steers those.
+some (neat/syscalls/shares.py). Connections that arrive have nothing to do with it: the driver steers those.
 """
 
 from collections.abc import Sequence

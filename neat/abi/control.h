@@ -71,6 +71,10 @@ enum neat_op {
     NEAT_OP_FULL = 40,      /* app, u[0]: 1: it has all the memory that it may have, so what connects to it is
                                reset; 0: no longer */
     NEAT_OP_ADD_CORD = 41,  /* app, incarnation, u[0] as in NEAT_OP_CORD; fd: the replica's end */
+    NEAT_OP_PORTS = 42,     /* u[0..1]: rank and count of the replica's share of the local ports (count 0:
+                               none; neat/ports.py). Without fd: only what it has in this share and in the
+                               one before, for now; answered, fd: a bit for each port from which it has
+                               connections, 8192 bytes. With fd: this share, but for the ports in there */
     NEAT_OP_WELCOME = 37,   /* end of what a replica must know before it may get packets; seq as in its
                                hello */
 

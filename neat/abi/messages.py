@@ -37,6 +37,7 @@ class Op(IntEnum):
     ADD_UDP = layout.NEAT_OP_ADD_UDP
     CONNECT_VIA = layout.NEAT_OP_CONNECT_VIA
     APP_GONE = layout.NEAT_OP_APP_GONE
+    PORTS = layout.NEAT_OP_PORTS
     WELCOME = layout.NEAT_OP_WELCOME
     ADD_POLLER = layout.NEAT_OP_ADD_POLLER
     SWEEP = layout.NEAT_OP_SWEEP

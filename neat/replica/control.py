@@ -25,6 +25,7 @@ BATCH = 64  # messages in one go; the rest after the next turn
 MAX_CTL = 4096
 ROWS_A_DATAGRAM = 200
 MAX_FDS = 4
+BITMAP_BYTES = 1 << 13  # a bit a port
 SWEEP_S = 2.0  # between looks at the ends that applications have left
 ENDS_A_TICK = 32
 
@@ -94,9 +95,9 @@ class Control:
         known = set(self.ends)
         self.ends += [fd for fd in self.core.stack_ends(app) if fd not in known]
 
-    def _send(self, message: Message) -> bool:
+    def _send(self, message: Message, *fds: int) -> bool:
         try:
-            self.sys.send(message.pack())
+            socket.send_fds(self.sys, [message.pack()], fds)
         except BlockingIOError:
             # the syscall server does not read: it will ask again, or its successor will
             self.core.drop_control()
@@ -143,6 +144,8 @@ class Control:
             self._look_over(message.app)
         elif message.op == Op.FULL:
             self.core.app_full(message.app, bool(message.u[0]))
+        elif message.op == Op.PORTS:
+            self._share_ports(message, fds)
         elif not fds:
             raise BadMessage("no descriptor")
         elif message.op == Op.ATTACH:
@@ -164,6 +167,23 @@ class Control:
             self._add(message, fds)
         else:
             raise BadMessage(f"op {message.op}")
+
+    def _share_ports(self, message: Message, fds: list[int]) -> None:
+        rank, count = message.u[:2]
+        try:
+            if fds:
+                self.core.share_ports(rank, count, os.pread(fds[0], BITMAP_BYTES, 0))
+                return
+            used = self.core.narrow_ports(rank, count)
+        except ValueError as error:
+            raise BadMessage(str(error)) from None
+        fd = os.memfd_create("neat:ports", os.MFD_CLOEXEC)
+        try:
+            os.pwrite(fd, used, 0)
+            answer = Message(Op.PORTS, REPLY, message.seq, replica=self.replica, incarnation=self.incarnation)
+            self._send(answer, fd)
+        finally:
+            os.close(fd)
 
     def _connect(self, message: Message, fds: list[int]) -> None:
         local, remote = message.local.pack(), message.remote.pack()

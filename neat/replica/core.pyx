@@ -45,7 +45,7 @@ from neat.shm.doorbell cimport doorbell_ring
 from neat.shm.recorder cimport Recorder
 from neat.stack.engine cimport (
     ConnInfo, ConnectWishes, StackConfig, stack_close, stack_conn_info, stack_connect, stack_create,
-    stack_destroy, stack_sock, stack_use_counters,
+    stack_destroy, stack_narrow_ports, stack_ports_in_use, stack_share_ports, stack_sock, stack_use_counters,
 )
 
 cdef extern from "<errno.h>":
@@ -339,6 +339,24 @@ cdef class Core:
             os.fstat(p.endpoints[i].fd).st_ino == inode
             for i in range(p.endpoint_count) if p.endpoints[i].fd >= 0
         )
+
+    def narrow_ports(self, uint32_t rank, uint32_t count):
+        """Open connections only from ports that are also in this share; from which ports there are some, a
+        bit each. ValueError: it makes no sense."""
+        cdef uint64_t used[1024]
+        if stack_narrow_ports(self.p.stack, rank, count) < 0:
+            raise ValueError(f"no share of the ports: {rank} of {count}")
+        stack_ports_in_use(self.p.stack, used)
+        return bytes((<uint8_t*>used)[: sizeof(used)])
+
+    def share_ports(self, uint32_t rank, uint32_t count, bytes held):
+        """Open connections from the ports of this share, but for those in `held`, 8192 bytes."""
+        cdef uint64_t bits[1024]
+        if len(held) != sizeof(bits):
+            raise ValueError(f"a bit a port is {sizeof(bits)} bytes, not {len(held)}")
+        memcpy(bits, <const char*>held, sizeof(bits))
+        if stack_share_ports(self.p.stack, rank, count, bits) < 0:
+            raise ValueError(f"no share of the ports: {rank} of {count}")
 
     def unbound(self):
         """bind_ids of connections that are over. `told` takes the first of them away."""

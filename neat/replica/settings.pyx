@@ -28,7 +28,7 @@ cdef int fill_config(StackConfig* out, object config, int slot, str secret) exce
         out.secret[i] = key[i]
     out.prefix = config.interface.network.prefixlen
     out.mtu = config.mtu
-    out.replica, out.replicas = ports.share(slot, range(config.replicas))
+    out.replica, out.replicas = slot, 0  # no ports before the syscall server says which
     out.port_low, out.port_high = ports.CONNECT.start, ports.CONNECT.stop - 1
     out.max_connections = config.max_connections
     out.max_listeners = config.max_listeners

@@ -10,9 +10,8 @@ cdef struct StackConfig:
     uint8_t _pad
     uint8_t gateway[4]                  # zero: none
     uint16_t mtu                        # of the link, without Ethernet header
-    uint16_t replica                    # this replica's rank among ...
-    # ... so many that share the ports: those with p % replicas == replica are ours
-    uint16_t replicas
+    # the share of ports that a new state begins with: those with p % replicas == replica; 0 replicas: none
+    uint16_t replica, replicas
     uint16_t port_low, port_high        # connect() without bind chooses from these, inclusive
     uint32_t max_connections            # slots in the state segment
     uint32_t max_listeners

@@ -110,9 +110,13 @@ cdef int stack_connect(
     Stack* stack, uint32_t app, const neat_addr* local, const neat_addr* remote, const ConnectWishes* wishes,
     uint64_t now
 ) noexcept nogil
-# The ports are shared out anew (neat/ports.py). Connections that are open stay where they are; held[1024] has
-# a bit for each port from which another replica has some (the flow table knows): it is not chosen before the
-# next call. NULL: none. -EINVAL.
+# The ports are shared out anew, those p with p % replicas == rank to this replica (0 replicas: none), in two
+# steps (neat/ports.py). First it keeps only what it has in both shares, the present and the next, and says
+# from which ports it has connections: a bit each in used[1024]. Then it takes the next share whole, but for
+# the ports whose bit is set in held[1024] (NULL: none): another one still has connections from there.
+# Connections that are open stay where they are. -EINVAL.
+cdef int stack_narrow_ports(Stack* stack, uint32_t rank, uint32_t replicas) noexcept nogil
+cdef void stack_ports_in_use(Stack* stack, uint64_t* used) noexcept nogil
 cdef int stack_share_ports(
     Stack* stack, uint32_t rank, uint32_t replicas, const uint64_t* held
 ) noexcept nogil

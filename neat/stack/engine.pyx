@@ -18,7 +18,7 @@ from neat.stack.neighbour cimport neighbour_expire, neighbour_next_deadline, nei
 from neat.stack.recover cimport has_past, recover
 from neat.stack.reply cimport reply_poll
 from neat.stack.state cimport (
-    SLOT_ACCEPTED, SLOT_PASSIVE, SUSPECT_COMMAND, SUSPECT_FRAME, SUSPECT_NONE, SUSPECT_TIMER,
+    SHARE_WORDS, SLOT_ACCEPTED, SLOT_PASSIVE, SUSPECT_COMMAND, SUSPECT_FRAME, SUSPECT_NONE, SUSPECT_TIMER,
     SUSPECT_TRANSMIT, ConnSlot, ListenerSlot, NeighbourSlot, StateHeader, Suspect, UdpSlot, state_attach,
     state_bytes,
 )
@@ -26,7 +26,7 @@ from neat.stack.tcp.commands cimport tcp_close, tcp_command
 from neat.stack.tcp.connection cimport conn_ready, conn_release, put_address
 from neat.stack.tcp.listen cimport listen_backlog, listen_close, listen_defer, listen_open
 from neat.stack.tcp.output cimport tcp_poll
-from neat.stack.tcp.ports cimport ports_share
+from neat.stack.tcp.ports cimport ports_in_use, ports_narrow, ports_share
 from neat.stack.tcp.spans cimport guess_next, guess_of, is_guessed
 from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.stray cimport stray_lost
@@ -55,9 +55,10 @@ cdef Stack* stack_create(
         or config.max_connections == 0
         or config.max_connections > 1 << 20
         or config.mtu < 576
-        or config.replica >= config.replicas
+        or (config.replicas != 0 and config.replica >= config.replicas)
         or config.port_low == 0
         or config.port_high < config.port_low
+        or (config.port_high >> 6) - (config.port_low >> 6) >= SHARE_WORDS
     ):
         return NULL
     past = state_attach(header, state_size, config)
@@ -91,6 +92,8 @@ cdef Stack* stack_create(
     ):
         stack_destroy(stack)
         return NULL
+    if not stack.resumed:
+        ports_share(stack, config.replica if config.replicas else 0, config.replicas, NULL)
     return stack
 
 
@@ -325,6 +328,14 @@ cdef int stack_connect(
 ) noexcept nogil:
     stack.now = now
     return connect_open(stack, app, local, remote, wishes)
+
+
+cdef int stack_narrow_ports(Stack* stack, uint32_t rank, uint32_t replicas) noexcept nogil:
+    return ports_narrow(stack, rank, replicas)
+
+
+cdef void stack_ports_in_use(Stack* stack, uint64_t* used) noexcept nogil:
+    ports_in_use(stack, used)
 
 
 cdef int stack_share_ports(

@@ -21,10 +21,10 @@ from neat.stack.engine cimport (
     ConnInfo, ConnectWishes, Event, Stack, StackConfig, Suspect, stack_channel_attach, stack_channel_detach,
     stack_channel_pending, stack_channel_users, stack_close, stack_conn_info, stack_connect, stack_counters,
     stack_create, stack_destroy, stack_expire, stack_flow_lost, stack_frame_arrives, stack_has_past,
-    stack_listen, stack_next_deadline, stack_own_frame_arrives, stack_poll_event, stack_poll_transmit,
-    stack_recover, stack_resume_position, stack_scan_channel, stack_set_backlog, stack_set_defer,
-    stack_share_ports, stack_state_bytes, stack_strike, stack_udp_bind, stack_udp_unbind, stack_unlisten,
-    stack_waiting_info,
+    stack_listen, stack_narrow_ports, stack_next_deadline, stack_own_frame_arrives, stack_poll_event,
+    stack_poll_transmit, stack_ports_in_use, stack_recover, stack_resume_position, stack_scan_channel,
+    stack_set_backlog, stack_set_defer, stack_share_ports, stack_state_bytes, stack_strike, stack_udp_bind,
+    stack_udp_unbind, stack_unlisten, stack_waiting_info,
 )
 from neat.wire.headers cimport htonl
 from neat.wire.vnet cimport VNET_BYTES, VNET_F_DATA_VALID, VnetHeader
@@ -289,6 +289,13 @@ cdef class Lab:
         for port in held:
             bits[<uint16_t>port >> 6] |= <uint64_t>1 << (<uint16_t>port & 63)
         _check(stack_share_ports(self.stack, rank, replicas, bits))
+
+    def narrow_ports(self, uint32_t rank, uint32_t replicas):
+        """There will be so many; the ports from which this one has connections."""
+        cdef uint64_t used[1024]
+        _check(stack_narrow_ports(self.stack, rank, replicas))
+        stack_ports_in_use(self.stack, used)
+        return {port for port in range(1 << 16) if used[port >> 6] >> (port & 63) & 1}
 
     def udp_bind(self, uint32_t sock, uint16_t port, *, str address="0.0.0.0", uint32_t flags=0):
         cdef neat_addr local = _address(address, port)

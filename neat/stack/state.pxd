@@ -29,6 +29,7 @@ cdef enum:
     STATE_NEIGHBOURS = 256
     STATE_WAITS = 4                 # so many WaitSlots for each connection
     OOO_MAX = 16                    # intervals of out-of-order data kept for a connection
+    SHARE_WORDS = 448               # of bits of ports, from the word of the lowest one on
 
 cdef struct Suspect:                # 128 bytes: what is being processed right now (kind 0: nothing)
     uint32_t kind                   # a SuspectKind, written last
@@ -46,6 +47,11 @@ cdef enum SuspectKind:
     SUSPECT_TIMER = 3
     SUSPECT_TRANSMIT = 4
 
+cdef struct PortShare:              # 3600 bytes: the local ports of connections that we open: tcp/ports.pxd
+    # Those with p % count == rank, as rank << 32 | count, of both; count 0: none.
+    uint64_t mine, narrowed
+    uint64_t held[SHARE_WORDS]      # a bit a port: another replica has connections from there
+
 cdef struct StateHeader:            # 4096 bytes
     uint32_t magic
     uint32_t version
@@ -62,7 +68,8 @@ cdef struct StateHeader:            # 4096 bytes
     uint64_t redone                 # position of the last frame that somebody died in, + 1; 0: none
     uint8_t _reserved0[144]
     Suspect suspect                 # at 256
-    uint8_t _reserved1[3712]
+    PortShare ports
+    uint8_t _reserved1[112]
 
 cdef enum SlotFlag:
     SLOT_PASSIVE = 1

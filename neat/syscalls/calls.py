@@ -11,7 +11,6 @@ import secrets
 import socket
 from collections.abc import Callable
 
-from neat import ports
 from neat.abi.messages import PROTO_TCP, PROTO_UDP, REPLY, Address, BindFlag, Message, Op
 from neat.config import Config
 from neat.syscalls import wire
@@ -313,7 +312,7 @@ class Calls:
             return
         entry = self._own_bind(session, message) if message.bind_id else None
         replica = self._connecting(message, entry)
-        if replica is None or not replica.active:
+        if replica is None or not self.registry.may_connect(replica):
             raise Refused(errno.ENETDOWN)
         if message.remote.family != 4:
             raise Refused(errno.EAFNOSUPPORT)
@@ -350,8 +349,8 @@ class Calls:
         """The replica that opens the connection: the application's choice, or, if the socket was bound, the
         one that its port belongs to. If that is down, what it knew of the port is gone: any other."""
         if entry is not None:
-            owner = self.registry.replicas.get(ports.owner(entry.local.port, range(self.config.replicas)))
-            if owner is not None and owner.active:
+            owner = self.registry.opens_from(entry.local.port)
+            if owner is not None and self.registry.may_connect(owner):
                 return owner
         return self.registry.replicas.get(message.replica)
 

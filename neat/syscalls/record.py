@@ -20,6 +20,7 @@ journal is written anew. One that was cut short by the end of its writer is void
 | bind.<id>           | BindRecord      |
 | held.<id>           | HeldRecord      |
 | replica.<k>         | ReplicaRecord   |
+| ports               | PortsRecord     |
 | next.app, next.bind | the next number |
 
 Descriptors are put before the journal names them, and dropped after it has forgotten them: it never promises
@@ -33,6 +34,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 RECORD = "syscall.record"
+PORTS = "ports"
 FORMAT = 2
 FORMAT_NAME = "format"
 SLACK_BYTES = 1 << 16  # of void lines, beside as many as there are valid ones
@@ -90,6 +92,11 @@ class ReplicaRecord(msgspec.Struct):
     slot: int
     incarnation: int
     active: bool
+
+
+class PortsRecord(msgspec.Struct):
+    slots: list[int]  # neat/syscalls/shares.py
+    settled: list[int]
 
 
 Kind = TypeVar("Kind")

@@ -29,6 +29,7 @@ from neat.syscalls.apps import (
 from neat.syscalls.binds import Bind, Held
 from neat.syscalls.ports import Binding, PortTable
 from neat.syscalls.replicas import Replica
+from neat.syscalls.shares import Shares
 
 MAX_SHOWN = 16  # processes and sockets of one application, in `neat status`
 
@@ -53,6 +54,8 @@ class Registry:
         self.ports = PortTable()
         self.shared: collections.Counter[int] = collections.Counter()  # sockets in all replicas, by protocol
         self.next_app = 1
+        whole = list(range(config.replicas))
+        self.shares = Shares(replicas, whole, whole, self.note_shares)
         self.held: dict[int, Held] = {}  # ports of sockets that were bound, then connected, by bind_id
         self.next_bind = 1
 
@@ -285,8 +288,27 @@ class Registry:
         known = records.ReplicaRecord(replica.slot, replica.incarnation, replica.active)
         self.journal.note({records.replica_name(replica.slot): known})
 
+    def lose(self, replica: Replica, incarnation: int) -> None:
+        """The states up to that incarnation are gone, with all their connections and segments."""
+        self.ports_free(replica.slot)
+        self.end_channels(replica.slot, incarnation)
+        self.shares.lost(replica.slot)
+
+    def note_shares(self) -> None:
+        self.journal.note({records.PORTS: records.PortsRecord(self.shares.slots, self.shares.settled)})
+
+    def may_connect(self, replica: Replica) -> bool:
+        """Whether new connections may be opened there."""
+        return replica.active and self.shares.may_open(replica.slot)
+
     def bitmap(self) -> int:
-        return sum(1 << replica.slot for replica in self.active())
+        return sum(1 << replica.slot for replica in self.active() if self.may_connect(replica))
+
+    def opens_from(self, port: int) -> Replica | None:
+        """The replica that opens connections from a port that a socket was bound to: where there are some
+        from there, else whose share it is in."""
+        slots = [held.slot for held in self.held.values() if held.binding.port == port]
+        return self.replicas.get(slots[-1] if slots else self.shares.owner(port))
 
     def brief(self, replica: Replica) -> bool:
         """Tell a replica of all sockets that it must have. Hearing of one again changes nothing.
@@ -304,6 +326,7 @@ class Registry:
                 attached = self.channel(self.apps[bind.app], replica).attached
                 if not attached or not replica.send(bind.message(), bind.fd):
                     return False
+        self.shares.tell(replica)
         return True
 
     # --- across restarts
@@ -315,6 +338,8 @@ class Registry:
             if known.slot in self.replicas:
                 replica = self.replicas[known.slot]
                 replica.incarnation, replica.active = known.incarnation, known.active
+        for shared in records.all_of(left, records.PORTS, records.PortsRecord):
+            self.shares.slots, self.shares.settled = shared.slots, shared.settled
         for app_entry in records.all_of(left, "app", records.AppRecord):
             self._load_app(app_entry)
         for name in left:

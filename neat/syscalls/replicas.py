@@ -18,10 +18,15 @@ class Replica:
     sock: socket.socket
     incarnation: int = 0  # 0: never heard of
     active: bool = False  # may get new connections: the supervisor says so
+    down: bool = False  # its state is gone, and no other has said hello
 
     @property
     def known(self) -> bool:
         return self.incarnation != 0
+
+    @property
+    def has_state(self) -> bool:
+        return self.known and not self.down
 
     def send(self, message: Message, *fds: int) -> bool:
         """False when it does not take it: it is stuck or dead, and its successor will be told everything."""

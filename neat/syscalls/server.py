@@ -83,6 +83,7 @@ class Server(Hooks):
             for pid in list(app.watched):
                 self.watch(app.watched[pid], select.EPOLLIN, partial(self.on_exit, app, pid))
         # Tell those that run on what the predecessor may have left half told.
+        self.registry.shares.begin()
         for replica in self.registry.known():
             self.registry.brief(replica)
 
@@ -141,6 +142,7 @@ class Server(Hooks):
             self.watch(self.listener.fileno(), select.EPOLLIN, self.on_listener)
 
     def _look(self) -> None:
+        self.registry.shares.look()
         for app in self.registry.apps.values():
             if app.forsaken and not app.deserted:
                 self.registry.sweep(app)
@@ -267,16 +269,23 @@ class Server(Hooks):
             if received is None:
                 return
             message, fds = received
-            wire.close_all(fds)
-            if message.op == Op.REPLICA_HELLO:
-                self._welcome(replica, message)
-            elif message.flags & REPLY and message.op in (Op.ADD_LISTENER, Op.ADD_UDP):
-                self.rounds.answer(replica.slot, message)
-            elif message.op == Op.PORT_FREE:
-                if message.incarnation == replica.incarnation:
-                    self.registry.port_free(message.bind_id, replica.slot)
-            else:
-                self.count("drop_bad_message")
+            try:
+                self._on_word(replica, message, fds)
+            finally:
+                wire.close_all(fds)
+
+    def _on_word(self, replica: Replica, message: Message, fds: list[int]) -> None:
+        if message.op == Op.REPLICA_HELLO:
+            self._welcome(replica, message)
+        elif message.flags & REPLY and message.op in (Op.ADD_LISTENER, Op.ADD_UDP):
+            self.rounds.answer(replica.slot, message)
+        elif message.flags & REPLY and message.op == Op.PORTS:
+            self.registry.shares.answer(replica, message, fds)
+        elif message.op == Op.PORT_FREE:
+            if message.incarnation == replica.incarnation:
+                self.registry.port_free(message.bind_id, replica.slot)
+        else:
+            self.count("drop_bad_message")
 
     def _welcome(self, replica: Replica, message: Message) -> None:
         """A replica has started: all sockets, then the word that this was all."""
@@ -285,10 +294,9 @@ class Server(Hooks):
         self.count("replica_hellos")
         if message.incarnation != replica.incarnation:
             self.rounds.lost(replica.slot)
-            self.registry.ports_free(replica.slot)
-            self.registry.end_channels(replica.slot, message.incarnation - 1)
+            self.registry.lose(replica, message.incarnation - 1)
             replica.incarnation = message.incarnation
-            replica.active = False
+            replica.active = replica.down = False
             self.registry.note_replica(replica)
         if self.registry.brief(replica):
             replica.send(Message(Op.WELCOME, seq=message.seq))
@@ -320,22 +328,27 @@ class Server(Hooks):
             if op == "replica_up":
                 self._replica_up(replica, int(message.get("incarnation", replica.incarnation)))
             else:
-                replica.active = False
-                self.rounds.lost(replica.slot)
-                self.registry.ports_free(replica.slot)
-                self.registry.end_channels(replica.slot, int(message.get("incarnation", 0)))
+                self._replica_down(replica, int(message.get("incarnation", replica.incarnation)))
             self.registry.note_replica(replica)
+        elif op == "slots":
+            self.registry.shares.change(int(slot) for slot in message["slots"])
 
     def _replica_up(self, replica: Replica, incarnation: int) -> None:
         if incarnation < replica.incarnation:
             return
         if incarnation > replica.incarnation:
             # Its hello was to a predecessor of ours that could not write it down.
-            self.registry.ports_free(replica.slot)
-            self.registry.end_channels(replica.slot, incarnation - 1)
+            self.registry.lose(replica, incarnation - 1)
             replica.incarnation = incarnation
             self.registry.brief(replica)
-        replica.active = True
+        replica.active, replica.down = True, False
+
+    def _replica_down(self, replica: Replica, incarnation: int) -> None:
+        if incarnation < replica.incarnation:
+            return  # its successor said hello first, so all of this was done
+        replica.active, replica.down = False, True
+        self.rounds.lost(replica.slot)
+        self.registry.lose(replica, incarnation)
 
     def _list_programs(self, seq: int) -> None:
         """What `neat status` shows of applications and of what they were refused, in several datagrams. Who

@@ -180,6 +180,11 @@ class World:
     def welcome(self):
         hello, _ = receive(self.sys)
         assert (hello.op, hello.replica) == (Op.REPLICA_HELLO, 0)
+        held = os.memfd_create("ports")
+        os.ftruncate(held, 8192)
+        share = Message(Op.PORTS, incarnation=hello.incarnation, u=(0, 1))  # all of them
+        socket.send_fds(self.sys, [share.pack()], [held])
+        os.close(held)
         self.sys.send(Message(Op.WELCOME, seq=hello.seq, incarnation=hello.incarnation).pack())
         assert msgspec.json.decode(self.ctl.recv(4096)) == {"event": "ready"}
 

@@ -63,10 +63,51 @@ def test_a_share_that_makes_no_sense_is_refused():
     with pytest.raises(ValueError):
         Host(replica=3, replicas=3)
     host = Host()
-    for rank, replicas in ((1, 1), (0, 0), (0, 1 << 16)):
-        with pytest.raises(OSError) as caught:
-            host.lab.share_ports(rank, replicas)
-        assert caught.value.errno == errno.EINVAL
+    for rank, replicas in ((1, 1), (3, 2), (0, 1 << 16)):
+        for say in (host.lab.share_ports, host.lab.narrow_ports):
+            with pytest.raises(OSError) as caught:
+                say(rank, replicas)
+            assert caught.value.errno == errno.EINVAL
+    with pytest.raises(ValueError):
+        Host(port_range=(20000, 60000))  # more than a state has room for
+
+
+def test_a_share_of_nothing(host):
+    host.lab.share_ports(0, 0)
+    with pytest.raises(OSError) as caught:
+        host.lab.connect(PEER_IP, 80)
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+def test_while_shares_change_it_has_what_is_in_both(host):
+    host.lab.share_ports(1, 2)
+    _, first = connect(host)
+    assert host.lab.narrow_ports(2, 3) == {first}
+    found = [connect(host)[1] for _ in range(10)]
+    assert all(port % 2 == 1 and port % 3 == 2 for port in found)
+    assert host.lab.narrow_ports(2, 3) == {first, *found}
+    host.lab.share_ports(2, 3, held=set(range(40000, 50000)))
+    found = [connect(host)[1] for _ in range(40)]
+    assert all(port % 3 == 2 and port not in range(40000, 50000) for port in found)
+    assert {port % 2 for port in found} == {0, 1}
+
+
+def test_what_is_in_use(host):
+    """Connections that we opened, also in TIME_WAIT; not those that came to us."""
+    Conn(host=host).established()
+    assert host.lab.narrow_ports(0, 1) == set()
+    waiting = open_and_close(host)
+    _, open_one = connect(host)
+    assert host.lab.narrow_ports(0, 1) == {waiting, open_one}
+
+
+def test_a_successor_goes_on_with_the_share(host):
+    """Also in the middle of a change."""
+    host.lab.share_ports(1, 2, held=range(40000, 60000))
+    host.lab.narrow_ports(2, 3)
+    host.lab.crash()
+    found = [connect(host)[1] for _ in range(10)]
+    assert all(port % 2 == 1 and port % 3 == 2 and port not in range(40000, 60000) for port in found)
 
 
 def test_the_share_changes_with_the_replicas(host):

@@ -91,10 +91,26 @@ class Client:
         self.sock.close()
 
 
+def bitmap(ports):
+    """A memfd with a bit for each."""
+    fd = os.memfd_create("ports")
+    os.pwrite(fd, sum(1 << port for port in ports).to_bytes(8192, "little"), 0)
+    return fd
+
+
+def ports_of(fds):
+    """The bits that are set in a bitmap of ports; closes it."""
+    (fd,) = fds
+    bits = int.from_bytes(os.pread(fd, 8192, 0), "little")
+    os.close(fd)
+    return {port for port in range(1 << 16) if bits >> port & 1} if bits else set()
+
+
 class FakeReplica:
     def __init__(self, slot, sock):
         self.slot, self.sock = slot, sock
-        self.heard = []  # (Op, app, sock, bind_id) since the last hello
+        self.shares = []  # ((rank, count), ports that are held; None: a question) that it was told
+        self.uses = set()  # ports, as it answers
 
     def hello(self, incarnation=1):
         """What it is told, up to the welcome."""
@@ -102,6 +118,9 @@ class FakeReplica:
         told = []
         while True:
             message, fds = receive(self.sock)
+            if message.op == Op.PORTS:
+                self.share(message, fds)
+                continue
             for fd in fds:
                 os.close(fd)
             if message.op == Op.WELCOME:
@@ -109,12 +128,35 @@ class FakeReplica:
                 return told
             told.append(message)
 
+    def share(self, message, fds):
+        """Carry NEAT_OP_PORTS out, and answer it where that is asked for."""
+        held = ports_of(fds) if fds else None
+        self.shares.append((message.u[:2], held))
+        if held is None:
+            answer = Message(Op.PORTS, REPLY, message.seq, replica=self.slot, incarnation=message.incarnation)
+            fd = bitmap(self.uses)
+            socket.send_fds(self.sock, [answer.pack()], [fd])
+            os.close(fd)
+
+    def take_share(self, *, answer=True):
+        """The next word about ports: (rank, count), and which are held, None if it is a question."""
+        message, fds = receive(self.sock)
+        assert message.op == Op.PORTS, message
+        if answer:
+            self.share(message, fds)
+        else:
+            self.shares.append((message.u[:2], ports_of(fds) if fds else None))
+        return self.shares[-1]
+
     def take(self, op, *, answer=True, error=0):
         """Wait for a message of this op, letting ATTACH pass; answer it."""
         while True:
             message, fds = receive(self.sock)
             if message.op == op:
                 break
+            if message.op == Op.PORTS:
+                self.share(message, fds)
+                continue
             assert message.op in (Op.ATTACH, Op.APP_GONE, Op.SWEEP, Op.FULL), message
             for fd in fds:
                 os.close(fd)

@@ -105,7 +105,7 @@ def test_replica_that_started_meanwhile_gets_its_welcome(world):
     world.kill()
     world.replicas[1].sock.send(Message(Op.REPLICA_HELLO, seq=1, replica=1, incarnation=5).pack())
     world.start()
-    message, _ = receive(world.replicas[1].sock)
+    message, _ = world.replicas[1].take(Op.WELCOME, answer=False)
     assert (message.op, message.seq, message.incarnation) == (Op.WELCOME, 1, 5)
 
 

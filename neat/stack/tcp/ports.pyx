@@ -3,19 +3,28 @@
 from libc.errno cimport EADDRNOTAVAIL, EINVAL, ENOMEM
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
+from neat.shm.atomic cimport store64
 from neat.stack.counters cimport Counter
+from neat.stack.state cimport SLOT_PASSIVE
 from neat.stack.tcp.isn cimport port_hash
 from neat.stack.tcp.listen cimport port_listens
 from neat.stack.tcp.lookup cimport lookup
+from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.timewait cimport wait_gives_way
 from neat.stack.tcp.types cimport NO_INDEX, PORT_COUNTERS, TW_BIT
 from neat.stack.types cimport Stack, count
 from neat.wire.flow cimport FlowKey
 
 
+cdef inline bint is_in(uint64_t share, uint32_t port) noexcept nogil:
+    cdef uint32_t replicas = <uint32_t>share
+    return replicas != 0 and port % replicas == <uint32_t>(share >> 32)
+
+
 cdef inline bint port_is_held(Stack* stack, uint32_t port) noexcept nogil:
-    return (stack.tcp.held_ports[port >> 6] >> (port & 63)) & 1
+    cdef uint32_t word = (port >> 6) - (stack.config.port_low >> 6)
+    return (stack.state.ports.held[word] >> (port & 63)) & 1
 
 
 cdef int ports_create(Stack* stack) noexcept nogil:
@@ -23,15 +32,38 @@ cdef int ports_create(Stack* stack) noexcept nogil:
     return -ENOMEM if stack.tcp.port_counters == NULL else 0
 
 
-cdef int ports_share(Stack* stack, uint32_t rank, uint32_t replicas, const uint64_t* held) noexcept nogil:
-    if rank >= replicas or replicas > 0xFFFF:
+cdef int ports_narrow(Stack* stack, uint32_t rank, uint32_t replicas) noexcept nogil:
+    if (rank >= replicas and replicas != 0) or replicas > 0xFFFF:
         return -EINVAL
-    memset(stack.tcp.held_ports, 0, sizeof(stack.tcp.held_ports))
-    if held != NULL:
-        memcpy(stack.tcp.held_ports, held, sizeof(stack.tcp.held_ports))
-    stack.config.replica = <uint16_t>rank
-    stack.config.replicas = <uint16_t>replicas
+    store64(&stack.state.ports.narrowed, <uint64_t>rank << 32 | replicas)
     return 0
+
+
+cdef int ports_share(Stack* stack, uint32_t rank, uint32_t replicas, const uint64_t* held) noexcept nogil:
+    cdef uint32_t i
+    cdef uint32_t low = stack.config.port_low >> 6
+    cdef uint32_t words = (stack.config.port_high >> 6) - low + 1
+    if ports_narrow(stack, rank, replicas) < 0:
+        return -EINVAL
+    share = &stack.state.ports
+    for i in range(words):
+        share.held[i] = held[low + i] if held != NULL else 0
+    store64(&share.mine, share.narrowed)
+    return 0
+
+
+cdef void ports_in_use(Stack* stack, uint64_t* used) noexcept nogil:
+    cdef uint32_t i, port
+    memset(used, 0, 1024 * sizeof(uint64_t))
+    for i in range(stack.state.slots_used):
+        slot = &stack.slots[i]
+        if slot.state != TcpState.FREE and not slot.flags & SLOT_PASSIVE:
+            port = slot.key.local_port
+            used[port >> 6] |= <uint64_t>1 << (port & 63)
+    for i in range(stack.state.waits_used):
+        if stack.tcp.waits[i].state:
+            port = stack.tcp.waits[i].key.local_port
+            used[port >> 6] |= <uint64_t>1 << (port & 63)
 
 
 cdef int port_choose(Stack* stack, FlowKey* key) noexcept nogil:
@@ -39,10 +71,12 @@ cdef int port_choose(Stack* stack, FlowKey* key) noexcept nogil:
     so does the counter that moves it. A destination sees no more than its own connections of our ports, and a
     port comes again only when all others of ours were used for it, so TIME-WAIT is rarely met."""
     cdef uint32_t i, port
-    cdef uint32_t step = stack.config.replicas
+    share = &stack.state.ports
+    cdef uint32_t step = max(<uint32_t>share.narrowed, 1)
+    cdef uint32_t rank = <uint32_t>(share.narrowed >> 32)
     cdef uint32_t low = stack.config.port_low
-    cdef uint32_t first = low + (step + stack.config.replica - low % step) % step
-    if first > stack.config.port_high:
+    cdef uint32_t first = low + (step + rank - low % step) % step
+    if <uint32_t>share.narrowed == 0 or first > stack.config.port_high:
         count(stack, Counter.TCP_NO_PORT)
         return -EADDRNOTAVAIL
     cdef uint32_t n = (stack.config.port_high - first) // step + 1
@@ -51,7 +85,7 @@ cdef int port_choose(Stack* stack, FlowKey* key) noexcept nogil:
     cdef uint64_t start = (mixed >> 32) + counter[0]
     for i in range(n):
         port = first + <uint32_t>((start + i) % n) * step
-        if port_is_held(stack, port):
+        if port_is_held(stack, port) or not is_in(share.mine, port):
             continue
         key.local_port = <uint16_t>port
         if port_is_free(stack, key) and not port_listens(stack, key.local_port):

@@ -144,4 +144,3 @@ cdef struct TcpPrivate:
     uint64_t ts_key[2]
     uint64_t port_key[2]
     uint32_t* port_counters         # [PORT_COUNTERS]: mostly untouched
-    uint64_t held_ports[1024]       # a bit a port: another replica has connections from there
