@@ -61,6 +61,13 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     routes: list[str] = []  # which sockets of programs are the stack's: see neat/routes.py
     # of a replica that died: its connections go on in a successor, or are lost with it
     recovery: Literal["stateful", "stateless"] = "stateful"
+    # how many replicas there are: as `neat scale` says, or by their load (neat/supervisor/autoscale.py)
+    scaling: Literal["manual", "auto"] = "manual"
+    scale_min: Replicas = 1
+    scale_max: Replicas = 8
+    scale_up_load: Annotated[float, Meta(gt=0, le=100)] = 75  # percent of the time that replicas work
+    scale_down_load: Annotated[float, Meta(ge=0, lt=100)] = 45  # of those that would be left
+    scale_cooldown_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 10_000  # after a change
     standby: Annotated[int, Meta(ge=0, le=4)] = 1  # warm processes that wait for a component to fail
     poison: bool = False  # for tests: a TCP option kills the replica that gets it (neat/stack/poison.pxd)
     heartbeat_ms: Annotated[int, Meta(ge=10, le=1_000)] = 100
@@ -89,6 +96,12 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             rules.merge([rules.check(rule) for rule in self.routes])
         except rules.RouteError as error:
             raise ConfigError(f"routes = {self.routes!r}: {error}") from None
+        if self.scale_min > self.scale_max:
+            right = f"must not be more than scale_max ({self.scale_max})"
+            raise ConfigError(f"scale_min = {self.scale_min}: {right}")
+        if self.scale_down_load >= self.scale_up_load:
+            right = f"must be less than scale_up_load ({self.scale_up_load:g})"
+            raise ConfigError(f"scale_down_load = {self.scale_down_load:g}: {right}")
         if self.hang_ms < 3 * self.heartbeat_ms:
             raise ConfigError(
                 f"hang_ms = {self.hang_ms}: must be at least three times heartbeat_ms ({self.heartbeat_ms})"

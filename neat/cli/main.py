@@ -19,6 +19,7 @@ COMMANDS = {
     "crashes": ("neat.cli.crashes", "crashes", "List crash reports, or show one."),
     "kill": ("neat.cli.manage", "kill", "Send a signal to a component."),
     "restart": ("neat.cli.manage", "restart", "Restart a component, or each in turn."),
+    "scale": ("neat.cli.manage", "scale", "Have more replicas, or fewer."),
     "bench": ("neat.tools.bench.commands", "bench", "Measure the stack against Linux's own."),
     "drill": ("neat.tools.drill.commands", "drill", "Kill components under load, and see who notices."),
 }

@@ -1,4 +1,4 @@
-"""`neat down`, `neat kill`, `neat restart`."""
+"""`neat down`, `neat kill`, `neat restart`, `neat scale`."""
 
 import os
 import select
@@ -137,3 +137,28 @@ def restart(component: str | None, rolling: bool, name: str, as_json: bool) -> N
         print_json({"restarted": restarted})
     else:
         click.echo(f"{', '.join(restarted)}: restarted")
+
+
+@click.command()
+@click.argument("replicas", metavar="N|auto")
+@name_option
+@click.option("-j", "--json", "as_json", is_flag=True)
+def scale(replicas: str, name: str, as_json: bool) -> None:
+    """Have N replicas, or with `auto` as many as their load asks for, and wait until they are ready.
+
+    Programs notice nothing: new replicas serve their sockets, too. Those that are too many get nothing new
+    and end with the last connection that they have; `neat status` shows what they wait for.
+    """
+    count: int | str = int(replicas) if replicas.isdecimal() else replicas
+    reply = request(name, {"op": "scale", "replicas": count}, timeout_s=RESTART_S)
+    if as_json:
+        print_json(reply)
+        return
+    words = {"started": "started", "kept": "stays after all", "leaving": "leaves with its last connection"}
+    for key, word in words.items():
+        for replica in reply[key]:
+            click.echo(f"{replica}: {word}")
+    if reply["auto"]:
+        click.echo(f"{name}: as many replicas as the load asks for")
+    elif not any(reply[key] for key in words):
+        click.echo(f"{name}: has {replicas} already")

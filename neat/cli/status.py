@@ -73,6 +73,8 @@ def replicas_table(state: dict[str, Any]) -> Any:
     for column in ("share", "connections", "packets in", "packets out"):
         table.add_column(column, justify="right")
     table.add_column("drops")
+    if any(replica["leaving"] for replica in state["replicas"]):
+        table.add_column("leaves after")
     for replica in state["replicas"]:
         table.add_row(
             replica["name"],
@@ -82,8 +84,15 @@ def replicas_table(state: dict[str, Any]) -> Any:
             str(replica["packets_in"]),
             str(replica["packets_out"]),
             summary(replica["drops"]),
+            *([what_is_left(replica["waits_for"])] if replica["leaving"] else []),
         )
     return table
+
+
+def what_is_left(counts: dict[str, int]) -> str:
+    from neat.supervisor.scaling import LEFT
+
+    return ", ".join(f"{n} {LEFT[name]}" for name, n in counts.items() if n) or "its last packets"
 
 
 def applications_table(state: dict[str, Any]) -> Any:

@@ -54,4 +54,5 @@ cpdef enum ReplicaCounter:
     COUNT_QUEUE_RX_PLACED           # frames whose text was read straight into its socket's ring
     COUNT_QUEUE_RX_MISPLACED        # into the wrong one, and copied from there
     COUNT_QUEUE_READ_FAILED         # 1: the device is gone
+    COUNT_WORK_NS                   # spent in turns that had something to do
     REPLICA_COUNTERS

@@ -10,7 +10,7 @@ from neat.replica.channels cimport (
     channel_find, channel_reap, channels_pending, channels_scan, channels_sleeping,
 )
 from neat.replica.counters cimport (
-    COUNT_RX_UNKNOWN_RECORD, COUNT_WAKEUPS,
+    COUNT_RX_UNKNOWN_RECORD, COUNT_WAKEUPS, COUNT_WORK_NS,
 )
 from neat.replica.endpoints cimport endpoint_event, endpoint_hangup, endpoints_deadline, endpoints_settle
 from neat.replica.pollers cimport pollers_ring
@@ -39,15 +39,21 @@ from neat.stack.engine cimport (
 
 cdef uint32_t run(Process* p) noexcept nogil:
     cdef Idle idle
+    cdef uint64_t began
+    cdef bint worked = False
     p.reasons = 0
     p.returned_at = monotonic_ns()
     p.woke_at = p.returned_at
     idle_begin(&idle, p.spin_ns)
     while p.reasons == 0:
         p.now = monotonic_ns()
+        if worked:
+            p.counters[<uint32_t>COUNT_WORK_NS] += p.now - began
+        began = p.now
         if p.now - p.polled_at >= DESCRIPTOR_NS:
             descriptors(p, 0)  # before the frames: they may be for sockets that were closed before they left
-        if turn(p) != 0:
+        worked = turn(p) != 0
+        if worked:
             idle_worked(&idle, p.now)
         elif idle_yields(&idle, p.now):
             p.queue_ready = True

@@ -141,6 +141,12 @@ class LinkReader:
         that makes no sense has none."""
         return waits(self.segment.address + LINK_HEADER, self.rx_capacity)
 
+    def rx_percent(self):
+        """How much of the receive ring is full; 0 where it makes no sense."""
+        ring = <RingHeader*><uintptr_t>(self.segment.address + LINK_HEADER)
+        cdef uint64_t waiting = load64(&ring.tail) - load64(&ring.head)
+        return 100.0 * waiting / self.rx_capacity if waiting <= self.rx_capacity else 0.0
+
     def intake_waits(self):
         """Likewise in the intake: the replica's own position."""
         offset = link_intake_offset(self.rx_capacity, self.tx_capacity) + sizeof(Intake)

@@ -1,15 +1,17 @@
-"""What the control socket can be asked: {"op": "status" | "ss" | "kill" | "restart" | "stop", ...}."""
+"""What the control socket can be asked: {"op": "status", ...}; likewise ss, kill, restart, scale, stop."""
 
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
+from neat.shm.steering import SLOTS
 from neat.supervisor.component import Component, Phase
 from neat.supervisor.control import CommandError, Reply, Task, until
+from neat.supervisor.keeper import Keeper
 from neat.supervisor.questions import Questions
-from neat.supervisor.standby import Standbys
+from neat.supervisor.scaling import Scaling
 from neat.supervisor.status import Status
 
 SS_S = 1.0  # how long a replica may take to list its sockets
@@ -23,25 +25,25 @@ ROLLING_ORDER = ("syscall", "driver", "replica")
 class Commands:
     def __init__(
         self,
-        components: Mapping[str, Component],
+        keeper: Keeper,
         questions: Questions,
         status: Status,
-        restart: Callable[[Component], None],
-        standbys: Standbys,
+        scaling: Scaling,
         leave: Callable[[str, Callable[[], None]], None],
     ) -> None:
-        """`restart`: have a component end and start again. `leave`: have this process end after the reply;
-        why, and how."""
-        self.components = components
+        """`leave`: have this process end after the reply; why, and how."""
+        self.keeper = keeper
+        self.components = keeper.components
         self.questions = questions
         self.status = status
-        self.restart = restart
-        self.standbys = standbys
+        self.scaling = scaling
+        self.standbys = keeper.standbys
         self.leave = leave
         self.handlers: dict[str, Callable[[dict[str, Any]], Reply | Task]] = {
             "status": self._status,
             "kill": self._kill,
             "restart": self._restart,
+            "scale": self._scale,
             "stop": self._stop,
             "ss": self._ss,
         }
@@ -104,7 +106,7 @@ class Commands:
         for component in components:
             yield until(lambda: self.standbys.ready, WARM_S)  # it costs nobody anything: all go on meanwhile
             before = component.incarnation
-            self.restart(component)
+            self.keeper.restart(component)
 
             def ready(component: Component = component, before: int = before) -> bool:
                 return component.phase is Phase.RUNNING and component.incarnation > before
@@ -114,6 +116,31 @@ class Commands:
                 raise CommandError(f"{component.name} did not get ready again within {RESTART_S:.0f} s")
             restarted.append(component.name)
         return {"restarted": restarted}
+
+    def _scale(self, request: dict[str, Any]) -> Reply | Task:
+        """`replicas`: how many there are to be, or "auto": as many as their load asks for. Answered when
+        those that start are ready: who leaves takes as long as it takes."""
+        count = request.get("replicas")
+        if count == "auto":
+            self.scaling.decide_by_load(True)
+            return {"auto": True, "started": [], "kept": [], "leaving": []}
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= SLOTS:
+            raise CommandError(f'{count!r} replicas: it must be 1 to {SLOTS}, or "auto"')
+        return self._scale_to(count)
+
+    def _scale_to(self, count: int) -> Task:
+        self.scaling.decide_by_load(False)
+        done = self.scaling.scale(count, "asked for")
+
+        def ready() -> bool:
+            started = [self.components.get(name) for name in done["started"]]
+            return all(replica is None or replica.phase is Phase.RUNNING for replica in started)
+
+        yield until(ready, RESTART_S)
+        if not ready():
+            names = ", ".join(done["started"])
+            raise CommandError(f"{names}: not ready within {RESTART_S:.0f} s; `neat status` says why")
+        return {"auto": False, **done}
 
     def _stop(self, request: dict[str, Any]) -> Reply:
         """The guardian ends the stack, as for SIGTERM."""

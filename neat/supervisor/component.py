@@ -6,12 +6,12 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from neat import rundir
-from neat.config import Config
 from neat.supervisor.policy import RestartPolicy
 
 MODULES = {"driver": "neat.drivers", "syscall": "neat.syscalls", "replica": "neat.replica"}
@@ -60,6 +60,7 @@ class Component:
     absent_at: float | None = None  # from when on a replica that is not back gets no new flows
     wanted: bool = False  # its end was asked for: not a crash
     failed_starts: int = 0  # deaths before it was ever ready
+    leaving: bool = False  # a replica that gets nothing new, and ends with the last connection that it has
 
     def attach(self, pid: int, popen: subprocess.Popen[bytes] | None) -> None:
         """Watch this process from now on. Raises OSError when it is gone already."""
@@ -106,12 +107,14 @@ class Component:
         return True
 
 
-def all_components(config: Config) -> dict[str, Component]:
-    """Every component that a stack of this configuration has, in the order in which they are started."""
+def replica_in(slot: int) -> Component:
+    return Component(f"replica{slot}", "replica", modules()["replica"], slot=slot)
+
+
+def all_components(slots: Iterable[int]) -> dict[str, Component]:
+    """Every component of a stack with replicas in these slots, in the order in which they are started."""
     played_by = modules()
-    found = [
-        Component(f"replica{k}", "replica", played_by["replica"], slot=k) for k in range(config.replicas)
-    ]
-    found.insert(0, Component("driver", "driver", played_by["driver"]))
-    found.insert(0, Component("syscall", "syscall", played_by["syscall"]))
+    found = [Component("syscall", "syscall", played_by["syscall"])]
+    found.append(Component("driver", "driver", played_by["driver"]))
+    found += map(replica_in, slots)
     return {component.name: component for component in found}

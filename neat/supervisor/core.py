@@ -29,6 +29,7 @@ from neat.supervisor.keeper import Keeper
 from neat.supervisor.latency import UNASKED, CpuLatency, busy_ns
 from neat.supervisor.process import go_first
 from neat.supervisor.questions import Questions
+from neat.supervisor.scaling import Scaling, noted_slots
 from neat.supervisor.status import Status
 
 FAILED_STARTS = 3  # a stack that comes up is given up when a component died so often without ever being ready
@@ -42,10 +43,16 @@ class Supervisor:
     def __init__(self, boot: Boot) -> None:
         self.boot = boot
         self.selector = selectors.DefaultSelector()
-        self.components = all_components(boot.config)
         self.inventory = Inventory(Store(boot.fds["store"]), boot.config, Path(os.environ["NEAT_RUN_DIR"]))
         self.inventory.ensure_all()
         self.events = EventLog(self.inventory.fds["journal"], rundir.kept(boot.config.name))
+        if boot.incarnation == 1:
+            self.events.begin()
+        slots = noted_slots(boot.config, self.events)
+        self.components = all_components(slots)
+        for name, component in self.components.items():
+            component.incarnation = self.events.incarnations.get(name, 0)
+            component.leaving = not slots.get(component.slot, True) if component.slot is not None else False
         self.page = BoardWriter(self.inventory.fds["board"], "supervisor")
         self.page.announce(boot.incarnation)
         self.guardian = socket.socket(fileno=boot.fds["ctl"])
@@ -61,14 +68,15 @@ class Supervisor:
             self.page,
             on_change=self._announce,
             on_rows=self.questions.answered,
+            on_parted=lambda replica: self.scaling.parted(replica),
         )
+        self.scaling = Scaling(boot.config, self.keeper, self.events)
         self._steer()
         self.latency = CpuLatency(boot.config.cpu_latency_us)
-        self.replicas = [name for name, component in self.components.items() if component.slot is not None]
-        status = Status(boot, self.inventory.directory, self.keeper, self.events, lambda: self.latency.asked)
-        self.commands = Commands(
-            self.components, self.questions, status, self.keeper.restart, self.keeper.standbys, self._leave
+        status = Status(
+            boot, self.inventory.directory, self.keeper, self.events, self.scaling, lambda: self.latency.asked
         )
+        self.commands = Commands(self.keeper, self.questions, status, self.scaling, self._leave)
         listener = os.dup(self.inventory.fds["control"])
         self.control = ControlServer(listener, self.selector, self._on_request)
         self.announced = False  # the guardian knows that the stack is ready
@@ -84,6 +92,7 @@ class Supervisor:
             for key, _mask in ready:
                 key.data()
             self.keeper.turn()
+            self.scaling.turn()
             self.control.advance()
             now = time.monotonic_ns()
             self.keeper.watch.note_load("supervisor", self.stat_fd, now)
@@ -111,7 +120,8 @@ class Supervisor:
         if self.latency.microseconds == UNASKED:
             return
         try:
-            self.latency.look(busy_ns(self.keeper.board, self.replicas), now)
+            names = [name for name, component in self.components.items() if component.slot is not None]
+            self.latency.look(busy_ns(self.keeper.board, names), now)
         except OSError as error:
             self.events.record("supervisor", "cannot ask for a CPU latency", str(error))
             self.latency = CpuLatency(UNASKED)
@@ -136,15 +146,11 @@ class Supervisor:
         self.selector.register(self.boot.fds["lifeline"], selectors.EVENT_READ, self._on_lifeline)
 
     def _adopt(self) -> None:
-        for component in self.components.values():
-            component.incarnation = self.events.incarnations.get(component.name, 0)
         kept, holders = self.inventory.fds, self.keeper.states.holders()
         adopted = adopt(self.components.values(), self.keeper.board, kept, holders)
-        if self.boot.incarnation == 1:
-            self.events.begin()
-            if self.boot.no_queues:
-                self.events.record("supervisor", "datapath is the driver", self.boot.no_queues)
-        else:
+        if self.boot.incarnation == 1 and self.boot.no_queues:
+            self.events.record("supervisor", "datapath is the driver", self.boot.no_queues)
+        elif self.boot.incarnation > 1:
             self.page.count("adopted", len(adopted))
             names = ", ".join(component.name for component in adopted)
             self.events.record("supervisor", "is back", f"adopted {names or 'nothing'}")

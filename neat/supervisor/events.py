@@ -27,6 +27,7 @@ class EventLog:
         self.events: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
         self.incarnations: dict[str, int] = {}
         self.before: dict[str, int] = {}  # what earlier stacks of this name had counted (caretaker.py)
+        self.notes: dict[str, Any] = {}  # what parts of the supervisor leave to their successors; JSON
         self._load()
 
     def _load(self) -> None:
@@ -37,23 +38,30 @@ class EventLog:
         try:
             saved = json.loads(os.pread(self.fd, length, _HEADER))
             events, incarnations = list(saved["events"]), dict(saved["incarnations"])
-            before = dict(saved["before"])
+            before, notes = dict(saved["before"]), dict(saved.get("notes", {}))
         except (ValueError, KeyError, TypeError):
             return
         self.events.extend(events)
         self.incarnations.update(incarnations)
         self.before.update(before)
+        self.notes.update(notes)
 
     def save(self) -> None:
-        saved = {"events": list(self.events), "incarnations": self.incarnations, "before": self.before}
+        saved = {
+            "events": list(self.events),
+            "incarnations": self.incarnations,
+            "before": self.before,
+            "notes": self.notes,
+        }
         text = json.dumps(saved).encode()
         os.pwrite(self.fd, bytes(_HEADER), 0)
         os.pwrite(self.fd, text, _HEADER)
         os.pwrite(self.fd, len(text).to_bytes(_HEADER, "little"), 0)
 
     def begin(self) -> None:
-        """A stack begins: what was counted so far was another's."""
+        """A stack begins: what was counted and noted so far was another's."""
         self.before = dict(self.incarnations)
+        self.notes.clear()
 
     def restarts(self, component: str, incarnation: int) -> int:
         """How often it was started again, in this stack."""

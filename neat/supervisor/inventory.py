@@ -22,6 +22,7 @@ from neat import rundir
 from neat.config import Config
 from neat.shm import board, link, segment
 from neat.shm.doorbell import make as make_doorbell
+from neat.shm.steering import SLOTS
 from neat.store import Store
 from neat.supervisor import device
 
@@ -58,7 +59,9 @@ class Inventory:
             os.close(old)
 
     def ensure_all(self) -> None:
-        """Make what a new stack needs; on a stack that runs, nothing is missing."""
+        """Make what a new stack needs; on a stack that runs, nothing is missing. What a slot needs is there
+        whether a replica is or not: driver and syscall server have it from the start. Memory that nobody has
+        touched costs nothing."""
         config = self.config
         self.ensure("journal", os.memfd_create, "neat:journal", os.MFD_CLOEXEC)
         self.ensure("board", segment.create, "board", board.BOARD_BYTES)
@@ -67,7 +70,7 @@ class Inventory:
         # Anybody may knock: a worker that has given up its rights joins its application with its token.
         self.ensure("listen", self._listen, rundir.SYSCALL_SOCKET, socket.SOCK_SEQPACKET, 0o666)
         self.ensure("control", self._listen, rundir.CONTROL_SOCKET, socket.SOCK_STREAM, 0o600)
-        for k in range(config.replicas):
+        for k in range(SLOTS):
             self.ensure(f"link{k}", _link, f"link{k}", config.ring_bytes)
             self.ensure(f"bell.replica{k}", make_doorbell)
             if f"sys{k}" not in self.fds or f"sys{k}.peer" not in self.fds:
@@ -88,6 +91,14 @@ class Inventory:
         fd = self.fds.get(f"state{slot}")
         return int.from_bytes(os.pread(fd, NUMBER_BYTES, NUMBER_OFFSET), "little") if fd is not None else 0
 
+    def drop_state(self, slot: int) -> None:
+        """Nobody will go on with it, and its memory is free when its last process is gone."""
+        for name in (f"state{slot}", f"ctl.replica{slot}"):
+            fd = self.fds.pop(name, None)
+            if fd is not None:
+                self.store.drop(name)
+                os.close(fd)
+
     def void_state(self, slot: int) -> None:
         """Nobody goes on with it, whoever supervises from now on."""
         fd = self.fds.get(f"state{slot}")
@@ -97,7 +108,7 @@ class Inventory:
     def for_component(self, kind: str, slot: int | None) -> dict[str, int]:
         """The descriptors that a component inherits, beside ctl and lifeline (ARCHITECTURE.md, "How a
         component starts")."""
-        slots = range(self.config.replicas)
+        slots = range(SLOTS)
         bells = [f"bell.replica{k}" for k in slots]
         if kind == "driver":
             names = ["board", "tap", "steering", "bell.driver", *bells, *(f"link{k}" for k in slots)]

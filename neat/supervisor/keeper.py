@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from neat.boot import Boot
@@ -43,7 +43,7 @@ class Keeper:
     def __init__(
         self,
         boot: Boot,
-        components: Mapping[str, Component],
+        components: dict[str, Component],
         inventory: Inventory,
         selector: selectors.BaseSelector,
         events: EventLog,
@@ -51,9 +51,11 @@ class Keeper:
         *,
         on_change: Callable[[], None],
         on_rows: Callable[[Component, dict[str, Any]], None],
+        on_parted: Callable[[Component], None],
     ) -> None:
         """`boot`: the supervisor's own. `on_change`: a component got ready, or died, or could not be started.
-        `on_rows`: it said something that has `rows` (neat/supervisor/questions.py)."""
+        `on_rows`: it said something that has `rows` (neat/supervisor/questions.py). `on_parted`: a replica
+        that was leaving is gone, and no component any more."""
         self.boot = boot
         self.components = components
         self.inventory = inventory
@@ -62,6 +64,7 @@ class Keeper:
         self.page = page
         self.on_change = on_change
         self.on_rows = on_rows
+        self.on_parted = on_parted
         self.env = process.environment()
         fds, config = inventory.fds, boot.config
         self.board = BoardReader(fds["board"])
@@ -92,8 +95,10 @@ class Keeper:
                 self.slots.active(component)
             else:
                 component.kill_at = now + STARTING_S
-        for component in self.components.values():
-            if component.phase is Phase.DOWN:
+        for component in list(self.components.values()):
+            if component.phase is Phase.DOWN and component.leaving and not component.state:
+                self._part_with(component)
+            elif component.phase is Phase.DOWN:
                 component.start_at = now
                 if self.stateful and component.state:
                     component.absent_at = now + ABSENT_S
@@ -101,6 +106,42 @@ class Keeper:
                     self.slots.void(component)
         self.slots.steering.rebuild()  # a predecessor may have died between two writes
         self._changed()
+
+    def add(self, replica: Component) -> None:
+        """One more, in a slot where there was none. It gets packets when it has all its sockets."""
+        replica.incarnation = self.events.incarnations.get(replica.name, 0)
+        self.components[replica.name] = replica
+        replica.start_at = time.monotonic()
+        self.slots.share(self.components.values())
+
+    def stay(self, replica: Component) -> None:
+        """It was leaving, and is not any more."""
+        replica.leaving = False
+        if replica.phase is Phase.RUNNING:
+            self.slots.active(replica)
+        self.slots.share(self.components.values())
+
+    def leave(self, replica: Component) -> None:
+        """It gets nothing new. Whoever sees that it has nothing left says `part`."""
+        replica.leaving = True
+        self.slots.share(self.components.values())
+        self.slots.absent(replica)
+        if replica.phase is Phase.DOWN and not replica.state:
+            self._part_with(replica)
+
+    def part(self, replica: Component) -> None:
+        """It has nothing left: end it, and its state, however it dies."""
+        replica.state_fault = "it had nothing left"
+        self._stop(replica, stay=False)
+
+    def _part_with(self, replica: Component) -> None:
+        """It is dead and void: forget it."""
+        assert replica.slot is not None
+        self.slots.void(replica)
+        self.slots.gone(replica)
+        self.inventory.drop_state(replica.slot)
+        del self.components[replica.name]
+        self.on_parted(replica)
 
     def restart(self, component: Component) -> None:
         """End and start, on request: it counts as no crash."""
@@ -137,7 +178,7 @@ class Keeper:
     def turn(self) -> None:
         """Starts that are due, and the look at what runs."""
         now = time.monotonic()
-        for component in self.components.values():
+        for component in list(self.components.values()):
             if component.start_at is not None and component.start_at <= now:
                 self._try_to_start(component)
             if component.absent_at is not None and component.absent_at <= now:
@@ -307,6 +348,11 @@ class Keeper:
         if fault:
             pids = {other.pid for other in self.components.values()}
             self.states.give_up(component, self.slots.void, pids)
+            if component.leaving:
+                if not death.wanted:
+                    self._note_death(component, death, fault, 0.0)
+                self._part_with(component)
+                return
         else:
             component.absent_at = now + ABSENT_S
         delay = component.policy.died(now) if death.own else 0.0
@@ -345,14 +391,15 @@ class Keeper:
         self.standbys.ensure()
         self.on_change()
 
-    def _stop(self, component: Component, seconds: float = STOPPING_S) -> None:
-        """Tell it to end in order; it is killed when it does not. What is down is not started again."""
+    def _stop(self, component: Component, *, stay: bool = True) -> None:
+        """Tell it to end in order; it is killed when it does not. What is down is not started again. `stay`:
+        a successor goes on with its state."""
         component.start_at = None
         if component.phase in (Phase.STARTING, Phase.RUNNING):
             component.phase = Phase.STOPPING
             component.wanted = True
-            component.kill_at = time.monotonic() + seconds
-            stay = self.stateful and not self.ending
+            component.kill_at = time.monotonic() + STOPPING_S
+            stay = stay and self.stateful and not self.ending
             if not component.tell({"op": "stop", "over": self.ending} | ({"stay": True} if stay else {})):
                 component.signal(signal.SIGTERM)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from neat.config import Config
 from neat.shm.board import BoardReader, BoardWriter
 from neat.shm.link import LinkReader
+from neat.shm.steering import SLOTS
 from neat.supervisor.component import Component, Phase
 from neat.supervisor.policy import Verdict
 from neat.supervisor.watch import Watch
@@ -24,12 +25,10 @@ class Lookout:
         self.board = board
         self.page = page
         self.watch = Watch(config.hang_ms)
-        self.links = [
-            LinkReader(fds[f"link{k}"], config.ring_bytes, config.ring_bytes) for k in range(config.replicas)
-        ]
+        self.links = [LinkReader(fds[f"link{k}"], config.ring_bytes, config.ring_bytes) for k in range(SLOTS)]
         self.queues: list[select.poll] = []  # by slot; none where the driver reads for all
         if config.datapath == "queues":
-            self.queues = [readable(fds[f"queue{k}"]) for k in range(config.replicas)]
+            self.queues = [readable(fds[f"queue{k}"]) for k in range(SLOTS)]
 
     def look(self, component: Component, now_ns: int, late: bool) -> None:
         """Once a round, at one that starts or runs. `late`: this round is."""

@@ -50,7 +50,7 @@ class Questions:
         return question
 
     def _has_hope(self, question: Question) -> bool:
-        missing = [self.components[name] for name in question.missing]
+        missing = [self.components[name] for name in question.missing if name in self.components]
         return any(c.phase is Phase.RUNNING and c.incarnation == question.asked[c.name] for c in missing)
 
     def answered(self, component: Component, message: dict[str, Any]) -> None:

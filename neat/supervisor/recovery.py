@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from neat import rundir
 from neat.replica.sizes import holder_of
+from neat.shm.steering import SLOTS
 from neat.supervisor import process
 from neat.supervisor.component import Component, Phase
 from neat.supervisor.inventory import Inventory
@@ -92,7 +93,7 @@ class States:
     def holders(self) -> set[tuple[int, int]]:
         """pid and start ticks of those who hold the descriptors of the states that are kept, as replicas
         say."""
-        kept = [k for k in range(self.inventory.config.replicas) if self.inventory.state_number(k)]
+        kept = [k for k in range(SLOTS) if self.inventory.state_number(k)]
         found = [holder_of(self.inventory.fds[f"state{k}"]) for k in kept] if self.stateful else []
         return {holder for holder in found if holder is not None}
 

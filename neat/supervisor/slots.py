@@ -1,7 +1,7 @@
 """The slots of the replicas, as the rest of the stack hears of them: the driver by the steering segment and
 its bell, the syscall server by messages (ARCHITECTURE.md, "How a component starts")."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from neat.shm.doorbell import ring as ring_doorbell
 from neat.shm.steering import SlotState, Steering
@@ -22,14 +22,15 @@ class Slots:
             self.steering.set_state(replica.slot, SlotState.SLOT_STARTING)
 
     def active(self, replica: Component) -> None:
-        """It takes new flows from now on."""
+        """It takes packets from now on, and new flows, if it is to stay."""
         if replica.slot is not None:
-            self.steering.set_state(replica.slot, SlotState.SLOT_ACTIVE)
+            state = SlotState.SLOT_TERMINATING if replica.leaving else SlotState.SLOT_ACTIVE
+            self.steering.set_state(replica.slot, state)
             ring_doorbell(self.driver_bell)
             self._tell("replica_up", replica)
 
     def absent(self, replica: Component) -> None:
-        """It will not be back at once: new flows go to the others, its own ones wait in its ring."""
+        """It will not be back at once, or not stay: new flows go to the others, its own ones still there."""
         if replica.slot is not None and self.steering.slot(replica.slot).state == SlotState.SLOT_ACTIVE:
             self.steering.set_state(replica.slot, SlotState.SLOT_TERMINATING)
             ring_doorbell(self.driver_bell)
@@ -43,8 +44,19 @@ class Slots:
             ring_doorbell(self.driver_bell)  # it acts on the new epoch when it wakes
             self._tell("replica_down", replica)
 
-    def say_again(self, components: Iterable[Component]) -> None:
-        """A new syscall server must know which replicas are active."""
+    def gone(self, replica: Component) -> None:
+        """Nobody will be there again, or somebody else altogether. It was void before."""
+        if replica.slot is not None:
+            self.steering.set_state(replica.slot, SlotState.SLOT_ABSENT)
+
+    def share(self, components: Iterable[Component]) -> None:
+        """Tell who is to have a share of the local ports, and to open connections."""
+        slots = [c.slot for c in components if c.slot is not None and not c.leaving]
+        self.syscall.tell({"op": "slots", "slots": slots})
+
+    def say_again(self, components: Collection[Component]) -> None:
+        """A new syscall server must know which replicas there are, and which are active."""
+        self.share(components)
         for component in components:
             if component.slot is not None and component.phase is Phase.RUNNING:
                 self._tell("replica_up", component)

@@ -15,13 +15,20 @@ from neat.supervisor.component import Component, Phase
 from neat.supervisor.events import EventLog
 from neat.supervisor.keeper import Keeper
 from neat.supervisor.latency import UNASKED
+from neat.supervisor.scaling import Scaling
 
 
 class Status:
     """Where it is seen: the board, the steering segment, the event log, and what the keeper knows."""
 
     def __init__(
-        self, boot: Boot, directory: Path, keeper: Keeper, events: EventLog, latency_asked: Callable[[], bool]
+        self,
+        boot: Boot,
+        directory: Path,
+        keeper: Keeper,
+        events: EventLog,
+        scaling: Scaling,
+        latency_asked: Callable[[], bool],
     ) -> None:
         """`boot`: the supervisor's own; `directory`: the run directory; `latency_asked`: is a CPU latency
         request made now."""
@@ -35,6 +42,7 @@ class Status:
         self.standbys = keeper.standbys
         self.watch = keeper.watch
         self.events = events
+        self.scaling = scaling
         self.latency_asked = latency_asked
 
     def show(self) -> dict[str, Any]:
@@ -53,6 +61,7 @@ class Status:
             "no_queues": self.boot.no_queues,
             "cpu_latency_us": None if config.cpu_latency_us == UNASKED else config.cpu_latency_us,
             "cpu_latency_asked": self.latency_asked(),
+            "scaling": "auto" if self.scaling.auto else "manual",
             "netns": config.netns,
             "routes": [routes.check(rule) for rule in config.routes],
             "run_dir": str(self.directory),
@@ -114,6 +123,8 @@ class Status:
             "slot_state": slot.state_name,
             "epoch": slot.epoch,
             "share": slot.entries,
+            "leaving": component.leaving,
+            "waits_for": self.scaling.left(component) if component.leaving else None,
             "connections": values.get("tcp_connections", 0),
             "packets_in": values.get("rx_frames", 0),
             "packets_out": by_driver.get("tx_frames", 0) + values.get("queue_tx_frames", 0),

@@ -280,8 +280,9 @@ class Registry:
         return [replica for replica in self.replicas.values() if replica.active]
 
     def known(self) -> list[Replica]:
-        """Those that must hear of new sockets: also one that is not active yet but has had its welcome."""
-        return [replica for replica in self.replicas.values() if replica.known]
+        """Those that must hear of new sockets: also one that is not active yet but has had its welcome. One
+        whose state is gone has a successor that hears of everything, or none."""
+        return [replica for replica in self.replicas.values() if replica.has_state]
 
     def note_replica(self, replica: Replica) -> None:
         """It has changed."""

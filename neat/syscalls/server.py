@@ -19,6 +19,7 @@ from functools import partial
 from neat.abi.messages import REPLY, BadMessage, Message, Op
 from neat.boot import Boot
 from neat.shm.board import BoardWriter
+from neat.shm.steering import SLOTS
 from neat.syscalls import wire
 from neat.syscalls.apps import App, Session
 from neat.syscalls.binds import Bind
@@ -55,7 +56,7 @@ class Server(Hooks):
         self.ctl = self._adopt(boot.fds["ctl"])
         self.listener = self._adopt(boot.fds["listen"])
         replicas = {}
-        for k in range(boot.config.replicas):
+        for k in range(SLOTS):
             if f"sys{k}" in boot.fds:
                 replicas[k] = Replica(k, self._adopt(boot.fds[f"sys{k}"]))
                 wire.widen(replicas[k].sock)

@@ -79,9 +79,7 @@ def test_channel(answers):
     assert layout.channel_bytes(4096, 1 << 18, 1 << 17) == int(answers[2])
 
 
-@pytest.mark.parametrize(
-    ("enum", "prefixes"), [(Op, ("NEAT_OP_", "NEAT_EV_")), (BindFlag, ("NEAT_BIND_",))]
-)
+@pytest.mark.parametrize(("enum", "prefixes"), [(Op, ("NEAT_OP_", "NEAT_EV_")), (BindFlag, ("NEAT_BIND_",))])
 def test_enums_name_all_there_is(enum, prefixes):
     in_c = {
         name.removeprefix(prefix): value

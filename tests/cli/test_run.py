@@ -320,9 +320,7 @@ def test_a_script_without_a_first_line_goes_to_the_shell(tmp_path):
 
 def test_signals_are_as_they_were(tmp_path):
     """Python ignores SIGPIPE; the program must not inherit that."""
-    code = (
-        "from neat.cli.executable import become; become('/bin/cat', ('cat', '/proc/self/status'), {})"
-    )
+    code = "from neat.cli.executable import become; become('/bin/cat', ('cat', '/proc/self/status'), {})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     ignored = int(done.stdout.partition("SigIgn:")[2].split()[0], 16)
     assert not ignored >> 12 & 1

@@ -82,9 +82,7 @@ def test_all_is_there(environments: dict[str, Environment], what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["sdist", "wheel"])
-def test_a_stack_and_a_program_on_it(
-    environments: dict[str, Environment], what: str, tmp_path: Path
-) -> None:
+def test_a_stack_and_a_program_on_it(environments: dict[str, Environment], what: str, tmp_path: Path) -> None:
     environment = environments[what]
 
     def neat(*command: str) -> str:

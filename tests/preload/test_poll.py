@@ -22,7 +22,9 @@ def quiet(sockets, seconds=0.2):
 
 def test_nothing_is_readable_after_all_was_read(world: World) -> None:
     """However a receive and the arrival of more overlap, no token stays behind."""
-    world.python(QUIET + """
+    world.python(
+        QUIET
+        + """
 sock = dial()
 for size in range(1, 400, 7):
     sock.sendall(bytes(size))
@@ -31,7 +33,8 @@ for size in range(1, 400, 7):
         left -= len(sock.recv(left))
     assert select.select([sock], [], [], 0)[0] == []
 quiet([sock])
-""")
+"""
+    )
 
 
 def test_nothing_is_lost_when_threads_race_for_it(world: World) -> None:
@@ -67,7 +70,9 @@ for thread in threads:
 
 def test_beside_epoll(world: World) -> None:
     """A socket that an epoll instance watches is poll()ed, read in a blocking call, and watched again."""
-    world.python(QUIET + """
+    world.python(
+        QUIET
+        + """
 sock = dial()
 epoll = select.epoll()
 epoll.register(sock, select.EPOLLIN)
@@ -85,7 +90,8 @@ reader = in_thread(lambda: sock.recv(5))
 sock.sendall(b"wakes")
 reader.join(10)
 assert not reader.is_alive()
-""")
+"""
+    )
 
 
 def test_numbers_beyond_fd_setsize(world: World) -> None:
@@ -118,7 +124,9 @@ assert libc.select(2501, sets, None, None, None) == -1 and ctypes.get_errno() ==
 
 
 def test_datagrams(world: World) -> None:
-    world.python(QUIET + """
+    world.python(
+        QUIET
+        + """
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.bind((ADDRESS, 0))
 for size in range(50):
@@ -127,4 +135,5 @@ for size in range(50):
     assert select.select([sock], [], [], 10) == ([sock], [], [])
     assert len(sock.recv(100)) == size
 quiet([sock])
-""")
+"""
+    )

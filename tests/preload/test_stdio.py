@@ -17,7 +17,9 @@ def stream(fd, mode):
 
 
 def test_a_stream_on_a_socket(world: World) -> None:
-    world.python(LIBC + """
+    world.python(
+        LIBC
+        + """
 sock = dial()
 out, into = stream(os.dup(sock.fileno()), b"w"), stream(os.dup(sock.fileno()), b"r")
 number = libc.fileno(into)
@@ -32,18 +34,22 @@ assert libc.fseek(into, 0, 0) == -1 and ctypes.get_errno() == errno.ESPIPE
 assert libc.fclose(into) == 0 and libc.fclose(out) == 0
 fails(errno.EBADF, os.fstat, number)
 ask(sock, b"the socket goes on")
-""")
+"""
+    )
 
 
 def test_dprintf(world: World) -> None:
-    world.python(LIBC + """
+    world.python(
+        LIBC
+        + """
 sock = dial()
 assert libc.dprintf(sock.fileno(), b"%d and %s", 7, b"eight") == 11
 assert sock.recv(11, socket.MSG_WAITALL) == b"7 and eight"
 sock.shutdown(socket.SHUT_WR)
 signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 assert libc.dprintf(sock.fileno(), b"more") == -1 and ctypes.get_errno() == errno.EPIPE
-""")
+"""
+    )
 
 
 LOOP = "while read -r line; do echo $line; done"
@@ -70,7 +76,9 @@ assert child.wait(10) == 0
 
 def test_standard_output_becomes_a_socket(world: World) -> None:
     """What was in its buffer goes where the rest goes, as on Linux."""
-    world.python(LIBC + """
+    world.python(
+        LIBC
+        + """
 sock = dial()
 room = ctypes.create_string_buffer(4096)
 libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), room, 0, 4096)
@@ -83,4 +91,5 @@ os.dup2(saved, 1)
 assert sock.recv(17, socket.MSG_WAITALL) == b"before, and after"
 libc.printf(b"on the old one again")
 libc.fflush(None)
-""")
+"""
+    )
