@@ -14,6 +14,7 @@ from neat.supervisor.questions import Questions
 from neat.supervisor.scaling import Scaling
 from neat.supervisor.status import Status
 
+FAILED_STARTS = 3  # after which nobody waits for a new replica
 SS_S = 1.0  # how long a replica may take to list its sockets
 PROGRAMS_S = 0.3  # and the syscall server its applications
 RESTART_S = 15.0
@@ -132,14 +133,19 @@ class Commands:
         self.scaling.decide_by_load(False)
         done = self.scaling.scale(count, "asked for")
 
-        def ready() -> bool:
-            started = [self.components.get(name) for name in done["started"]]
-            return all(replica is None or replica.phase is Phase.RUNNING for replica in started)
+        def missing() -> list[Component]:
+            there_are = [self.components[name] for name in done["started"] if name in self.components]
+            return [replica for replica in there_are if replica.phase is not Phase.RUNNING]
 
-        yield until(ready, RESTART_S)
-        if not ready():
-            names = ", ".join(done["started"])
-            raise CommandError(f"{names}: not ready within {RESTART_S:.0f} s; `neat status` says why")
+        def over() -> bool:
+            return all(replica.failed_starts >= FAILED_STARTS for replica in missing())
+
+        yield until(over, RESTART_S)
+        if missing():
+            names = ", ".join(replica.name for replica in missing())
+            raise CommandError(
+                f"{names}: does not get ready, and is tried again; `neat status` has the reason"
+            )
         return {"auto": False, **done}
 
     def _stop(self, request: dict[str, Any]) -> Reply:

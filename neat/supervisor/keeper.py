@@ -97,7 +97,7 @@ class Keeper:
                 component.kill_at = now + STARTING_S
         for component in list(self.components.values()):
             if component.phase is Phase.DOWN and component.leaving and not component.state:
-                self._part_with(component)
+                self._void_and_part(component)
             elif component.phase is Phase.DOWN:
                 component.start_at = now
                 if self.stateful and component.state:
@@ -127,17 +127,20 @@ class Keeper:
         self.slots.share(self.components.values())
         self.slots.absent(replica)
         if replica.phase is Phase.DOWN and not replica.state:
-            self._part_with(replica)
+            self._void_and_part(replica)
 
     def part(self, replica: Component) -> None:
         """It has nothing left: end it, and its state, however it dies."""
         replica.state_fault = "it had nothing left"
         self._stop(replica, stay=False)
 
+    def _void_and_part(self, replica: Component) -> None:
+        self.slots.void(replica)
+        self._part_with(replica)
+
     def _part_with(self, replica: Component) -> None:
         """It is dead and void: forget it."""
         assert replica.slot is not None
-        self.slots.void(replica)
         self.slots.gone(replica)
         self.inventory.drop_state(replica.slot)
         del self.components[replica.name]

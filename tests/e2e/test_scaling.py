@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from neat.tools.bench.processes import end
-
 from tests.support import each_datapath, running_stack, wait_for
 
 pytestmark = [pytest.mark.netns, each_datapath]
