@@ -4,6 +4,7 @@ with it."""
 import contextlib
 import json
 import os
+import struct
 import sys
 from collections import deque
 from datetime import datetime
@@ -14,7 +15,7 @@ MAX_EVENTS = 200
 LOG_BYTES = 4 << 20
 EVENTS_FILE = "events.log"  # a JSON object a line
 EVENTS_BYTES = 1 << 20
-_HEADER = 8  # bytes: length of the JSON that follows
+_HEADER = struct.Struct("<QQ")  # where the JSON is, and its length in bytes
 
 
 class EventLog:
@@ -28,15 +29,18 @@ class EventLog:
         self.incarnations: dict[str, int] = {}
         self.before: dict[str, int] = {}  # what earlier stacks of this name had counted (caretaker.py)
         self.notes: dict[str, Any] = {}  # what parts of the supervisor leave to their successors; JSON
+        self.place = self.end = _HEADER.size  # of what was saved last
         self._load()
 
     def _load(self) -> None:
-        """What the predecessor wrote; nothing when it was killed in the middle of writing."""
-        length = int.from_bytes(os.pread(self.fd, _HEADER, 0), "little")
-        if not 0 < length <= os.fstat(self.fd).st_size - _HEADER:
+        """What the predecessor saved last, whenever it was killed."""
+        header = os.pread(self.fd, _HEADER.size, 0)
+        place, length = _HEADER.unpack(header) if len(header) == _HEADER.size else (0, 0)
+        if place < _HEADER.size or not length or place + length > os.fstat(self.fd).st_size:
             return
+        self.place, self.end = place, place + length
         try:
-            saved = json.loads(os.pread(self.fd, length, _HEADER))
+            saved = json.loads(os.pread(self.fd, length, place))
             events, incarnations = list(saved["events"]), dict(saved["incarnations"])
             before, notes = dict(saved["before"]), dict(saved.get("notes", {}))
         except (ValueError, KeyError, TypeError):
@@ -47,6 +51,7 @@ class EventLog:
         self.notes.update(notes)
 
     def save(self) -> None:
+        """Written beside what was saved last, which counts until the new one is whole."""
         saved = {
             "events": list(self.events),
             "incarnations": self.incarnations,
@@ -54,14 +59,16 @@ class EventLog:
             "notes": self.notes,
         }
         text = json.dumps(saved).encode()
-        os.pwrite(self.fd, bytes(_HEADER), 0)
-        os.pwrite(self.fd, text, _HEADER)
-        os.pwrite(self.fd, len(text).to_bytes(_HEADER, "little"), 0)
+        place = _HEADER.size if _HEADER.size + len(text) <= self.place else self.end
+        os.pwrite(self.fd, text, place)
+        os.pwrite(self.fd, _HEADER.pack(place, len(text)), 0)
+        self.place, self.end = place, place + len(text)
 
     def begin(self) -> None:
         """A stack begins: what was counted and noted so far was another's."""
         self.before = dict(self.incarnations)
         self.notes.clear()
+        self.save()
 
     def restarts(self, component: str, incarnation: int) -> int:
         """How often it was started again, in this stack."""

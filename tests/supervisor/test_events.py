@@ -1,5 +1,6 @@
 """The event log outlives the supervisor that wrote it, whenever that one was killed."""
 
+import contextlib
 import os
 
 import pytest
@@ -39,19 +40,55 @@ def test_log_is_bounded(fd):
     "damage",
     [
         lambda fd: os.pwrite(fd, b"\xff" * 8, 0),
-        lambda fd: os.pwrite(fd, b"\xff\xff", 20),
+        lambda fd: os.pwrite(fd, b"\xff\xff", 28),
         lambda fd: os.pwrite(fd, (5).to_bytes(8, "little"), 0),
-        lambda fd: os.pwrite(fd, b"[1, 2]" + b" " * 300, 8),
+        lambda fd: os.pwrite(fd, (5).to_bytes(8, "little"), 8),
+        lambda fd: os.pwrite(fd, b"[1, 2]" + b" " * 300, 16),
         lambda fd: os.ftruncate(fd, 9),
     ],
 )
-def test_half_written_log_is_as_none(fd, damage):
+def test_damaged_log_is_as_none(fd, damage):
     EventLog(fd).record("driver", "died")
     damage(fd)
     log = EventLog(fd)
     assert list(log.events) == []
     log.record("driver", "is back")
     assert len(EventLog(fd).events) == 1
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+@pytest.mark.parametrize("saves", range(6))
+def test_killed_while_saving(fd, monkeypatch, saves, writes):
+    """A successor has what was saved last, or before that, at whichever write() its predecessor died."""
+    log = EventLog(fd)
+    for number in range(saves):
+        log.record("driver", "died", "x" * 100 * (number % 3))
+    log.notes["slots"] = {"3": True}
+    pwrite, left = os.pwrite, [writes]
+
+    def dies(*args):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return pwrite(*args)
+
+    monkeypatch.setattr(os, "pwrite", dies)
+    with contextlib.suppress(KeyboardInterrupt):
+        log.save()
+    monkeypatch.undo()
+    successor = EventLog(fd)
+    assert len(successor.events) == saves
+    assert successor.notes == ({"slots": {"3": True}} if writes == 2 else {})
+
+
+def test_what_is_noted_ends_with_the_stack(fd):
+    """Also for who dies before the first event."""
+    log = EventLog(fd)
+    log.next_incarnation("driver")
+    log.notes["slots"] = {"3": True}
+    log.begin()
+    successor = EventLog(fd)
+    assert (successor.notes, successor.before) == ({}, {"driver": 1})
 
 
 def test_event_in_words():
