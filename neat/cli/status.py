@@ -73,7 +73,7 @@ def replicas_table(state: dict[str, Any]) -> Any:
     for column in ("share", "connections", "packets in", "packets out"):
         table.add_column(column, justify="right")
     table.add_column("drops")
-    if any(replica["leaving"] for replica in state["replicas"]):
+    if any(replica.get("leaving") for replica in state["replicas"]):
         table.add_column("leaves after")
     for replica in state["replicas"]:
         table.add_row(
@@ -84,7 +84,7 @@ def replicas_table(state: dict[str, Any]) -> Any:
             str(replica["packets_in"]),
             str(replica["packets_out"]),
             summary(replica["drops"]),
-            *([what_is_left(replica["waits_for"])] if replica["leaving"] else []),
+            *([what_is_left(replica["waits_for"])] if replica.get("leaving") else []),
         )
     return table
 
