@@ -39,6 +39,7 @@ class Shares:
         self.note = note
         self.in_use: dict[int, int] = {}  # bitmap of the ports that a slot's replica said it uses
         self.waiting: set[int] = set()  # slots whose answer is missing
+        self.strays = False  # somebody uses a port of another one's share
         self.seq = random.getrandbits(31)  # answers to a predecessor may still be on their way
         self.look_at = 0.0
 
@@ -89,7 +90,7 @@ class Shares:
             self.look_at = now + AGAIN_S
             for slot in self.waiting:
                 self._ask(self.replicas[slot])
-        elif any(self._held(slot) for slot in self.slots):
+        elif self.strays:
             self.begin()
 
     def may_open(self, slot: int) -> bool:
@@ -109,6 +110,7 @@ class Shares:
         if self.waiting:
             return
         self.look_at = time.monotonic() + REFRESH_S
+        self.strays = any(self._strays(slot) for slot in self.in_use)
         if self.settled != self.slots:
             self.settled = self.slots
             self.note()
@@ -131,8 +133,7 @@ class Shares:
             used |= bitmap if other != slot else 0
         return used
 
-    def _held(self, slot: int) -> bool:
-        """Whether another one uses a port of its share."""
-        rank, count = self._share(slot)
-        own = sum(1 << port for port in ports.CONNECT if port % count == rank)
-        return bool(self._others(slot) & own)
+    def _strays(self, slot: int) -> bool:
+        """Whether it uses a port that another one opens connections from now."""
+        used = self.in_use[slot]
+        return any(used >> port & 1 and self.owner(port) != slot for port in ports.CONNECT)

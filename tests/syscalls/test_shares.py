@@ -4,15 +4,25 @@ connection from one port."""
 import os
 import socket
 
+import msgspec
 import pytest
 
 from neat.abi.messages import REPLY, Address, BindFlag, Message, Op
+from neat.syscalls import shares
+from neat.syscalls.replicas import Replica
+from neat.syscalls.shares import Shares
 
-from .conftest import bitmap
-
-pytestmark = pytest.mark.parametrize("world", [{"replicas": 3}], indirect=True)
+from .conftest import CONFIG, World, bitmap
 
 NONE = (0, 0)
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = World(tmp_path, msgspec.structs.replace(CONFIG, replicas=3))
+    made.start()
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -154,3 +164,34 @@ def connect_from(client, port, replica):
 def connected(replica):
     _, fds = replica.take(Op.CONNECT_VIA, answer=False)
     os.close(fds[0])
+
+
+class Heard(Replica):
+    """A replica that is told, and answers when the test says so."""
+
+    def send(self, message, *fds):
+        return True
+
+    def answer(self, told_by, *used):
+        fd = bitmap(used)
+        message = Message(Op.PORTS, REPLY, told_by.seq, replica=self.slot, incarnation=self.incarnation)
+        told_by.answer(self, message, [fd])
+        os.close(fd)
+
+
+def test_what_is_free_by_now_is_asked_for_again(monkeypatch):
+    """Once a minute while somebody uses a port of another one's share, and not any more after that."""
+    monkeypatch.setattr(shares, "REFRESH_S", 0)
+    one, two = (Heard(slot, None, incarnation=1) for slot in (0, 1))
+    mine = Shares({0: one, 1: two}, [0, 1], [0, 1], lambda: None)
+    mine.begin()
+    one.answer(mine, 32768, 61001)
+    two.answer(mine, 32770)
+    asked = mine.seq
+    mine.look()
+    assert mine.seq != asked and mine.waiting == {0, 1}
+    one.answer(mine, 32768)
+    two.answer(mine, 32769)
+    asked = mine.seq
+    mine.look()
+    assert mine.seq == asked and not mine.waiting
