@@ -16,7 +16,7 @@
 enum neat_op {
     /* application -> syscall server; each is answered by the same op with NEAT_MSG_REPLY and `error` (0 or
      * an errno) */
-    NEAT_OP_HELLO = 1,      /* -> app, token, replica (bitmap of active slots), local (the stack's
+    NEAT_OP_HELLO = 1,      /* -> app, token, replica (as NEAT_OP_PREFER), local (the stack's
                                address), prefix, u[0..2]: nsock, rx_size, tx_size. With a token: be that
                                application, which is made if it is not there (everything under one `neat
                                run` is one application) */
@@ -36,7 +36,7 @@ enum neat_op {
                                of other settings: u[1]: maxseg, u[2]: rcvbuf, u[3]: tos, ttl << 8; fd: the
                                stack's end (only if bind_id is 0) -> error; then the replica says
                                NEAT_EV_CONNECTING on the descriptor */
-    NEAT_OP_PREFER = 7,     /* -> replica: bitmap of the slots that are active now */
+    NEAT_OP_PREFER = 7,     /* -> replica: bitmap of the slots that open connections now */
     NEAT_OP_POLLER = 8,     /* replica, incarnation, u[0]: poller (an index into neat_channel.pollers) ->
                                fd: the read end of a pipe, its bell, non-blocking: a byte in it wakes the
                                poller. Nobody but the replica holds the write end, so that its death hangs

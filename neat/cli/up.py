@@ -23,7 +23,7 @@ from neat.supervisor.netns import clean as clean_netns
 READY_S = 20.0
 LOG_BYTES = 1 << 20
 LOG_TAIL_LINES = 12
-DESCRIPTORS, DESCRIPTORS_A_REPLICA = 64, 16  # that a stack needs before it has any connection
+DESCRIPTORS, DESCRIPTORS_A_REPLICA = 160, 16  # that a stack needs before it has any connection
 CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21
 PROC_STATUS = Path("/proc/self/status")
 

@@ -121,6 +121,8 @@ class Commands:
     def _scale(self, request: dict[str, Any]) -> Reply | Task:
         """`replicas`: how many there are to be, or "auto": as many as their load asks for. Answered when
         those that start are ready: who leaves takes as long as it takes."""
+        if self.keeper.ending:
+            raise CommandError("the stack is ending")
         count = request.get("replicas")
         if count == "auto":
             self.scaling.decide_by_load(True)

@@ -112,22 +112,24 @@ class Keeper:
         replica.incarnation = self.events.incarnations.get(replica.name, 0)
         self.components[replica.name] = replica
         replica.start_at = time.monotonic()
-        self.slots.share(self.components.values())
 
     def stay(self, replica: Component) -> None:
         """It was leaving, and is not any more."""
         replica.leaving = False
         if replica.phase is Phase.RUNNING:
             self.slots.active(replica)
-        self.slots.share(self.components.values())
 
     def leave(self, replica: Component) -> None:
         """It gets nothing new. Whoever sees that it has nothing left says `part`."""
         replica.leaving = True
-        self.slots.share(self.components.values())
         self.slots.absent(replica)
         if replica.phase is Phase.DOWN and not replica.state:
             self._void_and_part(replica)
+
+    def share(self) -> None:
+        """Who adds replicas, or lets some leave or stay, says so when all of that is done: those that stay
+        share the local ports anew."""
+        self.slots.share(self.components.values())
 
     def part(self, replica: Component) -> None:
         """It has nothing left: end it, and its state, however it dies."""

@@ -80,6 +80,8 @@ class Scaling:
         self._each(self.keeper.leave, leaving)
         self._each(self.keeper.stay, kept)
         self._each(self.keeper.add, new)
+        if kept or new or leaving:
+            self.keeper.share()
         names = {"started": new, "kept": kept, "leaving": leaving}
         return {word: [replica.name for replica in replicas] for word, replicas in names.items()}
 
