@@ -55,4 +55,5 @@ cpdef enum ReplicaCounter:
     COUNT_QUEUE_RX_MISPLACED        # into the wrong one, and copied from there
     COUNT_QUEUE_READ_FAILED         # 1: the device is gone
     COUNT_WORK_NS                   # spent in turns that had something to do
+    COUNT_SPARES                    # gauge: stack's ends that wait for a connection
     REPLICA_COUNTERS

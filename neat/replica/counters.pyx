@@ -3,7 +3,7 @@
 from neat.stack.counters import GAUGES as STACK_GAUGES
 from neat.stack.counters import NAMES
 
-GAUGES = STACK_GAUGES | {"listeners", "udp_sockets", "channels", "descriptors", "cords"}
+GAUGES = STACK_GAUGES | {"listeners", "udp_sockets", "channels", "descriptors", "cords", "spares"}
 # Each counts frames or datagrams that were not used, for the reason that its name says.
 DROPS = frozenset(
     [

@@ -32,7 +32,7 @@ from neat.replica.process cimport (
     MAX_SHARED, TICKS_BITS, WATCH_HOLDER, Endpoint, Process, gauge, own_number, tally, watch_data,
 )
 from neat.replica.shared cimport shared_recover
-from neat.replica.spares cimport spare_keep_again, spares_recover
+from neat.replica.spares cimport spare_keep_again, spares_count, spares_recover
 from neat.replica.wire cimport wire_recover
 from neat.shm.atomic cimport load32, load64, replace32, store64
 from neat.shm.ring cimport ring_advance, ring_peek, ring_resume
@@ -223,6 +223,9 @@ cdef void repair(Process* p) noexcept nogil:
     for i in range(MAX_SHARED):
         if p.shared[i].fd >= 0:
             shared_recover(p, i)
+    for i in range(<int32_t>p.channels_end):
+        if p.channels[i].used:
+            spares_count(p, &p.channels[i])
     for i in range(<int32_t>p.endpoint_count):
         endpoint_again(p, i)
     for i in range(<int32_t>p.channels_end):
@@ -252,7 +255,7 @@ cdef void endpoint_again(Process* p, int32_t conn) noexcept nogil:
         there = False  # another one has its place by now
     channel = channel_find(p, end.app)
     if not there and channel != NULL:
-        spare_keep_again(channel, end)
+        spare_keep_again(p, channel, end)
     if end.fd >= 0:
         gauge(p, COUNT_DESCRIPTORS, 1)
     if not there:

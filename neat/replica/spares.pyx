@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from neat.abi.channel cimport (
     NEAT_SPARES, NEAT_SPARES_OFFSET, NEAT_SPARE_KEPT, neat_sock, neat_spare_place,
 )
-from neat.replica.counters cimport COUNT_DESCRIPTORS
+from neat.replica.counters cimport COUNT_DESCRIPTORS, COUNT_SPARES
 from neat.replica.posix cimport EPOLL_CTL_DEL, watch
 from neat.replica.process cimport (
     END_OPEN, Channel, Endpoint, Process, Spare, close_number, gauge, own_number,
@@ -38,9 +38,11 @@ cdef void spare_keep(Process* p, Channel* channel, Endpoint* end, neat_sock* lin
         own_number(&spare.fd, -1)
         return
     own_number(&end.fd, -1)
+    gauge(p, COUNT_DESCRIPTORS, -1)
+    gauge(p, COUNT_SPARES, 1)
 
 
-cdef void spare_keep_again(Channel* channel, Endpoint* end) noexcept nogil:
+cdef void spare_keep_again(Process* p, Channel* channel, Endpoint* end) noexcept nogil:
     cdef uint64_t name
     if end.fd < 0:
         return
@@ -54,6 +56,7 @@ cdef void spare_keep_again(Channel* channel, Endpoint* end) noexcept nogil:
             own_number(&end.fd, -1)
         else:
             own_number(&spare.fd, -1)
+            gauge(p, COUNT_SPARES, -1)
         return
 
 
@@ -74,10 +77,16 @@ cdef void spare_take(Process* p, Channel* channel, uint64_t name, bint taken) no
     spare = &channel.spares[neat_spare_place(name)]
     if taken:
         own_number(&spare.fd, -1)  # twice until here: the connection's, as that is open
-        gauge(p, COUNT_DESCRIPTORS, -1)  # it was counted as a new one again
+        gauge(p, COUNT_SPARES, -1)
     else:
         spare_close(p, spare)
     replace64(entry_of(channel, name), name | NEAT_SPARE_KEPT, 0)
+
+
+cdef void spares_count(Process* p, Channel* channel) noexcept nogil:
+    for i in range(NEAT_SPARES):
+        if channel.spares[i].fd >= 0:
+            gauge(p, COUNT_SPARES, 1)
 
 
 cdef void spares_recover(Process* p, Channel* channel) noexcept nogil:
@@ -88,7 +97,6 @@ cdef void spares_recover(Process* p, Channel* channel) noexcept nogil:
         spare = &channel.spares[i]
         name = load64(&table[i])
         if spare.fd >= 0:
-            gauge(p, COUNT_DESCRIPTORS, 1)
             if name == spare.name:
                 replace64(&table[i], name, name | NEAT_SPARE_KEPT)
             elif name != spare.name | NEAT_SPARE_KEPT:
@@ -114,7 +122,7 @@ cdef void spare_close(Process* p, Spare* spare) noexcept nogil:
     if spare.fd < 0:
         return
     close_number(&spare.fd)
-    gauge(p, COUNT_DESCRIPTORS, -1)
+    gauge(p, COUNT_SPARES, -1)
 
 
 cdef void spares_open(Channel* channel) noexcept nogil:

@@ -49,7 +49,7 @@ def test_a_circle_of_sockets_ends_with_its_program():
 
             def clean():
                 replicas = stack.status()["replicas"]
-                names = ("channels", "descriptors", "listeners", "udp_sockets")
+                names = ("channels", "descriptors", "listeners", "spares", "udp_sockets")
                 return all(not r["counters"].get(name) for r in replicas for name in names)
 
             wait_for(clean, PATIENCE_S, "its segments and its sockets are gone from the replicas")

@@ -216,7 +216,7 @@ def test_accepted_and_closed_before_the_replica_has_looked(world, server):
         peer.send("FA")
         await_kept(server, there)
         assert entry(channel, here) == 0
-    await_true(lambda: world.counters()["descriptors"] == 1, "one")
+    await_true(lambda: world.counters()["spares"] == 1 and not world.counters()["descriptors"], "one")
 
 
 @pytest.mark.parametrize("brought", [0, name_of(1), name_of(0, number=6), name_of(0, 8), 2**64 - 2])
@@ -255,7 +255,8 @@ def test_names_that_make_no_sense(world, server, entry_there, name):
     peer.expect("its FIN", lambda tcp: "F" in tcp.flags)
     peer.send("FA")
     assert await_poll(end, select.POLLIN) & select.POLLHUP
-    await_true(lambda: world.counters()["descriptors"] == 0, "no descriptor is left")
+    await_true(lambda: not world.counters()["descriptors"], "no descriptor is left")
+    assert world.counters()["spares"] == 0
     assert entry(server[0], 3) == entry_there
 
 
@@ -342,12 +343,12 @@ def test_who_dies_before_he_could_ring_resets_it(world, server):
 def test_kept_pairs_go_with_their_application(world, server):
     message, peer, end = first(world, server)
     close_and_keep(server, message, peer)
-    await_true(lambda: world.counters()["hangups"] == 0 and world.counters()["descriptors"] == 1, "kept")
+    await_true(lambda: world.counters()["hangups"] == 0 and world.counters()["spares"] == 1, "kept")
     server[1].close()
     world.say(Message(Op.APP_GONE, app=1))
     end.settimeout(PATIENCE_S)
     assert await_poll(end, select.POLLIN) & select.POLLHUP
-    await_true(lambda: world.counters()["descriptors"] == 0, "no descriptor is left")
+    await_true(lambda: world.counters()["spares"] == 0, "no descriptor is left")
 
 
 def test_a_process_that_dies_leaves_no_pair(world, server):
@@ -360,7 +361,8 @@ def test_a_process_that_dies_leaves_no_pair(world, server):
         request(channel, kept[-1][0].sock, REQ_ACCEPTED)
     for n, (message, peer, _) in enumerate(kept[:-1]):
         close_and_keep(server, message, peer, n, name_of(n, ME if n else 7))
-    await_true(lambda: world.counters()["descriptors"] == PLACES, "all are kept, but one that is open")
+    await_true(lambda: world.counters()["spares"] == PLACES - 1, "all are kept, but one")
+    assert world.counters()["descriptors"] == 1  # that is open
     message, peer, _ = kept[-1]
     keep(server, message, PLACES - 1, name_of(PLACES - 1))
     for _, _, end in kept[1:]:
@@ -369,7 +371,8 @@ def test_a_process_that_dies_leaves_no_pair(world, server):
     await_true(lambda: [n for n in range(PLACES) if entry(channel, n)] == [0], "all places but the other's")
     peer.expect("its FIN", lambda tcp: "F" in tcp.flags)
     peer.send("FA")
-    await_true(lambda: world.counters()["descriptors"] == 1, "those of the dead are gone")
+    await_true(lambda: world.counters()["spares"] == 1, "those of the dead are gone")
+    await_true(lambda: world.counters()["descriptors"] == 0, "and of its connection")
     message, peer = next_one(world, server, 41000)
     bring(server, message, 0, 7)
     world.await_counter("pairs_reused", 1)
