@@ -49,7 +49,8 @@ class Stack:
         """`neat up --detach`; StackError when it does not come up. `private`: in its own run directory."""
         with private_directory() if private else contextlib.nullcontext():
             options = [f"--set={key}={value}" for key, value in (settings or {}).items()]
-            command = neat_command("up", "--name", name, "--replicas", str(replicas), "--detach", *options)
+            own = ("--detach", "--owner", str(os.getpid()))  # however we end, it ends too
+            command = neat_command("up", "--name", name, "--replicas", str(replicas), *own, *options)
             try:
                 done = subprocess.run(
                     command, env=environment(), capture_output=True, text=True, check=False, timeout=UP_S

@@ -18,6 +18,9 @@ POLL_S = 0.02
 # Lines of a server that did not start which its user is shown.
 LAST_LINES = 6
 
+# Before a command: it is told to end when we do, even if we are killed.
+WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
+
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -47,7 +50,8 @@ def end(process: subprocess.Popen[str]) -> None:
 
 def start_server(command: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Start a server that prints a line when it is ready; SideError when it does not."""
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=env)
+    pipe = subprocess.PIPE
+    server = subprocess.Popen([*WITH_US, *command], stdin=subprocess.DEVNULL, stdout=pipe, text=True, env=env)
     assert server.stdout is not None
     ready, _, _ = select.select([server.stdout], [], [], READY_S)
     if not ready or not server.stdout.readline():
@@ -65,7 +69,7 @@ def running(
     not start."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command,
+            [*WITH_US, *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
