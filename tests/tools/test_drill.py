@@ -493,6 +493,8 @@ def test_where_a_picture_cannot_be_written(tmp_path):
         (["--kill", "nobody"], "'nobody'"),
         (["--kill", "replica99"], "'replica99'"),
         (["--kill", "none,driver"], "none goes alone"),
+        (["--scale", "0,2"], "numbers of 1 to 16"),
+        (["--scale", "1", "--scale-every", "0s"], "'0s' is not a time"),
         (["--every", "soon"], "'soon' is not a time"),
         (["--every", "0s"], "'0s' is not a time"),
         (["--for", "2d"], "'2d' is not a time"),

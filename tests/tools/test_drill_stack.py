@@ -56,6 +56,20 @@ def test_nobody_notices(datapath):
     assert result["connections"]["opened"] == result["connections"]["closed"] == 26
 
 
+@each_datapath
+def test_replicas_come_and_go(datapath):
+    """Nobody notices, whoever is killed meanwhile; and those that are to leave do, whatever pairs of sockets
+    they have had kept for the next connection."""
+    steps = ("--replicas=1", "--scale=3,1,2,1", "--scale-every=1s", "--churn=50", "--set=time_wait_ms=100")
+    whom = ("--kill=replica,supervisor", "--every=700ms", "--overlap")
+    done = neat_drill("--datapath", datapath, *steps, *whom, "-j")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["failures"] == [] and result["faults"]
+    assert [(step["before"], step["count"]) for step in result["steps"]] == [(1, 3), (3, 1), (1, 2), (2, 1)]
+    assert result["steps"][0]["ready_ms"] > 0 and result["steps"][-1]["left_ms"] > 0
+
+
 def test_without_a_fault_nothing_is_lost():
     done = neat_drill("--kill=none", "--for=1s")
     assert done.returncode == 0, done.stdout + done.stderr

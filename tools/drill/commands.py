@@ -10,6 +10,7 @@ import click
 from neat.cli.client import check_name
 from neat.cli.up import parse_setting
 from neat.tools.bench.commands import finish, json_option
+from neat.tools.bench.options import Numbers
 from neat.tools.drill import tables
 from neat.tools.drill.faults import CHOICES
 
@@ -53,13 +54,24 @@ class Components(click.ParamType):
 
 
 @click.command()
-@click.option("--kill", type=Components(), default="replica", show_default=True, help="In turn.")
+@click.option("--kill", type=Components(), help="In turn; default: replica, and with --scale none.")
+@click.option(
+    "--scale",
+    type=Numbers(1, 16),
+    default=(),
+    metavar="N[,N…]",
+    help="Meanwhile: so many replicas, one number after another.",
+)
+@click.option("--scale-every", type=Seconds(3600), default="3s", show_default=True, help="To the next step.")
 @click.option("--hang", is_flag=True, help="SIGSTOP instead of SIGKILL.")
 @click.option(
     "--every", type=Seconds(3600), default="1s", show_default=True, help="From one fault to the next."
 )
 @click.option(
-    "--for", "duration", type=Seconds(86_400), default="60s", show_default=True, help="Faults for so long."
+    "--for",
+    "duration",
+    type=Seconds(86_400),
+    help="Faults for so long; default: 60s, and with --scale until the last step is done.",
 )
 @click.option("--count", type=click.IntRange(1, 100_000), help="Faults at most.")
 @click.option("--random", "seed", type=int, metavar="SEED", help="Random moments, random victims.")
@@ -100,10 +112,12 @@ class Components(click.ParamType):
 )
 @json_option
 def drill(
-    kill: tuple[str, ...],
+    kill: tuple[str, ...] | None,
+    scale: tuple[int, ...],
+    scale_every: float,
     hang: bool,
     every: float,
-    duration: float,
+    duration: float | None,
     count: int | None,
     seed: int | None,
     quiet: float,
@@ -128,8 +142,9 @@ def drill(
     """Kill components under a checked load, and say what its clients saw.
 
     A server of ours runs on the stack, its clients at the other end of the wire: request-response at a
-    constant rate, and transfers in both directions. Both ends know every byte beforehand. Fails when a
-    connection was lost, hung or refused, or a byte was wrong."""
+    constant rate, and transfers in both directions. Both ends know every byte beforehand. With --scale the
+    number of replicas changes meanwhile. Fails when a connection was lost, hung or refused, or a byte was
+    wrong."""
     from neat.tools.drill import picture
     from neat.tools.drill.plan import Plan
     from neat.tools.drill.run import Settings
@@ -145,10 +160,12 @@ def drill(
     if connections + bulk == 0:
         raise click.UsageError("there must be a connection")
     chosen = Settings(
-        kill=kill,
+        kill=kill or (("none",) if scale else ("replica",)),
         hang=hang,
         every=every,
-        duration=duration,
+        duration=duration or (len(scale) * scale_every if scale else 60.0),
+        scale=scale,
+        scale_every=scale_every,
         count=count,
         quiet=quiet,
         seed=seed,

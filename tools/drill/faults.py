@@ -17,7 +17,7 @@ from neat.tools.stack import Stack, StackError
 LOOK_S = 0.05  # between two looks at the stack
 PATIENCE_S = 15.0  # until a component is back, or all are: before the next fault is due
 RECENT = 8  # faults whose victims may still be missing
-BACK = ("is back", "is ready")
+BACK = ("is back", "is ready", "has left")  # who was leaving is not missed
 OTHERS = ("driver", "syscall", "supervisor")
 CHOICES = ("replica", *OTHERS, "all", "random", "none")
 

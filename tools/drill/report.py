@@ -36,6 +36,8 @@ def make(
     server: dict[str, Any] | None,
     replicas: int,
     steal: float,
+    steps: Sequence[dict[str, Any]] = (),
+    by_load: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """`owners`: replica of a connection, by its number. `stopped`: when the load was told to stop. `server`:
     what it says of itself, if it is ours. `steal`: share of the processors that others had. Times in seconds
@@ -49,6 +51,8 @@ def make(
         "seconds": round(stopped - began, 3),
         "replicas": replicas,
         "faults": rows,
+        "steps": list(steps),
+        "by_load": list(by_load),
         "recovery_ms": recoveries(faults),
         "gap_ms": {
             "faults": spread(row["gap_ms"] for row in rows),
@@ -255,5 +259,7 @@ def failures(result: dict[str, Any]) -> list[str]:
         "components that did not come back": sum(
             part["back_ms"] is None for row in result["faults"] for part in row["components"]
         ),
+        "steps whose replicas did not get ready": sum(s["ready_ms"] is None for s in result["steps"]),
+        "steps whose replicas did not leave": sum(not s["settled"] for s in result["steps"]),
     }
     return [f"{count} {what}" for what, count in counts.items() if count]

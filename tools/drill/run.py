@@ -20,6 +20,7 @@ from neat.tools.drill import records, report, ssh
 from neat.tools.drill.faults import Schedule, Striker
 from neat.tools.drill.plan import Plan
 from neat.tools.drill.programs import make_site
+from neat.tools.drill.steps import Steps, by_load
 from neat.tools.driven import Client, ClientError
 from neat.tools.stack import Stack, StackError
 
@@ -40,6 +41,8 @@ class Settings:
     seed: int | None = None
     overlap: bool = False  # strike although somebody is still missing
     replicas: int = 3
+    scale: Sequence[int] = ()  # how many replicas there are to be, one number after another
+    scale_every: float = 3.0  # seconds from one to the next
     stack: Mapping[str, Any] = field(default_factory=dict)  # its settings
     name: str | None = None  # of a stack that runs
     load: Plan = field(default_factory=Plan)
@@ -70,16 +73,21 @@ def drill(settings: Settings, progress: Callable[[str], None] = lambda text: Non
             with starting_load(stack, settings, server.port, folder / "records") as load:
                 watch = Drill(settings, stack, side, server.port, load, progress)
                 watch.run()
+            watch.steps.finish()
+            watch.striker.look()
         share = (stolen_s() - stolen) / (time.monotonic() - began) / (os.cpu_count() or 1)
+        seen_by_load = records.read(folder / "records")
         return report.make(
             settings=described(settings),
-            records=records.read(folder / "records"),
+            records=seen_by_load,
             faults=watch.striker.faults,
             owners=watch.owners,
             stopped=watch.stopped,
             server=json.loads(seen.read_text()) if seen.exists() else None,
             replicas=stack.config.replicas,
             steal=share,
+            steps=watch.steps.rows(seen_by_load.began),
+            by_load=by_load(watch.striker.events.values()),
         )
 
 
@@ -149,6 +157,7 @@ class Drill:
         self.load = load
         self.progress = progress
         self.striker = Striker(stack, "SIGSTOP" if settings.hang else "SIGKILL")
+        self.steps = Steps(stack, settings.scale, settings.scale_every, StackError)
         self.owners: dict[int, str] = {}  # connection's number → replica
         self.open: list[int] = []  # numbers of those that are open
         self.changes = -1
@@ -160,6 +169,8 @@ class Drill:
         self._learn_owners()
         due = time.monotonic() + settings.quiet
         end = due + settings.duration
+        self.striker.watch(due - PREPARE_S, self._alive)
+        self.steps.start()
         while not self._enough() and due < end:
             self.striker.watch(due - PREPARE_S, self._alive)
             if settings.kill != ("none",):
@@ -196,7 +207,12 @@ class Drill:
         if not names:
             return due
         time.sleep(max(due - time.monotonic(), 0.0))
-        fault = striker.strike(names, pids)
+        try:
+            fault = striker.strike(names, pids)
+        except StackError:
+            if not self.settings.scale:
+                raise
+            return due  # it has left just now
         fault.waited_s = max(0.0, round(fault.at - due, 3))
         fault.held = len(self.open)
         everybody = not fault.of_replicas()

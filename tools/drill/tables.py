@@ -5,6 +5,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from neat.supervisor.scaling import LEFT
+
 GAPS = {
     "faults": "longest gap of each fault",
     "clients": "each affected client's longest",
@@ -17,6 +19,8 @@ MANY = 30  # faults: more are not listed one by one
 def show(console: Console, result: dict[str, Any]) -> None:
     if 0 < len(result["faults"]) <= MANY:
         console.print(faults(result))
+    if result["steps"]:
+        console.print(steps(result))
     console.print(phases(result))
     for line in lines(result):
         console.print(line)
@@ -39,6 +43,25 @@ def faults(result: dict[str, Any]) -> Table:
             str(row["hung"]),
             f"{row['gap_ms']:.0f} ms",
             "–" if row["gap_others_ms"] is None else f"{row['gap_others_ms']:.0f} ms",
+        )
+    return table
+
+
+def steps(result: dict[str, Any]) -> Table:
+    table = Table(title="Steps", title_justify="left", header_style="bold")
+    for name in ("at", "replicas", "ready after", "left after"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for row in result["steps"]:
+        remarks = [f"{name} stays after all" for name in row["recalled"]]
+        remarks += [f"{count} {LEFT[name]}" for name, count in row["waits_for"].items()]
+        leave = set(row["leaving"]) - set(row["recalled"])
+        table.add_row(
+            f"{row['at_s']:.2f} s",
+            f"{row['before']} → {row['count']}",
+            "never" if row["ready_ms"] is None else f"{row['ready_ms']:.0f} ms",
+            ("not yet" if row["left_ms"] is None else f"{row['left_ms']:.0f} ms") if leave else "–",
+            ", ".join(remarks) or row["error"],
         )
     return table
 
@@ -69,13 +92,15 @@ def percentiles(values: dict[str, float] | None) -> str:
 def lines(result: dict[str, Any]) -> list[str]:
     seen = result["connections"]
     found = []
+    found += [f"by load: {row['what']} ({row['why']})" for row in result["by_load"]]
     for name, values in result["recovery_ms"].items():
         found.append(f"{name} back after: {percentiles(values)}")
     if result["faults"]:
         share = seen["affected_share"]
+        expected = "" if result["steps"] or result["by_load"] else f" (1/{result['replicas']})"
         found.append(
             f"affected: {seen['affected']} connections"
-            + (f", {share:.1%} of all (1/{result['replicas']})" if share is not None else "")
+            + (f", {share:.1%} of all{expected}" if share is not None else "")
         )
         found += [f"{text}: {percentiles(result['gap_ms'][key])}" for key, text in GAPS.items()]
     found.append(
