@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from neat import filter as packet_filter
 from neat import routes as rules
 from neat import rundir
 
@@ -58,6 +59,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     # asked of the kernel while replicas have work: how many µs an idle processor may take to wake; 0: it
     # spins; -1: nothing is asked
     cpu_latency_us: Annotated[int, Meta(ge=-1, le=10_000)] = -1
+    filter: list[str] = []  # rules for packets, like "input tcp dport 22 drop": see neat/filter.py
     routes: list[str] = []  # which sockets of programs are the stack's: see neat/routes.py
     # of a replica that died: its connections go on in a successor, or are lost with it
     recovery: Literal["stateful", "stateless"] = "stateful"
@@ -96,6 +98,10 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             rules.merge([rules.check(rule) for rule in self.routes])
         except rules.RouteError as error:
             raise ConfigError(f"routes = {self.routes!r}: {error}") from None
+        try:
+            packet_filter.parse_lines(self.filter)
+        except packet_filter.FilterError as error:
+            raise ConfigError(f"filter: {error}") from None
         if self.scale_min > self.scale_max:
             right = f"must not be more than scale_max ({self.scale_max})"
             raise ConfigError(f"scale_min = {self.scale_min}: {right}")

@@ -12,7 +12,7 @@ NEAT = ROOT / "neat"
 
 # From the ground up. A room may use those of lower floors, not its neighbours; what lies in it, each other.
 FLOORS = [
-    {"__init__", "abi", "wire", "rundir", "routes", "ports", "store"},
+    {"__init__", "abi", "wire", "rundir", "routes", "ports", "filter", "store"},
     {"shm", "config"},
     {"boot"},
     {"stack", "shim"},
