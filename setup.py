@@ -42,6 +42,7 @@ OFF_THE_PATH = {
     "neat.replica.settings",
     "neat.shm.board",
     "neat.shm.counters",
+    "neat.shm.filter",
     "neat.shm.link",
     "neat.shm.pyring",
     "neat.shm.steering",

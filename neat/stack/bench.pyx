@@ -13,10 +13,11 @@ from neat.abi.channel cimport (
     NEAT_DIRTY_OFFSET, NEAT_SOCKS_OFFSET, NEAT_SUMMARY_OFFSET, neat_addr, neat_channel_bytes, neat_sock,
 )
 from neat.shm.atomic cimport fetch_or64, load64, store64
+from neat.shm.filter cimport FilterView
 from neat.shm.ring cimport MAX_RECORD, RECORD_FRAME
 from neat.stack.config cimport EV_ACCEPT, OFFLOAD_CSUM, OFFLOAD_TSO4
 from neat.stack.engine cimport (
-    Event, Stack, StackConfig, stack_channel_attach, stack_create, stack_destroy, stack_expire,
+    Event, Stack, StackConfig, stack_channel_attach, stack_create, stack_destroy, stack_expire, stack_filter,
     stack_frame_arrives, stack_listen, stack_next_deadline, stack_poll_event, stack_poll_transmit,
     stack_scan_channel, stack_state_bytes,
 )
@@ -61,6 +62,7 @@ cdef class Bench:
     cdef uint32_t connections, request, response
     cdef uint64_t now, timed
     cdef bint stamps
+    cdef FilterView filter
 
     def __cinit__(
         self, uint32_t connections=64, uint32_t request=100, uint32_t response=200, bint timestamps=True
@@ -219,6 +221,12 @@ cdef class Bench:
         for i in range(self.connections):
             self.peers[i].ack += self.response
         return answered
+
+    def use_filter(self, int rules_fd, int track_fd):
+        """Have packets go through a filter, by its segments (neat/shm/filter.pyx)."""
+        view = self.filter = FilterView(rules_fd, track_fd, 0)
+        if stack_filter(self.stack, view.header, view.rates, view.own, view.areas, view.slots) < 0:
+            raise MemoryError
 
     def run(self, uint32_t rounds):
         """Nanoseconds of the engine for one request and its response, averaged."""

@@ -30,6 +30,12 @@ cpdef enum Counter:
     IP_OPTIONS                      # packets with options (processed, options skipped)
     IP_UNKNOWN_PROTOCOL
     IP_NO_ROUTE
+    # packet filter
+    FILTER_IN_DROPPED
+    FILTER_IN_REJECTED              # dropped, and its source was told
+    FILTER_OUT_DROPPED
+    FILTER_OUT_REJECTED             # dropped, and the socket was told
+    FILTER_BAD_RULES                # a set of rules that makes no sense: the one before stays
     # ICMP
     ICMP_IN
     ICMP_BAD

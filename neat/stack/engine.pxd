@@ -23,6 +23,13 @@ cdef Stack* stack_create(
 ) noexcept nogil
 cdef void stack_destroy(Stack* stack) noexcept nogil
 
+# Have packets go through a packet filter, in and out (docs/contracts/filter.md). header: a filter segment;
+# the rest is of a track segment: the rates, the area of this replica's slot, and all `slots` areas. All stay
+# mapped while the stack lives. 0, or -ENOMEM.
+cdef int stack_filter(
+    Stack* stack, const void* header, void* rates, void* own, const void* areas, uint32_t slots
+) noexcept nogil
+
 # A state segment that a predecessor has left (docs/contracts/state.md, "After a crash"). Caller attaches all
 # channels that there were, asks for stack_resume_position, and calls stack_recover before anything else.
 cdef bint stack_has_past(Stack* stack) noexcept nogil       # it has sockets or connections

@@ -6,6 +6,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from neat.abi.channel cimport NEAT_SOCK_LISTENER, NEAT_SOCK_TCP, NEAT_SOCK_UDP, neat_addr, neat_sock
 from neat.shm.atomic cimport store32, store64
+from neat.shm.filter cimport VERDICT_ACCEPT, VERDICT_REJECT, VERDICT_RESET
 from neat.shm.ring cimport RECORD_FRAME
 from neat.stack.channels cimport (
     channel_attach, channel_forget, channel_next_dirty, channel_of, channel_pending,
@@ -13,6 +14,8 @@ from neat.stack.channels cimport (
 from neat.stack.config cimport EV_FREED, ConnectWishes, Event, Guess, Span, StackConfig
 from neat.stack.counters cimport Counter
 from neat.stack.events cimport event_take
+from neat.stack.filter cimport filter_acts, filter_attach, filter_detach, filter_output
+from neat.stack.icmp cimport ICMP_PORT_UNREACHABLE, own_frame_refused
 from neat.stack.ipv4 cimport ipv4_create, ipv4_destroy, ipv4_input
 from neat.stack.neighbour cimport neighbour_expire, neighbour_next_deadline, neighbour_poll
 from neat.stack.recover cimport has_past, recover
@@ -101,12 +104,19 @@ cdef void stack_destroy(Stack* stack) noexcept nogil:
     for i in range(CHANNELS):
         if stack.channels[i] != NULL:
             channel_forget(stack, stack.channels[i])
+    filter_detach(stack)
     udp_destroy(stack)
     ipv4_destroy(stack)
     tcp_destroy(stack)
     free(stack.flows.records)
     free(stack.replies.slots)
     free(stack)
+
+
+cdef int stack_filter(
+    Stack* stack, const void* header, void* rates, void* own, const void* areas, uint32_t slots
+) noexcept nogil:
+    return filter_attach(stack, header, rates, own, areas, stack.config.replica, slots)
 
 
 cdef void suspect_is(Stack* stack, uint32_t kind, uint64_t position, uint32_t length) noexcept nogil:
@@ -206,11 +216,19 @@ cdef uint32_t poll_control(Stack* stack, uint8_t* buffer, uint16_t* record_type)
 cdef uint32_t stack_poll_transmit(
     Stack* stack, uint8_t* buffer, uint16_t* record_type, uint64_t now
 ) noexcept nogil:
-    """Control, then TCP in turns, then UDP; and control again, for which these may have found a reason."""
     stack.now = now
+    suspect_is(stack, SUSPECT_TRANSMIT, 0, 0)
+    length = poll_any(stack, buffer, record_type)
+    while length and record_type[0] == RECORD_FRAME and not leaves(stack, buffer, length):
+        length = poll_any(stack, buffer, record_type)
+    stack.state.suspect.kind = SUSPECT_NONE
+    return length
+
+
+cdef uint32_t poll_any(Stack* stack, uint8_t* buffer, uint16_t* record_type) noexcept nogil:
+    """Control, then TCP in turns, then UDP; and control again, for which these may have found a reason."""
     if stack.gathered != NULL:
         stack.gathered[0].length = stack.gathered[1].length = 0
-    suspect_is(stack, SUSPECT_TRANSMIT, 0, 0)
     length = poll_control(stack, buffer, record_type)
     if length == 0:
         length = tcp_poll(stack, buffer)
@@ -218,8 +236,20 @@ cdef uint32_t stack_poll_transmit(
         length = udp_poll(stack, buffer)
     if length == 0:
         length = poll_control(stack, buffer, record_type)
-    stack.state.suspect.kind = SUSPECT_NONE
     return length
+
+
+cdef bint leaves(Stack* stack, const uint8_t* frame, uint32_t length) noexcept nogil:
+    """The filter lets it through; if not, its socket may be told, as by the first router on the way."""
+    if not filter_acts(stack):
+        return True
+    judgement = filter_output(stack, frame, length)
+    if judgement.verdict == VERDICT_REJECT or judgement.verdict == VERDICT_RESET:
+        own_frame_refused(
+            stack, frame, length,
+            judgement.code if judgement.verdict == VERDICT_REJECT else <uint8_t>ICMP_PORT_UNREACHABLE,
+        )
+    return judgement.verdict == VERDICT_ACCEPT
 
 
 cdef void stack_gather(Stack* stack, Span* spans) noexcept nogil:

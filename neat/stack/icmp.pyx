@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from neat.stack.counters cimport Counter
 from neat.stack.ip_private cimport load_address
-from neat.stack.ipv4 cimport IPV4_BYTES, L4_OFFSET, ipv4_prepare
+from neat.stack.ipv4 cimport IPV4_BYTES, IPV4_OFFSET, L4_OFFSET, ipv4_prepare
 from neat.stack.packet cimport Packet
 from neat.stack.reply cimport reply_commit, reply_reserve
 from neat.stack.tcp.icmp cimport tcp_icmp_error
@@ -122,17 +122,30 @@ cdef void finish(
 
 
 cdef void error_arrives(Stack* stack, Packet* packet) noexcept nogil:
+    """RFC 1191 §4: the next hop's MTU, in the low half of the second word."""
+    cdef uint16_t mtu = 0
+    cdef IcmpHeader* header = <IcmpHeader*>(packet.record + packet.l4)
+    count(stack, Counter.ICMP_ERRORS_IN)
+    if header.type == ICMP_UNREACHABLE and header.code == ICMP_FRAGMENTATION_NEEDED:
+        mtu = <uint16_t>(ntohl(header.rest) & 0xFFFF)
+    size = packet.l4_length - ICMP_BYTES
+    tell(stack, packet.record + packet.l4 + ICMP_BYTES, size, header.type, header.code, mtu)
+
+
+cdef void own_frame_refused(Stack* stack, const uint8_t* frame, uint32_t length, uint8_t code) noexcept nogil:
+    tell(stack, frame + IPV4_OFFSET, length - IPV4_OFFSET, ICMP_UNREACHABLE, code, 0)
+
+
+cdef void tell(
+    Stack* stack, const uint8_t* quote, uint32_t size, uint8_t type, uint8_t code, uint16_t mtu
+) noexcept nogil:
     """An error about something that we sent, it says: it quotes our address and 8 bytes of what followed."""
     cdef FlowKey key
-    cdef uint32_t sequence, mtu
-    count(stack, Counter.ICMP_ERRORS_IN)
-    cdef IcmpHeader* header = <IcmpHeader*>(packet.record + packet.l4)
-    cdef uint8_t* quote = packet.record + packet.l4 + ICMP_BYTES
-    cdef uint32_t size = packet.l4_length - ICMP_BYTES
+    cdef uint32_t sequence
     if size < IPV4_BYTES + 8:
         count(stack, Counter.ICMP_BAD)
         return
-    cdef Ipv4Header* ip = <Ipv4Header*>quote
+    cdef const Ipv4Header* ip = <const Ipv4Header*>quote
     cdef uint32_t ihl = (ip.version_ihl & 0x0F) * 4
     if ip.version_ihl >> 4 != 4 or ihl < IPV4_BYTES or ihl + 8 > size:
         count(stack, Counter.ICMP_BAD)
@@ -149,12 +162,8 @@ cdef void error_arrives(Stack* stack, Packet* packet) noexcept nogil:
     key.remote_port = quote[ihl + 2] << 8 | quote[ihl + 3]
     if ip.protocol == PROTO_TCP:
         memcpy(&sequence, quote + ihl + 4, 4)
-        # RFC 1191 §4: the next hop's MTU, in the low half.
-        mtu = ntohl(header.rest) & 0xFFFF
-        if header.type != ICMP_UNREACHABLE or header.code != ICMP_FRAGMENTATION_NEEDED:
-            mtu = 0
-        tcp_icmp_error(stack, &key, ntohl(sequence), header.type, header.code, <uint16_t>mtu)
+        tcp_icmp_error(stack, &key, ntohl(sequence), type, code, mtu)
     elif ip.protocol == PROTO_UDP:
-        udp_icmp_error(stack, &key, header.type, header.code)
+        udp_icmp_error(stack, &key, type, code)
     else:
         count(stack, Counter.ICMP_IGNORED)

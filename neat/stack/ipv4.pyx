@@ -3,14 +3,17 @@
 from libc.errno cimport EINVAL, EMSGSIZE, ENETUNREACH
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
+from neat.shm.filter cimport VERDICT_ACCEPT, VERDICT_REJECT, VERDICT_RESET
 from neat.stack.arp cimport arp_input
 from neat.stack.config cimport OFFLOAD_CSUM
 from neat.stack.counters cimport Counter
+from neat.stack.filter cimport filter_acts, filter_input
 from neat.stack.icmp cimport ICMP_PROTOCOL_UNREACHABLE, ICMP_UNREACHABLE, icmp_error, icmp_input
 from neat.stack.ip_private cimport load_address
 from neat.stack.neighbour cimport neighbour_confirm, neighbour_create, neighbour_known, neighbour_resolve
 from neat.stack.packet cimport Packet
 from neat.stack.tcp.input cimport tcp_input
+from neat.stack.tcp.respond cimport respond_refused
 from neat.stack.types cimport Stack, count
 from neat.stack.udp cimport udp_input
 from neat.wire.checksum cimport checksum_add, checksum_fold
@@ -93,8 +96,19 @@ cdef void receive(Stack* stack, uint8_t* record, uint32_t length, bint link_broa
     stack.ip.hand_source = load_address(packet.source)
     memcpy(stack.ip.hand_mac, record + VNET_BYTES + 6, 6)
     neighbour_confirm(stack, stack.ip.hand_source, stack.ip.hand_mac)
-    hand_on(stack, &packet)
+    if not filter_acts(stack) or passes(stack, &packet):
+        hand_on(stack, &packet)
     stack.ip.hand_source = 0
+
+
+cdef bint passes(Stack* stack, Packet* packet) noexcept nogil:
+    """The filter lets it through; if not, its source may be told."""
+    judgement = filter_input(stack, packet)
+    if judgement.verdict == VERDICT_RESET:
+        respond_refused(stack, packet)
+    elif judgement.verdict == VERDICT_REJECT:
+        icmp_error(stack, packet, ICMP_UNREACHABLE, judgement.code)
+    return judgement.verdict == VERDICT_ACCEPT
 
 
 cdef int32_t check_integrity(uint8_t* record, uint32_t length, Packet* packet) noexcept nogil:

@@ -16,15 +16,16 @@ from neat.abi.channel cimport (
     neat_addr, neat_channel, neat_channel_bytes, neat_datagram, neat_rx_offset, neat_sock, neat_tx_offset,
 )
 from neat.shm.atomic cimport exchange32, fetch_or32, fetch_or64, load64, store64
+from neat.shm.filter cimport FilterView
 from neat.shm.ring cimport MAX_RECORD
 from neat.stack.engine cimport (
     ConnInfo, ConnectWishes, Event, Stack, StackConfig, Suspect, stack_channel_attach, stack_channel_detach,
     stack_channel_pending, stack_channel_users, stack_close, stack_conn_info, stack_connect, stack_counters,
-    stack_create, stack_destroy, stack_expire, stack_flow_lost, stack_frame_arrives, stack_has_past,
-    stack_listen, stack_narrow_ports, stack_next_deadline, stack_own_frame_arrives, stack_poll_event,
-    stack_poll_transmit, stack_ports_in_use, stack_recover, stack_resume_position, stack_scan_channel,
-    stack_set_backlog, stack_set_defer, stack_share_ports, stack_state_bytes, stack_strike, stack_udp_bind,
-    stack_udp_unbind, stack_unlisten, stack_waiting_info,
+    stack_create, stack_destroy, stack_expire, stack_filter, stack_flow_lost, stack_frame_arrives,
+    stack_has_past, stack_listen, stack_narrow_ports, stack_next_deadline, stack_own_frame_arrives,
+    stack_poll_event, stack_poll_transmit, stack_ports_in_use, stack_recover, stack_resume_position,
+    stack_scan_channel, stack_set_backlog, stack_set_defer, stack_share_ports, stack_state_bytes,
+    stack_strike, stack_udp_bind, stack_udp_unbind, stack_unlisten, stack_waiting_info,
 )
 from neat.wire.headers cimport htonl
 from neat.wire.vnet cimport VNET_BYTES, VNET_F_DATA_VALID, VnetHeader
@@ -66,6 +67,7 @@ cdef class Lab:
     cdef uint8_t[:] _state_view, _channel_view
     cdef uint8_t _buffer[MAX_RECORD]
     cdef readonly object state, channel
+    cdef FilterView filter
     cdef public uint64_t now
     cdef readonly uint64_t position     # in a receive ring that counts records instead of bytes
 
@@ -126,6 +128,7 @@ cdef class Lab:
         self.stack = stack_create(&self.config, &self._state_view[0], len(self.state), self.now)
         if self.stack is NULL:
             raise ValueError("the engine refuses this configuration")
+        self._use_filter()
 
     cdef _attach(self):
         cdef neat_channel* header
@@ -141,6 +144,16 @@ cdef class Lab:
     def __dealloc__(self):
         if self.stack is not NULL:
             stack_destroy(self.stack)
+
+    def use_filter(self, int filter_fd, int track_fd):
+        """Have packets go through a filter, by its segments (neat/shm/filter.pyx); also in a successor."""
+        self.filter = FilterView(filter_fd, track_fd, self.config.replica)
+        self._use_filter()
+
+    cdef _use_filter(self):
+        view = self.filter
+        if view is not None:
+            _check(stack_filter(self.stack, view.header, view.rates, view.own, view.areas, view.slots))
 
     @property
     def has_past(self):

@@ -8,6 +8,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from neat.abi.channel cimport neat_sock
 from neat.stack.config cimport Span, StackConfig
 from neat.stack.events cimport EventQueue
+from neat.stack.filter_private cimport FilterPrivate
 from neat.stack.ip_private cimport IpPrivate, UdpPrivate
 from neat.stack.state cimport ConnSlot, ListenerSlot, NeighbourSlot, StateHeader, UdpSlot
 from neat.stack.tcp.types cimport TcpPrivate
@@ -77,6 +78,7 @@ cdef struct Stack:
     TcpPrivate tcp
     IpPrivate ip
     UdpPrivate udp
+    FilterPrivate filter
     uint64_t own_counters[COUNTERS_MAX]
 
 cdef inline void count(Stack* stack, uint32_t counter) noexcept nogil:

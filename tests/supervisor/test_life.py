@@ -62,7 +62,7 @@ def test_components_inherit_nothing_but_their_descriptors(dummies):
     pid = dummies.pids()["replica1"]
     links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     memory = sorted({link.split(":")[2].split(" ")[0] for link in links if link.startswith("/memfd:neat:")})
-    assert memory == ["board", "link1", "state1"]
+    assert memory == ["board", "filter", "link1", "state1", "track"]
     assert not [link for link in links if "tun" in link or link.endswith("/lock")]
 
 
@@ -270,7 +270,7 @@ def test_standby_takes_the_place_of_a_dead_replica_and_gets_a_successor(dummies)
     assert wait_warm(dummies) != pid
     links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     memory = {link.split(":")[2].split(" ")[0] for link in links if link.startswith("/memfd:neat:")}
-    assert memory == {"board", "link1", "state1"}
+    assert memory == {"board", "filter", "link1", "state1", "track"}
 
 
 @pytest.mark.parametrize("name", ["driver", "syscall"])

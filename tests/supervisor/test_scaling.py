@@ -97,7 +97,7 @@ def test_one_that_does_not_start(dummies):
 @pytest.mark.parametrize("dummies", [{"recovery": "stateless"}, {"recovery": "stateful"}], indirect=True)
 def test_killed_while_leaving(dummies):
     dummies.neat("scale", "2")
-    dummies.neat("kill", "replica2")
+    dummies.neat("kill", "replica2", check=False)  # on a busy machine it has left by now
     settled(dummies, 0, 1)
 
 

@@ -15,6 +15,8 @@ cdef bint respond(
 ) noexcept nogil
 # RFC 9293 §3.10.7.1: the answer of a connection that does not exist. None to a RST.
 cdef void respond_rst(Stack* stack, Packet* packet, Segment* seg) noexcept nogil
+# Of a segment that the packet filter refuses: as if nobody listened.
+cdef void respond_refused(Stack* stack, Packet* packet) noexcept nogil
 # <SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>: we give this connection up.
 cdef void respond_abort(Stack* stack, Tcb* tcb) noexcept nogil
 cdef void respond_wait_ack(Stack* stack, WaitSlot* wait) noexcept nogil

@@ -8,7 +8,7 @@ from neat.stack.packet cimport Packet
 from neat.stack.reply cimport reply_commit, reply_reserve
 from neat.stack.state cimport SLOT_TIMESTAMPS, ConnSlot, WaitSlot
 from neat.stack.tcp.segment cimport (
-    NO_WSCALE, Outgoing, Segment, outgoing_bytes, segment_finish, segment_write,
+    NO_WSCALE, Outgoing, Segment, outgoing_bytes, segment_finish, segment_parse, segment_write,
 )
 from neat.stack.tcp.types cimport Tcb
 from neat.stack.types cimport Stack, count
@@ -50,6 +50,12 @@ cdef void respond_rst(Stack* stack, Packet* packet, Segment* seg) noexcept nogil
         out.flags = TCP_RST | TCP_ACK
     if respond(stack, packet.destination, packet.source, &out):
         count(stack, Counter.TCP_RST_OUT)
+
+
+cdef void respond_refused(Stack* stack, Packet* packet) noexcept nogil:
+    cdef Segment seg
+    if packet.protocol == PROTO_TCP and not packet.broadcast and segment_parse(stack, packet, &seg):
+        respond_rst(stack, packet, &seg)
 
 
 cdef void respond_abort(Stack* stack, Tcb* tcb) noexcept nogil:
