@@ -42,12 +42,19 @@ class Stack:
         self.env = env
 
     def neat(
-        self, *arguments: str, check: bool = True, timeout: float = 30
+        self, *arguments: str, check: bool = True, timeout: float = 30, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """`neat COMMAND --name NAME …`, output captured as text."""
         command = [sys.executable, "-m", "neat", arguments[0], "--name", self.name, *arguments[1:]]
         done = subprocess.run(
-            command, env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+            command,
+            env=self.env,
+            cwd=ROOT,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
         if check and done.returncode:
             raise AssertionError(

@@ -20,6 +20,7 @@ COMMANDS = {
     "kill": ("neat.cli.manage", "kill", "Send a signal to a component."),
     "restart": ("neat.cli.manage", "restart", "Restart a component, or each in turn."),
     "scale": ("neat.cli.manage", "scale", "Have more replicas, or fewer."),
+    "filter": ("neat.cli.filter", "filter_", "Show and change the packet filter's rules."),
     "bench": ("neat.tools.bench.commands", "bench", "Measure the stack against Linux's own."),
     "drill": ("neat.tools.drill.commands", "drill", "Kill components under load, and see who notices."),
 }

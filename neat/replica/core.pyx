@@ -32,8 +32,8 @@ from neat.replica.posix cimport (
     watch,
 )
 from neat.replica.process cimport (
-    END_CONNECTING, END_FREE, MAX_SHARED, MAX_UNBOUND, WATCH_BELL, WATCH_CTL, WATCH_LIFELINE,
-    WATCH_SYS, Process, note, tally, watch_data,
+    END_CONNECTING, END_FREE, MAX_SHARED, MAX_UNBOUND, WATCH_BELL, WATCH_CTL, WATCH_LIFELINE, WATCH_SYS,
+    Process, note, tally, watch_data,
 )
 from neat.replica.recovery cimport hold_on, let_go, rebuild, take_over
 from neat.replica.settings cimport engine_bytes, fill_config
@@ -42,10 +42,12 @@ from neat.replica.wire cimport wire_discard, wire_open
 from neat.shm.atomic cimport exchange32, load64, store64
 from neat.shm.board cimport BoardPage
 from neat.shm.doorbell cimport doorbell_ring
+from neat.shm.filter cimport FilterView
 from neat.shm.recorder cimport Recorder
 from neat.stack.engine cimport (
     ConnInfo, ConnectWishes, StackConfig, stack_close, stack_conn_info, stack_connect, stack_create,
-    stack_destroy, stack_narrow_ports, stack_ports_in_use, stack_share_ports, stack_sock, stack_use_counters,
+    stack_destroy, stack_filter, stack_narrow_ports, stack_ports_in_use, stack_share_ports, stack_sock,
+    stack_use_counters,
 )
 
 cdef extern from "<errno.h>":
@@ -75,6 +77,7 @@ cdef class Core:
     cdef readonly bint stateful     # a successor can go on with its state
     cdef int lifeline
     cdef tuple held                 # what owns the memory that `p` points into
+    cdef FilterView filter
 
     def __cinit__(self):
         self.p = <Process*>calloc(1, sizeof(Process))
@@ -98,6 +101,7 @@ cdef class Core:
         if p.stack == NULL:
             raise ValueError("the engine refused its settings or its state segment")
         stack_use_counters(p.stack, p.board.counters)
+        self._filter(fds, boot.slot)
         status = ledger_open(p, <uint8_t*>state_address + engine_bytes(&settings), config.max_connections)
         if status < 0:
             raise ValueError("the state's ledger is of another version or size")
@@ -129,6 +133,13 @@ cdef class Core:
             wire_discard(p)  # a frame that is left may have killed the predecessor, whose state is gone
         # The driver may have been told to sleep by a predecessor that did not ring.
         doorbell_ring(p.driver_bell)
+
+    def _filter(self, fds, slot):
+        """The engine has the rules before it sees a packet."""
+        view = FilterView(fds["filter"], fds["track"], slot)
+        if stack_filter(self.p.stack, view.header, view.rates, view.own, view.areas, view.slots) < 0:
+            raise OSError("no memory for the packet filter")
+        self.filter = view
 
     @property
     def connections(self):

@@ -1,4 +1,5 @@
-"""What the control socket can be asked: {"op": "status", ...}; likewise ss, kill, restart, scale, stop."""
+"""What the control socket can be asked: {"op": "status", ...}; likewise ss, kill, restart, scale, filter,
+stop."""
 
 import os
 import signal
@@ -6,9 +7,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from neat.filter import FilterError
 from neat.shm.steering import SLOTS
 from neat.supervisor.component import Component, Phase
 from neat.supervisor.control import CommandError, Reply, Task, until
+from neat.supervisor.filtering import Filtering
 from neat.supervisor.keeper import Keeper
 from neat.supervisor.questions import Questions
 from neat.supervisor.scaling import Scaling
@@ -30,6 +33,7 @@ class Commands:
         questions: Questions,
         status: Status,
         scaling: Scaling,
+        filtering: Filtering,
         leave: Callable[[str, Callable[[], None]], None],
     ) -> None:
         """`leave`: have this process end after the reply; why, and how."""
@@ -38,6 +42,7 @@ class Commands:
         self.questions = questions
         self.status = status
         self.scaling = scaling
+        self.filtering = filtering
         self.standbys = keeper.standbys
         self.leave = leave
         self.handlers: dict[str, Callable[[dict[str, Any]], Reply | Task]] = {
@@ -45,6 +50,7 @@ class Commands:
             "kill": self._kill,
             "restart": self._restart,
             "scale": self._scale,
+            "filter": self._filter,
             "stop": self._stop,
             "ss": self._ss,
         }
@@ -149,6 +155,15 @@ class Commands:
                 f"{names}: does not get ready, and is tried again; `neat status` has the reason"
             )
         return {"auto": False, **done}
+
+    def _filter(self, request: dict[str, Any]) -> Reply:
+        """The rules and their counters; with `do` they are changed first (`Filtering.change`)."""
+        if "do" in request:
+            try:
+                self.filtering.change(request)
+            except FilterError as error:
+                raise CommandError(str(error)) from None
+        return self.filtering.show()
 
     def _stop(self, request: dict[str, Any]) -> Reply:
         """The guardian ends the stack, as for SIGTERM."""

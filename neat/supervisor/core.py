@@ -23,6 +23,7 @@ from neat.supervisor.commands import Commands
 from neat.supervisor.component import all_components
 from neat.supervisor.control import ControlServer, Reply, Task
 from neat.supervisor.events import EventLog
+from neat.supervisor.filtering import Filtering
 from neat.supervisor.guardian import SAYS_FAILED, SAYS_READY, SAYS_STOP
 from neat.supervisor.inventory import Inventory
 from neat.supervisor.keeper import Keeper
@@ -71,12 +72,16 @@ class Supervisor:
             on_parted=lambda replica: self.scaling.parted(replica),
         )
         self.scaling = Scaling(boot.config, self.keeper, self.events)
+        fds = self.inventory.fds
+        self.filtering = Filtering(boot.config, fds["filter"], fds["track"], self.events.kept)
         self._steer()
         self.latency = CpuLatency(boot.config.cpu_latency_us)
         status = Status(
             boot, self.inventory.directory, self.keeper, self.events, self.scaling, lambda: self.latency.asked
         )
-        self.commands = Commands(self.keeper, self.questions, status, self.scaling, self._leave)
+        self.commands = Commands(
+            self.keeper, self.questions, status, self.scaling, self.filtering, self._leave
+        )
         listener = os.dup(self.inventory.fds["control"])
         self.control = ControlServer(listener, self.selector, self._on_request)
         self.announced = False  # the guardian knows that the stack is ready
@@ -93,6 +98,7 @@ class Supervisor:
                 key.data()
             self.keeper.turn()
             self.scaling.turn()
+            self.filtering.turn()
             self.control.advance()
             now = time.monotonic_ns()
             self.keeper.watch.note_load("supervisor", self.stat_fd, now)

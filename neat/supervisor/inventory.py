@@ -3,7 +3,7 @@
 | name | what |
 |---|---|
 | `tap`, `queue0`… | from the guardian: the device's queues, the driver's and, if they have some, the slots' |
-| `board`, `steering`, `link0`…, `state0`… | segments |
+| `board`, `steering`, `filter`, `track`, `link0`…, `state0`… | segments |
 | `bell.driver`, `bell.replica0`… | eventfds |
 | `sys0`, `sys0.peer`… | socketpairs: syscall server's end, replica's end |
 | `ctl.driver`… | the supervisor's end of each component's control socket |
@@ -21,6 +21,7 @@ from typing import Any
 from neat import rundir
 from neat.config import Config
 from neat.shm import board, link, segment
+from neat.shm import filter as filters
 from neat.shm.doorbell import make as make_doorbell
 from neat.shm.steering import SLOTS
 from neat.store import Store
@@ -66,6 +67,8 @@ class Inventory:
         self.ensure("journal", os.memfd_create, "neat:journal", os.MFD_CLOEXEC)
         self.ensure("board", segment.create, "board", board.BOARD_BYTES)
         self.ensure("steering", device.make_steering, config)
+        self.ensure("filter", filters.create)
+        self.ensure("track", filters.create_track)
         self.ensure("bell.driver", make_doorbell)
         # Anybody may knock: a worker that has given up its rights joins its application with its token.
         self.ensure("listen", self._listen, rundir.SYSCALL_SOCKET, socket.SOCK_SEQPACKET, 0o666)
@@ -124,7 +127,7 @@ class Inventory:
             if self.config.datapath == "queues":
                 renamed["queue"] = f"queue{slot}"
             own = {key: self.fds[name] for key, name in renamed.items()}
-            return own | {name: self.fds[name] for name in ("board", "bell.driver")}
+            return own | {name: self.fds[name] for name in ("board", "filter", "track", "bell.driver")}
         return {name: self.fds[name] for name in names}
 
     def syscall_store(self) -> int:

@@ -26,6 +26,7 @@ from neat.boot import Boot
 from neat.config import Config
 from neat.replica.sizes import holder_of, state_bytes
 from neat.shm import doorbell, link, segment
+from neat.shm import filter as filters
 from neat.shm.board import BOARD_BYTES, BoardReader
 from neat.shm.pyring import FRAME, MAX_RECORD
 
@@ -137,6 +138,7 @@ class World:
         self.link_fd = segment.create("link0", link.link_bytes(config.ring_bytes, config.ring_bytes))
         link.initialise(self.link_fd, config.ring_bytes, config.ring_bytes)
         self.state_fd = segment.create("state0", state_bytes(config))
+        self.filter_fd, self.track_fd = filters.create(), filters.create_track()
         self.link = link.Link(self.link_fd, config.ring_bytes, config.ring_bytes)
         self.rx = self.link.rx_ring(producer=True)
         self.tx = self.link.tx_ring(producer=False)
@@ -152,6 +154,8 @@ class World:
             "lifeline": self.lifeline,
             "link": self.link_fd,
             "state": self.state_fd,
+            "filter": self.filter_fd,
+            "track": self.track_fd,
             "bell": self.bell,
             "bell.driver": self.driver_bell,
         }
@@ -343,7 +347,9 @@ class World:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait(PATIENCE_S)
-        for fd in (self.board_fd, self.link_fd, self.state_fd, self.bell, self.driver_bell, self.lifeline):
+        for fd in (self.board_fd, self.link_fd, self.state_fd, self.filter_fd, self.track_fd):
+            os.close(fd)
+        for fd in (self.bell, self.driver_bell, self.lifeline):
             os.close(fd)
         os.close(self.guardian_end)
         for channel in self.channels.values():
