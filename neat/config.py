@@ -18,6 +18,7 @@ RingBytes = Annotated[int, Meta(ge=1 << 18, le=1 << 26)]
 SocketBytes = Annotated[int, Meta(ge=1 << 14, le=1 << 24)]
 
 
+MOST_OFTEN_MS, MOST_SELDOM_MS = 1_000, 31 * 86_400_000  # of rolling restarts
 THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
 
 
@@ -71,6 +72,8 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     scale_down_load: Annotated[float, Meta(ge=0, lt=100)] = 45  # of those that would be left
     scale_cooldown_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 10_000  # after a change
     standby: Annotated[int, Meta(ge=0, le=4)] = 1  # warm processes that wait for a component to fail
+    # a rolling restart, again and again: with new address-space layouts; 0: none
+    restart_every_ms: Annotated[int, Meta(ge=0, le=MOST_SELDOM_MS)] = 0
     poison: bool = False  # for tests: a TCP option kills the replica that gets it (neat/stack/poison.pxd)
     heartbeat_ms: Annotated[int, Meta(ge=10, le=1_000)] = 100
     hang_ms: Annotated[int, Meta(ge=100, le=60_000)] = 350
@@ -108,10 +111,19 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         if self.scale_down_load >= self.scale_up_load:
             right = f"must be less than scale_up_load ({self.scale_up_load:g})"
             raise ConfigError(f"scale_down_load = {self.scale_down_load:g}: {right}")
+        self._check_restarts()
         if self.hang_ms < 3 * self.heartbeat_ms:
             raise ConfigError(
                 f"hang_ms = {self.hang_ms}: must be at least three times heartbeat_ms ({self.heartbeat_ms})"
             )
+
+    def _check_restarts(self) -> None:
+        every = self.restart_every_ms
+        if 0 < every < MOST_OFTEN_MS:
+            raise ConfigError(f"restart_every_ms = {every}: must be 0 or at least {MOST_OFTEN_MS}")
+        if every and self.recovery != "stateful":
+            right = 'needs recovery = "stateful": each restart would end connections'
+            raise ConfigError(f"restart_every_ms = {every}: {right}")
 
     def _parse(self, key: str, kind: Any, right: str) -> Any:
         try:

@@ -9,6 +9,7 @@ import click
 
 from neat import rundir
 from neat.cli.client import NotRunning, directory_of, guardian_of, name_option, print_json, request
+from neat.cli.options import Seconds
 from neat.supervisor.netns import clean as clean_netns
 
 DOWN_S = 10.0
@@ -118,16 +119,31 @@ def kill(component: str, signal_name: str, name: str, as_json: bool) -> None:
 @click.command()
 @click.argument("component", required=False)
 @click.option("--rolling", is_flag=True, help="Everything, one after another.")
+@click.option(
+    "--every", type=Seconds(31 * 86_400, zero=True), help="With --rolling: again and again; 0: no more."
+)
 @name_option
 @click.option("-j", "--json", "as_json", is_flag=True)
-def restart(component: str | None, rolling: bool, name: str, as_json: bool) -> None:
+def restart(component: str | None, rolling: bool, every: float | None, name: str, as_json: bool) -> None:
     """Replace a component by a fresh process, of the code that is installed now, and wait until it is ready.
 
     With --rolling all but the guardian, the supervisor first, as it is the one that starts the others. What
     replaces a replica goes on with its connections (`recovery = "stateful"`).
+
+    With --rolling --every 1h all that sees packets gets a fresh process, and with it another layout of its
+    address space, each time an hour is over; the supervisor stays. It is a setting, too: restart_every_ms.
     """
     if rolling == (component is not None):
         raise click.UsageError("give one component, or --rolling")
+    if every is not None and not rolling:
+        raise click.UsageError("--every goes with --rolling")
+    if every is not None:
+        reply = request(name, {"op": "restart", "rolling": True, "every_s": every})
+        if as_json:
+            print_json({"restarted": [], "every_s": reply["every_s"]})
+        else:
+            click.echo(f"{name}: {f'restarts everything every {every:g} s' if every else 'no more restarts'}")
+        return
     restarted = []
     for target in ("supervisor", None) if rolling else (component,):
         message = {"op": "restart"} | ({"component": target} if target else {"rolling": True})

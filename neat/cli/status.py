@@ -31,6 +31,8 @@ def status(name: str, as_json: bool) -> None:
     if state["cpu_latency_us"] is not None:
         asked = "asked for now" if state["cpu_latency_asked"] else "asked for while there is traffic"
         console.print(f"idle processors: awake within {state['cpu_latency_us']} µs ({asked})", markup=False)
+    if state.get("restart_every_s"):
+        console.print(restarts(state), markup=False)
     console.print(components_table(state))
     console.print(replicas_table(state))
     if state["applications"]:
@@ -42,6 +44,12 @@ def status(name: str, as_json: bool) -> None:
     click.echo(f"driver: {summary(state['driver']['counters'])}")
     for event in state["events"][-EVENTS_SHOWN:]:
         click.echo(describe(event))
+
+
+def restarts(state: dict[str, Any]) -> str:
+    left = ", ".join(state["restart_left"])
+    now = f"now, {left} to go" if left else f"next in {duration(state['restart_next_s'])}"
+    return f"restarts: everything every {duration(state['restart_every_s'])}, {now}"
 
 
 def components_table(state: dict[str, Any]) -> Any:

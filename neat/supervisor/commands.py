@@ -4,6 +4,7 @@ stop."""
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from neat.supervisor.control import CommandError, Reply, Task, until
 from neat.supervisor.filtering import Filtering
 from neat.supervisor.keeper import Keeper
 from neat.supervisor.questions import Questions
+from neat.supervisor.renewal import LEAST_S, MOST_S, NEEDS_STATE, Renewal, in_order
 from neat.supervisor.scaling import Scaling
 from neat.supervisor.status import Status
 
@@ -23,7 +25,6 @@ PROGRAMS_S = 0.3  # and the syscall server its applications
 RESTART_S = 15.0
 WARM_S = 3.0  # how long a restart waits for a standby
 HARMLESS = {signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH}  # nobody dies of these
-ROLLING_ORDER = ("syscall", "driver", "replica")
 
 
 class Commands:
@@ -34,6 +35,7 @@ class Commands:
         status: Status,
         scaling: Scaling,
         filtering: Filtering,
+        renewal: Renewal,
         leave: Callable[[str, Callable[[], None]], None],
     ) -> None:
         """`leave`: have this process end after the reply; why, and how."""
@@ -43,6 +45,7 @@ class Commands:
         self.status = status
         self.scaling = scaling
         self.filtering = filtering
+        self.renewal = renewal
         self.standbys = keeper.standbys
         self.leave = leave
         self.handlers: dict[str, Callable[[dict[str, Any]], Reply | Task]] = {
@@ -97,15 +100,26 @@ class Commands:
         return {"pid": pid}
 
     def _restart(self, request: dict[str, Any]) -> Reply | Task:
-        """One component, or with `rolling` each in turn, the next when the one before is ready again."""
+        """One component, or with `rolling` each in turn, the next when the one before is ready again. With
+        `every_s` that happens by itself from now on, each time so many seconds are over; 0: no more."""
         if request.get("rolling"):
-            return self._restart_all(
-                sorted(self.components.values(), key=lambda c: (ROLLING_ORDER.index(c.kind), c.slot or 0))
-            )
+            if "every_s" in request:
+                return self._restart_again_and_again(request["every_s"])
+            return self._restart_all(in_order(self.components.values()))
         if request.get("component") == "supervisor":
             self.leave("restart was asked for", sys.exit)
             return {"restarted": ["supervisor"]}
         return self._restart_all([self._find(request.get("component"))])
+
+    def _restart_again_and_again(self, every_s: Any) -> Reply:
+        if isinstance(every_s, bool) or not isinstance(every_s, int | float):
+            raise CommandError(f"every {every_s!r} s: it must be a number")
+        if every_s and not LEAST_S <= every_s <= MOST_S:
+            raise CommandError(f"every {every_s:g} s: it must be 0, or {LEAST_S:g} to {MOST_S:g}")
+        if every_s and not self.keeper.stateful:
+            raise CommandError(NEEDS_STATE)
+        self.renewal.set(float(every_s), time.monotonic())
+        return {"restarted": [], "every_s": every_s}
 
     def _restart_all(self, components: list[Component]) -> Task:
         restarted = []

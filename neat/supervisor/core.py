@@ -30,6 +30,7 @@ from neat.supervisor.keeper import Keeper
 from neat.supervisor.latency import UNASKED, CpuLatency, busy_ns
 from neat.supervisor.process import go_first
 from neat.supervisor.questions import Questions
+from neat.supervisor.renewal import Renewal
 from neat.supervisor.scaling import Scaling, noted_slots
 from neat.supervisor.status import Status
 
@@ -74,13 +75,27 @@ class Supervisor:
         self.scaling = Scaling(boot.config, self.keeper, self.events)
         fds = self.inventory.fds
         self.filtering = Filtering(boot.config, fds["filter"], fds["track"], self.events.kept)
+        self.renewal = Renewal(
+            boot.config,
+            self.components,
+            self.keeper.standbys,
+            self.keeper.restart,
+            self.events,
+            time.monotonic(),
+        )
         self._steer()
         self.latency = CpuLatency(boot.config.cpu_latency_us)
         status = Status(
-            boot, self.inventory.directory, self.keeper, self.events, self.scaling, lambda: self.latency.asked
+            boot,
+            self.inventory.directory,
+            self.keeper,
+            self.events,
+            self.scaling,
+            self.renewal,
+            lambda: self.latency.asked,
         )
         self.commands = Commands(
-            self.keeper, self.questions, status, self.scaling, self.filtering, self._leave
+            self.keeper, self.questions, status, self.scaling, self.filtering, self.renewal, self._leave
         )
         listener = os.dup(self.inventory.fds["control"])
         self.control = ControlServer(listener, self.selector, self._on_request)
@@ -99,6 +114,8 @@ class Supervisor:
             self.keeper.turn()
             self.scaling.turn()
             self.filtering.turn()
+            if not self.keeper.ending:
+                self.renewal.turn(time.monotonic(), busy=self.control.busy)
             self.control.advance()
             now = time.monotonic_ns()
             self.keeper.watch.note_load("supervisor", self.stat_fd, now)

@@ -15,6 +15,7 @@ from neat.supervisor.component import Component, Phase
 from neat.supervisor.events import EventLog
 from neat.supervisor.keeper import Keeper
 from neat.supervisor.latency import UNASKED
+from neat.supervisor.renewal import Renewal
 from neat.supervisor.scaling import Scaling
 
 
@@ -28,6 +29,7 @@ class Status:
         keeper: Keeper,
         events: EventLog,
         scaling: Scaling,
+        renewal: Renewal,
         latency_asked: Callable[[], bool],
     ) -> None:
         """`boot`: the supervisor's own; `directory`: the run directory; `latency_asked`: is a CPU latency
@@ -43,6 +45,7 @@ class Status:
         self.watch = keeper.watch
         self.events = events
         self.scaling = scaling
+        self.renewal = renewal
         self.latency_asked = latency_asked
 
     def show(self) -> dict[str, Any]:
@@ -62,6 +65,9 @@ class Status:
             "cpu_latency_us": None if config.cpu_latency_us == UNASKED else config.cpu_latency_us,
             "cpu_latency_asked": self.latency_asked(),
             "scaling": "auto" if self.scaling.auto else "manual",
+            "restart_every_s": self.renewal.every_s or None,
+            "restart_next_s": rounded(self.renewal.next_s(now)),
+            "restart_left": [name for name, _incarnation in self.renewal.left],
             "netns": config.netns,
             "routes": [routes.check(rule) for rule in config.routes],
             "run_dir": str(self.directory),
@@ -137,3 +143,7 @@ class Status:
         """What the component counted on its board page; empty before it ever ran."""
         page = self.board.read(name)
         return page.counters if page is not None else {}
+
+
+def rounded(seconds: float | None) -> float | None:
+    return round(seconds, 3) if seconds is not None else None

@@ -8,30 +8,12 @@ from typing import Any
 import click
 
 from neat.cli.client import check_name
+from neat.cli.options import Seconds
 from neat.cli.up import parse_setting
 from neat.tools.bench.commands import finish, json_option
 from neat.tools.bench.options import Numbers
 from neat.tools.drill import tables
 from neat.tools.drill.faults import CHOICES
-
-
-class Seconds(click.ParamType):
-    """A time like 500ms, 1s, 1.5 or 2m."""
-
-    name = "TIME"
-    UNITS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0}
-
-    def __init__(self, most: float) -> None:
-        self.most = most
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        found = re.fullmatch(r"(\d{1,7}(?:\.\d{1,6})?)(ms|s|m|)", str(value))
-        seconds = float(found[1]) * self.UNITS[found[2]] if found else 0.0
-        if not 0.0 < seconds <= self.most:
-            self.fail(f"{value!r} is not a time up to {self.most:g} s, like 500ms, 1.5s or 2m", param, ctx)
-        return seconds
 
 
 class Components(click.ParamType):
