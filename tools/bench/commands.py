@@ -1,5 +1,5 @@
-"""`neat bench`: http, latency, idle, bulk, table, model, churn, limit. Tables for people, `-j` for programs;
-failure is exit status 1."""
+"""`neat bench`: http, latency, idle, bulk, table, model, churn, layouts, limit. Tables for people, `-j` for
+programs; failure is exit status 1."""
 
 import json
 import os
@@ -367,6 +367,19 @@ def churn(as_json: bool, **options: Any) -> None:
         as_json,
         lambda result: not result["leaks"] and not result["failed"],
     )
+
+
+@bench.command()
+@click.option("--replicas", type=Numbers(1, 16), default="1,2,4,8", show_default=True, help="To compare.")
+@click.option("--connections", type=click.IntRange(2, 2000), default=200, show_default=True)
+@json_option
+def layouts(as_json: bool, **options: Any) -> None:
+    """How many address-space layouts handle a client's connections, and what a restart changes."""
+    from neat.tools.bench import layouts as of
+
+    settings = of.LayoutSettings(**options)
+    lost = lambda result: any(point["restarted"]["lost"] for point in result["points"])  # noqa: E731
+    finish(lambda progress: of.layouts(settings, progress), of.show, as_json, lambda result: not lost(result))
 
 
 @bench.command()
