@@ -12,6 +12,7 @@ import sys
 
 import msgspec
 
+from neat import parts
 from neat.config import Config
 
 
@@ -27,8 +28,13 @@ class Boot(msgspec.Struct, frozen=True):
 
     @property
     def slot(self) -> int:
-        """The replica slot, of a component called replicaN."""
-        return int(self.component.removeprefix("replica"))
+        """Of a replica or a part of one."""
+        return parts.slot_of(self.component)
+
+    @property
+    def part(self) -> str:
+        """Of a multi-component replica; empty: none."""
+        return parts.part_of(self.config, self.component)
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()

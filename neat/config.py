@@ -13,7 +13,9 @@ from neat import routes as rules
 from neat import rundir
 
 Name = Annotated[str, Meta(pattern=rundir.NAME)]
-Replicas = Annotated[int, Meta(ge=1, le=16)]
+SLOTS = 16
+Replicas = Annotated[int, Meta(ge=1, le=SLOTS)]
+Shape = Literal["single", "multi"]
 RingBytes = Annotated[int, Meta(ge=1 << 18, le=1 << 26)]
 SocketBytes = Annotated[int, Meta(ge=1 << 14, le=1 << 24)]
 
@@ -31,6 +33,9 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     name: Name = "default"
     replicas: Replicas = 3
+    # a replica is one process, or has IP, UDP and TCP in processes of their own (neat/parts.py); a list has
+    # one for each slot, the last one also for those that follow
+    components: Shape | list[Shape] = "single"
     netns: str = ""  # "": a namespace of the stack's own; "none": the current one; else a named one
     tap: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,15}$")] = "neat0"
     address: str = "10.77.0.2/24"  # of the stack
@@ -105,6 +110,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             packet_filter.parse_lines(self.filter)
         except packet_filter.FilterError as error:
             raise ConfigError(f"filter: {error}") from None
+        self._check_components()
         if self.scale_min > self.scale_max:
             right = f"must not be more than scale_max ({self.scale_max})"
             raise ConfigError(f"scale_min = {self.scale_min}: {right}")
@@ -124,6 +130,25 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         if every and self.recovery != "stateful":
             right = 'needs recovery = "stateful": each restart would end connections'
             raise ConfigError(f"restart_every_ms = {every}: {right}")
+
+    def _check_components(self) -> None:
+        if not self.components:
+            raise ConfigError("components = []: must name at least one")
+        for key in ("replicas", "scale_max") if self.has_parts else ():
+            if getattr(self, key) > SLOTS // 2:
+                right = f"must be at most {SLOTS // 2} where components has multi"
+                raise ConfigError(f"{key} = {getattr(self, key)}: {right}")
+
+    def components_of(self, slot: int) -> Shape:
+        """What a replica in this slot is made of."""
+        if isinstance(self.components, str):
+            return self.components
+        return self.components[min(slot, len(self.components) - 1)]
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether any slot has a multi-component replica."""
+        return "multi" in ([self.components] if isinstance(self.components, str) else self.components)
 
     def _parse(self, key: str, kind: Any, right: str) -> Any:
         try:

@@ -28,6 +28,14 @@ Once = Callable[[str, Callable[[Path], object]], Path]  # the fixture of that na
 ROOT = Path(__file__).resolve().parent.parent
 # Of the stacks of all tests that do not say theirs.
 DATAPATH = os.environ.get("NEAT_TEST_DATAPATH", Config().datapath)
+COMPONENTS = os.environ.get("NEAT_TEST_COMPONENTS", "single")
+
+
+def whole(why: str) -> pytest.MarkDecorator:
+    """Of a test that is about replicas of one process."""
+    return pytest.mark.skipif(COMPONENTS != "single", reason=why)
+
+
 # For what is about frames or crashes.
 each_datapath = pytest.mark.parametrize("datapath", ["queues", "driver"], indirect=True)
 
@@ -154,6 +162,7 @@ def running_stack(
     `with running_stack(replicas=2, mtu=9000) as stack: stack.peer("curl", ...)`
     """
     settings.setdefault("datapath", DATAPATH)
+    settings.setdefault("components", COMPONENTS)
     name = f"t-{uuid.uuid4().hex[:10]}"
     base = Path(tempfile.mkdtemp(prefix="neat-"))
     run_dir = base / "run"

@@ -213,6 +213,7 @@ class Control:
         if self.ready:
             return
         self.ready = True
+        self.core.hear()
         self.board.running()
         ready: dict[str, Any] = {"event": "ready"}
         if self.core.recovered:

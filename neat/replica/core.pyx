@@ -93,7 +93,7 @@ cdef class Core:
         cdef int i
         p = self.p
         fds, config = boot.fds, boot.config
-        fill_config(&settings, config, boot.slot, boot.secret)
+        fill_config(&settings, config, boot.slot, boot.secret, boot.part)
         state_address, board_address, rx, tx = state.address, board.address, link.rx_address, link.tx_address
         p.board = <BoardPage*>board_address
         p.counters = &p.board.counters[REPLICA_COUNTERS_BASE]
@@ -123,6 +123,8 @@ cdef class Core:
         p.spin_ns = spin_ns
         p.now = monotonic_ns()
         self.held = (state, link, board)
+        # A whole replica gets no packets before; what comes to a part waits in its link.
+        p.deaf = boot.part != "" and not self.recovered
         if self.recovered:
             take_over(p)
         self._watch({"bell": WATCH_BELL, "sys": WATCH_SYS, "ctl": WATCH_CTL, "lifeline": WATCH_LIFELINE}, fds)
@@ -137,7 +139,8 @@ cdef class Core:
     def _filter(self, fds, slot):
         """The engine has the rules before it sees a packet."""
         view = FilterView(fds["filter"], fds["track"], slot)
-        if stack_filter(self.p.stack, view.header, view.rates, view.own, view.areas, view.slots) < 0:
+        stack = self.p.stack
+        if stack_filter(stack, view.header, view.rates, view.own, view.areas, view.area, view.count) < 0:
             raise OSError("no memory for the packet filter")
         self.filter = view
 
@@ -145,6 +148,10 @@ cdef class Core:
     def connections(self):
         """How many it has from its predecessor."""
         return self.p.counters[<uint32_t>COUNT_RECOVERED]
+
+    def hear(self):
+        """It has all its sockets: take frames from now on."""
+        self.p.deaf = False
 
     def look_after_holder(self):
         """There is none yet, or it has died."""

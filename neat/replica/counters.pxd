@@ -56,4 +56,8 @@ cpdef enum ReplicaCounter:
     COUNT_QUEUE_READ_FAILED         # 1: the device is gone
     COUNT_WORK_NS                   # spent in turns that had something to do
     COUNT_SPARES                    # gauge: stack's ends that wait for a connection
+    # of an IP component
+    COUNT_UP_RING_FULL              # packets that a transport component had no room for
+    COUNT_TCP_LINK_BROKEN           # 1: that component broke the contract of a ring
+    COUNT_UDP_LINK_BROKEN
     REPLICA_COUNTERS

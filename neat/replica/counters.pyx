@@ -55,6 +55,9 @@ DROPS = frozenset(
         "queue_drop_device_down",
         "queue_drop_write",
         "queue_drop_link_full",
+        "ip_bad_forward",
+        "ip_unresolved",
+        "up_ring_full",
     ]
 )
 

@@ -18,3 +18,5 @@ cdef enum:
 # Turn until Python is wanted. Returns the Reasons.
 cdef uint32_t run(Process* p) noexcept nogil
 cdef int descriptors(Process* p, int64_t timeout) noexcept nogil
+# Until a descriptor or the queue has something, for at most `timeout` ns.
+cdef void sleep(Process* p, int64_t timeout) noexcept nogil

@@ -69,7 +69,7 @@ cdef uint32_t run(Process* p) noexcept nogil:
 
 cdef uint32_t turn(Process* p) noexcept nogil:
     """One round over all inputs and outputs. Returns how much there was to do. `now` is fresh."""
-    done = receive(p)
+    done = 0 if p.deaf else receive(p)
     done += channels_scan(p)
     if stack_next_deadline(p.stack) <= p.now:
         stack_expire(p.stack, p.now)

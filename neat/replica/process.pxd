@@ -154,6 +154,7 @@ cdef struct Process:
     uint8_t mac[6]                  # the stack's own
     Recorder* recorder
     int epoll, bell, driver_bell
+    bint deaf                       # frames wait: it has not heard of all its sockets yet
     uint32_t replica
     uint64_t incarnation
     uint64_t now                    # of this turn

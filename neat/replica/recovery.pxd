@@ -2,6 +2,7 @@
 predecessor's state (docs/contracts/start.md, "A successor")."""
 
 from neat.replica.process cimport Process
+from neat.stack.state cimport Suspect
 
 # Put all descriptors that the ledger names under their numbers, out of the hands of the holder. ValueError
 # when the state has none that lives.
@@ -13,3 +14,5 @@ cdef int let_go(Process* p) except -1
 # Everything that the ledger names is in use again, and what may have been in the air is made good. Caller
 # has made the epoll instance. `blame`: the frame that the predecessor was at is skipped. MemoryError.
 cdef int rebuild(Process* p, bint blame) except -1
+# Take up the receive ring behind the last frame that is done with; with `blame`, behind the one in *suspect.
+cdef void resume(Process* p, bint blame, Suspect* suspect) noexcept nogil

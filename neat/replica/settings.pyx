@@ -1,15 +1,19 @@
 """A stack's settings as the engine takes them."""
 
-from neat import ports
+from neat import parts, ports
 from neat.shm.segment import page_align
 
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 from neat.replica.ledger cimport ledger_bytes
-from neat.stack.engine cimport OFFLOAD_CSUM, OFFLOAD_TSO4, StackConfig, stack_state_bytes
+from neat.stack.engine cimport (
+    OFFLOAD_CSUM, OFFLOAD_TSO4, PART_IP, PART_TRANSPORT, PART_WHOLE, StackConfig, stack_state_bytes,
+)
+
+PARTS = {"": PART_WHOLE, parts.IP: PART_IP, parts.TCP: PART_TRANSPORT, parts.UDP: PART_TRANSPORT}
 
 
-cdef int fill_config(StackConfig* out, object config, int slot, str secret) except -1:
+cdef int fill_config(StackConfig* out, object config, int slot, str secret, str part) except -1:
     key = bytes.fromhex(secret)
     if len(key) != 32:
         raise ValueError(f"the secret has {len(key)} bytes instead of 32")
@@ -41,6 +45,10 @@ cdef int fill_config(StackConfig* out, object config, int slot, str secret) exce
     out.syn_retries = config.syn_retries
     out.data_retries = config.data_retries
     out.poison = config.poison
+    out.part = PARTS[part]
+    if part == parts.IP:
+        # It has neither connections nor sockets: what it keeps is the neighbours.
+        out.max_connections, out.max_listeners, out.max_udp = 64, 1, 1
     return 0
 
 
@@ -51,5 +59,12 @@ cdef uint64_t engine_bytes(const StackConfig* settings) noexcept:
 def state_bytes(config):
     """Size of the state segment of a replica with these settings."""
     cdef StackConfig settings
-    fill_config(&settings, config, 0, "00" * 32)
+    fill_config(&settings, config, 0, "00" * 32, "")
     return engine_bytes(&settings) + ledger_bytes(settings.max_connections)
+
+
+def ip_state_bytes(config):
+    """Likewise of an IP component."""
+    cdef StackConfig settings
+    fill_config(&settings, config, 0, "00" * 32, parts.IP)
+    return engine_bytes(&settings)

@@ -2,7 +2,8 @@
 "Memory").
 
 A component maps its own page writable and the rest read-only. Page index: see neat.shm.board.BOARD_PAGES
-(supervisor 0, driver 1, syscall 2, guardian 3, replica k 8 + k). Counter names: neat/shm/counters.pyx.
+(supervisor 0, driver 1, syscall 2, guardian 3, replica k 8 + k, IP part of replica k 24 + k). Counter names:
+neat/shm/counters.pyx.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t

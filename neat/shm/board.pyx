@@ -16,12 +16,15 @@ BOARD_BYTES = BOARD_PAGE * BOARD_PAGES_TOTAL
 BOARD_PAGE_BYTES = BOARD_PAGE
 BOARD_PAGES = {"supervisor": 0, "driver": 1, "syscall": 2, "guardian": 3}
 BOARD_PAGES |= {f"replica{slot}": BOARD_FIRST_REPLICA + slot for slot in range(16)}
+# Parts of multi-component replicas: UDP has the slot's that it has to applications, IP one behind all.
+PART_PAGES = {f"replica{slot}.udp": BOARD_FIRST_REPLICA + 8 + slot for slot in range(8)}
+PART_PAGES |= {f"replica{slot}.ip": BOARD_FIRST_REPLICA + 16 + slot for slot in range(8)}
 VERSION = 1
 
 
 def page_index(component):
     """The page of a component: "driver", "replica0", ... KeyError if there is no such component."""
-    return BOARD_PAGES[component]
+    return BOARD_PAGES[component] if component in BOARD_PAGES else PART_PAGES[component]
 
 
 def start_ticks(pid) -> int:

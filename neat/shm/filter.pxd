@@ -4,9 +4,10 @@
 which of them counts (its lowest bit), and is stored last. Who writes the other one voids its own `generation`
 first, so a reader that was overtaken finds out when it has copied.
 
-**track**: what replicas remember and count. Each slot has an area of its own, written by its replica alone,
-and read by the others, as an answer to a datagram may come to another replica than the one that has sent it.
-The rates are common to all: a word for each rule, changed by compare-and-swap.
+**track**: what replicas remember and count. Each slot has an area of its own, and so has each IP part of a
+multi-component replica, behind those; it is written by its replica or part alone, and read by the others, as
+an answer to a datagram may come to another replica than the one that has sent it. The rates are common to
+all: a word for each rule, changed by compare-and-swap.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -132,12 +133,12 @@ cdef struct TrackHeader:            # one page
     # the generic cell rate algorithm); ns on CLOCK_MONOTONIC.
     uint64_t due[FILTER_RULES]
 
-# Both segments as the replica of a slot sees them: it can write its own area and the rates, and read the
-# rest. They are mapped while the object lives.
+# Both segments as the replica that has an area sees them: it can write that and the rates, and read the rest.
+# They are mapped while the object lives.
 cdef class FilterView:
     cdef FilterHeader* header
     cdef TrackHeader* rates
     cdef TrackArea* own
-    cdef TrackArea* areas           # of all slots
-    cdef readonly uint32_t slots
+    cdef TrackArea* areas           # of everybody
+    cdef readonly uint32_t area, count
     cdef object segments

@@ -13,7 +13,9 @@ from neat.shm.atomic cimport fence, load64, store64
 
 SET_BYTES = sizeof(FilterSet)
 FILTER_BYTES = segments.page_align(FILTER_HEADER + 2 * sizeof(FilterSet))
-TRACK_BYTES = segments.page_align(sizeof(TrackHeader) + SLOTS * sizeof(TrackArea))
+# Of the track segment: one for each slot, then one for each IP part that there may be.
+AREAS = SLOTS + SLOTS // 2
+TRACK_BYTES = segments.page_align(sizeof(TrackHeader) + AREAS * sizeof(TrackArea))
 RULES, TEXT_BYTES = FILTER_RULES, FILTER_TEXT
 
 _STATES = {
@@ -41,23 +43,23 @@ def create_track():
 
 
 cdef class FilterView:
-    def __init__(self, int rules_fd, int track_fd, uint32_t slot):
+    def __init__(self, int rules_fd, int track_fd, uint32_t area):
         cdef uintptr_t areas, rates, own
-        if slot >= SLOTS:
-            raise SegmentError(f"slot {slot} has no area")
+        if area >= AREAS:
+            raise SegmentError(f"there is no area {area}")
         size, start = sizeof(TrackArea), sizeof(TrackHeader)
         rules = Segment(rules_fd, FILTER_BYTES, writable=False)
         self.segments = (
             rules,
             Segment(track_fd, TRACK_BYTES, writable=False),
             Segment(track_fd, TRACK_BYTES, length=start),
-            Segment(track_fd, TRACK_BYTES, start=start + slot * size, length=size),
+            Segment(track_fd, TRACK_BYTES, start=start + area * size, length=size),
         )
         self.header = header_of(rules)
         areas, rates, own = [segment.address for segment in self.segments[1:]]
         self.areas = <TrackArea*>(areas + sizeof(TrackHeader))
         self.rates, self.own = <TrackHeader*>rates, <TrackArea*>own
-        self.slots = SLOTS
+        self.area, self.count = area, AREAS
 
 
 cdef FilterHeader* header_of(segment) except NULL:
@@ -159,18 +161,18 @@ cdef class Track:
     def counts(self, int index):
         """(packets, bytes) of a rule, by all replicas that ever were."""
         packets = bytes_ = 0
-        for slot in range(SLOTS):
-            packets += self.areas[slot].counts[index].packets
-            bytes_ += self.areas[slot].counts[index].bytes
+        for area in range(AREAS):
+            packets += self.areas[area].counts[index].packets
+            bytes_ += self.areas[area].counts[index].bytes
         return packets, bytes_
 
-    def logged(self, int slot):
-        """How many entries a slot has ever written."""
-        return load64(&self.areas[slot].logged)
+    def logged(self, int area):
+        """How many entries were ever written there."""
+        return load64(&self.areas[area].logged)
 
-    def entry(self, int slot, uint64_t number):
+    def entry(self, int area, uint64_t number):
         """One of the last LOG_ENTRIES; an older one has been written over."""
-        entry = &self.areas[slot].log[number & (LOG_ENTRIES - 1)]
+        entry = &self.areas[area].log[number & (LOG_ENTRIES - 1)]
         return Logged(
             entry.at, entry.handle, entry.chain, entry.interface, entry.protocol, entry.source, entry.sport,
             entry.destination, entry.dport, entry.icmp_type, entry.length,

@@ -225,7 +225,7 @@ cdef class Bench:
     def use_filter(self, int rules_fd, int track_fd):
         """Have packets go through a filter, by its segments (neat/shm/filter.pyx)."""
         view = self.filter = FilterView(rules_fd, track_fd, 0)
-        if stack_filter(self.stack, view.header, view.rates, view.own, view.areas, view.slots) < 0:
+        if stack_filter(self.stack, view.header, view.rates, view.own, view.areas, view.area, view.count) < 0:
             raise MemoryError
 
     def run(self, uint32_t rounds):

@@ -7,7 +7,7 @@ cdef struct StackConfig:
     uint8_t mac[6]                      # all replicas share one MAC and one address
     uint8_t address[4]
     uint8_t prefix
-    uint8_t _pad
+    uint8_t part                        # enum Part
     uint8_t gateway[4]                  # zero: none
     uint16_t mtu                        # of the link, without Ethernet header
     # the share of ports that a new state begins with: those with p % replicas == replica; 0 replicas: none
@@ -31,6 +31,12 @@ cdef struct ConnectWishes:
     uint32_t options
     uint32_t maxseg, rcvbuf
     uint8_t tos, ttl
+
+# How much of an engine this one is (ARCHITECTURE.md, "Multi-component replicas").
+cdef enum Part:
+    PART_WHOLE = 0
+    PART_IP = 1                         # TCP and UDP are in other processes, which it hands packets to
+    PART_TRANSPORT = 2                  # IP is in another process: it finds the neighbour of what leaves here
 
 cdef enum Offload:
     # we may leave a partial checksum to the device, and need not verify what it verified

@@ -36,6 +36,10 @@ cpdef enum Counter:
     FILTER_OUT_DROPPED
     FILTER_OUT_REJECTED             # dropped, and the socket was told
     FILTER_BAD_RULES                # a set of rules that makes no sense: the one before stays
+    IP_HANDED_UP                    # packets for transport components
+    IP_FORWARDED                    # packets of transport components that left
+    IP_BAD_FORWARD                  # packets of theirs that make no sense
+    IP_UNRESOLVED                   # packets of theirs that were lost: too many wait for a neighbour
     # ICMP
     ICMP_IN
     ICMP_BAD

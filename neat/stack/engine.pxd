@@ -10,7 +10,8 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from neat.abi.channel cimport neat_addr, neat_sock
 from neat.stack.config cimport (
     EV_ACCEPT, EV_CLOSED, EV_CONNECTED, EV_FREED, EV_RDHUP, EV_READABLE, EV_RESET, EV_TAKEN,
-    EV_WRITABLE, OFFLOAD_CSUM, OFFLOAD_TSO4, ConnectWishes, Event, Guess, Span, StackConfig,
+    EV_WRITABLE, OFFLOAD_CSUM, OFFLOAD_TSO4, PART_IP, PART_TRANSPORT, PART_WHOLE, ConnectWishes, Event,
+    Guess, Span, StackConfig,
 )
 from neat.stack.state cimport Suspect
 from neat.stack.types cimport Stack
@@ -24,10 +25,10 @@ cdef Stack* stack_create(
 cdef void stack_destroy(Stack* stack) noexcept nogil
 
 # Have packets go through a packet filter, in and out (docs/contracts/filter.md). header: a filter segment;
-# the rest is of a track segment: the rates, the area of this replica's slot, and all `slots` areas. All stay
-# mapped while the stack lives. 0, or -ENOMEM.
+# the rest is of a track segment: the rates, its own area, which is number `area`, and all areas (`many`). All
+# stay mapped while the stack lives. 0, or -ENOMEM.
 cdef int stack_filter(
-    Stack* stack, const void* header, void* rates, void* own, const void* areas, uint32_t slots
+    Stack* stack, const void* header, void* rates, void* own, const void* areas, uint32_t area, uint32_t many
 ) noexcept nogil
 
 # A state segment that a predecessor has left (docs/contracts/state.md, "After a crash"). Caller attaches all
@@ -73,6 +74,18 @@ cdef void stack_flow_lost(Stack* stack, const uint8_t* payload, uint32_t length,
 # it has killed too often, and is reset. Best before stack_recover, which carries out commands: one that kills
 # would else kill there again.
 cdef bint stack_strike(Stack* stack, uint32_t conn, uint64_t now) noexcept nogil
+# Of an IP component (PART_IP). stack_handed_up: the protocol of the component that the record which has just
+# arrived goes up to, as it is; 0: to none. stack_forward: a record of the component of this protocol is to
+# leave. True: it may, and its Ethernet header is filled in; False: it was kept back, or dropped. `record` is
+# nobody else's. stack_poll_up: the next record for the component of *protocol, which it takes as one of the
+# stack's own: an ICMP error about a packet that could not leave, at most UP_BYTES; 0: none.
+cdef enum:
+    UP_BYTES = 640
+cdef uint8_t stack_handed_up(Stack* stack) noexcept nogil
+cdef bint stack_forward(
+    Stack* stack, uint8_t* record, uint32_t length, uint8_t protocol, uint64_t now
+) noexcept nogil
+cdef uint32_t stack_poll_up(Stack* stack, uint8_t* buffer, uint8_t* protocol) noexcept nogil
 # Fill `buffer` (at least MAX_RECORD bytes) with the next thing to send. Returns its length and sets
 # *record_type (RECORD_FRAME, RECORD_FLOW_ADD, RECORD_FLOW_FADES, RECORD_FLOW_DELETE); 0 when there is
 # nothing. Stopping early is fine: what is left stays queued.

@@ -11,12 +11,14 @@ from neat.shm.ring cimport RECORD_FRAME
 from neat.stack.channels cimport (
     channel_attach, channel_forget, channel_next_dirty, channel_of, channel_pending,
 )
-from neat.stack.config cimport EV_FREED, ConnectWishes, Event, Guess, Span, StackConfig
+from neat.stack.config cimport EV_FREED, PART_IP, ConnectWishes, Event, Guess, Span, StackConfig
 from neat.stack.counters cimport Counter
 from neat.stack.events cimport event_take
 from neat.stack.filter cimport filter_acts, filter_attach, filter_detach, filter_output
 from neat.stack.icmp cimport ICMP_PORT_UNREACHABLE, own_frame_refused
-from neat.stack.ipv4 cimport ipv4_create, ipv4_destroy, ipv4_input
+from neat.stack.forward cimport forward_frame, forward_poll
+from neat.stack.held cimport held_poll
+from neat.stack.ipv4 cimport IPV4_OFFSET, ipv4_create, ipv4_destroy, ipv4_input
 from neat.stack.neighbour cimport neighbour_expire, neighbour_next_deadline, neighbour_poll
 from neat.stack.recover cimport has_past, recover
 from neat.stack.reply cimport reply_poll
@@ -43,6 +45,7 @@ from neat.stack.types cimport CHANNELS, REPLY_SLOTS, FlowQueue, FlowRecord, Repl
 from neat.stack.udp cimport udp_bind, udp_command, udp_create, udp_destroy, udp_detach, udp_unbind
 from neat.stack.udp_output cimport udp_poll
 from neat.wire.flow cimport FlowKey
+from neat.wire.headers cimport PROTO_TCP, PROTO_UDP, Ipv4Header
 
 
 cdef uint64_t stack_state_bytes(const StackConfig* config) noexcept nogil:
@@ -114,9 +117,9 @@ cdef void stack_destroy(Stack* stack) noexcept nogil:
 
 
 cdef int stack_filter(
-    Stack* stack, const void* header, void* rates, void* own, const void* areas, uint32_t slots
+    Stack* stack, const void* header, void* rates, void* own, const void* areas, uint32_t area, uint32_t many
 ) noexcept nogil:
-    return filter_attach(stack, header, rates, own, areas, stack.config.replica, slots)
+    return filter_attach(stack, header, rates, own, areas, area, many)
 
 
 cdef void suspect_is(Stack* stack, uint32_t kind, uint64_t position, uint32_t length) noexcept nogil:
@@ -148,6 +151,7 @@ cdef void stack_frame_arrives(
 ) noexcept nogil:
     stack.now = now
     suspect_is(stack, SUSPECT_FRAME, position, length)
+    stack.ip.handed = 0
     ipv4_input(stack, record, length)
     store64(&stack.state.frames, next)
     stack.state.suspect.kind = SUSPECT_NONE
@@ -184,6 +188,21 @@ cdef void stack_own_frame_arrives(
     stack.ip.own_frame = True
     stack_frame_arrives(stack, record, length, position, next, now)
     stack.ip.own_frame = False
+
+
+cdef uint8_t stack_handed_up(Stack* stack) noexcept nogil:
+    return stack.ip.handed
+
+
+cdef bint stack_forward(
+    Stack* stack, uint8_t* record, uint32_t length, uint8_t protocol, uint64_t now
+) noexcept nogil:
+    stack.now = now
+    return forward_frame(stack, record, length, protocol)
+
+
+cdef uint32_t stack_poll_up(Stack* stack, uint8_t* buffer, uint8_t* protocol) noexcept nogil:
+    return forward_poll(stack, buffer, protocol)
 
 
 cdef void stack_flow_lost(
@@ -236,12 +255,14 @@ cdef uint32_t poll_any(Stack* stack, uint8_t* buffer, uint16_t* record_type) noe
         length = udp_poll(stack, buffer)
     if length == 0:
         length = poll_control(stack, buffer, record_type)
+        if length == 0 and stack.ip.ready:
+            length = held_poll(stack, buffer)
     return length
 
 
 cdef bint leaves(Stack* stack, const uint8_t* frame, uint32_t length) noexcept nogil:
     """The filter lets it through; if not, its socket may be told, as by the first router on the way."""
-    if not filter_acts(stack):
+    if not filter_acts(stack) or is_forwarded(stack, frame):
         return True
     judgement = filter_output(stack, frame, length)
     if judgement.verdict == VERDICT_REJECT or judgement.verdict == VERDICT_RESET:
@@ -250,6 +271,14 @@ cdef bint leaves(Stack* stack, const uint8_t* frame, uint32_t length) noexcept n
             judgement.code if judgement.verdict == VERDICT_REJECT else <uint8_t>ICMP_PORT_UNREACHABLE,
         )
     return judgement.verdict == VERDICT_ACCEPT
+
+
+cdef bint is_forwarded(Stack* stack, const uint8_t* frame) noexcept nogil:
+    """By an IP part that held it for its neighbour: the part that sent it has judged it."""
+    if stack.config.part != PART_IP:
+        return False
+    protocol = (<const Ipv4Header*>(frame + IPV4_OFFSET)).protocol
+    return protocol == PROTO_TCP or protocol == PROTO_UDP
 
 
 cdef void stack_gather(Stack* stack, Span* spans) noexcept nogil:

@@ -14,9 +14,9 @@ cdef struct Judgement:
     uint8_t verdict                 # VERDICT_ACCEPT, DROP, REJECT or RESET
     uint8_t code
 
-# header: a filter segment; rates, own, areas: of the track segment, `slots` areas. 0, or -ENOMEM.
+# header: a filter segment; rates, own (number `area`), areas (`many`): of the track segment. 0, or -ENOMEM.
 cdef int filter_attach(
-    Stack* stack, const void* header, void* rates, void* own, const void* areas, uint32_t slot, uint32_t slots
+    Stack* stack, const void* header, void* rates, void* own, const void* areas, uint32_t area, uint32_t many
 ) noexcept nogil
 cdef void filter_detach(Stack* stack) noexcept nogil
 

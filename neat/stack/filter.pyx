@@ -49,7 +49,7 @@ cdef struct View:                   # a packet as rules see it
 
 
 cdef int filter_attach(
-    Stack* stack, const void* header, void* rates, void* own, const void* areas, uint32_t slot, uint32_t slots
+    Stack* stack, const void* header, void* rates, void* own, const void* areas, uint32_t area, uint32_t many
 ) noexcept nogil:
     f = &stack.filter
     f.rules = <FilterSet*>calloc(1, sizeof(FilterSet))
@@ -60,7 +60,7 @@ cdef int filter_attach(
     f.rates = <TrackHeader*>rates
     f.own = <TrackArea*>own
     f.areas = <const TrackArea*>areas
-    f.slot, f.slots = slot, slots
+    f.area, f.area_count = area, many
     f.header = <const FilterHeader*>header
     filter_take_up(stack)
     return 0

@@ -12,6 +12,6 @@ cdef struct FilterPrivate:
     FilterSet* rules                # a copy of our own, checked
     FilterSet* spare                # for the next
     TrackHeader* rates              # common to all replicas
-    TrackArea* own                  # of this slot
-    const TrackArea* areas          # of all
-    uint32_t slot, slots
+    TrackArea* own
+    const TrackArea* areas          # of everybody
+    uint32_t area, area_count       # which of them is ours

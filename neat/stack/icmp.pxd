@@ -18,6 +18,7 @@ cdef enum IcmpUnreachable:
     ICMP_PORT_UNREACHABLE = 3
     ICMP_FRAGMENTATION_NEEDED = 4
 
+cdef bint is_error(uint8_t type) noexcept nogil
 cdef void icmp_input(Stack* stack, Packet* packet) noexcept nogil
 # Queue an error about a packet unless RFC 1122 §3.2.2 forbids it, or there were too many (RFC 1812 §4.3.2.8).
 cdef void icmp_error(Stack* stack, Packet* packet, uint8_t type, uint8_t code) noexcept nogil

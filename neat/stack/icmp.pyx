@@ -2,7 +2,9 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
+from neat.stack.config cimport PART_IP
 from neat.stack.counters cimport Counter
+from neat.stack.held cimport hand_up
 from neat.stack.ip_private cimport load_address
 from neat.stack.ipv4 cimport IPV4_BYTES, IPV4_OFFSET, L4_OFFSET, ipv4_prepare
 from neat.stack.packet cimport Packet
@@ -152,6 +154,8 @@ cdef void tell(
         return
     if load_address(ip.source) != stack.ip.address or ip.fragment & htons(IPV4_OFFSET_MASK):
         count(stack, Counter.ICMP_IGNORED)
+        return
+    if stack.config.part == PART_IP and hand_up(stack, ip.protocol):
         return
     memset(&key, 0, sizeof(key))
     key.family = FAMILY_IPV4

@@ -31,6 +31,11 @@ cdef int32_t ipv4_prepare(
     Stack* stack, uint8_t* buffer, const uint8_t* destination, uint8_t protocol, uint32_t l4_length,
     uint8_t tos, uint8_t ttl
 ) noexcept nogil
+# The MAC address of a frame to `target`: 0, or an error as of ipv4_prepare. A transport component has zeros,
+# unless it answers the packet in hand.
+cdef int32_t find_mac(Stack* stack, uint32_t target, uint8_t* mac) noexcept nogil
+# The neighbour that frames for this unicast address go to; 0: none.
+cdef uint32_t next_hop(Stack* stack, uint32_t target) noexcept nogil
 # Would a frame to `destination` go to the neighbour at `address`?
 cdef bint ipv4_via(Stack* stack, const uint8_t* destination, const uint8_t* address) noexcept nogil
 # Queue an ICMP error about a packet, as the rules allow (RFC 1122 §3.2.2), rate limited.

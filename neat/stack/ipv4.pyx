@@ -5,10 +5,11 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 from neat.shm.filter cimport VERDICT_ACCEPT, VERDICT_REJECT, VERDICT_RESET
 from neat.stack.arp cimport arp_input
-from neat.stack.config cimport OFFLOAD_CSUM
+from neat.stack.config cimport OFFLOAD_CSUM, PART_IP, PART_TRANSPORT
 from neat.stack.counters cimport Counter
 from neat.stack.filter cimport filter_acts, filter_input
-from neat.stack.icmp cimport ICMP_PROTOCOL_UNREACHABLE, ICMP_UNREACHABLE, icmp_error, icmp_input
+from neat.stack.held cimport held_create, held_destroy, hand_up
+from neat.stack.icmp cimport ICMP_PROTOCOL_UNREACHABLE, ICMP_UNREACHABLE, icmp_error, icmp_input, is_error
 from neat.stack.ip_private cimport load_address
 from neat.stack.neighbour cimport neighbour_confirm, neighbour_create, neighbour_known, neighbour_resolve
 from neat.stack.packet cimport Packet
@@ -40,10 +41,11 @@ cdef int ipv4_create(Stack* stack) noexcept nogil:
         return -EINVAL
     stack.ip.mask = htonl(<uint32_t>0xFFFFFFFF << (32 - stack.config.prefix))
     neighbour_create(stack)
-    return 0
+    return held_create(stack)
 
 
 cdef void ipv4_destroy(Stack* stack) noexcept nogil:
+    held_destroy(stack)
     stack.ip.announce = False
 
 
@@ -96,9 +98,18 @@ cdef void receive(Stack* stack, uint8_t* record, uint32_t length, bint link_broa
     stack.ip.hand_source = load_address(packet.source)
     memcpy(stack.ip.hand_mac, record + VNET_BYTES + 6, 6)
     neighbour_confirm(stack, stack.ip.hand_source, stack.ip.hand_mac)
-    if not filter_acts(stack) or passes(stack, &packet):
+    if goes_up(stack, &packet) or not filter_acts(stack) or passes(stack, &packet):
         hand_on(stack, &packet)
     stack.ip.hand_source = 0
+
+
+cdef bint goes_up(Stack* stack, const Packet* packet) noexcept nogil:
+    """An IP part leaves to the other parts to judge what they can tell the state of."""
+    if stack.config.part != PART_IP:
+        return False
+    if packet.protocol != PROTO_ICMP:
+        return packet.protocol == PROTO_TCP or packet.protocol == PROTO_UDP
+    return packet.l4_length >= 1 and is_error(packet.record[packet.l4])
 
 
 cdef bint passes(Stack* stack, Packet* packet) noexcept nogil:
@@ -190,6 +201,8 @@ cdef int32_t check_vnet(Stack* stack, Packet* packet) noexcept nogil:
 
 
 cdef void hand_on(Stack* stack, Packet* packet) noexcept nogil:
+    if stack.config.part == PART_IP and hand_up(stack, packet.protocol):
+        return
     if packet.protocol == PROTO_TCP:
         tcp_input(stack, packet)
     elif packet.protocol == PROTO_UDP:
@@ -259,11 +272,13 @@ cdef int32_t find_mac(Stack* stack, uint32_t target, uint8_t* mac) noexcept nogi
         if not neighbour_known(stack, hop, mac):
             memcpy(mac, stack.ip.hand_mac, 6)
         return 0
+    if stack.config.part == PART_TRANSPORT:
+        memset(mac, 0, 6)
+        return 0
     return neighbour_resolve(stack, hop, mac)
 
 
 cdef uint32_t next_hop(Stack* stack, uint32_t target) noexcept nogil:
-    """The neighbour that frames for this unicast address go to; 0: none."""
     if target == stack.ip.address or is_martian(stack, target):
         return 0
     if (target ^ stack.ip.address) & stack.ip.mask == 0:

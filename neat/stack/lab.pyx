@@ -19,13 +19,14 @@ from neat.shm.atomic cimport exchange32, fetch_or32, fetch_or64, load64, store64
 from neat.shm.filter cimport FilterView
 from neat.shm.ring cimport MAX_RECORD
 from neat.stack.engine cimport (
-    ConnInfo, ConnectWishes, Event, Stack, StackConfig, Suspect, stack_channel_attach, stack_channel_detach,
-    stack_channel_pending, stack_channel_users, stack_close, stack_conn_info, stack_connect, stack_counters,
-    stack_create, stack_destroy, stack_expire, stack_filter, stack_flow_lost, stack_frame_arrives,
-    stack_has_past, stack_listen, stack_narrow_ports, stack_next_deadline, stack_own_frame_arrives,
-    stack_poll_event, stack_poll_transmit, stack_ports_in_use, stack_recover, stack_resume_position,
-    stack_scan_channel, stack_set_backlog, stack_set_defer, stack_share_ports, stack_state_bytes,
-    stack_strike, stack_udp_bind, stack_udp_unbind, stack_unlisten, stack_waiting_info,
+    PART_WHOLE, ConnInfo, ConnectWishes, Event, Stack, StackConfig, Suspect, stack_channel_attach,
+    stack_channel_detach, stack_channel_pending, stack_channel_users, stack_close, stack_conn_info,
+    stack_connect, stack_counters, stack_create, stack_destroy, stack_expire, stack_filter, stack_flow_lost,
+    stack_forward, stack_frame_arrives, stack_handed_up, stack_has_past, stack_listen, stack_narrow_ports,
+    stack_next_deadline, stack_own_frame_arrives, stack_poll_event, stack_poll_transmit, stack_poll_up,
+    stack_ports_in_use, stack_recover, stack_resume_position, stack_scan_channel, stack_set_backlog,
+    stack_set_defer, stack_share_ports, stack_state_bytes, stack_strike, stack_udp_bind, stack_udp_unbind,
+    stack_unlisten, stack_waiting_info,
 )
 from neat.wire.headers cimport htonl
 from neat.wire.vnet cimport VNET_BYTES, VNET_F_DATA_VALID, VnetHeader
@@ -94,6 +95,7 @@ cdef class Lab:
         int data_retries=15,
         bytes secret=bytes(32),
         bint poison=False,
+        int part=PART_WHOLE,
         uint32_t nsock=512,
         uint32_t rx_size=1 << 16,
         uint32_t tx_size=1 << 16,
@@ -114,6 +116,7 @@ cdef class Lab:
         config.max_connections, config.max_listeners, config.max_udp = max_connections, max_listeners, max_udp
         config.offloads = offloads
         config.poison = poison
+        config.part = part
         config.time_wait_ms, config.delayed_ack_ms = time_wait_ms, delayed_ack_ms
         config.min_rto_ms, config.max_rto_ms = min_rto_ms, max_rto_ms
         config.syn_retries, config.data_retries = syn_retries, data_retries
@@ -153,7 +156,10 @@ cdef class Lab:
     cdef _use_filter(self):
         view = self.filter
         if view is not None:
-            _check(stack_filter(self.stack, view.header, view.rates, view.own, view.areas, view.slots))
+            status = stack_filter(
+                self.stack, view.header, view.rates, view.own, view.areas, view.area, view.count
+            )
+            _check(status)
 
     @property
     def has_past(self):
@@ -210,6 +216,30 @@ cdef class Lab:
         stack_own_frame_arrives(
             self.stack, self._buffer, <uint32_t>len(record), self.position - 1, self.position, self.now
         )
+
+    @property
+    def handed_up(self):
+        """Of an IP component: the protocol of the component that the last record goes up to; 0: none."""
+        return stack_handed_up(self.stack)
+
+    def forward(self, bytes record, uint8_t protocol):
+        """A record of the component of that protocol, as it leaves; None when it was kept back or dropped."""
+        if len(record) > MAX_RECORD:
+            raise ValueError("longer than a record")
+        memcpy(self._buffer, <const char*>record, len(record))
+        if not stack_forward(self.stack, self._buffer, <uint32_t>len(record), protocol, self.now):
+            return None
+        return (<const char*>self._buffer)[: len(record)]
+
+    def poll_up(self):
+        """What transport components are told: a list of (protocol, record)."""
+        cdef uint8_t protocol = 0
+        cdef list out = []
+        while True:
+            length = stack_poll_up(self.stack, self._buffer, &protocol)
+            if length == 0:
+                return out
+            out.append((protocol, (<const char*>self._buffer)[:length]))
 
     def flow_lost(self, bytes payload):
         """The driver says that another replica has lost this connection (a FlowKey)."""

@@ -4,7 +4,9 @@ from libc.errno cimport EAGAIN, EHOSTUNREACH
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 from neat.stack.arp cimport arp_announce, arp_request
+from neat.stack.config cimport PART_TRANSPORT
 from neat.stack.counters cimport Counter
+from neat.stack.held cimport held_neighbour_ready
 from neat.stack.ip_private cimport NEIGHBOUR_HEADS, NO_NEIGHBOUR, NeighbourTimer, load_address
 from neat.stack.state cimport STATE_NEIGHBOURS, NeighbourSlot
 from neat.stack.tcp.output cimport tcp_neighbour_ready
@@ -33,7 +35,8 @@ cdef inline uint32_t chain_of(uint32_t address) noexcept nogil:
 cdef void neighbour_create(Stack* stack) noexcept nogil:
     cdef NeighbourSlot* slot
     cdef int32_t i
-    stack.ip.announce = not stack.resumed  # nobody has forgotten us
+    # Nobody has forgotten us; and a transport component is not who is asked.
+    stack.ip.announce = not stack.resumed and stack.config.part != PART_TRANSPORT
     stack.ip.recent = NO_NEIGHBOUR
     stack.ip.neighbour_due = <uint64_t>(-1)
     for i in range(NEIGHBOUR_HEADS):
@@ -95,6 +98,7 @@ cdef void neighbour_learn(Stack* stack, uint32_t address, const uint8_t* mac) no
     if waited:
         tcp_neighbour_ready(stack, slot.address, True)
         udp_neighbour_ready(stack, slot.address, True)
+        held_neighbour_ready(stack, slot.address, slot.mac)
 
 
 cdef void neighbour_confirm(Stack* stack, uint32_t address, const uint8_t* mac) noexcept nogil:
@@ -156,6 +160,7 @@ cdef void neighbour_expire(Stack* stack) noexcept nogil:
             settle(stack, i, NEIGHBOUR_FAILED, stack.now + FAILED_NS)
             tcp_neighbour_ready(stack, stack.neighbours[i].address, False)
             udp_neighbour_ready(stack, stack.neighbours[i].address, False)
+            held_neighbour_ready(stack, stack.neighbours[i].address, NULL)
 
 
 cdef uint64_t neighbour_next_deadline(Stack* stack) noexcept nogil:

@@ -1,8 +1,9 @@
 """The narrow port between IP and what stands on it: what they hand each other (ARCHITECTURE.md, "The
 engine").
 
-Today each function here is a direct call; each may become a ring between two processes, so nothing but a
-Packet, a FlowKey or plain values crosses it.
+In a whole replica each function here is a direct call; in one of several components what crosses it are
+records on rings between processes (held.pxd, forward.pxd). So nothing but a Packet, a FlowKey or plain values
+crosses it.
 
 All take the Stack first, which is left out here; `stack.now` is the time of the call in progress.
 

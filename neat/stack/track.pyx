@@ -62,16 +62,16 @@ cdef uint32_t known(
     Stack* stack, uint32_t at, uint32_t remote, uint16_t remote_port, uint16_t local_port, TrackFlow** own
 ) noexcept nogil:
     """What all replicas together know of a flow; *own: this one's entry, NULL if it has none."""
-    cdef uint32_t slot, state, other
+    cdef uint32_t area, state, other
     cdef TrackFlow* entry
     own[0] = NULL
     state = look_up(stack, stack.filter.own.flows, at, remote, remote_port, local_port, own)
     if state & TRACK_REPLIED:
         return state
-    for slot in range(stack.filter.slots):
-        if slot == stack.filter.slot:
+    for area in range(stack.filter.area_count):
+        if area == stack.filter.area:
             continue
-        other = look_up(stack, stack.filter.areas[slot].flows, at, remote, remote_port, local_port, &entry)
+        other = look_up(stack, stack.filter.areas[area].flows, at, remote, remote_port, local_port, &entry)
         if other:
             # Two that have each seen the first of one direction have seen both.
             if state and (state ^ other) & TRACK_INBOUND:

@@ -1,7 +1,7 @@
 """UDP: binds, datagrams and errors in, commands. A received datagram goes into its socket's ring at once."""
 
 from libc.errno cimport (
-    EADDRINUSE, EADDRNOTAVAIL, ECONNREFUSED, EINVAL, EIO, ENOBUFS, ENOENT, ENOMEM, ENOPROTOOPT,
+    EADDRINUSE, EADDRNOTAVAIL, ECONNREFUSED, EHOSTUNREACH, EINVAL, EIO, ENOBUFS, ENOENT, ENOMEM, ENOPROTOOPT,
 )
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -15,7 +15,9 @@ from neat.stack.channels cimport channel_of, sock_birth, sock_death, sock_rx_rin
 from neat.stack.config cimport EV_READABLE, EV_WRITABLE
 from neat.stack.counters cimport Counter
 from neat.stack.events cimport event_raise
-from neat.stack.icmp cimport ICMP_PORT_UNREACHABLE, ICMP_PROTOCOL_UNREACHABLE, ICMP_UNREACHABLE
+from neat.stack.icmp cimport (
+    ICMP_HOST_UNREACHABLE, ICMP_PORT_UNREACHABLE, ICMP_PROTOCOL_UNREACHABLE, ICMP_UNREACHABLE,
+)
 from neat.stack.ip_private cimport load_address
 from neat.stack.ipv4 cimport IPV4_OFFSET, ipv4_error
 from neat.stack.packet cimport Packet
@@ -363,13 +365,15 @@ cdef void udp_icmp_error(Stack* stack, const FlowKey* key, uint8_t type, uint8_t
         error = ECONNREFUSED
     elif type == ICMP_UNREACHABLE and code == ICMP_PROTOCOL_UNREACHABLE:
         error = ENOPROTOOPT
+    elif stack.ip.own_frame and type == ICMP_UNREACHABLE and code == ICMP_HOST_UNREACHABLE:
+        error = EHOSTUNREACH  # our own IP component: no neighbour
     stranger = False
     cdef int32_t i = match(stack, key.local, key.local_port, key.remote, key.remote_port, &stranger)
     if error == 0 or i < 0:
         count(stack, Counter.ICMP_IGNORED)
         return
     cdef neat_sock* sock = &table_of(stack).binds[i].channel.socks[stack.udp_slots[i].sock]
-    if load32(&sock.options) & NEAT_OPT_PEER:
+    if load32(&sock.options) & NEAT_OPT_PEER or error == EHOSTUNREACH:
         report(stack, i, error)
     else:
         count(stack, Counter.ICMP_IGNORED)

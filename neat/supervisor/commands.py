@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from neat.filter import FilterError
-from neat.shm.steering import SLOTS
 from neat.supervisor.component import Component, Phase
 from neat.supervisor.control import CommandError, Reply, Task, until
 from neat.supervisor.filtering import Filtering
@@ -147,8 +146,8 @@ class Commands:
         if count == "auto":
             self.scaling.decide_by_load(True)
             return {"auto": True, "started": [], "kept": [], "leaving": []}
-        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= SLOTS:
-            raise CommandError(f'{count!r} replicas: it must be 1 to {SLOTS}, or "auto"')
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= self.scaling.most:
+            raise CommandError(f'{count!r} replicas: it must be 1 to {self.scaling.most}, or "auto"')
         return self._scale_to(count)
 
     def _scale_to(self, count: int) -> Task:
@@ -156,8 +155,10 @@ class Commands:
         done = self.scaling.scale(count, "asked for")
 
         def missing() -> list[Component]:
-            there_are = [self.components[name] for name in done["started"] if name in self.components]
-            return [replica for replica in there_are if replica.phase is not Phase.RUNNING]
+            names = done["started"]
+            homes = {self.components[name].home for name in names if name in self.components}
+            there_are = [part for part in self.components.values() if part.home in homes - {None}]
+            return [part for part in there_are if part.phase is not Phase.RUNNING]
 
         def over() -> bool:
             return all(replica.failed_starts >= FAILED_STARTS for replica in missing())

@@ -11,10 +11,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from neat import rundir
+from neat import parts, rundir
+from neat.config import Config
 from neat.supervisor.policy import RestartPolicy
 
-MODULES = {"driver": "neat.drivers", "syscall": "neat.syscalls", "replica": "neat.replica"}
+MODULES = {
+    "driver": "neat.drivers",
+    "syscall": "neat.syscalls",
+    "replica": "neat.replica",
+    "ip": "neat.replica.ip",
+}
 
 
 def modules() -> dict[str, str]:
@@ -33,9 +39,11 @@ class Phase(Enum):
 @dataclass(eq=False)
 class Component:
     name: str
-    kind: str  # driver, syscall, replica
+    kind: str  # driver, syscall, replica (also the TCP and UDP parts of one), ip
     module: str
-    slot: int | None = None
+    slot: int | None = None  # of a replica: its own; an IP part has none
+    home: int | None = None  # of a replica or a part: the slot that gets packets; if not said, `slot`
+    part: str = ""  # of a multi-component replica: neat/parts.py
     phase: Phase = Phase.DOWN
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     incarnation: int = 0  # of the process
@@ -61,6 +69,20 @@ class Component:
     wanted: bool = False  # its end was asked for: not a crash
     failed_starts: int = 0  # deaths before it was ever ready
     leaving: bool = False  # a replica that gets nothing new, and ends with the last connection that it has
+
+    def __post_init__(self) -> None:
+        if self.home is None:
+            self.home = self.slot
+
+    @property
+    def steered(self) -> bool:
+        """Whether its slot gets packets: it is a replica, or the TCP part that stands for one."""
+        return self.slot is not None and self.slot == self.home
+
+    @property
+    def packets_to(self) -> int | None:
+        """Its slot, if that gets packets."""
+        return self.home if self.steered else None
 
     def attach(self, pid: int, popen: subprocess.Popen[bytes] | None) -> None:
         """Watch this process from now on. Raises OSError when it is gone already."""
@@ -107,14 +129,25 @@ class Component:
         return True
 
 
-def replica_in(slot: int) -> Component:
-    return Component(f"replica{slot}", "replica", modules()["replica"], slot=slot)
+def replicas_in(slot: int, config: Config) -> list[Component]:
+    """A replica in this slot: itself first, then its other parts, if it has some."""
+    played_by = modules()
+    name = f"replica{slot}"
+    if not parts.is_multi(config, slot):
+        return [Component(name, "replica", played_by["replica"], slot, slot)]
+    udp, ip = f"{name}.{parts.UDP}", f"{name}.{parts.IP}"
+    return [
+        Component(name, "replica", played_by["replica"], slot, slot, parts.TCP),
+        Component(udp, "replica", played_by["replica"], parts.slot_of(udp), slot, parts.UDP),
+        Component(ip, "ip", played_by["ip"], None, slot, parts.IP),
+    ]
 
 
-def all_components(slots: Iterable[int]) -> dict[str, Component]:
+def all_components(slots: Iterable[int], config: Config) -> dict[str, Component]:
     """Every component of a stack with replicas in these slots, in the order in which they are started."""
     played_by = modules()
     found = [Component("syscall", "syscall", played_by["syscall"])]
     found.append(Component("driver", "driver", played_by["driver"]))
-    found += map(replica_in, slots)
+    for slot in slots:
+        found += replicas_in(slot, config)
     return {component.name: component for component in found}

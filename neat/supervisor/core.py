@@ -51,10 +51,10 @@ class Supervisor:
         if boot.incarnation == 1:
             self.events.begin()
         slots = noted_slots(boot.config, self.events)
-        self.components = all_components(slots)
+        self.components = all_components(slots, boot.config)
         for name, component in self.components.items():
             component.incarnation = self.events.incarnations.get(name, 0)
-            component.leaving = not slots.get(component.slot, True) if component.slot is not None else False
+            component.leaving = not slots.get(component.home, True) if component.home is not None else False
         self.page = BoardWriter(self.inventory.fds["board"], "supervisor")
         self.page.announce(boot.incarnation)
         self.guardian = socket.socket(fileno=boot.fds["ctl"])
@@ -143,7 +143,7 @@ class Supervisor:
         if self.latency.microseconds == UNASKED:
             return
         try:
-            names = [name for name, component in self.components.items() if component.slot is not None]
+            names = [name for name, component in self.components.items() if component.home is not None]
             self.latency.look(busy_ns(self.keeper.board, names), now)
         except OSError as error:
             self.events.record("supervisor", "cannot ask for a CPU latency", str(error))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from neat import rundir
+from neat import parts, rundir
 from neat.config import Config
 from neat.shm import link
 from neat.shm.board import BoardReader
@@ -22,6 +22,7 @@ from neat.stack.postmortem import HEADER_BYTES, SLOT_BYTES, connection_of, suspe
 from neat.supervisor import process, reports
 from neat.supervisor.component import Component
 from neat.supervisor.events import EventLog
+from neat.supervisor.inventory import link_name, state_name
 from neat.supervisor.quarantine import Quarantine
 
 LOG_TAIL = 4096  # bytes of the log that go into a report
@@ -56,7 +57,7 @@ class Crashes:
         if words is not None and words.incarnation != component.incarnation:
             words = None
         outside = status == -signal.SIGKILL and not component.kill_reason
-        if outside and component.slot is None:
+        if outside and component.home is None:
             return  # it was killed, and had nothing in its hands that could be of interest
         report: dict[str, Any] = {
             "time": datetime.now().astimezone().isoformat(timespec="milliseconds"),
@@ -72,18 +73,18 @@ class Crashes:
             "recent": [],
         }
         frame, recorder = b"", b""
-        if component.slot is not None:
+        if component.home is not None:
             ring_bytes = self.config.ring_bytes
-            recorder = link.recorder_of(self.fds[f"link{component.slot}"], ring_bytes, ring_bytes)
-            frame = self._note_suspect(report, component.slot)
+            recorder = link.recorder_of(self.fds[link_name(component)], ring_bytes, ring_bytes)
+            frame = self._note_suspect(report, component)
             if not outside:
                 self._judge(component, frame)
         if len(self.pending) < MOST_PENDING:
             self.pending.append((report, frame, recorder, time.monotonic_ns()))
 
-    def _note_suspect(self, report: dict[str, Any], slot: int) -> bytes:
+    def _note_suspect(self, report: dict[str, Any], component: Component) -> bytes:
         """What a replica had in its hands; the record, if it was a frame that can be had."""
-        fd = self.fds[f"state{slot}"]
+        fd = self.fds[state_name(component)]
         suspect = suspect_of(os.pread(fd, HEADER_BYTES, 0))
         if suspect is None:
             return b""
@@ -95,10 +96,9 @@ class Crashes:
         if suspect["kind"] != "frame":
             return b""
         ring_bytes = self.config.ring_bytes
-        intake = self.config.datapath == "queues"
-        found = link.record_at(
-            self.fds[f"link{slot}"], ring_bytes, ring_bytes, suspect["position"], intake=intake
-        )
+        intake = self.config.datapath == "queues" and component.part not in (parts.TCP, parts.UDP)
+        fd = self.fds[link_name(component)]
+        found = link.record_at(fd, ring_bytes, ring_bytes, suspect["position"], intake=intake)
         if found is None or len(found[1]) != suspect["length"]:
             return b""
         return found[1]

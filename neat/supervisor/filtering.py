@@ -17,7 +17,7 @@ from typing import Any
 from neat import filter as language
 from neat.config import Config
 from neat.filter import CHAINS, FilterError, Line, Rule
-from neat.shm.filter import RULES, Logged, Rules, Track
+from neat.shm.filter import AREAS, RULES, Logged, Rules, Track
 from neat.shm.steering import SLOTS
 from neat.supervisor.events import append
 
@@ -76,7 +76,8 @@ class Filtering:
             self.rules = RuleSet.load(self.shared.text)
         else:
             self.change({"do": "replace", "lines": config.filter})
-        self.seen = [self.track.logged(slot) for slot in range(SLOTS)]
+        self.parts = config.has_parts
+        self.seen = [self.track.logged(area) for area in range(AREAS)]
         self.look_at = 0.0
 
     # Changing them
@@ -158,22 +159,23 @@ class Filtering:
         if now < self.look_at:
             return
         self.look_at = now + LOOK_S
-        for slot in range(SLOTS):
-            written = self.track.logged(slot)
-            if written != self.seen[slot]:
-                self._write(slot, self.seen[slot], written)
-                self.seen[slot] = written
+        for area in range(AREAS):
+            written = self.track.logged(area)
+            if written != self.seen[area]:
+                self._write(area, self.seen[area], written)
+                self.seen[area] = written
 
-    def _write(self, slot: int, seen: int, written: int) -> None:
+    def _write(self, area: int, seen: int, written: int) -> None:
         """An entry that is being written over just now may be half another's; who logs more than is kept
         between two looks loses the oldest, and it is said."""
         if self.kept is None:
             return
         lost = max((written - seen) % (1 << 64) - LOG_KEEPS, 0)
         prefixes = {entry.handle: entry.rule.log or "" for entry in self.rules.entries}
-        lines = [f"replica{slot}: {lost} packets more were not logged"] if lost else []
+        name = name_of(area, self.parts)
+        lines = [f"{name}: {lost} packets more were not logged"] if lost else []
         for number in range(written - min((written - seen) % (1 << 64), LOG_KEEPS), written):
-            lines.append(describe(self.track.entry(slot, number % (1 << 64)), slot, prefixes))
+            lines.append(describe(self.track.entry(area, number % (1 << 64)), name, prefixes))
         with contextlib.suppress(OSError):
             append(self.kept / LOG_FILE, "\n".join(lines))
 
@@ -184,7 +186,16 @@ def _lines(value: Any) -> list[str]:
     return value
 
 
-def describe(entry: Logged, slot: int, prefixes: dict[int, str]) -> str:
+def name_of(area: int, parts: bool) -> str:
+    """Of who writes there (neat/parts.py)."""
+    if area >= SLOTS:
+        return f"replica{area - SLOTS}.ip"
+    if parts and area >= SLOTS // 2:
+        return f"replica{area - SLOTS // 2}.udp"
+    return f"replica{area}"
+
+
+def describe(entry: Logged, name: str, prefixes: dict[int, str]) -> str:
     """One line, in the words of the kernel's log."""
     ago_s = (time.monotonic_ns() - entry.at) / 1e9
     clock = datetime.fromtimestamp(time.time() - ago_s).astimezone().isoformat(timespec="milliseconds")
@@ -194,6 +205,6 @@ def describe(entry: Logged, slot: int, prefixes: dict[int, str]) -> str:
     ports += f" TYPE={entry.icmp_type}" if protocol == "icmp" else ""
     chain = CHAINS[entry.chain & 1]
     return (
-        f"{clock} {prefixes.get(entry.handle, '')}{chain} handle={entry.handle} replica{slot}"
+        f"{clock} {prefixes.get(entry.handle, '')}{chain} handle={entry.handle} {name}"
         f" SRC={source} DST={destination} LEN={entry.length} PROTO={protocol}{ports}"
     )

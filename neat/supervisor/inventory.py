@@ -4,7 +4,8 @@
 |---|---|
 | `tap`, `queue0`… | from the guardian: the device's queues, the driver's and, if they have some, the slots' |
 | `board`, `steering`, `filter`, `track`, `link0`…, `state0`… | segments |
-| `bell.driver`, `bell.replica0`… | eventfds |
+| `link0.tcp`, `link0.udp`, `ip0`… | segments of multi-component replicas: links between parts; neighbours |
+| `bell.driver`, `bell.replica0`… | eventfds; those of the parts `bell.replica0.tcp` and so on |
 | `sys0`, `sys0.peer`… | socketpairs: syscall server's end, replica's end |
 | `ctl.driver`… | the supervisor's end of each component's control socket |
 | `listen`, `control` | listening sockets in the run directory |
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from neat import rundir
+from neat import parts, rundir
 from neat.config import Config
 from neat.shm import board, link, segment
 from neat.shm import filter as filters
@@ -26,6 +27,7 @@ from neat.shm.doorbell import make as make_doorbell
 from neat.shm.steering import SLOTS
 from neat.store import Store
 from neat.supervisor import device
+from neat.supervisor.component import Component
 
 FOREIGN = ("app.", "bind.")
 NUMBER_OFFSET, NUMBER_BYTES = 8, 8  # StateHeader.incarnation (neat/stack/state.pxd)
@@ -80,6 +82,21 @@ class Inventory:
                 ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 self.replace(f"sys{k}", ours.detach())
                 self.replace(f"sys{k}.peer", peer.detach())
+        for k in parts.slots(config):
+            self._ensure_parts(k)
+
+    def _ensure_parts(self, slot: int) -> None:
+        from neat.replica.settings import ip_state_bytes
+
+        for part in (parts.TCP, parts.UDP):
+            self.ensure(f"link{slot}.{part}", _link, f"link{slot}.{part}", self.config.ring_bytes)
+            self.ensure(f"bell.replica{slot}.{part}", make_doorbell)
+        self.ensure(f"ip{slot}", segment.create, f"ip{slot}", ip_state_bytes(self.config))
+
+    def renew_link(self, component: Component) -> None:
+        """A fresh link between this part and the IP part of its replica."""
+        name = link_name(component)
+        self.replace(name, _link(name, self.config.ring_bytes))
 
     def renew_state(self, slot: int, number: int) -> None:
         """A fresh state segment, zeroed but for the number of the state."""
@@ -94,9 +111,9 @@ class Inventory:
         fd = self.fds.get(f"state{slot}")
         return int.from_bytes(os.pread(fd, NUMBER_BYTES, NUMBER_OFFSET), "little") if fd is not None else 0
 
-    def drop_state(self, slot: int) -> None:
-        """Nobody will go on with it, and its memory is free when its last process is gone."""
-        for name in (f"state{slot}", f"ctl.replica{slot}"):
+    def forget(self, component: Component) -> None:
+        """Nobody will go on with what it has, and its memory is free when its last process is gone."""
+        for name in (f"state{component.slot}", f"ctl.{component.name}"):
             fd = self.fds.pop(name, None)
             if fd is not None:
                 self.store.drop(name)
@@ -108,27 +125,41 @@ class Inventory:
         if fd is not None:
             _write_number(fd, 0)
 
-    def for_component(self, kind: str, slot: int | None) -> dict[str, int]:
+    def for_component(self, component: Component) -> dict[str, int]:
         """The descriptors that a component inherits, beside ctl and lifeline (ARCHITECTURE.md, "How a
         component starts")."""
         slots = range(SLOTS)
         bells = [f"bell.replica{k}" for k in slots]
-        if kind == "driver":
+        if component.kind == "driver":
             names = ["board", "tap", "steering", "bell.driver", *bells, *(f"link{k}" for k in slots)]
-        elif kind == "syscall":
+        elif component.kind == "syscall":
             names = ["board", "listen", *(f"sys{k}" for k in slots)]
         else:
-            renamed = {
-                "link": f"link{slot}",
-                "state": f"state{slot}",
-                "bell": f"bell.replica{slot}",
-                "sys": f"sys{slot}.peer",
-            }
-            if self.config.datapath == "queues":
-                renamed["queue"] = f"queue{slot}"
-            own = {key: self.fds[name] for key, name in renamed.items()}
-            return own | {name: self.fds[name] for name in ("board", "filter", "track", "bell.driver")}
+            renamed = {name: name for name in ("board", "filter", "track")} | self._of_replica(component)
+            return {key: self.fds[name] for key, name in renamed.items()}
         return {name: self.fds[name] for name in names}
+
+    def _of_replica(self, component: Component) -> dict[str, str]:
+        """Of a replica, or a part of one: what it knows a descriptor by, and the name here."""
+        home, part = component.home, component.part
+        found = {"link": link_name(component)}
+        if part in (parts.TCP, parts.UDP):
+            # To them the IP part is what the driver is to a whole replica.
+            found |= {"bell": f"bell.replica{home}.{part}", "bell.driver": f"bell.replica{home}"}
+        else:
+            found |= {"bell": f"bell.replica{home}", "bell.driver": "bell.driver"}
+            if self.config.datapath == "queues":
+                found["queue"] = f"queue{home}"
+        if part == parts.IP:
+            found["state"] = f"ip{home}"
+            for above in (parts.TCP, parts.UDP):
+                found |= {
+                    f"link.{above}": f"link{home}.{above}",
+                    f"bell.{above}": f"bell.replica{home}.{above}",
+                }
+        else:
+            found |= {"state": f"state{component.slot}", "sys": f"sys{component.slot}.peer"}
+        return found
 
     def syscall_store(self) -> int:
         """A socket of its own to the guardian's store, so that a successor never reads its predecessor's
@@ -150,6 +181,18 @@ class Inventory:
         sock.listen(128)
         sock.setblocking(False)
         return sock.detach()
+
+
+def state_name(component: Component) -> str:
+    """Of the segment that says what a replica or a part has in its hands."""
+    return f"ip{component.home}" if component.slot is None else f"state{component.slot}"
+
+
+def link_name(component: Component) -> str:
+    """Of what a replica or a part has as its link."""
+    if component.part in (parts.TCP, parts.UDP):
+        return f"link{component.home}.{component.part}"
+    return f"link{component.home}"
 
 
 def _write_number(fd: int, number: int) -> None:

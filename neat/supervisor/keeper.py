@@ -16,16 +16,18 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from neat import parts
 from neat.boot import Boot
 from neat.shm.board import BoardReader, BoardWriter
 from neat.shm.segment import SegmentError
 from neat.shm.steering import Steering
 from neat.supervisor import process
 from neat.supervisor.component import Component, Phase
+from neat.supervisor.component import modules as component_modules
 from neat.supervisor.crashes import Crashes
 from neat.supervisor.events import EventLog, trim_log
 from neat.supervisor.inventory import Inventory
-from neat.supervisor.lookout import Lookout
+from neat.supervisor.lookout import BROKEN_LINK, Lookout
 from neat.supervisor.quarantine import Quarantine
 from neat.supervisor.recovery import Death, States, describe_death
 from neat.supervisor.slots import Slots
@@ -73,6 +75,8 @@ class Keeper:
         self.stateful = config.recovery == "stateful"
         self.states = States(inventory, stateful=self.stateful)
         modules = {component.module for component in components.values()}
+        if config.has_parts:  # there may be some later
+            modules.add(component_modules()["ip"])
         self.standbys = Standbys(config.standby, modules, boot, self.env, selector, self.all_running)
         self.lookout = Lookout(self.board, fds, config, page)
         self.watch = self.lookout.watch
@@ -92,11 +96,11 @@ class Keeper:
         for component in adopted:
             self._watch_process(component)
             if component.phase is Phase.RUNNING:
-                self.slots.active(component)
+                self._serve(component)
             else:
                 component.kill_at = now + STARTING_S
         for component in list(self.components.values()):
-            if component.phase is Phase.DOWN and component.leaving and not component.state:
+            if component.phase is Phase.DOWN and self._may_part(component) and not component.state:
                 self._void_and_part(component)
             elif component.phase is Phase.DOWN:
                 component.start_at = now
@@ -108,20 +112,22 @@ class Keeper:
         self._changed()
 
     def add(self, replica: Component) -> None:
-        """One more, in a slot where there was none. It gets packets when it has all its sockets."""
+        """One more, or a part of one, in a slot where there was none. It gets packets when it has all its
+        sockets, and all its parts run."""
         replica.incarnation = self.events.incarnations.get(replica.name, 0)
         self.components[replica.name] = replica
         replica.start_at = time.monotonic()
 
     def stay(self, replica: Component) -> None:
         """It was leaving, and is not any more."""
-        replica.leaving = False
-        if replica.phase is Phase.RUNNING:
-            self.slots.active(replica)
+        for part in self._whole(replica):
+            part.leaving = False
+        self._serve(replica)
 
     def leave(self, replica: Component) -> None:
         """It gets nothing new. Whoever sees that it has nothing left says `part`."""
-        replica.leaving = True
+        for part in self._whole(replica):
+            part.leaving = True
         self.slots.absent(replica)
         if replica.phase is Phase.DOWN and not replica.state:
             self._void_and_part(replica)
@@ -141,12 +147,35 @@ class Keeper:
         self._part_with(replica)
 
     def _part_with(self, replica: Component) -> None:
-        """It is dead and void: forget it."""
-        assert replica.slot is not None
+        """It is dead and void: forget it, and end its other parts."""
         self.slots.gone(replica)
-        self.inventory.drop_state(replica.slot)
+        self.inventory.forget(replica)
         del self.components[replica.name]
+        if not replica.steered:
+            return
+        for part in self._whole(replica):
+            if part.phase is Phase.DOWN:
+                self._void_and_part(part)
+            else:
+                self.part(part)
         self.on_parted(replica)
+
+    def _whole(self, component: Component) -> list[Component]:
+        """All parts of the replica that it is, or is a part of."""
+        home = component.home
+        return [c for c in self.components.values() if home is not None and c.home == home]
+
+    def _may_part(self, component: Component) -> bool:
+        """Whether it ends with its state: it leaves, and is no IP part that others still need."""
+        whole = self._whole(component)
+        return component.leaving and (component.slot is not None or not any(c.steered for c in whole))
+
+    def _serve(self, component: Component) -> None:
+        """It runs: its replica takes packets if all of it does."""
+        whole = self._whole(component)
+        if all(part.phase is Phase.RUNNING for part in whole):
+            for part in whole:
+                self.slots.active(part)
 
     def restart(self, component: Component) -> None:
         """End and start, on request: it counts as no crash."""
@@ -229,7 +258,7 @@ class Keeper:
 
     def _exec(self, component: Component) -> None:
         """A process with the descriptors of this component, a standby where there is one."""
-        fds = self.inventory.for_component(component.kind, component.slot)
+        fds = self.inventory.for_component(component)
         ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         own = [peer.detach()]
         fds |= {"ctl": own[0], "lifeline": self.boot.fds["lifeline"]}
@@ -332,7 +361,7 @@ class Keeper:
         component.absent_at = None
         component.blame = False
         process.set_priority(component.pid, NICE_READY)
-        self.slots.active(component)
+        self._serve(component)
         since = component.died_at or component.started_at
         what = "is back" if component.died_at else "is ready"
         detail = f"pid {component.pid}"
@@ -353,7 +382,9 @@ class Keeper:
         if fault:
             pids = {other.pid for other in self.components.values()}
             self.states.give_up(component, self.slots.void, pids)
-            if component.leaving:
+            if fault == BROKEN_LINK:
+                self._renew_link(component)
+            if self._may_part(component):
                 if not death.wanted:
                     self._note_death(component, death, fault, 0.0)
                 self._part_with(component)
@@ -366,6 +397,15 @@ class Keeper:
         if not delay:
             self._try_to_start(component)
         self._note_death(component, death, fault, delay)
+
+    def _renew_link(self, component: Component) -> None:
+        """Of a part that has broken the one it had: the IP part begins with the new one, too."""
+        if component.part in (parts.TCP, parts.UDP):
+            self.inventory.renew_link(component)
+            self.lookout.forget_link(component)
+            for other in self._whole(component):
+                if other.part == parts.IP and other.phase is not Phase.DOWN:
+                    other.kill(f"{component.name} broke its link", own=False)
 
     def _take_leave(self, component: Component) -> Death:
         """Hear the last of what it said, reap it, and forget the process."""

@@ -4,6 +4,7 @@ of the device."""
 import select
 from collections.abc import Mapping
 
+from neat import parts
 from neat.config import Config
 from neat.shm.board import BoardReader, BoardWriter
 from neat.shm.link import LinkReader
@@ -14,6 +15,7 @@ from neat.supervisor.watch import Watch
 
 # What a replica counts for each frame that it takes out of its queue.
 TAKEN = ("queue_rx_frames", "queue_drop_truncated")
+BROKEN_LINK = "its link is broken"
 SETTLED_S = 0.5  # after which the driver has surely mended the link of a new replica
 
 
@@ -26,6 +28,8 @@ class Lookout:
         self.page = page
         self.watch = Watch(config.hang_ms)
         self.links = [LinkReader(fds[f"link{k}"], config.ring_bytes, config.ring_bytes) for k in range(SLOTS)]
+        self.fds, self.ring_bytes = fds, config.ring_bytes
+        self.ups: dict[str, LinkReader] = {}  # between parts, by name
         self.queues: list[select.poll] = []  # by slot; none where the driver reads for all
         if config.datapath == "queues":
             self.queues = [readable(fds[f"queue{k}"]) for k in range(SLOTS)]
@@ -49,27 +53,51 @@ class Lookout:
 
     def _look_at_link(self, component: Component, now_ns: int) -> None:
         """A replica that broke the contract of its rings gets no packets any more, so it is replaced."""
-        if component.slot is None or now_ns / 1e9 - component.ready_at < SETTLED_S:
+        if component.home is None or now_ns / 1e9 - component.ready_at < SETTLED_S:
             return
-        if self.board.counter("driver", f"replica{component.slot}.broken"):
-            component.state_fault = "its link is broken"
-            component.kill("broke its link: the driver found a ring that makes no sense")
+        name = f"replica{component.home}"
+        broken = self.board.counter("driver", f"{name}.broken") and component.part != parts.UDP
+        found_by = "driver"
+        if component.part in (parts.TCP, parts.UDP) and not broken:
+            broken = self.board.counter(f"{name}.ip", f"{component.part}_link_broken")
+            found_by = f"{name}.ip"
+        if broken:
+            component.state_fault = BROKEN_LINK
+            component.kill(f"broke its link: the {found_by} found a ring that makes no sense")
 
     def _look_at_rings(self, component: Component, now_ns: int, late: bool) -> None:
         """One that beats and makes no progress: a replica that takes no frames, a driver that sends none."""
-        if component.slot is not None:
-            link = self.links[component.slot]
-            heads = {"receive ring": link.rx_waits()}
-            if self.queues:
-                heads |= {"intake": link.intake_waits(), "queue": self._to_read(component.slot)}
-        elif component.kind == "driver":
-            heads = {f"ring of replica{k}": self._to_send(k) for k in range(len(self.links))}
-        else:
-            return
-        for ring, head in heads.items():
+        for ring, head in self._heads(component).items():
             hung, why = self.watch.look_at_ring(component.name, ring, head, component.stat_fd, now_ns, late)
             if hung and not component.kill_reason:
                 self._kill(component, f"no progress, {why}", own=True)
+
+    def _heads(self, component: Component) -> dict[str, int | None]:
+        """Its position in each ring that it is to empty, while something waits there."""
+        if component.kind == "driver":
+            return {f"ring of replica{k}": self._to_send(k) for k in range(len(self.links))}
+        home = component.home
+        if home is None:
+            return {}
+        if component.part in (parts.TCP, parts.UDP):
+            return {"receive ring": self._up(home, component.part).rx_waits()}
+        heads = {"receive ring": self.links[home].rx_waits()}
+        if self.queues:
+            heads |= {"intake": self.links[home].intake_waits(), "queue": self._to_read(component, home)}
+        # What its parts send may wait for the driver.
+        if component.part == parts.IP and self.links[home].tx_waits() is None:
+            heads |= {f"ring of {part}": self._up(home, part).tx_waits() for part in (parts.TCP, parts.UDP)}
+        return heads
+
+    def _up(self, home: int, part: str) -> LinkReader:
+        name = f"link{home}.{part}"
+        if name not in self.ups:
+            self.ups[name] = LinkReader(self.fds[name], self.ring_bytes, self.ring_bytes)
+        return self.ups[name]
+
+    def forget_link(self, component: Component) -> None:
+        """There is another one."""
+        self.ups.pop(f"link{component.home}.{component.part}", None)
 
     def _to_send(self, slot: int) -> int | None:
         """The driver's position in the transmit ring of a replica while something waits there. It empties
@@ -77,11 +105,11 @@ class Lookout:
         broken = self.board.counter("driver", f"replica{slot}.broken")
         return None if broken else self.links[slot].tx_waits()
 
-    def _to_read(self, slot: int) -> int | None:
+    def _to_read(self, component: Component, slot: int) -> int | None:
         """How many frames a replica has taken out of its queue, while one waits there."""
         if not any(events & select.POLLIN for _fd, events in self.queues[slot].poll(0)):
             return None  # POLLERR alone: the device is gone
-        return sum(self.board.counter(f"replica{slot}", name) for name in TAKEN)
+        return sum(self.board.counter(component.name, name) for name in TAKEN)
 
     def _kill(self, component: Component, why: str, *, own: bool) -> None:
         self.page.count("hangs")

@@ -15,7 +15,7 @@ class Question:
 
     asked: dict[str, int]  # names, and the incarnation that was asked
     missing: set[str]  # names of those that have not given all their rows
-    rows: list[dict[str, Any]]  # each of a replica has its slot as `replica`
+    rows: list[dict[str, Any]]  # each of a replica has its slot as `replica`, also of its parts
 
     @property
     def answered(self) -> set[str]:
@@ -59,7 +59,7 @@ class Questions:
         question = self._open.get(seq) if isinstance(seq, int) else None
         if question is None or not isinstance(rows, list):
             return
-        origin = {} if component.slot is None else {"replica": component.slot}
+        origin = {} if component.home is None else {"replica": component.home}
         question.rows += [row | origin for row in rows if isinstance(row, dict)]
         if not message.get("more"):
             question.missing.discard(component.name)

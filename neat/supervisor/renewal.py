@@ -19,7 +19,7 @@ WELL_S = 1.0  # that everybody has been ready for, before the next is ended
 WARM_S = 5.0  # how long that one waits for a standby
 LEAST_S, MOST_S = MOST_OFTEN_MS / 1e3, MOST_SELDOM_MS / 1e3
 NEEDS_STATE = 'restarts at intervals need recovery = "stateful": each would end connections'
-ROLLING_ORDER = ("syscall", "driver", "replica")
+ROLLING_ORDER = ("syscall", "driver", "ip", "replica")
 
 
 class Standbys(Protocol):

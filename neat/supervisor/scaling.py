@@ -13,7 +13,7 @@ from neat.config import Config
 from neat.shm.steering import SLOTS
 from neat.supervisor import device
 from neat.supervisor.autoscale import Autoscale, Meter, Sample
-from neat.supervisor.component import Component, Phase, replica_in
+from neat.supervisor.component import Component, Phase, replicas_in
 from neat.supervisor.events import EventLog
 from neat.supervisor.keeper import Keeper
 
@@ -36,6 +36,8 @@ def noted_slots(config: Config, events: EventLog) -> dict[int, bool]:
 
 class Scaling:
     def __init__(self, config: Config, keeper: Keeper, events: EventLog) -> None:
+        self.config = config
+        self.most = SLOTS // 2 if config.has_parts else SLOTS
         self.keeper = keeper
         self.events = events
         self.board = keeper.board
@@ -55,7 +57,7 @@ class Scaling:
         self.look_at = 0.0
 
     def replicas(self) -> list[Component]:
-        return [c for c in self.keeper.components.values() if c.slot is not None]
+        return [c for c in self.keeper.components.values() if c.steered]
 
     def decide_by_load(self, auto: bool) -> None:
         self.auto = auto
@@ -67,22 +69,23 @@ class Scaling:
         """Have so many replicas that stay; first those that are leaving are kept. Names of those that are
         `started`, `kept`, and `leaving` from now on."""
         staying = [replica for replica in self.replicas() if not replica.leaving]
-        taken = {replica.slot for replica in self.replicas()}
+        taken = {component.home for component in self.keeper.components.values()}
         missing = max(count - len(staying), 0)
         kept = [replica for replica in self.replicas() if replica.leaving][:missing]
-        free = [slot for slot in range(SLOTS) if slot not in taken]
-        new = [replica_in(slot) for slot in free[: missing - len(kept)]]
+        free = [slot for slot in range(self.most) if slot not in taken]
+        new = [replicas_in(slot, self.config) for slot in free[: missing - len(kept)]]
         leaving = staying[count:]
         if kept or new or leaving:
             stays = {str(r.slot): r not in leaving and (r in kept or not r.leaving) for r in self.replicas()}
-            self.events.notes[STAYS] = stays | {str(replica.slot): True for replica in new}
+            self.events.notes[STAYS] = stays | {str(whole[0].slot): True for whole in new}
             self.events.record("supervisor", f"scales from {len(staying)} to {count} replicas", why)
         self._each(self.keeper.leave, leaving)
         self._each(self.keeper.stay, kept)
-        self._each(self.keeper.add, new)
+        for whole in new:
+            self._each(self.keeper.add, whole)
         if kept or new or leaving:
             self.keeper.share()
-        names = {"started": new, "kept": kept, "leaving": leaving}
+        names = {"started": [whole[0] for whole in new], "kept": kept, "leaving": leaving}
         return {word: [replica.name for replica in replicas] for word, replicas in names.items()}
 
     def _each(self, do: Callable[[Component], None], replicas: list[Component]) -> None:
@@ -143,5 +146,7 @@ class Scaling:
     def _meter(self, replica: Component, now: float, lost_by_device: int) -> Meter:
         assert replica.slot is not None
         drops = self.board.counter("driver", f"{replica.name}.rx_drops") + lost_by_device
-        work_ns = self.board.counter(replica.name, "work_ns")
+        # Of several processes the one that works most is what there can be no more of.
+        whole = [c.name for c in self.keeper.components.values() if c.home == replica.home]
+        work_ns = max(self.board.counter(name, "work_ns") for name in whole)
         return Meter(now, work_ns, drops, self.links[replica.slot].rx_percent())

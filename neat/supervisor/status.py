@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from neat import routes
+from neat import parts, routes
 from neat.boot import Boot
 from neat.replica.counters import DROPS
 from neat.supervisor import device
@@ -17,6 +17,9 @@ from neat.supervisor.keeper import Keeper
 from neat.supervisor.latency import UNASKED
 from neat.supervisor.renewal import Renewal
 from neat.supervisor.scaling import Scaling
+
+# Counted by every part that a packet passes.
+SEEN_BY_EACH = ("rx_frames", "rx_bytes", "ip_in", "ip_options", "icmp_in", "icmp_errors_in")
 
 
 class Status:
@@ -75,7 +78,7 @@ class Status:
             "standby": standbys[0] if standbys else None,
             "standbys": standbys,
             "components": [self._own(now), *(self._component(c, now) for c in components)],
-            "replicas": [self._replica(c, c.slot, flows) for c in components if c.slot is not None],
+            "replicas": [self._replica(c, flows) for c in components if c.steered],
             "device": device.counted(config.tap),
             "driver": {"counters": self._counters("driver")},
             "syscall": {"counters": self._counters("syscall")},
@@ -90,6 +93,8 @@ class Status:
         start_at = component.start_at
         return {
             "name": component.name,
+            "part": component.part or None,
+            "replica": component.home,
             "pid": component.pid or None,
             "state": component.phase.value,
             "uptime_s": round(now - component.ready_at, 3) if running else None,
@@ -104,6 +109,8 @@ class Status:
         page = self.board.read("supervisor")
         return {
             "name": "supervisor",
+            "part": None,
+            "replica": None,
             "pid": os.getpid(),
             "state": "running",
             "uptime_s": round(now - page.started_ns / 1e9, 3),
@@ -114,10 +121,14 @@ class Status:
             "starts_in_ms": None,
         }
 
-    def _replica(self, component: Component, number: int, flows: list[int]) -> dict[str, Any]:
+    def _replica(self, component: Component, flows: list[int]) -> dict[str, Any]:
         """`flows`: of each slot, where the driver does not count them."""
+        assert component.home is not None
+        number = component.home
         slot = self.steering.slot(number)
-        values = self._counters(component.name)
+        whole = [other for other in self.components.values() if other.home == number]
+        by_part = {other.part: self._counters(other.name) for other in whole}
+        values = merged(by_part) if component.part else self._counters(component.name)
         prefix = f"{component.name}."
         by_driver = self._counters("driver")
         by_driver = {key.removeprefix(prefix): n for key, n in by_driver.items() if key.startswith(prefix)}
@@ -137,6 +148,11 @@ class Status:
             "drops": {key: n for key, n in values.items() if key in DROPS and n},
             "counters": values,
             "driver": by_driver,
+            "parts": [
+                {"name": other.name, "part": other.part, "counters": by_part[other.part]}
+                for other in whole
+                if other.part
+            ],
         }
 
     def _counters(self, name: str) -> dict[str, int]:
@@ -147,3 +163,12 @@ class Status:
 
 def rounded(seconds: float | None) -> float | None:
     return round(seconds, 3) if seconds is not None else None
+
+
+def merged(by_part: dict[str, dict[str, int]]) -> dict[str, int]:
+    """What a multi-component replica counted: the sum, but for what each part sees of the same packet."""
+    found: dict[str, int] = {}
+    for counters in by_part.values():
+        for name, value in counters.items():
+            found[name] = found.get(name, 0) + value
+    return found | {name: by_part[parts.IP].get(name, 0) for name in SEEN_BY_EACH}

@@ -240,7 +240,7 @@ class Calls:
                 replica=targets,
             )
 
-        targets = sum(1 << replica.slot for replica in self.registry.known())
+        targets = sum(1 << replica.slot for replica in self.registry.serving(entry))
         if entry.udp:
             self._spread(session, entry, answer)
         else:
@@ -299,7 +299,7 @@ class Calls:
             local=entry.local,
             backlog=entry.backlog if entry.binding.listening else -1,
             options=entry.flags,
-            replica=sum(1 << replica.slot for replica in self.registry.known()),
+            replica=sum(1 << replica.slot for replica in self.registry.serving(entry)),
         )
         wire.send(session.sock, reply)
 
@@ -391,7 +391,7 @@ class Calls:
     def _spread(self, session: Session, entry: Bind, done: Callable[[int], None]) -> None:
         """Make the subsockets in all replicas; then `done`."""
         app = self._app(session)
-        targets = self.registry.known()
+        targets = self.registry.serving(entry)
         for replica in targets:
             self.registry.channel(app, replica)
         session.pending += 1

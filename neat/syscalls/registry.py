@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from neat import parts
 from neat.abi.messages import PROTO_TCP, PROTO_UDP, Address, Message, Op
 from neat.config import Config
 from neat.shm import rights
@@ -284,6 +285,14 @@ class Registry:
         whose state is gone has a successor that hears of everything, or none."""
         return [replica for replica in self.replicas.values() if replica.has_state]
 
+    def serving(self, bind: Bind) -> list[Replica]:
+        """Those of them that have sockets of its protocol."""
+        return [replica for replica in self.known() if self.serves(replica, bind)]
+
+    def serves(self, replica: Replica, bind: Bind) -> bool:
+        serves = parts.serves_udp if bind.udp else parts.serves_tcp
+        return serves(self.config, replica.slot)
+
     def note_replica(self, replica: Replica) -> None:
         """It has changed."""
         known = records.ReplicaRecord(replica.slot, replica.incarnation, replica.active)
@@ -322,7 +331,7 @@ class Registry:
                 channel.attached = False
             app.full = False  # until the next look
         for bind in self.binds.values():
-            if bind.in_replicas:
+            if bind.in_replicas and self.serves(replica, bind):
                 self.beat()
                 attached = self.channel(self.apps[bind.app], replica).attached
                 if not attached or not replica.send(bind.message(), bind.fd):

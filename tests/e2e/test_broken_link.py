@@ -28,9 +28,14 @@ def scribble(pid: int, offset: int, value: int) -> None:
         link[offset : offset + 8] = struct.pack("<Q", value)
 
 
+def not_of_replica1(served) -> dict[str, int]:
+    """Components that are neither that replica nor parts of it."""
+    return {name: pid for name, pid in served.stack.pids().items() if name.partition(".")[0] != "replica1"}
+
+
 def test_a_replica_that_breaks_its_ring_is_replaced(served):
     old = served.stack.component("replica1")["pid"]
-    others = {name: pid for name, pid in served.stack.pids().items() if name != "replica1"}
+    others = not_of_replica1(served)
     with served.client("hold", "--count=60") as held:
         owners = served.owners(set(held.first["ports"]))
 
@@ -44,7 +49,7 @@ def test_a_replica_that_breaks_its_ring_is_replaced(served):
         served.replaced("replica1", old)
         report = held.ask("round")
         assert {int(port) for port in report["lost"]} == owners[1]
-    assert {name: pid for name, pid in served.stack.pids().items() if name != "replica1"} == others
+    assert not_of_replica1(served) == others
     assert any("broke its link" in event["detail"] for event in served.stack.status()["events"])
 
     def served_again():

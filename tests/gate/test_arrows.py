@@ -14,6 +14,7 @@ NEAT = ROOT / "neat"
 FLOORS = [
     {"__init__", "abi", "wire", "rundir", "routes", "ports", "filter", "store"},
     {"shm", "config"},
+    {"parts"},
     {"boot"},
     {"stack", "shim"},
     {"shim.preload", "socket", "replica", "drivers", "syscalls"},

@@ -7,6 +7,7 @@ import pytest
 
 from neat.stack.lab import Lab
 from neat.stack.tcp.state import TcpState
+from tests.support import whole
 
 from .harness.conn import Conn
 from .harness.frames import (
@@ -121,6 +122,7 @@ def test_asks_three_times_then_gives_up(host):
     assert len(requests(host)) == 1  # ... but after a while
 
 
+@whole("held by the IP part, not by UDP: test_apart.py")
 def test_a_waiting_queue_is_bounded(host):
     for _ in range(100):
         send(host)

@@ -336,7 +336,7 @@ def test_log(net, host):
         closed_port(host)
     track = net.rules.track
     assert track.logged(0) == LOG_KEEPS + 10
-    line = describe(track.entry(0, LOG_KEEPS + 9), 0, {1: "seen: "})
+    line = describe(track.entry(0, LOG_KEEPS + 9), "replica0", {1: "seen: "})
     assert "seen: input" in line and f"SRC={PEER_IP} DST={STACK_IP}" in line
     assert "PROTO=udp SPT=9 DPT=7000" in line
 

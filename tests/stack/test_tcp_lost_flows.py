@@ -7,9 +7,12 @@ from socket import inet_aton
 import pytest
 
 from neat.stack.tcp.state import TcpState
+from tests.support import whole
 
 from .harness.frames import ACK, PEER_IP, PEER_MAC, RST, STACK_IP, TCP, ethernet, ipv4, tcp
 from .harness.host import EV_CONNECTED, EV_RESET, SECOND, Host
+
+pytestmark = whole("it looks for a neighbour itself")
 
 PORT = 80
 LISTENER = 7

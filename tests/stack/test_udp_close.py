@@ -4,6 +4,8 @@ import errno
 
 import pytest
 
+from tests.support import whole
+
 from .harness.frames import PEER_IP, PEER_MAC
 from .harness.host import Host
 
@@ -77,6 +79,7 @@ def test_closed_while_the_neighbour_is_asked_for(host, closed_first):
     assert leave(host) == [b"late"]
 
 
+@whole("an ICMP error names a port, as on Linux, and no socket")
 def test_failure_is_not_told_to_the_next_socket(host):
     """It has the same place in the table, and as many have been there before."""
     host.neighbours = {}

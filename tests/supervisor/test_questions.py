@@ -16,7 +16,9 @@ def component(name, kind, slot, phase=Phase.RUNNING):
         told.append(message)
         return True
 
-    return SimpleNamespace(name=name, kind=kind, slot=slot, phase=phase, incarnation=1, told=told, tell=tell)
+    return SimpleNamespace(
+        name=name, kind=kind, slot=slot, home=slot, phase=phase, incarnation=1, told=told, tell=tell
+    )
 
 
 @pytest.fixture

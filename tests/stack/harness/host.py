@@ -2,10 +2,12 @@
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 from neat.abi import layout
-from neat.stack.lab import Lab
+from tests.support import COMPONENTS
 
+from .apart import Apart
 from .frames import ETH_ARP, PEER_IP, PEER_MAC, VNET, Packet, arp_reply_to, read_packet
 
 RECORD_FRAME, RECORD_FLOW_ADD, RECORD_FLOW_DELETE, RECORD_FLOW_FADES = 1, 2, 3, 5
@@ -20,6 +22,15 @@ OPT_KEEPALIVE, OPT_QUICKACK = layout.NEAT_OPT_KEEPALIVE, layout.NEAT_OPT_QUICKAC
 OPT_PEER, OPT_BROADCAST, OPT_LINGER = layout.NEAT_OPT_PEER, layout.NEAT_OPT_BROADCAST, layout.NEAT_OPT_LINGER
 SECOND = 1_000_000_000
 TURNS_IN_ONE_INSTANT = 10_000
+
+
+def make_lab(**settings: Any) -> Any:
+    """A whole engine; one in parts where the tests' stacks are ($NEAT_TEST_COMPONENTS)."""
+    if COMPONENTS == "single":
+        from neat.stack.lab import Lab
+
+        return Lab(**settings)
+    return Apart(**settings)
 
 
 @dataclass
@@ -39,7 +50,7 @@ class Host:
     """A Lab whose output is read and verified. ARP requests for `neighbours` are answered at once."""
 
     def __init__(self, **settings):
-        self.lab = Lab(**settings)
+        self.lab = make_lab(**settings)
         self.sent: deque[Sent] = deque()
         self.flows: list[tuple[int, bytes]] = []
         self.events: list = []
