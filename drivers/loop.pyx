@@ -17,7 +17,7 @@ from neat.drivers.state cimport Driver, monotonic
 from neat.drivers.steer cimport steer_attach, steer_clock
 from neat.drivers.transmit cimport transmit_burst
 from neat.shm.board cimport BoardPage, board_busy, board_count, board_heartbeat
-from neat.shm.counters cimport DRV_WAKEUPS
+from neat.shm.counters cimport DRV_WAKEUPS, DRV_WORK_NS
 from neat.shm.idle cimport Idle, idle_begin, idle_worked, idle_yields
 from neat.shm.steering cimport MAX_REPLICAS, STEERING_HEADER, FlowEntry, SteeringHeader
 
@@ -104,13 +104,18 @@ cdef class Loop:
     cdef int cycle(self) noexcept nogil:
         cdef int found
         cdef uint64_t now
+        cdef uint64_t began = 0
+        cdef bint worked = False
         cdef uint32_t turns = 0
         cdef Idle idle
         idle_begin(&idle, self.spin)
         while not self.driver.failure:
             now = monotonic()
-            self.driver.now = now
-            if self.work():
+            if worked:
+                board_count(self.driver.page, DRV_WORK_NS, now - began)
+            self.driver.now = began = now
+            worked = self.work()
+            if worked:
                 turns += 1
                 idle_worked(&idle, now)
                 # The first turn looked at what woke us. If there is more to do than that, look at the

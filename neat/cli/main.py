@@ -23,6 +23,7 @@ COMMANDS = {
     "filter": ("neat.cli.filter", "filter_", "Show and change the packet filter's rules."),
     "bench": ("neat.tools.bench.commands", "bench", "Measure the stack against Linux's own."),
     "drill": ("neat.tools.drill.commands", "drill", "Kill components under load, and see who notices."),
+    "paper": ("neat.tools.paper.commands", "paper", "Measure what the papers measured, in one report."),
 }
 
 

@@ -41,6 +41,7 @@ cpdef enum DriverCounter:
     DRV_LOOPED_BYTES
     DRV_DROP_QUARANTINE             # from a source whose packets killed
     DRV_FLOWS_LOST                  # whose peers are told: their replica has lost them
+    DRV_WORK_NS                     # spent in turns that had something to do
     DRIVER_COUNTERS
 
 # One block for each replica slot: index = DRIVER_REPLICAS + slot * DRIVER_REPLICA_STRIDE + a

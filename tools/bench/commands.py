@@ -1,4 +1,4 @@
-"""`neat bench`: http, latency, idle, bulk, table, model, churn, layouts, limit. Tables for people, `-j` for
+"""`neat bench`: http, latency, idle, bulk, table, model, spent, churn, layouts, limit. Tables for people, `-j` for
 programs; failure is exit status 1."""
 
 import json
@@ -347,6 +347,34 @@ def model(as_json: bool, source: TextIO | None, plot: Path | None, duration: int
         return result
 
     finish(measure, tables.model, as_json, lambda result: True)
+
+
+@bench.command()
+@server_option("lighttpd", ["demo", "lighttpd", "nginx"])
+@click.option("--replicas", type=click.IntRange(1, 16), default=3, show_default=True)
+@click.option(
+    "--rates",
+    type=Numbers(0, 1_000_000),
+    default="3000,15000,0",
+    show_default=True,
+    help="Requests/s of httperf; 0: as many as wrk gets answered.",
+)
+@click.option("--seconds", type=click.IntRange(1, 60), default=3, show_default=True, help="Of each load.")
+@click.option("--datapaths", type=Names("queues", "driver"), default=("driver",), show_default="driver")
+@stack_option
+@json_option
+def spent(as_json: bool, **options: Any) -> None:
+    """Where the time of driver and replicas goes, by load: in the kernel, looking for work, working."""
+    from neat.tools.bench.spent import SpentSettings
+    from neat.tools.bench.spent import spent as run
+
+    settings = SpentSettings(**options)
+    finish(
+        lambda progress: run(settings, progress),
+        tables.spent,
+        as_json,
+        lambda result: all(point["errors"] == 0 for point in result["points"]),
+    )
 
 
 @bench.command()

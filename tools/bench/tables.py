@@ -372,3 +372,20 @@ def limit(console: Console, result: dict[str, Any]) -> None:
         window = f"{name}, {part['window']} on the way"
         table.add_row(window, f"{part['per_second']:,.0f}", str(part["lost"]))
     console.print(table)
+
+
+def spent(console: Console, result: dict[str, Any]) -> None:
+    table = grid("requests/s", "datapath", "component", "of a core", "kernel", "looking", "working", "stolen")
+    for point in result["points"]:
+        for name, part in point["components"].items():
+            shown = ["" if part[key] is None else percent(part[key]) for key in ("looking", "working")]
+            table.add_row(
+                f"{point['requests_per_s']:,.0f}",
+                point["datapath"],
+                name,
+                percent(part["cpu"]),
+                percent(part["kernel"]),
+                *shown,
+                percent(point["steal"]),
+            )
+    console.print(table)

@@ -92,6 +92,7 @@ class Components(click.ParamType):
 @click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Throughput over time: FILE.svg."
 )
+@click.option("--bucket", type=Seconds(10), default="50ms", show_default=True, help="Of a point over time.")
 @json_option
 def drill(
     kill: tuple[str, ...] | None,
@@ -119,6 +120,7 @@ def drill(
     name: str | None,
     allow_lost: bool,
     plot: Path | None,
+    bucket: float,
     as_json: bool,
 ) -> None:
     """Kill components under a checked load, and say what its clients saw.
@@ -150,6 +152,7 @@ def drill(
         scale_every=scale_every,
         count=count,
         quiet=quiet,
+        bucket=bucket,
         seed=seed,
         overlap=overlap,
         replicas=replicas,

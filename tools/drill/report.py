@@ -11,7 +11,7 @@ from neat.tools.drill.records import Connection, Records
 
 WINDOW_S = 2.0  # a silence that begins later than this after a fault is not the fault's
 QUIET_S = 0.5  # of which the longest silence is taken, without a fault
-BUCKET_S = 0.05  # of the throughput over time
+BUCKET_S = 0.05  # of the throughput over time, unless the settings have another
 SHOWN = 20  # of connections that went wrong
 REQUESTS = ("requests", "short")  # kinds that are counted, not weighed
 PERCENTS = (50, 90, 99)
@@ -63,7 +63,7 @@ def make(
         "connections": connections(records, rows, owners),
         "server": server,
         "phases": phases(records, faults, began, stopped),
-        "timeline": timeline(records, began, stopped),
+        "timeline": timeline(records, began, stopped, settings.get("bucket", BUCKET_S)),
         "steal": round(steal, 4),
         "load_late_ms": spread(late * 1e3 for late in records.lag),
     }
@@ -229,18 +229,18 @@ def phase(records: Records, since: float, until: float) -> dict[str, Any] | None
     }
 
 
-def timeline(records: Records, began: float, stopped: float) -> dict[str, Any]:
-    """What came in each BUCKET_S: requests a second, and MB a second of each direction."""
-    count = max(math.ceil((stopped - began) / BUCKET_S), 1)
+def timeline(records: Records, began: float, stopped: float, bucket_s: float = BUCKET_S) -> dict[str, Any]:
+    """What came in each `bucket_s`: requests a second, and MB a second of each direction."""
+    count = max(math.ceil((stopped - began) / bucket_s), 1)
     kind = kind_of(records)
     buckets: dict[str, list[float]] = {name: [0.0] * count for name in records.sizes}
     for planned, latency, who in zip(records.planned, records.latency, records.who, strict=True):
-        at = int((planned + latency - began) / BUCKET_S)
+        at = int((planned + latency - began) / bucket_s)
         if 0 <= at < count:
             buckets[kind(who)][at] += 1
     scale = {name: 1.0 if name in REQUESTS else size / 1e6 for name, size in records.sizes.items()}
-    return {"bucket_s": BUCKET_S} | {
-        name: [round(value * scale[name] / BUCKET_S, 2) for value in values]
+    return {"bucket_s": bucket_s} | {
+        name: [round(value * scale[name] / bucket_s, 2) for value in values]
         for name, values in buckets.items()
     }
 

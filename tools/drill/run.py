@@ -38,6 +38,7 @@ class Settings:
     duration: float = 60.0  # seconds from the first fault
     count: int | None = None  # faults
     quiet: float = 2.0  # seconds before the first fault and after the last interval
+    bucket: float = report.BUCKET_S  # seconds of a point of the throughput over time
     seed: int | None = None
     overlap: bool = False  # strike although somebody is still missing
     replicas: int = 3
