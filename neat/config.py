@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from neat import filter as packet_filter
+from neat import placement, rundir
 from neat import routes as rules
-from neat import rundir
 
 Name = Annotated[str, Meta(pattern=rundir.NAME)]
 SLOTS = 16
@@ -79,6 +79,8 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     standby: Annotated[int, Meta(ge=0, le=4)] = 1  # warm processes that wait for a component to fail
     # a rolling restart, again and again: with new address-space layouts; 0: none
     restart_every_ms: Annotated[int, Meta(ge=0, le=MOST_SELDOM_MS)] = 0
+    # which components run on which processors: neat/placement.py
+    placement: str | list[str] = ""
     poison: bool = False  # for tests: a TCP option kills the replica that gets it (neat/stack/poison.pxd)
     heartbeat_ms: Annotated[int, Meta(ge=10, le=1_000)] = 100
     hang_ms: Annotated[int, Meta(ge=100, le=60_000)] = 350
@@ -118,6 +120,10 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             right = f"must be less than scale_up_load ({self.scale_up_load:g})"
             raise ConfigError(f"scale_down_load = {self.scale_down_load:g}: {right}")
         self._check_restarts()
+        try:
+            placement.check(self.placement)
+        except placement.PlacementError as error:
+            raise ConfigError(f"placement = {self.placement!r}: {error}") from None
         if self.hang_ms < 3 * self.heartbeat_ms:
             raise ConfigError(
                 f"hang_ms = {self.hang_ms}: must be at least three times heartbeat_ms ({self.heartbeat_ms})"

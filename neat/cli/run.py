@@ -71,6 +71,7 @@ def run(
             raise click.ClickException(str(error)) from None
         if batch:
             work_in_batches()
+        work_on(state.get("programs_cores") or [])
     executable.become(path, program, env)
 
 
@@ -80,6 +81,13 @@ def work_in_batches() -> None:
     with contextlib.suppress(OSError):
         if os.sched_getscheduler(0) == os.SCHED_OTHER:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def work_on(cpus: list[int]) -> None:
+    """Where the stack's placement wants its programs, as far as we may run there."""
+    with contextlib.suppress(OSError):
+        if allowed := os.sched_getaffinity(0) & set(cpus):
+            os.sched_setaffinity(0, allowed)
 
 
 def environment(

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from neat.cli.client import name_option, print_json, request
+from neat.placement import text_of
 
 EVENTS_SHOWN = 10
 FILE_WIDTH = 200  # columns, where there is no terminal to ask
@@ -31,6 +32,8 @@ def status(name: str, as_json: bool) -> None:
     if state["cpu_latency_us"] is not None:
         asked = "asked for now" if state["cpu_latency_asked"] else "asked for while there is traffic"
         console.print(f"idle processors: awake within {state['cpu_latency_us']} µs ({asked})", markup=False)
+    if state.get("placement"):
+        console.print(placement(state), markup=False)
     if state.get("restart_every_s"):
         console.print(restarts(state), markup=False)
     console.print(components_table(state))
@@ -44,6 +47,13 @@ def status(name: str, as_json: bool) -> None:
     click.echo(f"driver: {summary(state['driver']['counters'])}")
     for event in state["events"][-EVENTS_SHOWN:]:
         click.echo(describe(event))
+
+
+def placement(state: dict[str, Any]) -> str:
+    how = state["placement"]
+    cores = state["programs_cores"]
+    programs = f"programs on {text_of(cores)}" if cores else "programs anywhere"
+    return f"placement: {how if isinstance(how, str) else ', '.join(how)}; {programs}"
 
 
 def restarts(state: dict[str, Any]) -> str:
@@ -60,6 +70,9 @@ def components_table(state: dict[str, Any]) -> Any:
         table.add_column(column)
     for column in ("pid", "uptime", "restarts", "load"):
         table.add_column(column, justify="right")
+    placed = bool(state.get("placement"))
+    if placed:
+        table.add_column("cores", justify="right")
     for part in state["components"]:
         table.add_row(
             part["name"],
@@ -68,6 +81,7 @@ def components_table(state: dict[str, Any]) -> Any:
             duration(part["uptime_s"]),
             str(part["restarts"]),
             f"{part['load']:.1%}",
+            *([text_of(part["cores"]) if part["cores"] else "any"] if placed else []),
         )
     return table
 

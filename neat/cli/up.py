@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from neat import rundir
+from neat import placement, rundir
 from neat.boot import Boot
 from neat.cli.manage import clean_stale, end_guardian
 from neat.config import Config, ConfigError, load
@@ -65,6 +65,7 @@ def up(path: Path | None, settings: tuple[str, ...], detach: bool, owner: int | 
     check_privileges(config)
     check_descriptors(config)
     check_latency(config)
+    check_placement(config)
     directory = rundir.path(config.name)
     check_socket_path(directory)
     leash, holder = make_leash(detach, owner)
@@ -125,6 +126,13 @@ def check_latency(config: Config) -> None:
     why = usable(config.cpu_latency_us)
     if why:
         raise click.ClickException(f"cpu_latency_us = {config.cpu_latency_us} is not possible: {why}")
+
+
+def check_placement(config: Config) -> None:
+    try:
+        placement.check_cores(config.placement, os.sched_getaffinity(0))
+    except placement.PlacementError as error:
+        raise click.ClickException(f"placement = {config.placement!r}: {error}") from None
 
 
 def check_descriptors(config: Config) -> None:

@@ -28,6 +28,7 @@ from neat.supervisor.guardian import SAYS_FAILED, SAYS_READY, SAYS_STOP
 from neat.supervisor.inventory import Inventory
 from neat.supervisor.keeper import Keeper
 from neat.supervisor.latency import UNASKED, CpuLatency, busy_ns
+from neat.supervisor.placement import Placement
 from neat.supervisor.process import go_first
 from neat.supervisor.questions import Questions
 from neat.supervisor.renewal import Renewal
@@ -83,6 +84,9 @@ class Supervisor:
             self.events,
             time.monotonic(),
         )
+        self.placement = Placement(
+            boot.config, self.components, self.keeper.watch.load, self.events, os.getppid()
+        )
         self._steer()
         self.latency = CpuLatency(boot.config.cpu_latency_us)
         status = Status(
@@ -92,6 +96,7 @@ class Supervisor:
             self.events,
             self.scaling,
             self.renewal,
+            self.placement,
             lambda: self.latency.asked,
         )
         self.commands = Commands(
@@ -116,6 +121,7 @@ class Supervisor:
             self.filtering.turn()
             if not self.keeper.ending:
                 self.renewal.turn(time.monotonic(), busy=self.control.busy)
+            self.placement.turn(time.monotonic())
             self.control.advance()
             now = time.monotonic_ns()
             self.keeper.watch.note_load("supervisor", self.stat_fd, now)

@@ -9,12 +9,14 @@ from typing import Any
 
 from neat import parts, routes
 from neat.boot import Boot
+from neat.placement import PROGRAMS
 from neat.replica.counters import DROPS
 from neat.supervisor import device
 from neat.supervisor.component import Component, Phase
 from neat.supervisor.events import EventLog
 from neat.supervisor.keeper import Keeper
 from neat.supervisor.latency import UNASKED
+from neat.supervisor.placement import Placement
 from neat.supervisor.renewal import Renewal
 from neat.supervisor.scaling import Scaling
 
@@ -33,6 +35,7 @@ class Status:
         events: EventLog,
         scaling: Scaling,
         renewal: Renewal,
+        placement: Placement,
         latency_asked: Callable[[], bool],
     ) -> None:
         """`boot`: the supervisor's own; `directory`: the run directory; `latency_asked`: is a CPU latency
@@ -49,6 +52,7 @@ class Status:
         self.events = events
         self.scaling = scaling
         self.renewal = renewal
+        self.placement = placement
         self.latency_asked = latency_asked
 
     def show(self) -> dict[str, Any]:
@@ -71,6 +75,8 @@ class Status:
             "restart_every_s": self.renewal.every_s or None,
             "restart_next_s": rounded(self.renewal.next_s(now)),
             "restart_left": [name for name, _incarnation in self.renewal.left],
+            "placement": config.placement,
+            "programs_cores": self.placement.cores_of(PROGRAMS),
             "netns": config.netns,
             "routes": [routes.check(rule) for rule in config.routes],
             "run_dir": str(self.directory),
@@ -103,6 +109,7 @@ class Status:
             "load": round(self.watch.load(component.name), 3) if running else 0.0,
             "heartbeat_age_ms": round(now * 1000 - heartbeat / 1e6, 1) if beating else None,
             "starts_in_ms": round(max(start_at - now, 0) * 1000) if start_at is not None else None,
+            "cores": self.placement.cores_of(component.name),
         }
 
     def _own(self, now: float) -> dict[str, Any]:
@@ -119,6 +126,7 @@ class Status:
             "load": round(self.watch.load("supervisor"), 3),
             "heartbeat_age_ms": 0.0,
             "starts_in_ms": None,
+            "cores": self.placement.cores_of("supervisor"),
         }
 
     def _replica(self, component: Component, flows: list[int]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ NEAT = ROOT / "neat"
 
 # From the ground up. A room may use those of lower floors, not its neighbours; what lies in it, each other.
 FLOORS = [
-    {"__init__", "abi", "wire", "rundir", "routes", "ports", "filter", "store"},
+    {"__init__", "abi", "wire", "rundir", "routes", "ports", "filter", "placement", "store"},
     {"shm", "config"},
     {"parts"},
     {"boot"},
