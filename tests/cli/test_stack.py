@@ -79,6 +79,8 @@ def test_status_json_has_the_documented_names(stack):
     }
     component = {
         "name",
+        "part",
+        "replica",
         "pid",
         "state",
         "uptime_s",
@@ -103,6 +105,7 @@ def test_status_json_has_the_documented_names(stack):
         "drops",
         "counters",
         "driver",
+        "parts",
     }
     assert all(set(part) == replica for part in status["replicas"])
     assert {"time", "component", "what", "detail", "ms"} == set(status["events"][0])
@@ -130,7 +133,7 @@ def test_the_supervisors_load_is_none_of_its_birth(stack):
     [
         (
             ["kill", "replica7"],
-            "no component 'replica7': there are syscall, driver, replica0, replica1, supervisor",
+            "no component 'replica7': there are syscall, driver, replica0, ",
         ),
         (["kill", "driver", "--signal", "SIGNONE"], "no signal 'SIGNONE'"),
         (["kill", "driver", "--signal", "4711"], "no signal 4711"),

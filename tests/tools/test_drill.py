@@ -314,6 +314,23 @@ def test_victims_in_turn():
     assert Schedule(("replica2",), 1.0, None).victims(COMPONENTS) == ["replica2"]
 
 
+def test_parts_of_replicas():
+    """An IP part may hold up the connections of its replica, and no others; a UDP part has none."""
+    components = ["driver", *(f"replica{k}{part}" for k in (0, 1) for part in ("", ".udp", ".ip"))]
+    schedule = Schedule(("ip", "replica", "udp"), 1.0, None)
+    found = [name for _ in range(4) for name in schedule.victims(components)]
+    assert found == ["replica0.ip", "replica0", "replica0.udp", "replica1.ip"]
+    assert Schedule(("ip",), 1.0, None).victims(COMPONENTS) == []
+    for names, concerned in (
+        (["replica1.ip"], {"replica1"}),
+        (["replica1.udp"], set()),
+        (["replica0", "replica1.ip"], {"replica0", "replica1"}),
+        (["driver"], {"replica0", "replica1", None}),
+    ):
+        fault = Fault(0.0, 0.0, "SIGKILL", dict.fromkeys(names, 1))
+        assert {name for name in ("replica0", "replica1", None) if fault.concerns(name)} == concerned
+
+
 def test_random_victims_are_those_of_the_seed():
     def course(seed):
         schedule = Schedule(("random", "replica"), 2.0, seed)

@@ -28,7 +28,7 @@ class Components(click.ParamType):
             return value
         names = tuple(value.split(","))
         for name in names:
-            if name not in CHOICES and not re.fullmatch(r"replica(\d|1[0-5])", name):
+            if name not in CHOICES and not re.fullmatch(r"replica((\d|1[0-5])|[0-7]\.(ip|udp))", name):
                 self.fail(f"{name!r}: must be replica0 … or one of {', '.join(CHOICES)}", param, ctx)
         if "none" in names and len(names) > 1:
             self.fail("none goes alone", param, ctx)

@@ -4,6 +4,7 @@ control socket names, checked to be one of its guardian's."""
 import errno
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ PATIENCE_S = 15.0  # until a component is back, or all are: before the next faul
 RECENT = 8  # faults whose victims may still be missing
 BACK = ("is back", "is ready", "has left")  # who was leaving is not missed
 OTHERS = ("driver", "syscall", "supervisor")
-CHOICES = ("replica", *OTHERS, "all", "random", "none")
+CHOICES = ("replica", "ip", "udp", *OTHERS, "all", "random", "none")
 
 
 @dataclass
@@ -38,6 +39,11 @@ class Fault:
     def of_replicas(self) -> bool:
         """It concerns the connections of those replicas; any other fault is everybody's."""
         return all(name.startswith("replica") for name in self.pids)
+
+    def concerns(self, replica: str | None) -> bool:
+        """Whether a connection of this replica may notice: one of UDP has no part in any."""
+        struck = {name.partition(".")[0] for name in self.pids if not name.endswith(".udp")}
+        return replica in struck if self.of_replicas() else True
 
     def missing(self) -> list[str]:
         return [name for name in self.pids if name not in self.back_ms]
@@ -58,14 +64,20 @@ class Schedule:
 
     def victims(self, components: Sequence[str]) -> list[str]:
         """The names of those to be struck now, of `components`: what there is."""
-        replicas = [name for name in components if name.startswith("replica")]
+        kinds = {
+            "replica": [name for name in components if re.fullmatch(r"replica\d+", name)],
+            "ip": [name for name in components if name.endswith(".ip")],
+            "udp": [name for name in components if name.endswith(".udp")],
+        }
         what = self._one(self.kill, self.count)
         turn = self.count // len(self.kill)
         self.count += 1
         if what == "random":
             what = self._one(components, turn)
-        if what == "replica":
-            what = self._one(replicas, turn)
+        if what in kinds:
+            if not kinds[what]:
+                return []
+            what = self._one(kinds[what], turn)
         return list(components) if what == "all" else [what]
 
     def _one(self, names: Sequence[str], turn: int) -> str:

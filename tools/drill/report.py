@@ -1,6 +1,7 @@
 """From what was seen to what is said: a drill's result as one JSON object."""
 
 import math
+import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -145,7 +146,8 @@ def recoveries(faults: Sequence[Fault]) -> dict[str, dict[str, float] | None]:
     found: dict[str, list[float]] = {}
     for fault in faults:
         for name, ms in fault.back_ms.items():
-            found.setdefault(name.rstrip("0123456789"), []).append(ms)
+            kind = re.sub(r"^replica\d+", "replica", name)  # also a part of one: replica.ip
+            found.setdefault(kind, []).append(ms)
     return {name: spread(values) for name, values in found.items()}
 
 

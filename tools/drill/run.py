@@ -216,8 +216,7 @@ class Drill:
             return due  # it has left just now
         fault.waited_s = max(0.0, round(fault.at - due, 3))
         fault.held = len(self.open)
-        everybody = not fault.of_replicas()
-        fault.hit = [n for n in self.open if everybody or self.owners.get(n) in fault.pids]
+        fault.hit = [n for n in self.open if fault.concerns(self.owners.get(n))]
         self.progress(f"fault {len(striker.faults)}: {', '.join(names)}")
         return max(due, fault.at)
 
