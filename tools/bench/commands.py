@@ -1,5 +1,5 @@
-"""`neat bench`: http, latency, idle, bulk, table, model, spent, churn, layouts, limit. Tables for people, `-j` for
-programs; failure is exit status 1."""
+"""`neat bench`: http, latency, idle, bulk, table, model, spent, churn, layouts, limit. Tables for people,
+`-j` for programs; failure is exit status 1."""
 
 import json
 import os
