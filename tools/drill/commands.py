@@ -35,6 +35,65 @@ class Components(click.ParamType):
         return names
 
 
+class Faults(click.ParamType):
+    """Kinds of faults, separated by commas."""
+
+    name = "types"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
+        from neat.tools.drill.inject.faults import IN_TEXT, KINDS
+
+        if not isinstance(value, str):
+            return tuple(value)
+        names = IN_TEXT if value == "all" else tuple(part.strip() for part in value.split(","))
+        wrong = [name for name in names if name not in KINDS]
+        if wrong:
+            self.fail(f"{wrong[0]!r}: there are {', '.join(KINDS)}, and all: those in instructions")
+        return names
+
+
+def run_campaign(
+    count: int,
+    seed: int,
+    components: tuple[str, ...],
+    types: tuple[str, ...],
+    stack: dict[str, Any],
+    results: Path | None,
+    jobs: int,
+    as_json: bool,
+) -> None:
+    import tempfile
+
+    from neat.tools.drill.inject import campaign, faults
+    from neat.tools.drill.inject import tables as shown
+    from neat.tools.drill.inject.process import ROOMS, InjectError
+    from neat.tools.drill.inject.run import GONE, WRONG
+
+    wrong = [name for name in components if name not in ROOMS]
+    if wrong:
+        raise click.UsageError(f"--component {wrong[0]}: faults can be put into {' and '.join(ROOMS)}")
+    try:
+        faults.decoder()
+    except InjectError as error:
+        raise click.ClickException(str(error)) from None
+
+    def measure(progress: Callable[[str], None]) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = results or Path(folder) / "results"
+            chosen = campaign.Campaign(components, types, seed, stack)
+            try:
+                rows = campaign.run_all(chosen, count, path, jobs, progress)
+            except campaign.CampaignError as error:
+                raise click.ClickException(str(error)) from None
+        bad = [row for row in rows if row["class"] in (GONE, WRONG)]
+        return {"table": campaign.table(rows), "bad": bad, "runs": rows}
+
+    def good(result: dict[str, Any]) -> bool:
+        return not any(row["class"] == GONE and not row["came_back"] for row in result["bad"])
+
+    finish(measure, shown.show, as_json, good)
+
+
 @click.command()
 @click.option("--kill", type=Components(), help="In turn; default: replica, and with --scale none.")
 @click.option(
@@ -90,6 +149,20 @@ class Components(click.ParamType):
 @click.option("--name", callback=lambda c, p, v: v and check_name(c, p, v), help="Of a stack that runs.")
 @click.option("--allow-lost", is_flag=True, help="Lost, refused and hung connections are no failure.")
 @click.option(
+    "--inject",
+    type=click.IntRange(1, 100_000),
+    metavar="N",
+    help="Instead of kills: N runs, each with five faults in the instructions or memory of one component.",
+)
+@click.option("--component", default="replica", show_default=True, help="That gets faults: replica, driver.")
+@click.option("--types", type=Faults(), default="all", show_default=True, help="Of faults, in turn.")
+@click.option(
+    "--results",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Of --inject: a JSON object a line; runs that are there are not made again.",
+)
+@click.option("--jobs", type=click.IntRange(1, 16), default=1, show_default=True, help="Runs at a time.")
+@click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Throughput over time: FILE.svg."
 )
 @click.option("--bucket", type=Seconds(10), default="50ms", show_default=True, help="Of a point over time.")
@@ -122,13 +195,28 @@ def drill(
     plot: Path | None,
     bucket: float,
     as_json: bool,
+    inject: int | None,
+    component: str,
+    types: tuple[str, ...],
+    results: Path | None,
+    jobs: int,
 ) -> None:
     """Kill components under a checked load, and say what its clients saw.
 
     A server of ours runs on the stack, its clients at the other end of the wire: request-response at a
     constant rate, and transfers in both directions. Both ends know every byte beforehand. With --scale the
     number of replicas changes meanwhile. Fails when a connection was lost, hung or refused, or a byte was
-    wrong."""
+    wrong.
+
+    With --inject a stack of its own comes up for each run, some instructions of a running --component are
+    changed to wrong ones, and it is told what became of it: nothing, a recovery that nobody noticed,
+    connections lost, service lost, wrong bytes. Fails when the service did not come back."""
+    if inject is not None:
+        of_stack = dict(map(parse_setting, settings)) | ({"recovery": recovery} if recovery else {})
+        of_stack |= {"datapath": datapath} if datapath else {}
+        names = tuple(name.strip() for name in component.split(","))
+        run_campaign(inject, seed or 0, names, types, of_stack, results, jobs, as_json)
+        return
     from neat.tools.drill import picture
     from neat.tools.drill.plan import Plan
     from neat.tools.drill.run import Settings
