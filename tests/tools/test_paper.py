@@ -5,13 +5,14 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from neat.tools.bench.load import LoadError
 from neat.tools.bench.spent import Used, shares, used
-from neat.tools.paper import crash, published, scaling, setups, spent
+from neat.tools.paper import code, crash, faults, linux, preserved, published, scaling, setups, spent
 from neat.tools.paper.chart import Axis, Series, bars, decades, lines, nice, number
 from neat.tools.paper.commands import paper
 from neat.tools.paper.figure import Ask, Cell, Figure, Shown, Table
@@ -55,6 +56,8 @@ def figure_of(*commands, name="fig0"):
         return {"rows": [(number, result["ran"]) for number, result in found if result]}
 
     def show(data):
+        if not data["rows"]:
+            return Shown()
         rows = [[Cell(str(ran), number), "<&>"] for number, ran in data["rows"]]
         picture = lines("<a>", Axis("x"), Axis("y"), [Series("<b>", [(1.0, 2.0), (2.0, 3.0)])])
         return Shown((picture,), (Table(("ran", "text"), rows),), ("a <note>",))
@@ -226,7 +229,7 @@ def test_the_report_is_whole_after_each_figure(tmp_path, fake):
     said: list[str] = []
     settings = Settings(tmp_path, figures=figures, start=fake)
     entries = run(settings, ABOUT, lambda text: None, said.append)
-    assert [entry.state for entry in entries] == ["in part", "missing", "missing", "in part"]
+    assert [entry.state for entry in entries] == ["in part", "missing", "missing", "missing"]
     text = (tmp_path / REPORT).read_text()
     assert "be done" in text and "please install no-such-program" in text and "KeyError" in text
     found = Page(text)
@@ -355,5 +358,120 @@ def test_time_beside_the_papers():
 
 def test_names_of_figures_are_checked(tmp_path):
     done = CliRunner().invoke(paper, ["--only", "fig7,fig99", "--out", str(tmp_path / "x")])
-    assert done.exit_code == 2 and "'fig99' is none of fig7" in done.output
+    assert done.exit_code == 2 and "'fig99' is none of table1" in done.output
     assert not (tmp_path / "x").exists()
+
+
+def test_tuning_and_sizes():
+    row = {"ratio": 1.0, "around": [1e3, 2e3], "errors": 0, "steal": 0.0, "run": 1, "rate": 1e3}
+    rows = [
+        row | {"options": name, "what": name}
+        for name in ("defaults", "defaults+eth", "defaults+eth+rxAff+serv")
+    ]
+    shown = linux.show_tuning({"rows": rows, "servers": 2})
+    picture = ET.fromstring(shown.pictures[0])
+    marks = [e for e in picture.iter(f"{SVG}path") if e.get("class") == "published"]
+    assert len(marks) == 3  # defaults, serv, and in the legend
+    sizes = [
+        row | {"setup": setup, "size": size, "latency_us": 100.0}
+        for size in (20, 1_000_000)
+        for setup in ("Linux", "NEaT 1x")
+    ]
+    data = {"rows": sizes, "servers": 2}
+    assert linux.gbit(sizes[2]) == 8.0
+    for shown in (linux.show_latency(data), linux.show_throughput(data)):
+        assert all(map(ET.fromstring, shown.pictures))
+        assert [one[0] for one in shown.tables[0].rows] == ["20 B", "20 B", "1 MB", "1 MB"]
+
+
+def campaign(tmp_path, name="a.jsonl", **changes):
+    """Four runs that had an effect: two are transparent, one loses ten of forty connections, one all."""
+    run = {"class": "transparent", "crashed": True, "connections": 40, "lost": 0, "hung": 0, "refused": 0}
+    rows = [
+        run,
+        run,
+        run | {"class": "ignored", "crashed": False},
+        run | {"class": "lost", "lost": 8, "hung": 2},
+        run | {"class": "gone", "lost": 40, "hung": 40},
+        run | {"class": "failed", "connections": None, "lost": None, "hung": None},
+    ]
+    head = {"campaign": {"component": "replica", "stack": {"recovery": "stateless"}} | changes, "sites": {}}
+    lines = [head, *(row | {"number": n, "component": "replica0"} for n, row in enumerate(rows))]
+    path = tmp_path / name
+    path.write_text("\n".join(map(json.dumps, lines)) + '\n{"number": 9, "cla')  # it was broken off
+    return path
+
+
+def test_results_of_injected_faults(tmp_path):
+    head, rows = faults.read(campaign(tmp_path))
+    assert len(rows) == 6 and len(faults.effective(rows)) == 4
+    assert faults.preserved(rows) == pytest.approx((1 + 1 + 0.75 + 0) / 4)
+    assert faults.preserved([]) is None
+    assert faults.name_of(head) == "replica, stateless"
+    shown = faults.show({"campaigns": [{"name": "n", "rows": rows, "file": "a", "run": 0}]})
+    first, told = shown.tables[0].rows
+    assert [cell.text[:5] for cell in first[2:]] == ["50.0%", "25.0%", "0.0% ", "25.0%", "0.0% "]
+    assert first[5].kind == "bad" and told[2].text == "53.8%"
+    ET.fromstring(shown.pictures[0])
+    assert faults.read(tmp_path / "none") == (None, [])
+    (tmp_path / "other").write_text('{"number": 1}\nnot JSON\n')
+    assert faults.read(tmp_path / "other") == (None, [])
+    low, high = faults.interval(54, 100)
+    assert low == pytest.approx(0.443, abs=0.001) and high == pytest.approx(0.634, abs=0.001)
+
+
+def test_campaigns_from_elsewhere_are_shown(tmp_path, fake):
+    """And a file that is none is named."""
+    table = next(figure for figure in FIGURES if figure.name == "table3")
+    other = tmp_path / "other.txt"
+    other.write_text("nothing")
+    settings = Settings(tmp_path / "out", figures=(table,), start=fake)
+    settings = settings._replace(results=(campaign(tmp_path), other))
+    (entry,) = run(settings, ABOUT, lambda text: None, lambda text: None)
+    assert entry.state == "in part" and "other.txt: no results" in entry.missing[0]
+    text = (tmp_path / "out" / REPORT).read_text()
+    assert "replica, stateless (a.jsonl)" in text and "53.8%" in text
+    assert not (tmp_path / "count").exists()
+
+
+def test_what_a_failure_leaves():
+    """§6.6: a fault anywhere in the code, equally likely; a replica's share is lost where it hits TCP."""
+    size = {"driver": 10, "ip": 20, "udp": 10, "tcp": 40, "filter": 5, "replica": 10, "shared": 5}
+    assert preserved.lost_share(size, multi=False) == pytest.approx(90 / (90 + 15))
+    parts = 20 + 5 + 10 + 40 + 3 * 15
+    assert preserved.lost_share(size, multi=True) == pytest.approx(55 / (parts + 15))
+    assert preserved.kept(0.8, 4) == pytest.approx(0.8)
+    best = {"replicas": 2, "rate": 1e5, "run": 1}
+    data = {
+        "best": [best | {"setup": "NEaT 2x"}, best | {"setup": "Multi 2x"}],
+        "sizes": size,
+        "campaigns": [{"name": "replica, stateless", "preserved": 0.7, "runs": 9, "run": 2}],
+    }
+    rows = preserved.lines_of(data)
+    ways = [(row["setup"], row["way"]) for row in rows]
+    assert ways == [
+        ("NEaT 2x", preserved.CODE),
+        ("NEaT 2x", preserved.STATELESS),
+        ("Multi 2x", preserved.CODE),
+    ]
+    assert rows[1]["kept"] == pytest.approx(1 - 0.9 / 2)  # 30 % of three replicas' is 90 % of one's
+    assert rows[2]["kept"] > rows[0]["kept"]
+    ET.fromstring(preserved.show(data).pictures[0])
+
+
+def test_code_is_counted_by_part():
+    assert code.part_of("stack.tcp.input") == "tcp"
+    assert code.part_of("stack.udp_output") == "udp"
+    assert code.part_of("stack.ipv4") == code.part_of("replica.ip_core") == "ip"
+    assert code.part_of("drivers.loop") == "driver"
+    assert code.part_of("stack.bench") == code.part_of("cli.up") == ""
+    found = code.sizes()
+    assert {"driver", "ip", "udp", "tcp", "replica", "shared"} <= set(found)
+    assert found["tcp"] > found["udp"] > 1000
+    assert list(code.functions(Path(__file__))) == []
+
+
+def test_functions_are_found_by_their_names():
+    path = next((code.ROOT / "stack" / "tcp").glob("input.*.so"))
+    names = [name for name, _ in code.functions(path)]
+    assert b"__pyx_f_4neat_5stack_3tcp_5input_tcp_input" in names

@@ -1,5 +1,5 @@
-"""`neat bench`: http, latency, idle, bulk, table, model, spent, churn, layouts, limit. Tables for people,
-`-j` for programs; failure is exit status 1."""
+"""`neat bench`: http, latency, idle, bulk, table, model, spent, tuning, churn, layouts, limit. Tables for
+people, `-j` for programs; failure is exit status 1."""
 
 import json
 import os
@@ -374,6 +374,27 @@ def spent(as_json: bool, **options: Any) -> None:
         tables.spent,
         as_json,
         lambda result: all(point["errors"] == 0 for point in result["points"]),
+    )
+
+
+@bench.command()
+@server_option("lighttpd", ["demo", "lighttpd", "nginx"])
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Of the server.")
+@click.option("--connections", type=click.IntRange(1, 10_000), default=64, show_default=True)
+@duration_option
+@rounds_option
+@json_option
+def tuning(as_json: bool, **options: Any) -> None:
+    """Linux's own stack, tuned one option after another, all of them in turns."""
+    from neat.tools.bench.tuning import TuningSettings
+    from neat.tools.bench.tuning import tuning as run
+
+    settings = TuningSettings(**options)
+    finish(
+        lambda progress: run(settings, progress),
+        tables.tuning,
+        as_json,
+        lambda result: all(point["linux"]["errors"] == 0 for point in result["points"]),
     )
 
 

@@ -389,3 +389,20 @@ def spent(console: Console, result: dict[str, Any]) -> None:
                 percent(point["steal"]),
             )
     console.print(table)
+
+
+def tuning(console: Console, result: dict[str, Any]) -> None:
+    table = grid("options", "requests/s", "rounds", "to defaults", "errors")
+    for point in result["points"]:
+        low, high = point["spread"]
+        linux = point["linux"]
+        table.add_row(
+            point["options"],
+            f"{linux['requests_per_s']:,.0f}",
+            f"{low:,.0f} … {high:,.0f}",
+            f"{point['ratio']:.2f}",
+            str(linux["errors"]),
+        )
+    console.print(table)
+    for name, why in result["left_out"].items():
+        console.print(f"{name}: left out: {why}", markup=False)

@@ -20,7 +20,7 @@ STYLE = """
 --k0:#6fa8ea;--k1:#ee9361;--k2:#7cc47c;--k3:#b994de;--k4:#d6b64a;--k5:#5cc4c4;--k6:#e77a9d;--bad:#f07a86}}
 @media print{:root{--ink:#000;--faint:#444;--rule:#bbb;--paper:#fff;--k0:#1f5fa8;--k1:#c4561c;--k2:#3d8a3d;
 --k3:#7a4aa5;--k4:#a38113;--k5:#1b8b8b;--k6:#b02a57;--bad:#b02a37}}
-svg.chart{font:12px system-ui,sans-serif;max-width:100%;height:auto}
+svg.chart{font:12px system-ui,sans-serif;width:100%;height:auto}
 svg.chart text{fill:var(--ink)} svg.chart .faint{fill:var(--faint)}
 svg.chart .rule{stroke:var(--rule);stroke-width:1} svg.chart .axis{stroke:var(--faint);stroke-width:1}
 svg.chart .line{fill:none;stroke-width:2;stroke-linejoin:round} svg.chart .thin{stroke-width:1.3}

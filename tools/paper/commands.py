@@ -50,7 +50,20 @@ class FigureNames(click.ParamType):
     show_default=True,
     help="At most; what does not fit is left out, and the report says so.",
 )
-def paper(only: tuple[str, ...], quick: bool, out: Path, resume: bool, minutes: float) -> None:
+@click.option(
+    "--results",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="Of neat drill --inject --results: Table 3 is made of them, not measured; may be repeated.",
+)
+def paper(
+    only: tuple[str, ...],
+    quick: bool,
+    out: Path,
+    resume: bool,
+    minutes: float,
+    results: tuple[Path, ...],
+) -> None:
     """Measure what the papers measured, and write one report with their numbers beside ours.
 
     OUT/report.html has everything; OUT/data what each command printed, OUT/NAME.json the numbers of a figure.
@@ -67,7 +80,7 @@ def paper(only: tuple[str, ...], quick: bool, out: Path, resume: bool, minutes: 
     }
     command = shlex.join(["neat", "paper", *sys.argv[2:]])
     console = Console(stderr=True, highlight=False)
-    settings = Settings(out, only, quick, resume, minutes, command)
+    settings = Settings(out, only, quick, resume, minutes, command, results)
     with console.status("starting") as status:
         entries = run(
             settings, about, lambda text: status.update(text), lambda text: click.echo(text, err=True)

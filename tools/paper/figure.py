@@ -1,6 +1,7 @@
 """What a figure of the report is: what it measures, and how that is shown."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from neat.tools.paper.runs import Kept, MeasureError, Runs
@@ -33,8 +34,9 @@ class Shown(NamedTuple):
 class Ask:
     """How a figure measures. Its commands and what could not be measured are kept for the report."""
 
-    def __init__(self, runs: Runs, quick: bool) -> None:
+    def __init__(self, runs: Runs, quick: bool, results: Sequence[Path] = ()) -> None:
         self.runs = runs
+        self.results = results  # files of fault injection, from elsewhere
         self.quick = quick
         self.used: list[Kept] = []
         self.missing: list[str] = []

@@ -32,7 +32,7 @@ details{margin:.8rem 0}details li{margin:.35rem 0}summary{cursor:pointer}
 font-size:.88rem}
 .missing p{margin:.3rem 0}
 .summary td:first-child{white-space:nowrap}
-nav ol{columns:2;padding-left:1.2rem}
+nav ol{columns:2;column-gap:3rem;padding-left:1.2rem}
 @media print{body{max-width:none;padding:0}details{display:block}details>*{display:block}
 section{break-inside:avoid-page}a{color:inherit}html{font-size:11pt}}
 @media (max-width:40rem){nav ol{columns:1}}

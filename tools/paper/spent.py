@@ -71,7 +71,7 @@ def show(data: Data) -> Shown:
     series.append(Series("driver, published: kernel and polling", told, "published"))
     picture = lines(
         "Time that is not work, by load",
-        Axis("load of the component's core, %", ticks=(0, 20, 40, 60, 80, 100)),
+        Axis("load of the component's core, %", log=True, ticks=(1, 3, 10, 30, 100)),
         Axis("not at work, % of its time", ticks=(0, 20, 40, 60, 80, 100)),
         series,
     )
