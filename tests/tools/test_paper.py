@@ -153,6 +153,16 @@ def test_costs_are_of_kinds():
     assert costs_of({"server": 5.0, "client": 5.0, "machine": 9.0}).rest == 0.0
 
 
+def test_a_replica_of_parts():
+    """Each part has a core of its own, so the slowest limits; on shared ones all count."""
+    costs = costs_of({"replica0": 3.0, "replica0.ip": 5.0, "replica1": 1.0, "server": 1.0, "machine": 10.0})
+    assert (costs.replica, costs.slowest, costs.rest) == (9.0, 5.0, 0.0)
+    assert expected(costs, 2, 8, "queues") == pytest.approx(2e6 / 5)
+    assert fullest(costs, 1, 1, 1) == pytest.approx(10.0)
+    assert fullest(costs, 1, 1, 2) == pytest.approx(5.0)
+    assert no_more_than(2, "driver", 12, multi=True) == 5  # as the paper has it: Fig. 7
+
+
 def test_the_scarcest_limits():
     """A core each, and the client elsewhere."""
     costs = Costs(replica=5.0, driver=2.0, server=4.0, client=3.0, rest=0.0)
@@ -445,7 +455,7 @@ def test_what_a_failure_leaves():
     data = {
         "best": [best | {"setup": "NEaT 2x"}, best | {"setup": "Multi 2x"}],
         "sizes": size,
-        "campaigns": [{"name": "replica, stateless", "preserved": 0.7, "runs": 9, "run": 2}],
+        "injected": [{"way": preserved.STATELESS, "multi": False, "loss": 0.5, "runs": 9, "run": 2}],
     }
     rows = preserved.lines_of(data)
     ways = [(row["setup"], row["way"]) for row in rows]
@@ -454,9 +464,21 @@ def test_what_a_failure_leaves():
         ("NEaT 2x", preserved.STATELESS),
         ("Multi 2x", preserved.CODE),
     ]
-    assert rows[1]["kept"] == pytest.approx(1 - 0.9 / 2)  # 30 % of three replicas' is 90 % of one's
+    assert rows[1]["kept"] == pytest.approx(1 - 90 / 105 * 0.5 / 2)
     assert rows[2]["kept"] > rows[0]["kept"]
     ET.fromstring(preserved.show(data).pictures[0])
+
+
+def test_what_injected_faults_cost(tmp_path):
+    """A quarter and all of forty connections, of two runs of four: of three replicas' 31 %, of one's 94 %."""
+    head, rows = faults.read(campaign(tmp_path, replicas=3))
+    one = {"campaign": head, "rows": rows, "run": 4}
+    found = preserved.injected(one)
+    assert found["loss"] == pytest.approx(3 * 1.25 / 4)
+    assert (found["way"], found["multi"], found["runs"]) == (preserved.STATELESS, False, 4)
+    assert preserved.injected(one | {"campaign": head | {"component": "driver"}}) is None
+    multi = preserved.injected(one | {"campaign": head | {"stack": {"components": "multi"}}})
+    assert (multi["way"], multi["multi"]) == (preserved.STATEFUL, True)
 
 
 def test_code_is_counted_by_part():

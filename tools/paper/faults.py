@@ -57,7 +57,13 @@ def measure(ask: Ask) -> Data:
         head, rows = read(path)
         if head is not None:
             campaigns.append(
-                {"name": name_of(head), "rows": rows, "file": path.name, "run": runs.get(path, 0)}
+                {
+                    "name": name_of(head),
+                    "campaign": head,
+                    "rows": rows,
+                    "file": path.name,
+                    "run": runs.get(path, 0),
+                }
             )
         elif path in ask.results:
             ask.lacks(f"{path}: no results of a campaign")

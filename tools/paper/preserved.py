@@ -25,15 +25,7 @@ def measure(ask: Ask) -> Data:
     return {
         "best": [best[name] for name in sorted(best)],
         "sizes": code.sizes(),
-        "campaigns": [
-            {
-                "name": one["name"],
-                "preserved": faults.preserved(one["rows"]),
-                "runs": len(faults.effective(one["rows"])),
-                "run": one["run"],
-            }
-            for one in campaigns
-        ],
+        "injected": [found for one in campaigns if (found := injected(one)) is not None],
     }
 
 
@@ -56,20 +48,33 @@ def kept(share: float, replicas: int) -> float:
     return 1 - share / replicas
 
 
+def injected(one: dict[str, Any]) -> dict[str, Any] | None:
+    """Of a campaign with faults in the process that has TCP's state: what part of that a fault cost, in the
+    mean of the runs that had an effect."""
+    campaign, left = one["campaign"], faults.preserved(one["rows"])
+    if left is None or campaign.get("component") != "replica":
+        return None
+    stack = campaign.get("stack") or {}
+    return {
+        "way": STATELESS if stack.get("recovery") == "stateless" else STATEFUL,
+        "multi": stack.get("components") == "multi",
+        # Each replica has its part of the connections.
+        "loss": min((1 - left) * campaign.get("replicas", 3), 1.0),
+        "runs": len(faults.effective(one["rows"])),
+        "run": one["run"],
+    }
+
+
 def lines_of(data: Data) -> list[dict[str, Any]]:
     """A row for each setup and each way to say how likely its state is lost."""
     rows = []
-    injected = {}
-    for one in data["campaigns"]:
-        # A campaign has three replicas, of which each has a third of the connections.
-        if one["preserved"] is not None:
-            which = STATELESS if "stateless" in one["name"] else STATEFUL
-            injected[which] = (min((1 - one["preserved"]) * INJECTED_REPLICAS, 1.0), one["run"])
     for best in data["best"]:
         multi = best["setup"].startswith("Multi")
-        ways = {CODE: (lost_share(data["sizes"], multi), 0)}
-        if not multi:
-            ways |= injected
+        likely = lost_share(data["sizes"], multi)
+        ways = {CODE: (likely, 0)}
+        for one in data["injected"]:
+            if one["multi"] == multi:
+                ways[one["way"]] = (likely * one["loss"], one["run"])
         for way, (share, run) in ways.items():
             rows.append(
                 {
@@ -83,9 +88,6 @@ def lines_of(data: Data) -> list[dict[str, Any]]:
                 }
             )
     return rows
-
-
-INJECTED_REPLICAS = 3
 
 
 def show(data: Data) -> Shown:
@@ -136,9 +138,9 @@ NOTES = (
     "As in the paper: a fault is equally likely in every byte of the stack's code; it costs a connection "
     "only where it is in a process that has TCP's state, and then one replica's share of it. Here a "
     "single-component replica is one process with everything, so nearly every fault is in one that has "
-    "state; more replicas are what helps. “Injected” puts in its place what injected faults cost in fact "
-    "(Table 3), scaled from its three replicas. Recovery is stateful by default, which the paper names as an "
-    "option.",
+    "state; more replicas are what helps. “Injected” counts of it only what part of that replica's "
+    "connections an injected fault cost in fact (Table 3). Recovery is stateful by default, which the paper "
+    "names as an option.",
     "The paper gives this figure's values in its picture only. The order of setups along the horizontal axis "
     "is this machine's: with more replicas than processors more of them are not faster.",
 )

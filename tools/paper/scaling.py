@@ -142,7 +142,7 @@ def models_of(rows: Sequence[dict[str, Any]], datapath: str, cores: int, most: i
             continue  # see ASSUMED
         costs = measured_costs(rows, setup, datapath)
         replicas = next(row["replicas"] for row in rows if row["setup"] == setup)
-        room = no_more_than(replicas, datapath, cores)
+        room = no_more_than(replicas, datapath, cores, setup.startswith("Multi"))
         line = [
             (servers, expected(costs, replicas, servers, datapath) / 1e3)
             for servers in range(1, min(room, most) + 1)
