@@ -141,7 +141,9 @@ def test_each_side_but_linux_is_compared(monkeypatch):
 
     monkeypatch.setattr(http, "warm_up", lambda side, work, digest: work)
     monkeypatch.setattr(http, "measure", measure)
-    sides = [SimpleNamespace(name=name, datapath=name) for name in ("queues", "driver", "linux")]
+    sides = [
+        SimpleNamespace(name=name, datapath=name, placement="") for name in ("queues", "driver", "linux")
+    ]
     rows = http.compare(sides, HttpSettings(rounds=2), Point(1, 0, 20), "", lambda text: None)
     assert "".join(turns) == "qdlldq"
     assert [(row["datapath"], row["ratio"], row["cpu_ratio"]) for row in rows] == [

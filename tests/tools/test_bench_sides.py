@@ -150,3 +150,11 @@ def test_an_interrupted_bench_leaves_nothing(tmp_path, number):
         assert select.select([fd], [], [], 5)[0]
         os.close(fd)
     assert not list(tmp_path.iterdir())
+
+
+@needs("wrk")
+def test_placements_take_turns():
+    """Each has a row of its own."""
+    result = bench("http", "--placements=none,single", "--connections=4", "--duration=1")
+    assert [point["placement"] for point in result["points"]] == ["none", "single"]
+    assert all(point["neat"]["requests"] > 0 for point in result["points"])

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from neat.cli.up import parse_setting
+from neat.placement import PROFILES
 from neat.tools.bench import tables
 from neat.tools.bench.load import LoadError
 from neat.tools.bench.options import ROW, Names, Numbers, Sizes
@@ -97,6 +98,12 @@ datapaths_option = click.option(
     default=(),
     help="Of stacks that take turns in one run; default: one stack, as it is by default.",
 )
+placements_option = click.option(
+    "--placements",
+    type=Names("none", *PROFILES),
+    default=(),
+    help="Likewise: which components run on which processors.",
+)
 stack_option = click.option(
     "--set",
     "stack",
@@ -173,6 +180,7 @@ def no_errors(result: dict[str, Any]) -> bool:
 @syscalls_option
 @switches_option
 @datapaths_option
+@placements_option
 @stack_option
 @stolen_option
 @click.option(

@@ -47,6 +47,7 @@ class HttpSettings(NamedTuple):
     switches: bool = False
     datapaths: Sequence[str] = ()  # without any: one stack, as it is by default
     stolen: int = 0  # percent of the processors that nobody here gets
+    placements: Sequence[str] = ()  # likewise
     stack: Sequence[str] = ()  # settings of the stacks, as key=value
 
 
@@ -96,7 +97,7 @@ def http(settings: HttpSettings, progress: Callable[[str], None]) -> dict[str, A
         digests = {size: write_random(site / f"{size}.bin", size) for size in settings.sizes}
         linux = stack.enter_context(linux_world())
         for replicas in settings.replicas:
-            with neat_worlds(replicas, settings.datapaths, settings.stack) as ours:
+            with neat_worlds(replicas, settings.datapaths, settings.stack, settings.placements) as ours:
                 for count in settings.requests_per_connection:
                     with serving([*ours, linux], settings, site, count) as sides:
                         for connections in settings.connections:
@@ -157,7 +158,7 @@ def compare(
     for side in sides:
         if side.name == "linux":
             continue
-        row = {**point._asdict(), "datapath": side.datapath}
+        row = {**point._asdict(), "datapath": side.datapath, "placement": side.placement}
         row |= versus(results, side.name, "requests_per_s", "requests_per_cpu_s")
         row["latency_ratio"] = {
             key: ratio(row["neat"][key], row["linux"][key]) for key in ("latency_p50_us", "latency_p99_us")

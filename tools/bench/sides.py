@@ -35,6 +35,7 @@ class Side(Protocol):
     name: str
     address: str
     datapath: str  # of a stack; else ""
+    placement: str  # likewise
     server: subprocess.Popen[bytes]
 
     def inside(self, command: Sequence[str]) -> list[str]: ...
@@ -82,7 +83,10 @@ class NeatSide:
         self.name = name
         self.stack = stack
         # What "auto" has become.
-        self.datapath: str = stack.status().get("datapath", "driver")
+        state = stack.status()
+        self.datapath: str = state.get("datapath", "driver")
+        placement = state.get("placement") or "none"
+        self.placement: str = placement if isinstance(placement, str) else ", ".join(placement)
         self.server = server
         self.address = stack.address
 
@@ -133,6 +137,7 @@ class LinuxWorld:
 class LinuxSide:
     name = "linux"
     datapath = ""
+    placement = ""
     address = LinuxWorld.address
 
     def __init__(self, client_pid: int, server: subprocess.Popen[bytes]) -> None:
@@ -167,21 +172,25 @@ def neat_world(replicas: int, name: str | None = None, **settings: str) -> Itera
 
 @contextlib.contextmanager
 def neat_worlds(
-    replicas: int, datapaths: Sequence[str], settings: Sequence[str] = ()
+    replicas: int,
+    datapaths: Sequence[str],
+    settings: Sequence[str] = (),
+    placements: Sequence[str] = (),
 ) -> Iterator[list[NeatWorld]]:
-    """A stack for each of the datapaths, all of them up, under their names; without any, one as it is by
-    default, called "neat". settings: of all of them, as key=value."""
+    """A stack for each of the datapaths, and of the placements ("none": the kernel's), all of them up, under
+    their names; without any, one as it is by default, called "neat". settings: of all of them, as
+    key=value."""
     ours = dict(text.split("=", 1) for text in settings)
+    paths = [{"datapath": datapath} for datapath in datapaths] or [{}]
+    ways = [{"placement": placement} for placement in placements] or [{}]
     with contextlib.ExitStack() as ends:
-        if not datapaths:
-            yield [ends.enter_context(neat_world(replicas, **ours))]
-            return
         worlds = []
-        for datapath in datapaths:
-            name = f"bench-{os.getpid()}-{datapath}"
-            world = neat_world(replicas, name, **(ours | {"datapath": datapath}))
-            worlds.append(ends.enter_context(world))
-            worlds[-1].name = datapath
+        for kind in (path | way for path in paths for way in ways):
+            name = "-".join(kind.values())
+            own = {key: "" if value == "none" else value for key, value in kind.items()}
+            of_stack = f"bench-{os.getpid()}-{name}" if name else None
+            worlds.append(ends.enter_context(neat_world(replicas, of_stack, **(ours | own))))
+            worlds[-1].name = name or NeatWorld.name
         yield worlds
 
 

@@ -56,6 +56,7 @@ DIFFERENT: dict[str, tuple[str, Callable[[Any], str]]] = {
     "requests_per_connection": ("calls", lambda count: str(count or "many")),
     "replicas": ("replicas", str),
     "datapath": ("datapath", str),
+    "placement": ("placement", str),
 }
 
 
@@ -71,8 +72,8 @@ def http(console: Console, result: dict[str, Any]) -> None:
     if len(points) == 1:
         point(console, points[0])
         return
-    across = [key for key in DIFFERENT if len({row[key] for row in points}) > 1]
-    common = [key for key in DIFFERENT if key not in across]
+    across = [key for key in DIFFERENT if len({row.get(key) for row in points}) > 1]
+    common = [key for key in DIFFERENT if key in points[0] and key not in across]
     console.print(", ".join(words(key, points[0][key]) for key in common))
     table = grid(
         *(DIFFERENT[key][0] for key in across),
@@ -109,13 +110,15 @@ def words(key: str, value: Any) -> str:
         return plural(value, "request") + " a connection" if value else "connections are kept"
     if key in ("connections", "replicas"):
         return plural(value, key.removesuffix("s"))
+    if key == "placement":
+        return f"placement: {value}"
     return DIFFERENT[key][1](value)
 
 
 def point(console: Console, row: dict[str, Any]) -> None:
     """One point in full."""
     ours, theirs, around = row["neat"], row["linux"], row["spread"]
-    console.print(", ".join(words(key, row[key]) for key in DIFFERENT))
+    console.print(", ".join(words(key, row[key]) for key in DIFFERENT if key in row))
     table = grid("", "NEaT", "Linux", "ratio")
     table.add_row(
         "requests/s",
