@@ -10,7 +10,8 @@ import pytest
 
 from tests.support import ROOT, Once
 
-pytestmark = [pytest.mark.netns, pytest.mark.slow]
+# Each setup compiles the whole package: on a busy machine that takes long.
+pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 COMPILED = """
 import importlib.util, pathlib, sys
