@@ -94,6 +94,56 @@ def test_no_connection_is_lost_whichever_part_dies(served, tmp_path):
         assert served.owners(set(held.first["ports"])) == owners
 
 
+@pytest.mark.parametrize("signal", ["SIGSEGV", "SIGSTOP"])
+@pytest.mark.parametrize("served", [MULTI], indirect=True)
+def test_an_ip_part_that_crashes_or_hangs_is_replaced(served, signal):
+    """By its own doing: what it was at is not tried again. A hang is found by its heartbeat."""
+    with served.client("hold", f"--count={COUNT}", path="/files/100000.bin") as held:
+        assert held.ask("round")["ok"] == COUNT
+        old = served.stack.component("replica0.ip")["pid"]
+        served.stack.neat("kill", "replica0.ip", "--signal", signal)
+        served.replaced("replica0.ip", old)
+        assert held.ask("round")["ok"] == COUNT
+    assert served.answers()
+
+
+@pytest.mark.parametrize("served", [MULTI], indirect=True)
+def test_all_of_them_are_adopted_and_restarted(served):
+    """A supervisor that was killed finds every part; a rolling restart replaces each."""
+    with served.client("hold", f"--count={COUNT}", path="/files/100000.bin") as held:
+        before = served.stack.pids()
+        served.stack.neat("kill", "supervisor")
+        served.replaced("supervisor", before["supervisor"])
+        served.stack.wait_running()
+        after = served.stack.pids()
+        assert {name for name in before if before[name] != after[name]} == {"supervisor"}
+        served.stack.neat("restart", "--rolling", timeout=120)
+        assert set(before.values()).isdisjoint(served.stack.pids().values())
+        assert held.ask("round")["ok"] == COUNT
+
+
+@pytest.mark.parametrize("served", [{"components": "multi", "replicas": 1}], indirect=True)
+def test_they_come_and_go_whole(served):
+    """All parts of a replica start with it, and end with its last connection."""
+
+    def replicas():
+        return {name.partition(".")[0] for name in served.stack.pids() if name.startswith("replica")}
+
+    assert served.stack.neat("scale", "9", check=False).returncode
+    served.stack.neat("scale", "3")
+    with served.client("hold", f"--count={COUNT}", path="/files/100000.bin") as held:
+        assert sorted(served.owners(set(held.first["ports"]))) == [0, 1, 2]
+        served.stack.neat("scale", "1")
+        for name in ("replica1.ip", "replica2.udp"):
+            kill(served, name)
+        assert held.ask("round")["ok"] == COUNT
+    wait_for(lambda: len(served.stack.pids()) == 6, 60, "nothing of the others is left")
+    assert replicas() == {"replica0"}
+    served.stack.neat("scale", "2")
+    with served.client("hold", f"--count={COUNT}", path="/files/100000.bin") as held:
+        assert sorted(served.owners(set(held.first["ports"]))) == [0, 1]
+
+
 @pytest.mark.parametrize("served", [MULTI | {"recovery": "stateless"}], indirect=True)
 def test_stateless_only_tcp_has_something_to_lose(served):
     with served.client("hold", f"--count={COUNT}", path="/files/100000.bin") as held:
