@@ -15,7 +15,7 @@ from neat.tools.bench.spent import Used, shares, used
 from neat.tools.paper import code, crash, faults, linux, preserved, published, scaling, setups, spent
 from neat.tools.paper.chart import Axis, Series, bars, decades, lines, nice, number
 from neat.tools.paper.commands import paper
-from neat.tools.paper.figure import Ask, Cell, Figure, Shown, Table
+from neat.tools.paper.figure import Ask, Cell, Figure, Key, Shown, Table
 from neat.tools.paper.manycores import Costs, costs_of, expected, fullest, no_more_than
 from neat.tools.paper.page import is_number
 from neat.tools.paper.plan import FIGURES, REPORT, Settings, run
@@ -60,7 +60,7 @@ def figure_of(*commands, name="fig0"):
             return Shown()
         rows = [[Cell(str(ran), number), "<&>"] for number, ran in data["rows"]]
         picture = lines("<a>", Axis("x"), Axis("y"), [Series("<b>", [(1.0, 2.0), (2.0, 3.0)])])
-        return Shown((picture,), (Table(("ran", "text"), rows),), ("a <note>",))
+        return Shown((picture,), (Table(("ran", "text"), rows),), ("a <note>",), (Key("<k>", "1", "2"),))
 
     return Figure(name, f"Figure {name} <x>", "here", "nothing & all", measure, show)
 
@@ -304,6 +304,9 @@ def test_scaling_shows_both_and_what_is_published():
     assert {"NEaT 1x, here", "NEaT 1x, model", "Linux, here", "NEaT 3x, published (§6.3)"} <= texts
     assert "Linux, model" not in texts
     assert "0.80 of Linux's best" in shown.notes[0]
+    assert shown.keys == (
+        ("the best of NEaT, to Linux's best", "1.35 (NEaT 3x)", "0.80 (NEaT 1x, 2 servers, queues)"),
+    )
     assert len(shown.tables[0].rows) == 3
     assert scaling.show({"rows": [], "cpus": 2}, published.FIGURE_7, 12, 12) == Shown()
 
@@ -337,12 +340,14 @@ def test_a_crash_is_drawn_with_what_was_around_it():
     }
     shown = crash.show({"cases": [case]})
     (picture,) = map(ET.fromstring, shown.pictures)
-    (line,) = picture.iter(f"{SVG}polyline")
+    line, mean = picture.iter(f"{SVG}polyline")
+    assert len(mean.get("points").split()) == round((crash.BEFORE_S + crash.AFTER_S) / crash.MEAN_S)
     points = [tuple(map(float, pair.split(","))) for pair in line.get("points").split()]
     assert len(points) == round((crash.BEFORE_S + crash.AFTER_S) / 0.01)
     assert len({y for _, y in points}) == 2  # all there, or nothing
     assert [row[2].text for row in shown.tables[0].rows] == ["7.0", "not"]
     assert "21.0 ms" in shown.notes[0]
+    assert crash.means([(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)], 2) == [(0.5, 2.0)]
 
 
 def test_a_components_time():

@@ -44,6 +44,7 @@ class Series(NamedTuple):
     colour: int = 0
     around: Sequence[tuple[float, float]] = ()
     marks: bool = True
+    note: str = ""  # beside its first mark
 
 
 class Axis(NamedTuple):
@@ -196,10 +197,17 @@ def drawn(one: Series, across: Scale, up: Scale) -> list[str]:
     """A series in its place: spread, line, marks."""
     at = [(across(place), up(value)) for place, value in one.points]
     if one.kind == "published":
-        return [
+        marks = [
             diamond(px, py, f"{one.label}: {value:g}")
             for (px, py), (_, value) in zip(at, one.points, strict=True)
         ]
+        if one.note and at:
+            px, py = at[0]
+            side = ("end", -10) if px > WIDTH - 120 else ("start", 10)
+            marks.append(
+                f'<text x="{px + side[1]:g}" y="{py - 8:g}" text-anchor="{side[0]}">{escape(one.note)}</text>'
+            )
+        return marks
     parts = []
     for (px, _), (low, high) in zip(at, one.around, strict=False):
         parts.append(

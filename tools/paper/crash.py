@@ -1,7 +1,7 @@
 """Keep Net Working's figures: the bitrate of one connection over time, while a component is killed."""
 
 from neat.tools.paper.chart import Axis, Series, lines
-from neat.tools.paper.figure import Ask, Cell, Data, Shown, Table
+from neat.tools.paper.figure import Ask, Cell, Data, Key, Shown, Table
 
 # What is killed, how its connections recover, the datapath.
 CASES = (
@@ -13,7 +13,7 @@ CASES = (
 )
 CASES_QUICK = CASES[:2]
 BEFORE_S, AFTER_S = 1.0, 1.5  # of a crash, that are drawn
-MB_PER_S = 200
+MEAN_S = 0.1
 
 
 def measure(ask: Ask) -> Data:
@@ -87,7 +87,20 @@ def show(data: Data) -> Shown:
         "The papers' curves stand in their pictures only. NewtOS recovers “seamlessly from crashes and hangs "
         "in drivers, network filters, and most protocol handlers” (§I), and loses TCP's connections.",
     )
-    return Shown(pictures, (table,), notes)
+    return Shown(pictures, (table,), notes, keys_of(data["cases"]))
+
+
+def keys_of(cases: list[Data]) -> list[Key]:
+    keys = []
+    for recovery, told in (("stateful", "others than TCP: none"), ("stateless", "TCP: all of its")):
+        mine = [case for case in cases if recovery in case["what"]]
+        if mine:
+            crashes = sum(len(case["faults"]) for case in mine)
+            gap = max((fault["gap_ms"] for case in mine for fault in case["faults"]), default=0.0)
+            lost = sum(case["lost"] for case in mine)
+            text = f"{lost} in {crashes} crashes; longest gap {gap:.0f} ms"
+            keys.append(Key(f"connections lost in a crash, {recovery}", told, text))
+    return keys
 
 
 def picture(case: Data) -> str:
@@ -101,5 +114,15 @@ def picture(case: Data) -> str:
         if since <= at * bucket < first + AFTER_S
     ]
     faults = [(fault["at_s"] - since, "killed") for fault in case["faults"][:1]]
-    series = [Series(case["what"], points, colour=0, marks=False)]
-    return lines(case["what"], Axis("seconds"), Axis("Gbit/s"), series, faults)
+    series = [
+        Series(f"each {bucket * 1e3:g} ms", points, colour=5, marks=False),
+        Series(f"mean of {MEAN_S * 1e3:g} ms: {case['what']}", means(points, round(MEAN_S / bucket))),
+    ]
+    ticks = [n * 0.5 for n in range(round((BEFORE_S + AFTER_S) / 0.5) + 1)]
+    return lines(case["what"], Axis("seconds", ticks=ticks), Axis("Gbit/s"), series, faults)
+
+
+def means(points: list[tuple[float, float]], count: int) -> list[tuple[float, float]]:
+    """Of each so many, in the middle of their time; what is left over is not shown."""
+    groups = [points[at : at + count] for at in range(0, len(points) - count + 1, count)]
+    return [(sum(x for x, _ in some) / count, sum(y for _, y in some) / count) for some in groups]

@@ -10,7 +10,7 @@ from typing import Any
 
 from neat.tools.paper import published
 from neat.tools.paper.chart import Axis, Series, bars
-from neat.tools.paper.figure import Ask, Cell, Data, Shown, Table
+from neat.tools.paper.figure import Ask, Cell, Data, Key, Shown, Table
 
 INJECTOR = "neat.tools.drill.inject"
 RECOVERIES = ("stateless", "stateful")
@@ -160,4 +160,12 @@ def show(data: Data) -> Shown:
         "has state; where a campaign's name says “replica”, ours are all in the process that has everything."
     )
     head = ("campaign", "runs with an effect", *CLASSES.values())
-    return Shown((picture,), (Table(head, table),), (note,))
+    keys = [
+        Key(
+            f"fully transparent, of runs with an effect: {one['name']}",
+            f"{published.TABLE_3['transparent']:g} % of {published.TABLE_3_RUNS}",
+            f"{row[2].text} of {row[1].text}",  # type: ignore[union-attr]
+        )
+        for one, row in zip(campaigns, table, strict=False)
+    ]
+    return Shown((picture,), (Table(head, table),), (note,), keys)

@@ -23,12 +23,21 @@ class Table(NamedTuple):
     title: str = ""
 
 
+class Key(NamedTuple):
+    """A line of the summary: what is compared, as the paper has it and as it is here."""
+
+    what: str
+    published: str
+    here: str
+
+
 class Shown(NamedTuple):
     """Pictures are SVG; notes are sentences, and say what is to be seen."""
 
     pictures: Sequence[str] = ()
     tables: Sequence[Table] = ()
     notes: Sequence[str] = ()
+    keys: Sequence[Key] = ()
 
 
 class Ask:

@@ -75,6 +75,7 @@ def page(about: dict[str, Any], entries: Sequence[Entry]) -> str:
         "model, as its column says; every other one has a small number that leads to the command that "
         "measured it.</p>",
         contents(entries),
+        summary(entries),
     ]
     parts += [section(entry) for entry in entries]
     return "\n".join([*parts, "</body></html>", ""])
@@ -88,6 +89,23 @@ def contents(entries: Sequence[Entry]) -> str:
         for e in entries
     )
     return f"<nav><ol>{rows}</ol></nav>"
+
+
+def summary(entries: Sequence[Entry]) -> str:
+    """What a reader would ask first, of all figures."""
+    rows = "".join(
+        f'<tr><td><a href="#{entry.figure.name}">{escape(entry.figure.title.partition(":")[0])}</a></td>'
+        f'<td>{escape(key.what)}</td><td class="published">{escape(key.published)}</td>'
+        f"<td>{escape(key.here)}</td></tr>"
+        for entry in entries
+        for key in entry.shown.keys
+    )
+    if not rows:
+        return ""
+    head = "<tr><th></th><th></th><th>published</th><th>here</th></tr>"
+    return (
+        f'<div class="wide"><table class="summary"><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+    )
 
 
 def section(entry: Entry) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neat.tools.paper import code, faults, scaling
-from neat.tools.paper.chart import Axis, Series, lines
+from neat.tools.paper.chart import Axis, Series, lines, nice
 from neat.tools.paper.figure import Ask, Cell, Data, Shown, Table, krps
 
 STATELESS, STATEFUL, CODE = "stateless, injected", "stateful, injected", "stateless, by code size"
@@ -100,12 +100,10 @@ def show(data: Data) -> Shown:
         mine = [row for row in rows if (row["setup"].split()[0], row["way"]) == (family, way)]
         points = [(row["rate"] / 1e3, row["kept"] * 100) for row in mine]
         series.append(Series(f"{family}, {way}", points, "ours", at))
-    most = max(row["rate"] for row in rows) / 1e3
+    most = nice(max(row["rate"] for row in rows) / 1e3)
     picture = lines(
         "State that is left",
-        Axis(
-            "highest throughput, 1,000 requests/s", ticks=(0, *(round(most * n / 5, 1) for n in range(1, 6)))
-        ),
+        Axis("highest throughput, 1,000 requests/s", ticks=most),
         Axis("% of state expected to be left", ticks=(0, 20, 40, 60, 80, 100)),
         series,
     )

@@ -4,7 +4,7 @@ from typing import Any
 
 from neat.tools.paper import published
 from neat.tools.paper.chart import Axis, Series, lines
-from neat.tools.paper.figure import Ask, Cell, Data, Shown, Table, krps
+from neat.tools.paper.figure import Ask, Cell, Data, Key, Shown, Table, krps
 
 RATES, RATES_QUICK = (1000, 3000, 10000, 20000, 0), (1000, 0)
 REPLICAS = 3
@@ -106,7 +106,30 @@ def show(data: Data) -> Shown:
         ],
         "Published: the 10G driver on the Xeon",
     )
-    return Shown((picture,), (ours, theirs), (NOTE,))
+    return Shown((picture,), (ours, theirs), (NOTE,), keys_of(rows))
+
+
+def keys_of(rows: list[dict[str, Any]]) -> list[Key]:
+    """The driver's time that is not work, where it has least and where it has most to do."""
+    mine = sorted(
+        (row for row in rows if row["component"] == "driver" and row["looking"] is not None),
+        key=lambda row: row["rate"],
+    )
+    if not mine:
+        return []
+    keys = []
+    for what, told, here in (
+        ("least", published.TABLE_2[0], mine[0]),
+        ("most", published.TABLE_2[-1], mine[-1]),
+    ):
+        keys.append(
+            Key(
+                f"a driver's time that is not work, at the {what} load",
+                f"{told.kernel + told.polling:.0f} % at {told.krps:g},000 requests/s",
+                f"{here['looking']:.0%} at {here['rate']:,.0f} requests/s",
+            )
+        )
+    return keys
 
 
 NOTE = (
