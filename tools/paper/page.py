@@ -72,8 +72,8 @@ def page(about: dict[str, Any], entries: Sequence[Entry]) -> str:
         f"clients; here clients, stack and servers share {machine['cpus']} processors, and the wire is "
         "a TAP device (a veth pair for Linux's own stack). So <strong>absolute numbers are not to be "
         "compared; shapes and ratios are.</strong> A number in <em>italics</em> is published, or from a "
-        "model, as its column says; every other one has a small number that leads to the command that "
-        "measured it.</p>",
+        "model, as its column says; a small number leads to the command that measured this and what else is "
+        "in its row.</p>",
         contents(entries),
         summary(entries),
     ]

@@ -141,7 +141,7 @@ def why(command: str, text: str, status: int | None) -> str:
 
 def call(command: Sequence[str], most_s: float) -> tuple[str, str, int | None]:
     """(output, errors, status) of a command in a session of its own; after `most_s` it is told to end, and
-    the status is None. However this ends, nothing of the session is left."""
+    the status is None. However this ends, it has ended."""
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             command,
@@ -165,11 +165,12 @@ def call(command: Sequence[str], most_s: float) -> tuple[str, str, int | None]:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Tell it to end, which takes its stack down; then kill what is left of its session."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)
-    with contextlib.suppress(ProcessLookupError):
+    """Unless it has ended: tell it to, which takes its stack down; if it does not, kill its session."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        process.wait()

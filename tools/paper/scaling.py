@@ -1,5 +1,6 @@
 """Figures 7, 9 and 11: throughput against the number of server processes, for some numbers of replicas."""
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ def rows_of(
                 "servers": count,
                 "replicas": 0,
                 "datapath": "",
-                "rate": sorted(rates)[len(rates) // 2],
+                "rate": statistics.median(rates),
                 "around": [min(rates), max(rates)],
                 "cpu_us": first["cpu_us_per_request"],
                 "steal": first["steal"],
@@ -215,7 +216,7 @@ def keys_of(rows: Sequence[dict[str, Any]], marks: Sequence[published.Rate]) -> 
 def line_of(row: dict[str, Any], here: float) -> list[Cell | str]:
     low, high = row["around"]
     return [
-        row["setup"],
+        row["setup"].replace(" ", "\u00a0"),
         row["datapath"],
         str(row["servers"]),
         Cell(krps(row["rate"]), row["run"]),
@@ -238,6 +239,6 @@ def seen(rows: Sequence[dict[str, Any]], errors: Sequence[tuple[dict[str, Any], 
             f": the best of NEaT is {best['setup']} with {best['servers']} servers "
             f"({best['datapath']}), {best['rate'] / theirs:.2f} of Linux's best"
         )
-    off = sorted(abs(here / row["rate"] - 1) for row, here in errors)
-    middle = off[len(off) // 2]
-    return f"{text}. The model of this machine is off by {middle:.0%} (median), {off[-1]:.0%} at most."
+    off = [abs(here / row["rate"] - 1) for row, here in errors]
+    middle = statistics.median(off)
+    return f"{text}. The model of this machine is off by {middle:.0%} (median), {max(off):.0%} at most."
