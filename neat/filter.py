@@ -17,6 +17,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 CHAINS = ("input", "output")
 STATES = ("new", "established", "related", "invalid")
@@ -44,7 +45,9 @@ TCP_RESET = "tcp reset"
 VERDICTS = ("accept", "drop", "reject")
 UNITS_NS = {"second": 10**9, "minute": 60 * 10**9, "hour": 3600 * 10**9, "day": 86400 * 10**9}
 MAX_RULES, MAX_RANGES = 512, 4096  # as in neat/shm/filter.pxd
+MAX_PREFIX, MAX_COMMENT = 64, 128  # characters
 DEFAULT_BURST = 5  # packets, as in nft
+MAX_BURST_NS = 2**62  # times are compared as signed 64-bit differences
 _TOKEN = re.compile(r'"[^"]*"|[{},]|!=|[^\s{},"!]+|!')
 
 Range = tuple[int, int]  # both ends belong to it
@@ -137,7 +140,7 @@ def parse(text: str) -> Rule:
     """A rule. FilterError says what is wrong."""
     words, rule = _Words(text), Rule()
     said: list[str] = []
-    while words.peek() and not rule.verdict:
+    while words.peek() and (not rule.verdict or words.peek() == "comment"):  # nft has it at the end
         start = words.at
         _statement(words, rule)
         said.append(_spelt(words.words[start : words.at]))
@@ -157,8 +160,12 @@ def _only_tcp(rule: Rule) -> bool:
 
 
 def _spelt(words: Sequence[str]) -> str:
-    text = " ".join(words).replace(" ,", ",")
-    return text.replace(", ", ",") if words[0] == "ct" else text
+    """A comma stands with the word before it; what is in quotation marks stays as it is."""
+    after = "" if words[0] == "ct" else " "
+    text = words[0]
+    for before, word in pairwise(words):
+        text += ("" if word == "," else after if before == "," else " ") + word
+    return text
 
 
 def _statement(words: _Words, rule: Rule) -> None:
@@ -173,8 +180,7 @@ def _statement(words: _Words, rule: Rule) -> None:
     if word == "counter":
         return  # every rule counts
     if word == "comment":
-        if not words.take(what="a text in quotation marks").startswith('"'):
-            raise words.wrong("a comment stands in quotation marks")
+        _text(words, "comment", MAX_COMMENT)
         return
     if word not in parts:
         raise words.wrong(f"{word!r} is not known; there are {', '.join([*parts, 'counter', *VERDICTS])}")
@@ -192,6 +198,11 @@ def _match(words: _Words, rule: Rule, name: str, what: str, read: "type[_Number]
     negated = words.taken("!=")
     ranges = tuple(read(words, what).range(element) for element in words.elements(what))
     return Match(ranges, negated)
+
+
+def _is_number(text: str) -> bool:
+    """Python itself refuses to read numbers of thousands of digits."""
+    return text.isascii() and text.isdecimal() and len(text) <= 20
 
 
 class _Number:
@@ -213,7 +224,7 @@ class _Number:
     def number(self, text: str) -> int:
         if text in self.NAMES:
             return self.NAMES[text]
-        if not (text.isascii() and text.isdecimal()) or int(text) > self.LAST:
+        if not _is_number(text) or int(text) > self.LAST:
             names = f", or {', '.join(self.NAMES)}" if self.NAMES else ""
             raise self.words.wrong(f"{text!r} is no {self.what}: 0 to {self.LAST}{names}")
         return int(text)
@@ -243,10 +254,24 @@ class _Address(_Number):
         return first, last
 
 
+def _protocol(words: _Words, rule: Rule) -> None:
+    """With a match of ports or types before it, both must hold."""
+    implied, found = rule.protocol, _match(words, rule, "the protocol", "protocol", _Protocol)
+    if implied != ANY and not _allows(found, implied.ranges[0][0]):
+        raise words.wrong("the protocol contradicts what is matched before")
+    rule.protocol = found if implied == ANY else implied
+
+
+def _allows(match: Match, number: int) -> bool:
+    if match == ANY:
+        return True
+    return any(low <= number <= high for low, high in match.ranges) != match.negated
+
+
 def _ip(words: _Words, rule: Rule, _word: str) -> None:
     which = words.take("saddr", "daddr", "protocol")
     if which == "protocol":
-        rule.protocol = _match(words, rule, "the protocol", "protocol", _Protocol)
+        _protocol(words, rule)
     elif which == "saddr":
         rule.source = _match(words, rule, "ip saddr", "address", _Address)
     else:
@@ -255,16 +280,15 @@ def _ip(words: _Words, rule: Rule, _word: str) -> None:
 
 def _meta(words: _Words, rule: Rule, _word: str) -> None:
     words.take("l4proto")
-    rule.protocol = _match(words, rule, "the protocol", "protocol", _Protocol)
+    _protocol(words, rule)
 
 
 def _implied(words: _Words, rule: Rule, protocol: str) -> None:
     """A match of ports or types is one of the protocol, too."""
     number = PROTOCOLS[protocol]
-    wanted = Match(((number, number),))
-    if rule.protocol not in (ANY, wanted):
+    if not _allows(rule.protocol, number):
         raise words.wrong(f"{protocol} contradicts the protocol that is matched before")
-    rule.protocol = wanted
+    rule.protocol = Match(((number, number),))
 
 
 def _ports(words: _Words, rule: Rule, protocol: str) -> None:
@@ -312,7 +336,7 @@ def _limit(words: _Words, rule: Rule, _word: str) -> None:
     over = words.taken("over")
     rate = words.take(what="a rate like 10/second")
     number, _, unit = rate.partition("/")
-    if not (number.isascii() and number.isdecimal()) or unit not in UNITS_NS:
+    if not _is_number(number) or unit not in UNITS_NS:
         raise words.wrong(
             f"{rate!r} is no rate: must be like 10/second, or /{', /'.join(list(UNITS_NS)[1:])}"
         )
@@ -322,19 +346,28 @@ def _limit(words: _Words, rule: Rule, _word: str) -> None:
     if words.taken("burst"):
         text = words.take(what="a number of packets")
         words.taken("packets")
-        if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 1_000_000:
+        if not _is_number(text) or not 1 <= int(text) <= 1_000_000:
             raise words.wrong(f"burst {text}: must be 1 to 1000000 packets")
         burst = int(text)
-    rule.limit = Limit(UNITS_NS[unit] // int(number), burst, over)
+    interval = UNITS_NS[unit] // int(number)
+    if interval * burst > MAX_BURST_NS:
+        raise words.wrong(f"burst {burst} at {rate} is more than can be kept")
+    rule.limit = Limit(interval, burst, over)
 
 
 def _log(words: _Words, rule: Rule, _word: str) -> None:
     _once(words, rule, "log")
     rule.log = ""
     if words.taken("prefix"):
-        rule.log = words.take(what="a text").strip('"')
-        if len(rule.log) > 64 or not rule.log.isprintable():
-            raise words.wrong("a prefix has up to 64 characters")
+        rule.log = _text(words, "prefix", MAX_PREFIX)
+
+
+def _text(words: _Words, what: str, most: int) -> str:
+    """It goes to terminals and logs: a line of characters that can be printed."""
+    text = words.take(what="a text").strip('"')
+    if len(text) > most or not text.isprintable():
+        raise words.wrong(f"a {what} has up to {most} characters that can be printed")
+    return text
 
 
 def _verdict(words: _Words, rule: Rule, word: str) -> None:
@@ -359,7 +392,7 @@ class Line:
 
 
 def parse_line(text: str) -> Line:
-    chain, _, rest = text.strip().partition(" ")
+    chain, rest = [*text.split(maxsplit=1), "", ""][:2]
     if chain not in CHAINS:
         raise FilterError(f"{text.strip()!r}: must begin with {' or '.join(CHAINS)}")
     words = rest.split()

@@ -1,6 +1,7 @@
 """`neat filter`: the packet filter's rules, shown and changed on a stack that runs."""
 
 from collections import deque
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,15 @@ def insert(name: str, chain: str, rule: tuple[str, ...]) -> None:
 
 
 def _put(name: str, do: str, chain: str, rule: tuple[str, ...]) -> None:
-    """A word with spaces was in quotation marks, which the shell has taken away."""
-    words = [f'"{word}"' if " " in word and len(rule) > 1 and '"' not in word else word for word in rule]
+    """A text after `prefix` or `comment` was in quotation marks, which the shell has taken away."""
+    if rule[0].split()[:1] == ["policy"]:
+        raise click.ClickException(f"it is no rule: neat filter policy {chain} accept, or drop")
+    words = [rule[0]]
+    for before, word in pairwise(rule):
+        is_text = before.split()[-1:] in (["prefix"], ["comment"]) and '"' not in word
+        words.append(f'"{word}"' if is_text else word)
     found = change(name, do=do, lines=[f"{chain} {' '.join(words)}"])
-    newest = max((row for row in found["rules"]), key=lambda row: row["handle"])
+    newest = max(found["rules"], key=lambda row: row["handle"])
     click.echo(f"{chain}: handle {newest['handle']}: {newest['rule']}")
 
 

@@ -116,6 +116,65 @@ def test_what_is_no_line(line):
         parse_line(line)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tcp dport 80 ip protocol tcp accept",
+        "tcp dport 80 meta l4proto { tcp, udp } accept",
+        "meta l4proto { tcp, udp } tcp dport 80 accept",
+        "ip protocol != udp tcp dport 80 accept",
+        "tcp dport 80 ip protocol != udp accept",
+    ],
+)
+def test_a_match_of_ports_is_one_of_its_protocol_in_any_order(text):
+    assert parse(text).protocol == Match(((6, 6),))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tcp dport 80 ip protocol udp accept",
+        "tcp dport 80 ip protocol != tcp accept",
+        "ip protocol != tcp tcp dport 80 accept",
+        "meta l4proto { icmp, udp } tcp dport 80 accept",
+    ],
+)
+def test_what_no_packet_can_be_is_no_rule(text):
+    with pytest.raises(FilterError, match="contradicts"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "form", ["tcp dport {}", "limit rate {}/second", "limit rate 1/day burst {} packets"]
+)
+def test_numbers_that_are_too_long_are_wrong_rules(form):
+    for number in ("9" * 5000, "9" * 11):
+        with pytest.raises(FilterError):
+            parse(form.format(number))
+
+
+def test_a_burst_fits_into_a_clock():
+    with pytest.raises(FilterError, match="more than can be kept"):
+        parse("limit rate 1/day burst 1000000 packets accept")
+
+
+def test_texts_are_kept_as_they_are():
+    rule = parse('log prefix "a , b" comment web drop')
+    assert (rule.log, rule.text) == ("a , b", 'log prefix "a , b" comment web drop')
+    assert parse(rule.text) == rule
+    assert parse('drop comment "at the end"').text == 'drop comment "at the end"'
+    for text in ("a\nb", "\x1b[2J", "x" * 129):
+        with pytest.raises(FilterError, match="printed"):
+            parse(f'comment "{text}" drop')
+
+
+def test_a_tab_comes_after_a_chain_too():
+    assert parse_line("input\ttcp dport 80 drop") == parse_line("input tcp dport 80 drop")
+    for line in ("", " ", "input"):
+        with pytest.raises(FilterError):
+            parse_line(line)
+
+
 def test_lines_with_comments():
     lines = ["# a comment", "", 'input log prefix "#1" # and another', "input policy drop", "   "]
     found = parse_lines(lines)
