@@ -200,6 +200,20 @@ def test_a_command_is_run_once_and_kept(tmp_path, fake):
     assert runs(tmp_path, fake).ask(["bench", "x"], 30.0).result["ran"] == 3  # unless it is told to go on
 
 
+def test_results_of_a_campaign_are_there_for_two_figures(tmp_path, fake, monkeypatch):
+    """Old ones go before it is run, and what it has written stays for who asks next."""
+    monkeypatch.setattr(faults, "built", lambda: True)
+    mine = runs(tmp_path, fake)
+    old = mine.folder / "inject-replica-stateful.jsonl"
+    old.parent.mkdir()
+    old.write_text("old")
+    assert faults.measure(Ask(mine, True)) == {"campaigns": []}
+    assert not old.exists()
+    campaign(mine.folder, old.name, stack={"recovery": "stateful"})
+    (found,) = faults.measure(Ask(mine, True))["campaigns"]
+    assert found["name"] == "replica, stateful" and found["run"] == 2
+
+
 def test_another_machines_numbers_are_not_taken(tmp_path, fake):
     kept = runs(tmp_path, fake).ask(["bench", "x"], 30.0)
     path = tmp_path / "data" / kept.file

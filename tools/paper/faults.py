@@ -14,8 +14,8 @@ from neat.tools.paper.figure import Ask, Cell, Data, Key, Shown, Table
 
 INJECTOR = "neat.tools.drill.inject"
 RECOVERIES = ("stateless", "stateful")
-RUNS, RUNS_QUICK = 40, 3
-RUN_S = 12.0  # at most, usually
+RUNS, RUNS_QUICK = 30, 3
+RUN_S = 15.0  # at most, usually
 IGNORED, FAILED = ("ignored", "failed")
 # As a line of a campaign's results says it, and as the table does.
 CLASSES = {
@@ -47,7 +47,7 @@ def measure(ask: Ask) -> Data:
                 "drill", "--inject", str(count), "--component", "replica", "--recovery", recovery,
                 "--results", str(path), "-j",
             ]  # fmt: skip
-            if not ask.runs.resume:
+            if not ask.runs.resume and not ask.runs.has(arguments):
                 path.unlink(missing_ok=True)
             # What is in the file counts, also when there was no time for all of them.
             runs[path], _ = ask(f"{recovery} recovery", arguments, 30 + RUN_S * count)
@@ -65,6 +65,8 @@ def measure(ask: Ask) -> Data:
                     "run": runs.get(path, 0),
                 }
             )
+            if not effective(rows):
+                ask.lacks(f"{name_of(head)}: none of {len(rows)} runs had an effect")
         elif path in ask.results:
             ask.lacks(f"{path}: no results of a campaign")
     return {"campaigns": campaigns}

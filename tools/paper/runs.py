@@ -86,6 +86,10 @@ class Runs:
         self.kept[command] = found
         return found
 
+    def has(self, arguments: Sequence[str]) -> bool:
+        """Whether this process has its outcome already."""
+        return shlex.join(["neat", *arguments]) in self.kept
+
     def _read(self, path: Path, command: str) -> Kept | None:
         try:
             kept = Kept(**json.loads(path.read_text()))

@@ -97,7 +97,8 @@ def measure_single(ask: Ask, most: int) -> Data:
 def measure_7(ask: Ask) -> Data:
     data = measure_single(ask, 3)
     if multi_is_built():
-        data["rows"] += measure_multi(ask)
+        # Its rounds of Linux took turns with it, not with the others.
+        data["rows"] += [row for row in measure_multi(ask) if row["replicas"]]
     else:
         ask.lacks(NOT_BUILT)
     return data
