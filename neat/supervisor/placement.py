@@ -1,5 +1,6 @@
-"""Components on the processors that `placement` gives them (neat/placement.py): at their start, as any of the
-standbys is any component's successor; when replicas come or go; and by their load.
+"""Components on the processors that `placement` gives them (neat/placement.py): when they are ready, when
+replicas come or go, and by their load. Until it is ready a process runs anywhere: somebody waits for it, and
+its place may be full.
 
 The guardian's own processors are what there is: a cpuset, or taskset(1) before `neat up`, is respected.
 """
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from neat import placement
 from neat.config import Config
 from neat.placement import PROGRAMS, Cpus
-from neat.supervisor.component import Component
+from neat.supervisor.component import Component, Phase
 from neat.supervisor.events import EventLog
 
 LOOK_S = 1.0  # between two looks at the load
@@ -52,7 +53,7 @@ class Placement:
             self._look(pids)
         self.plan = placement.plan(self.setting, list(pids), self.cores, self.owners)
         for name, pid in pids.items():
-            cpus = self.plan.get(name, self.all)
+            cpus = self.all if self._is_awaited(name) else self.plan.get(name, self.all)
             if self.placed.get(name) != (pid, cpus):
                 self._place(name, pid, cpus)
         for name in [name for name in self.placed if name not in pids]:
@@ -64,6 +65,9 @@ class Placement:
             return list(self.plan[name]) if name in self.plan else None
         cpus = self.placed.get(name, (0, self.all))[1]
         return list(cpus) if cpus != self.all and (name, cpus) not in self.refused else None
+
+    def _is_awaited(self, name: str) -> bool:
+        return name != SELF and self.components[name].phase is Phase.STARTING
 
     def _look(self, pids: Mapping[str, int]) -> None:
         self.loads = {

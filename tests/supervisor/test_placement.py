@@ -16,7 +16,7 @@ from neat.placement import (
     plan,
     text_of,
 )
-from neat.supervisor.component import all_components
+from neat.supervisor.component import Phase, all_components
 from neat.supervisor.placement import Placement
 from tests.supervisor.conftest import dummy_stack
 from tests.support import wait_for
@@ -155,7 +155,7 @@ class Log:
 
 def test_a_processor_that_has_gone_is_said_once(monkeypatch):
     """Its component stays where it is."""
-    components, log = all_components(range(1)), Log()
+    components, log = all_components(range(1), Config()), Log()
     components["driver"].pid = 4711
     tried = []
 
@@ -172,6 +172,21 @@ def test_a_processor_that_has_gone_is_said_once(monkeypatch):
     assert [pid for pid, cpus in tried if cpus == (0,)] == [4711, 4712]
     assert log.events.count(("driver", "cannot be placed", "on 0: Invalid argument")) == 1
     assert placed.cores_of("driver") is None
+
+
+def test_who_is_awaited_runs_anywhere(monkeypatch):
+    components, put = all_components(range(1), Config()), []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cpus: put.append((pid, cpus)))
+    driver = components["driver"]
+    driver.pid, driver.phase = 4711, Phase.STARTING
+    placed = Placement(Config(placement=["driver=0"]), components, lambda name: 0.0, Log(), os.getpid())
+    placed.all = (0, 1)
+    placed.turn(0.0)
+    driver.phase = Phase.RUNNING
+    placed.turn(0.0)
+    driver.phase = Phase.STOPPING
+    placed.turn(0.0)
+    assert [cpus for pid, cpus in put if pid == 4711] == [(0, 1), (0,)]
 
 
 def where(stack):
@@ -192,7 +207,7 @@ def test_processes_are_where_they_belong(tmp_path):
     with dummy_stack(tmp_path, replicas=2, placement=rules) as stack:
         wanted = {"replica0": {first}, "replica1": {first}, "driver": {second}}
         wanted |= {"supervisor": set(every), "syscall": set(every)}
-        assert where(stack) == wanted
+        wait_for(lambda: where(stack) == wanted, 10, "everybody in his place")
         stack.neat("scale", "3")
         stack.neat("restart", "driver")
         pid = stack.component("supervisor")["pid"]
@@ -213,9 +228,8 @@ def test_processes_are_where_they_belong(tmp_path):
 def test_a_profile(tmp_path):
     every = sorted(os.sched_getaffinity(0))
     with dummy_stack(tmp_path, replicas=1, placement="single") as stack:
-        found = where(stack)
-        assert found["driver"] == found["syscall"] == found["replica0"] == {every[0]}
-        assert found["supervisor"] == set(every)
+        wanted = dict.fromkeys(("driver", "syscall", "replica0"), {every[0]}) | {"supervisor": set(every)}
+        wait_for(lambda: where(stack) == wanted, 10, "all on one processor")
         assert set(stack.status()["programs_cores"]) == set(every[1:])
         done = stack.neat("run", "--", "/usr/bin/python3", "-c", SHOW)
         assert done.stdout.strip() == str(sorted(every[1:]))

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from neat.config import ConfigError, build
+from neat.config import Config, ConfigError, build
 from neat.supervisor.component import Phase, all_components
 from neat.supervisor.events import EventLog
 from neat.supervisor.renewal import WARM_S, WELL_S, Renewal
@@ -29,7 +29,7 @@ class Plan:
     """A supervisor's part of it. `journal` outlives it."""
 
     def __init__(self, journal, now=1000.0, every_ms=60_000, components=None):
-        self.components = components or all_components(range(3))
+        self.components = components or all_components(range(3), Config())
         if components is None:
             for component in self.components.values():
                 component.incarnation, component.phase, component.ready_at = 1, Phase.RUNNING, 0.0
