@@ -148,9 +148,10 @@ cdef class Lab:
         if self.stack is not NULL:
             stack_destroy(self.stack)
 
-    def use_filter(self, int filter_fd, int track_fd):
-        """Have packets go through a filter, by its segments (neat/shm/filter.pyx); also in a successor."""
-        self.filter = FilterView(filter_fd, track_fd, self.config.replica)
+    def use_filter(self, int filter_fd, int track_fd, int first_slot=0):
+        """Have packets go through a filter, by its segments (neat/shm/filter.pyx); also in a successor.
+        `first_slot`: of replica 0, or of its part that this is."""
+        self.filter = FilterView(filter_fd, track_fd, first_slot + self.config.replica)
         self._use_filter()
 
     cdef _use_filter(self):

@@ -12,7 +12,7 @@ from tests.support import ROOT
 
 HERE = Path(__file__).parent
 AGAIN = (
-    *("arp", "icmp", "ipv4", "own_address", "udp", "udp_close", "udp_recovery", "absurd_frames"),
+    *("arp", "filter", "icmp", "ipv4", "own_address", "udp", "udp_close", "udp_recovery", "absurd_frames"),
     *("tcp_abort", "tcp_attacks", "tcp_close", "tcp_data", "tcp_handshake", "tcp_recovery", "tcp_retransmit"),
 )
 

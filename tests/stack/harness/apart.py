@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from neat.config import SLOTS
+from neat.parts import FIRST_UDP
 from neat.stack.lab import Lab
 
 from .frames import VNET
@@ -48,6 +50,11 @@ class Apart:
     def now(self, value: int) -> None:
         for lab in self.labs:
             lab.now = value
+
+    def use_filter(self, filter_fd: int, track_fd: int) -> None:
+        """TCP and UDP judge what is theirs, IP the rest."""
+        for lab, first_slot in ((self.tcp, 0), (self.udp, FIRST_UDP), (self.ip, SLOTS)):
+            lab.use_filter(filter_fd, track_fd, first_slot)
 
     # From the wire
 
