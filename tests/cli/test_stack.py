@@ -89,6 +89,7 @@ def test_status_json_has_the_documented_names(stack):
         "load",
         "heartbeat_age_ms",
         "starts_in_ms",
+        "cores",
     }
     assert all(set(part) == component for part in status["components"])
     replica = {
