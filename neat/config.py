@@ -84,6 +84,9 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     poison: bool = False  # for tests: a TCP option kills the replica that gets it (neat/stack/poison.pxd)
     heartbeat_ms: Annotated[int, Meta(ge=10, le=1_000)] = 100
     hang_ms: Annotated[int, Meta(ge=100, le=60_000)] = 350
+    # how long what a replica does may be in vain before it is replaced (neat/supervisor/judgement.py); 0: for
+    # ever
+    in_vain_ms: Annotated[int, Meta(ge=0, le=600_000)] = 2_000
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     def __post_init__(self) -> None:

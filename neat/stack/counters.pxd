@@ -100,9 +100,12 @@ cpdef enum Counter:
     TCP_NO_PORT
     TCP_SYN_TIMEOUT
     TCP_CONNECT_REFUSED
+    TCP_HANDSHAKES                  # completed, from either side
+    TCP_SYNS_AGAIN                  # a peer repeats its SYN: it has not heard our SYN-ACK
     # sending
     TCP_RETRANSMITS
     TCP_TIMEOUTS
+    TCP_SYN_RETRANSMITS             # of those: SYNs and SYN-ACKs
     TCP_FAST_RETRANSMITS
     TCP_LIMITED_TRANSMITS
     TCP_DUP_ACKS_IN
@@ -110,6 +113,7 @@ cpdef enum Counter:
     TCP_ZERO_WINDOW_PROBES
     TCP_KEEPALIVE_PROBES
     TCP_UNREACHABLE                 # frames that could not leave: no route or no neighbour
+    TCP_ACKED                       # segments that acknowledged something new
     # closing
     TCP_CLOSED
     TCP_RESETS                      # connections ended by the peer's RST

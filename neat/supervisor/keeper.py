@@ -27,6 +27,7 @@ from neat.supervisor.component import modules as component_modules
 from neat.supervisor.crashes import Crashes
 from neat.supervisor.events import EventLog, trim_log
 from neat.supervisor.inventory import Inventory
+from neat.supervisor.judgement import Judgement
 from neat.supervisor.lookout import BROKEN_LINK, Lookout
 from neat.supervisor.quarantine import Quarantine
 from neat.supervisor.recovery import Death, States, describe_death
@@ -80,6 +81,7 @@ class Keeper:
         self.standbys = Standbys(config.standby, modules, boot, self.env, selector, self.all_running)
         self.lookout = Lookout(self.board, fds, config, page)
         self.watch = self.lookout.watch
+        self.judgement = Judgement(config, self.board.counter)
         self.buffer = bytearray(1 << 18)  # of one message
         quarantine = Quarantine(steering, str(config.interface.ip))
         self.crashes = Crashes(config, self.board, fds, events, quarantine)
@@ -465,3 +467,13 @@ class Keeper:
                 )
             elif component.phase in (Phase.STARTING, Phase.RUNNING):
                 self.lookout.look(component, now_ns, late)
+        if not late:
+            self._judge(now_ns)
+
+    def _judge(self, now_ns: int) -> None:
+        found = self.judgement.look(self.components.values(), now_ns)
+        if found is not None and not found.component.kill_reason:
+            if found.lost:
+                found.component.state_fault = "it was of no use to a successor"
+            self.page.count("hangs")
+            found.component.kill(found.why, own=False)

@@ -14,7 +14,7 @@ import pytest
 from neat.tools import site as sample
 from neat.tools.bench.processes import end, start_server
 from neat.tools.bench.servers import httpd
-from neat.tools.driven import Client, Download
+from neat.tools.driven import REPORT_S, Client, Download
 from tests.support import Stack, running_stack, wait_for
 
 BIG_MEGABYTES = 100
@@ -36,9 +36,11 @@ class Served:
     def peer(self, command: Any) -> list[str]:
         return self.stack.peer_command(*command)
 
-    def client(self, what: str, *arguments: str, path: str = "/hello.txt") -> Client:
+    def client(
+        self, what: str, *arguments: str, path: str = "/hello.txt", patience: float = REPORT_S
+    ) -> Client:
         options = [what, ADDRESS, "--path", path, "--sha256", self.hashes[path], *arguments]
-        return Client(self.peer, self.stack.env, *options)
+        return Client(self.peer, self.stack.env, *options, patience=patience)
 
     def download(self, target: Path, rate: int | None = None) -> Download:
         return Download(self.peer, self.stack.env, f"{self.url}/big.bin", target, rate)

@@ -111,6 +111,7 @@ cdef bint establish(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil:
     rto_restore(stack, tcb)
     if tcb.srtt_us == 0:
         tcb.rto_us = RTO_AFTER_SYN_LOSS_US  # RFC 6298 §5.7
+    count(stack, Counter.TCP_HANDSHAKES)
     conn_set_state(tcb, TcpState.FIN_WAIT_1 if slot.flags & SLOT_FIN_QUEUED else TcpState.ESTABLISHED)
     tcb.status &= ~NEAT_ST_CONNECTING
     conn_status(tcb, NEAT_ST_CONNECTED)
@@ -181,6 +182,7 @@ cdef void acknowledged(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil:
     cdef uint32_t acked = seg.ack - tcb.snd_una
     cdef uint32_t in_flight = tcb.snd_nxt - tcb.snd_una
     cdef uint32_t text = min(acked, pending(tcb))
+    count(stack, Counter.TCP_ACKED)
     sample_rtt(stack, tcb, seg)
     tcb.snd_una = seg.ack
     if text:

@@ -128,6 +128,7 @@ cdef bint handshake_fires(Stack* stack, Tcb* tcb) noexcept nogil:
         conn_over(stack, tcb, ETIMEDOUT, False)
         return False
     count(stack, Counter.TCP_RETRANSMITS)
+    count(stack, Counter.TCP_SYN_RETRANSMITS)
     tcb.retransmits += 1
     tcb.flags |= TF_SEND_SYN
     return True
