@@ -102,6 +102,8 @@ cpdef enum Counter:
     TCP_CONNECT_REFUSED
     TCP_HANDSHAKES                  # completed, from either side
     TCP_SYNS_AGAIN                  # a peer repeats its SYN: it has not heard our SYN-ACK
+    TCP_ASKED                       # connections on which the peer's first text has come
+    TCP_SERVED                      # and on which it has our first, or has been read to, without any, the end
     # sending
     TCP_RETRANSMITS
     TCP_TIMEOUTS

@@ -21,7 +21,7 @@ from neat.supervisor.component import Component, Phase
 
 ROUND_NS = 500_000_000
 LEAST = 6  # as often in vain
-MANY = 64  # segments that led to nothing, while others got on
+MANY = 64  # segments that led to nothing, while others got on, if there are others
 PAUSE_NS = 10_000_000_000  # after a first replacement
 MOST_PAUSE_NS = 300_000_000_000
 FORGET_NS = 3_600_000_000_000  # without a replacement the next pause is the first again
@@ -33,15 +33,18 @@ MISUNDERSTOOD = (
 )  # fmt: skip
 
 
+# For us, and not another protocol's; what the IP part hands up its other parts count again.
+SEGMENTS = ("ip_in", "ip_bad_checksum", "ip_bad_header", "-udp_in", "-icmp_in", "-ip_handed_up")
+
+
 @dataclass(frozen=True)
 class Function:
-    """Something that a replica is there for, by its counters. `vain` less `not_vain` is what tells by itself,
-    `handled` what does in comparison with others."""
+    """Something that a replica is there for, by its counters; those with a minus are taken off. `vain` is
+    what tells by itself, `handled` what does in comparison with others."""
 
     what: str
     progress: tuple[str, ...]
     vain: tuple[str, ...]
-    not_vain: tuple[str, ...]
     handled: tuple[str, ...]
 
 
@@ -49,11 +52,12 @@ FUNCTIONS = (
     Function(
         "nothing is acknowledged",
         ("tcp_acked", "tcp_bytes_in", "tcp_handshakes"),
-        ("tcp_timeouts", *MISUNDERSTOOD),
-        ("tcp_syn_retransmits",),  # forged SYNs and those of scans draw SYN-ACKs that nobody wants
-        ("tcp_in", "tcp_bad_checksum", "ip_bad_checksum", "ip_bad_header"),
+        # Forged SYNs, and those of scans, draw SYN-ACKs that nobody wants.
+        ("tcp_timeouts", "-tcp_syn_retransmits", *MISUNDERSTOOD),
+        SEGMENTS,
     ),
-    Function("no handshake ends", ("tcp_handshakes",), ("tcp_syns_again",), (), ("tcp_syns_in",)),
+    Function("no handshake ends", ("tcp_handshakes",), ("tcp_syns_again",), ("tcp_syns_in",)),
+    Function("nobody is served", ("tcp_served",), ("tcp_asked",), ("tcp_asked",)),
 )
 
 
@@ -81,11 +85,11 @@ class Account:
 class Case:
     """What is known of one replica."""
 
-    incarnations: tuple[int, ...] = ()  # whose counters the accounts are of; empty: they begin anew
+    incarnations: tuple[int, ...] = ()  # whose counters the accounts are of
     accounts: list[Account] = field(default_factory=list)
     replaced: list[int] = field(default_factory=lambda: [0] * len(FUNCTIONS))  # components, since it got on
     replaced_at: int = 0
-    pause: int = 0
+    pause: int = 0  # after that
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class Judgement:
         for component in components:
             if component.home is not None:
                 replicas.setdefault(component.home, []).append(component)
-        self.cases = {home: self.cases.get(home, Case()) for home in replicas}
+        self.cases = {home: self.cases.get(home) or Case(pause=self.patience) for home in replicas}
         running = {home: of for home, of in replicas.items() if all(c.phase is Phase.RUNNING for c in of)}
         for home, of in running.items():
             self._note(self.cases[home], of, now)
@@ -144,11 +148,13 @@ class Judgement:
     def _counted(self, of: Collection[Component], function: Function) -> tuple[int, int, int]:
         """Progress, what was in vain, what was handled: by all parts of a replica."""
 
-        def all_of(names: Iterable[str]) -> int:
-            return sum(self.counter(component.name, name) for component in of for name in names)
+        def total(names: Iterable[str]) -> int:
+            return sum(self._counter(component.name, name) for component in of for name in names)
 
-        vain = all_of(function.vain) - all_of(function.not_vain)
-        return all_of(function.progress), vain, all_of(function.handled)
+        return total(function.progress), total(function.vain), total(function.handled)
+
+    def _counter(self, component: str, name: str) -> int:
+        return -self.counter(component, name[1:]) if name[0] == "-" else self.counter(component, name)
 
     def _judge(
         self, home: int, of: list[Component], components: Iterable[Component], now: int
@@ -158,47 +164,46 @@ class Judgement:
             return None
         for at, account in enumerate(case.accounts):
             others = [c.accounts[at].progress_at for k, c in self.cases.items() if k != home and c.accounts]
-            alone = account.vain >= LEAST and self._is_long(account.vain_since, now)
-            compared = account.handled >= MANY and self._is_long(account.idle_since, now)
-            compared = compared and any(t > account.idle_since for t in others)
-            if not (alone or compared):
+            vain = account.vain >= LEAST and self._is_long(account.vain_since, now)
+            idle = account.handled >= MANY and self._is_long(account.idle_since, now)
+            witness = idle and any(t > account.idle_since for t in others)
+            if not (vain or witness or (idle and not others)):
                 continue
-            since = account.vain_since if alone else account.idle_since
-            what = f"{account.vain} times in vain" if alone else f"after {account.handled} segments"
+            since = account.vain_since if vain else account.idle_since
+            what = f"{account.vain} times in vain" if vain else f"after {account.handled} segments"
             why = f"{FUNCTIONS[at].what}, {what} in {(now - since) / 1e9:.1f} s"
             nobody = not any(t > now - self.patience for t in others)
-            suspects = self._suspects(of, components, nobody, compared)
+            suspects = self._suspects(of, components, nobody, witness)
             if suspects:
-                return self._find(case, at, suspects, why, compared, now)
+                return self._find(case, at, suspects, why, witness, now)
         return None
 
     def _is_long(self, since: int, now: int) -> bool:
         return 0 < since <= now - self.patience
 
     def _suspects(
-        self, of: list[Component], components: Iterable[Component], nobody: bool, compared: bool
+        self, of: list[Component], components: Iterable[Component], nobody: bool, witness: bool
     ) -> list[Component]:
         """Those that may be at fault, and may be replaced. `nobody`: gets on."""
         found = [c for c in components if c.kind == "driver" and nobody and self.config.datapath == "driver"]
         found += [component for component in of if component.part == parts.IP]
-        if compared or self.config.recovery == "stateful":
+        if witness or self.config.recovery == "stateful":
             found += [component for component in of if component.steered]
         return [component for component in found if component.phase is Phase.RUNNING]
 
     def _find(
-        self, case: Case, at: int, suspects: list[Component], why: str, compared: bool, now: int
+        self, case: Case, at: int, suspects: list[Component], why: str, witness: bool, now: int
     ) -> Finding:
-        """Whose turn it is. What was handled until now speaks against nobody any more."""
+        """Whose turn it is."""
         number = case.replaced[at]
         component = suspects[number % len(suspects)]
         if now > case.replaced_at + FORGET_NS:
-            case.pause = 0
+            case.pause = self.patience
         if component is suspects[-1]:
             case.pause = min(max(2 * case.pause, PAUSE_NS), MOST_PAUSE_NS)
-        case.replaced_at = now
         for other in self.cases.values():
-            other.incarnations = ()
             if other is case or component.kind == "driver":
                 other.replaced[at] += 1
-        lost = compared and number >= len(suspects) and component.steered
+                other.replaced_at = now
+        lost = witness and number >= len(suspects) and component.steered
         return Finding(component, why, lost)

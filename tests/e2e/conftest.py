@@ -70,7 +70,7 @@ class Served:
         with self.client("churn", "--count=1") as client:
             return client.first["ok"] == 1
 
-    def replaced(self, component: str, old: int) -> None:
+    def replaced(self, component: str, old: int, patience: float = 10) -> None:
         """Wait until another process runs as `component`."""
 
         def done() -> bool:
@@ -78,7 +78,7 @@ class Served:
             parts = status["components"] if status else []
             return any(p["name"] == component and p["state"] == "running" and p["pid"] != old for p in parts)
 
-        wait_for(done, 10, f"a successor of {component}")
+        wait_for(done, patience, f"a successor of {component}")
 
 
 @contextlib.contextmanager

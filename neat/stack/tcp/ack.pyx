@@ -186,6 +186,8 @@ cdef void acknowledged(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil:
     sample_rtt(stack, tcb, seg)
     tcb.snd_una = seg.ack
     if text:
+        if slot.tx_head == 0:
+            count(stack, Counter.TCP_SERVED)
         store64(&slot.tx_head, slot.tx_head + text)
         store64(&tcb.sock.tx_head, slot.tx_head)
     if text < acked:

@@ -112,6 +112,8 @@ cdef void tcp_close(Stack* stack, Tcb* tcb) noexcept nogil:
         tcp_abort(stack, tcb)
         return
     slot.flags |= SLOT_ORPHAN
+    if tcb.tx_tail == 0 and tcb.rx_head:
+        count(stack, Counter.TCP_SERVED)
     if state == TcpState.FIN_WAIT_2:
         wait_enter(stack, tcb, TcpState.FIN_WAIT_2, tcb.ack_owed != 0 or tcb.unacked != 0)
         return
