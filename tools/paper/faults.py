@@ -1,43 +1,33 @@
 """Table 3: what becomes of faults that are injected, and the results of campaigns from elsewhere."""
 
-import contextlib
-import importlib.util
-import json
-import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from neat.tools.drill.inject.campaign import CampaignError, wilson
+from neat.tools.drill.inject.campaign import read as read_campaign
+from neat.tools.drill.inject.run import GONE, LOST, OTHERS, OUTCOMES, TRANSPARENT, WRONG
 from neat.tools.paper import published
 from neat.tools.paper.chart import Axis, Series, bars
 from neat.tools.paper.figure import Ask, Cell, Data, Key, Shown, Table
 
-INJECTOR = "neat.tools.drill.inject"
 RECOVERIES = ("stateless", "stateful")
 RUNS, RUNS_QUICK = 30, 3
 RUN_S = 15.0  # at most, usually
-IGNORED, FAILED = ("ignored", "failed")
-# As a line of a campaign's results says it, and as the table does.
+# As the table and the picture say it; in the order of columns.
 CLASSES = {
-    "transparent": "fully transparent",
-    "lost": "connections lost, only its own",
-    "lost others": "others' lost, too",
-    "gone": "service gone",
-    "corrupt": "silent corruption",
+    TRANSPARENT: ("fully transparent", "transparent"),
+    LOST: ("connections lost, only its own", "own lost"),
+    OTHERS: ("others' lost, too", "others' lost"),
+    GONE: ("service gone", "service gone"),
+    WRONG: ("silent corruption", "corrupt"),
 }
-Z = 1.959964  # of 95 %
-
-
-def built() -> bool:
-    return importlib.util.find_spec(INJECTOR) is not None
 
 
 def measure(ask: Ask) -> Data:
     """Campaigns that are given by their files; without any, small ones of our own."""
     files = list(ask.results)
-    if not files and not built():
-        ask.lacks("fault injection is not built: neat drill --inject")
-        return {"campaigns": []}
     runs = {}
     if not files:
         for recovery in RECOVERIES:
@@ -73,20 +63,13 @@ def measure(ask: Ask) -> Data:
 
 
 def read(path: Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """The campaign, and of each run what counts here; a line that was broken off is none."""
+    """The campaign, and of each run what counts here; None where the file is no such thing."""
     try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return None, []
-    found = []
-    for text in lines:
-        with contextlib.suppress(ValueError):
-            found.append(json.loads(text))
-    if not found or "campaign" not in found[0]:
+        head, rows = read_campaign(path)
+    except (CampaignError, OSError, UnicodeDecodeError):
         return None, []
     keys = ("number", "component", "class", "crashed", "connections", "lost", "hung", "refused")
-    rows = [{key: line.get(key) for key in keys} for line in found[1:] if "class" in line]
-    return found[0]["campaign"], rows
+    return head or None, [{key: row.get(key) for key in keys} for row in rows]
 
 
 def name_of(campaign: dict[str, Any]) -> str:
@@ -95,19 +78,9 @@ def name_of(campaign: dict[str, Any]) -> str:
     return f"{campaign.get('component', '')}, {', '.join(options)}"
 
 
-def interval(hits: int, of: int) -> tuple[float, float]:
-    """Wilson's, of 95 %: between which shares the true one is, by `hits` of `of`."""
-    if not of:
-        return 0.0, 1.0
-    share, square = hits / of, Z * Z
-    middle = (share + square / (2 * of)) / (1 + square / of)
-    half = Z * math.sqrt(share * (1 - share) / of + square / (4 * of * of)) / (1 + square / of)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def effective(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """As the paper: runs in which nothing happened are ignored."""
-    return [row for row in rows if row["class"] not in (IGNORED, FAILED)]
+    return [row for row in rows if row["class"] in OUTCOMES]
 
 
 def preserved(rows: Sequence[dict[str, Any]]) -> float | None:
@@ -120,54 +93,51 @@ def preserved(rows: Sequence[dict[str, Any]]) -> float | None:
     return sum(shares) / len(shares) if shares else None
 
 
+def share(hits: int, of: int) -> str:
+    low, high = wilson(hits, of)
+    return f"{hits / of:.1%} ({low:.0%} … {high:.0%})"
+
+
 def show(data: Data) -> Shown:
     campaigns = [one for one in data["campaigns"] if effective(one["rows"])]
     if not campaigns:
         return Shown()
-    table, series = [], []
-    for at, one in enumerate(campaigns):
-        rows = effective(one["rows"])
-        counts = {name: sum(row["class"] == name for row in rows) for name in CLASSES}
-        cells: list[Cell | str] = [f"{one['name']} ({one['file']})", Cell(str(len(rows)), one["run"])]
-        for name, count in counts.items():
-            low, high = interval(count, len(rows))
-            text = f"{count / len(rows):.1%} ({low:.0%} … {high:.0%})"
-            cells.append(Cell(text, one["run"], "bad" if count and name in ("gone", "corrupt") else ""))
-        table.append(cells)
-        around = [tuple(100 * end for end in interval(count, len(rows))) for count in counts.values()]
-        points = [(n, 100 * count / len(rows)) for n, count in enumerate(counts.values())]
-        series.append(Series(one["name"], points, "ours", at, around))  # type: ignore[arg-type]
-    told = [(0, published.TABLE_3["transparent"]), (1, published.TABLE_3["lost"])]
-    series.append(Series("published", told, "published"))
-    words = ("transparent", "own lost", "others' lost", "service gone", "corrupt")
+    counts = [Counter(row["class"] for row in effective(one["rows"])) for one in campaigns]
+    both = list(zip(campaigns, counts, strict=True))
+    told = {TRANSPARENT: published.TABLE_3["transparent"], LOST: published.TABLE_3["lost"]}
+    runs = [Cell(str(of.total()), one["run"]) for one, of in both]
+    crashed = Cell(f"{published.TABLE_3_RUNS}, all crashed", kind="published")
+    table: list[list[Cell | str]] = [["runs with an effect", *runs, crashed]]
+    for name, (words, _) in CLASSES.items():
+        bad = "bad" if name in (GONE, WRONG) else ""
+        cells = [Cell(share(of[name], of.total()), one["run"], bad if of[name] else "") for one, of in both]
+        table.append([words, *cells, Cell(f"{told[name]:g}%", kind="published") if name in told else ""])
+    series = []
+    for at, (one, of) in enumerate(both):
+        points = [(n, 100 * of[name] / of.total()) for n, name in enumerate(CLASSES)]
+        ends = [wilson(of[name], of.total()) for name in CLASSES]
+        around = [(100 * low, 100 * high) for low, high in ends]
+        series.append(Series(one["name"], points, "ours", at, around))
+    series.append(Series("published", [(n, told[name]) for n, name in enumerate(told)], "published"))
     picture = bars(
-        "Faults", Axis("what became of them", words=words), Axis("% of runs with an effect"), series
+        "Faults",
+        Axis("what became of them", words=tuple(short for _, short in CLASSES.values())),
+        Axis("% of runs with an effect"),
+        series,
     )
-    table.append(
-        [
-            f"published, {published.TABLE_3_RUNS} runs that crashed, stateless",
-            Cell(str(published.TABLE_3_RUNS), kind="published"),
-            Cell(f"{published.TABLE_3['transparent']:g}%", kind="published"),
-            Cell(f"{published.TABLE_3['lost']:g}%", kind="published"),
-            "",
-            "",
-            "",
-        ]
-    )
-    total = sum(len(one["rows"]) for one in campaigns)
-    useful = sum(len(effective(one["rows"])) for one in campaigns)
     note = (
-        f"Of {total} runs {useful} had an effect; the others are ignored, as in the paper. In brackets "
-        "Wilson's interval of 95 %. The paper's faults are in all components of a replica, of which only TCP "
-        "has state; where a campaign's name says “replica”, ours are all in the process that has everything."
+        f"Of {sum(len(one['rows']) for one in campaigns)} runs {sum(map(Counter.total, counts))} had an "
+        "effect; the others are ignored, as in the paper. In brackets Wilson's interval of 95 %. The paper's "
+        "faults are in all components of a replica, of which only TCP has state; where a campaign's name "
+        "says “replica”, ours are all in the process that has everything."
     )
-    head = ("campaign", "runs with an effect", *CLASSES.values())
     keys = [
         Key(
             f"fully transparent, of runs with an effect: {one['name']}",
             f"{published.TABLE_3['transparent']:g} % of {published.TABLE_3_RUNS}",
-            f"{row[2].text} of {row[1].text}",  # type: ignore[union-attr]
+            f"{share(of[TRANSPARENT], of.total())} of {of.total()}",
         )
-        for one, row in zip(campaigns, table, strict=False)
+        for one, of in both
     ]
+    head = ("", *(f"{one['name']} ({one['file']})" for one in campaigns), "published: stateless")
     return Shown((picture,), (Table(head, table),), (note,), keys)
