@@ -77,7 +77,7 @@ class Crashes:
             ring_bytes = self.config.ring_bytes
             recorder = link.recorder_of(self.fds[link_name(component)], ring_bytes, ring_bytes)
             frame = self._note_suspect(report, component)
-            if not outside:
+            if not outside and (component.kill_own or not component.kill_reason):
                 self._judge(component, frame)
         if len(self.pending) < MOST_PENDING:
             self.pending.append((report, frame, recorder, time.monotonic_ns()))

@@ -226,6 +226,14 @@ def test_who_is_killed_from_outside_is_not_asked_unless_a_replica(scene):
     assert len(reports.numbers(scene.directory)) == 5
 
 
+def test_what_is_in_the_hands_of_one_that_serves_nobody_is_innocent(scene):
+    scene.component.kill_reason, scene.component.kill_own = "nobody is served", False
+    for _ in range(5):
+        scene.suspect("frame", scene.push(), len(POISON))
+        assert scene.died(-signal.SIGKILL)["what"] == "hung"
+    assert scene.log.said == []
+
+
 def test_who_kills_again_and_again_is_kept_out_and_that_is_said(scene):
     for _ in range(3):
         scene.suspect("frame", scene.push(), len(POISON))
