@@ -33,8 +33,11 @@ MISUNDERSTOOD = (
 )  # fmt: skip
 
 
-# For us, and not another protocol's; what the IP part hands up its other parts count again.
-SEGMENTS = ("ip_in", "ip_bad_checksum", "ip_bad_header", "-udp_in", "-icmp_in", "-ip_handed_up")
+# What came, less what is not TCP's, or not for us; what the IP part hands up its other parts count again.
+SEGMENTS = (
+    "rx_frames", "-arp_in", "-icmp_in", "-udp_in", "-ip_handed_up",
+    "-rx_not_for_us", "-rx_unknown_ethertype", "-rx_vlan", "-rx_ipv6",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ FUNCTIONS = (
         ("tcp_timeouts", "-tcp_syn_retransmits", *MISUNDERSTOOD),
         SEGMENTS,
     ),
-    Function("no handshake ends", ("tcp_handshakes",), ("tcp_syns_again",), ("tcp_syns_in",)),
+    Function(
+        "no handshake ends", ("tcp_handshakes",), ("tcp_syns_again",), ("tcp_syns_in", "tcp_no_connection")
+    ),
     Function("nobody is served", ("tcp_served",), ("tcp_asked",), ("tcp_asked",)),
 )
 

@@ -70,7 +70,7 @@ def test_counters_are_the_engines():
 @pytest.mark.parametrize("progress", ["tcp_acked", "tcp_bytes_in", "tcp_handshakes"])
 def test_who_gets_on_is_left_alone(progress):
     world = World()
-    assert world.found(60, replica0={"tcp_timeouts": 5, "ip_in": 1000, progress: 1}) is None
+    assert world.found(60, replica0={"tcp_timeouts": 5, "rx_frames": 1000, progress: 1}) is None
 
 
 def test_who_does_nothing_is_left_alone():
@@ -126,21 +126,34 @@ def test_nobody_is_served_though_all_else_gets_on():
 
 def test_segments_that_lead_to_nothing_while_others_get_on():
     world = World()
-    junk = {"ip_in": 20}
+    junk = {"rx_frames": 20}
     assert world.found(60, replica0=junk) is None  # nobody to compare it with
     found = world.found(60, replica0=junk, replica1={"tcp_acked": 1})
     assert found.component.name == "replica0"
     assert f"after {MANY}" in found.why or "segments" in found.why
 
 
+def test_who_refuses_everybody_while_others_do_not():
+    got_on = {"tcp_acked": 1}
+    found = World().found(60, replica0=got_on | {"tcp_no_connection": 20}, replica1={"tcp_handshakes": 1})
+    assert "no handshake ends" in found.why
+    assert World().found(60, replica0=got_on | {"tcp_no_connection": 20}, replica1=got_on) is None
+
+
 def test_segments_that_lead_to_nothing_in_the_only_replica():
-    assert World(replicas=1).found(60, replica0={"ip_in": 20}) is not None
-    assert World(replicas=1, recovery="stateless").found(60, replica0={"ip_in": 20}) is None
+    assert World(replicas=1).found(60, replica0={"rx_frames": 20}) is not None
+    assert World(replicas=1, recovery="stateless").found(60, replica0={"rx_frames": 20}) is None
 
 
 def test_other_protocols_are_none_of_it():
-    assert World(replicas=1).found(60, replica0={"ip_in": 20, "udp_in": 15, "icmp_in": 5}) is None
-    up = {"replica0_ip": {"ip_in": 20, "ip_handed_up": 20}, "replica0_udp": {"ip_in": 20, "udp_in": 20}}
+    assert (
+        World(replicas=1).found(60, replica0={"rx_frames": 20, "udp_in": 10, "icmp_in": 5, "rx_ipv6": 5})
+        is None
+    )
+    up = {
+        "replica0_ip": {"rx_frames": 20, "ip_handed_up": 20},
+        "replica0_udp": {"rx_frames": 20, "udp_in": 20},
+    }
     assert World(replicas=1, components="multi").found(60, **up) is None
 
 
@@ -160,7 +173,7 @@ def test_each_time_in_vain_the_next_is_put_off():
 
 def test_state_is_given_up_when_a_successor_is_no_better_and_others_are():
     world = World()
-    vain = {"ip_in": 100}
+    vain = {"rx_frames": 100}
     got_on = {"tcp_acked": 1}
     first = world.found(60, replica0=vain, replica1=got_on)
     world.replace(first.component)
@@ -172,7 +185,7 @@ def test_state_is_given_up_when_a_successor_is_no_better_and_others_are():
 def test_state_is_kept_when_nobody_gets_on():
     world = World(replicas=1)
     for _ in range(5):
-        found = world.found(3600, replica0={"tcp_timeouts": 3, "ip_in": 100})
+        found = world.found(3600, replica0={"tcp_timeouts": 3, "rx_frames": 100})
         assert not found.lost
         world.replace(found.component)
 
@@ -204,7 +217,7 @@ def test_part_that_hands_nothing_up():
 def test_stateless_is_replaced_only_if_others_get_on():
     world = World(recovery="stateless")
     assert world.found(3600, replica0={"tcp_timeouts": 3}) is None
-    assert world.found(60, replica0={"ip_in": 100}, replica1={"tcp_acked": 1}) is not None
+    assert world.found(60, replica0={"rx_frames": 100}, replica1={"tcp_acked": 1}) is not None
 
 
 def test_replica_that_is_away_is_not_judged():
