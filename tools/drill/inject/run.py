@@ -209,11 +209,11 @@ def ends_in(events: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def serves(stack: Stack, port: int, path: Path, patience: float) -> bool:
-    """Whether new connections, of every replica, get right answers within so many seconds."""
+    """Whether new connections, of every replica, get right answers within so many seconds, each at once."""
     plan = Plan(connections=PROBES, rate=0.0, bulk=0, hang_s=patience)
     try:
-        probe = client_of(stack, port, plan, path, patience)
+        with client_of(stack, port, plan, path, patience) as probe:
+            probe.ask("stop")
     except ClientError:
         return False
-    probe.close()
-    return True
+    return not any(map(is_bad, records.read(path).connections))
