@@ -76,7 +76,7 @@ cdef enum SlotFlag:
     SLOT_ACCEPTED = 2               # accept() has taken it
     SLOT_TIMESTAMPS = 4             # negotiated (RFC 7323 §2)
     SLOT_WSCALE = 8
-    SLOT_SACK_OK = 16               # the peer offered it; not used yet
+    SLOT_SACK_OK = 16               # negotiated (RFC 2018 §2)
     SLOT_FIN_QUEUED = 32            # no more data from us: FIN is at tx_fin
     SLOT_FIN_SEEN = 64              # the peer's FIN is in the stream: rcv_nxt counts it
     SLOT_FIN_ACKED = 128            # our FIN is acknowledged: snd_una counts it

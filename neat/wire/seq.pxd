@@ -17,6 +17,9 @@ cdef inline bint seq_ge(uint32_t a, uint32_t b) noexcept nogil:
 cdef inline uint32_t seq_max(uint32_t a, uint32_t b) noexcept nogil:
     return b if seq_lt(a, b) else a
 
+cdef inline uint32_t seq_min(uint32_t a, uint32_t b) noexcept nogil:
+    return a if seq_lt(a, b) else b
+
 # left <= value < left + size
 cdef inline bint seq_in_window(uint32_t value, uint32_t left, uint32_t size) noexcept nogil:
     return (value - left) < size

@@ -8,6 +8,7 @@ from neat.abi import layout
 from neat.stack.tcp.state import TcpState
 
 from .harness.host import EV_ACCEPT, EV_CONNECTED, EV_RESET, RECORD_FLOW_ADD, RECORD_FLOW_DELETE
+from .harness.notation import parse
 
 ST_CONNECTED, ST_CONNECTING = layout.NEAT_ST_CONNECTED, layout.NEAT_ST_CONNECTING
 
@@ -32,7 +33,7 @@ def test_active_open(conn):
     assert conn.lab.peek(conn.sock, "status") & ST_CONNECTING
     assert [kind for kind, _ in conn.host.flows] == [RECORD_FLOW_ADD]
     conn.run("""
-      +0 > S 0:0(0) win 65535 <mss 1460,wscale 0,TS val * ecr 0>
+      +0 > S 0:0(0) win 65535 <mss 1460,sackOK,TS val * ecr 0,nop,wscale 0>
       +0 < S. 0:0(0) ack 1 win 65535 <mss 1000>
       +0 > . 1:1(0) ack 1 <>
     """)
@@ -49,7 +50,9 @@ def test_active_open(conn):
         ("mss 1460", "mss 1460"),
         ("mss 1460,wscale 7", "mss 1460,wscale 0"),
         ("mss 1460,TS val 5 ecr 0", "mss 1460,TS val * ecr 5"),
-        ("mss 1460,sackOK,TS val 5 ecr 0,nop,wscale 7", "mss 1460,wscale 0,TS val * ecr 5"),
+        ("mss 1460,sackOK", "mss 1460,sackOK"),
+        ("mss 1460,sackOK,wscale 7", "mss 1460,sackOK,wscale 0"),
+        ("mss 1460,sackOK,TS val 5 ecr 0,nop,wscale 7", "mss 1460,sackOK,TS val * ecr 5,nop,wscale 0"),
     ],
 )
 def test_only_offered_options_are_answered(conn, offered, answered):
@@ -58,6 +61,28 @@ def test_only_offered_options_are_answered(conn, offered, answered):
       +0 < S 0:0(0) win 65535 <{offered}>
       +0 > S. 0:0(0) ack 1 <{answered}>
     """)
+
+
+def test_options_of_a_syn_stand_as_linux_has_them(conn):
+    """tcp_options_write() of Linux: byte by byte, padding too, as fingerprints and middleboxes know it."""
+    conn.connect()
+    conn.settle()
+    options = conn.host.sent[-1].packet.segment.options
+    assert [option[0] for option in options] == ["mss", "sackOK", "TS", "nop", "wscale"]
+
+
+@pytest.mark.parametrize(
+    ("offered", "answered"),
+    [
+        ("mss 1460,sackOK", ["mss", "nop", "nop", "sackOK"]),
+        ("mss 1460,nop,nop,TS val 5 ecr 0,nop,wscale 7", ["mss", "nop", "nop", "TS", "nop", "wscale"]),
+    ],
+)
+def test_options_of_a_syn_ack_are_padded_as_linux_does_it(conn, offered, answered):
+    conn.listen()
+    conn.inject(parse(f"+0 < S 0:0(0) win 65535 <{offered}>")[0])
+    conn.settle()
+    assert [option[0] for option in conn.host.sent[-1].packet.segment.options] == answered
 
 
 def test_mss_is_the_smaller_of_both(make_conn):

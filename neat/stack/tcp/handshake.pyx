@@ -23,7 +23,7 @@ cdef void handshake_offer(
     slot.snd_mss = <uint16_t>mss
     slot.rcv_wscale = <uint8_t>window_shift(rx_size)
     slot.ts_offset = timestamp_offset(stack, &slot.key)
-    slot.flags |= SLOT_TIMESTAMPS | SLOT_WSCALE
+    slot.flags |= SLOT_TIMESTAMPS | SLOT_WSCALE | SLOT_SACK_OK
     window_begin(tcb, rcvbuf, rx_size)
     tcb.rcv_seg = min(mss, <uint32_t>DEFAULT_MSS)
 
@@ -42,5 +42,5 @@ cdef void handshake_settle(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil:
         slot.ts_recent_at = stack.now
     else:
         slot.flags &= ~SLOT_TIMESTAMPS
-    if seg.sack_ok:
-        slot.flags |= SLOT_SACK_OK
+    if not seg.sack_ok:
+        slot.flags &= ~SLOT_SACK_OK

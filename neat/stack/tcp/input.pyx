@@ -13,6 +13,7 @@ from neat.stack.tcp.listen cimport listen_input
 from neat.stack.tcp.lookup cimport lookup
 from neat.stack.tcp.output cimport output_want
 from neat.stack.tcp.plan cimport has_unsent
+from neat.stack.tcp.reassembly cimport ooo_twice
 from neat.stack.tcp.segment cimport Segment, segment_parse
 from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.synsent cimport synsent_input
@@ -23,7 +24,7 @@ from neat.stack.tcp.window cimport rcv_wnd
 from neat.stack.types cimport Stack, count
 from neat.wire.flow cimport FlowKey
 from neat.wire.headers cimport PROTO_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, TCP_URG
-from neat.wire.seq cimport seq_gt, seq_in_window, seq_le, seq_lt
+from neat.wire.seq cimport seq_gt, seq_in_window, seq_le, seq_lt, seq_min
 
 
 cdef void tcp_input(Stack* stack, Packet* packet) noexcept nogil:
@@ -158,6 +159,8 @@ cdef void answer_stray(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil:
     Limited if it has neither text nor FIN: else two ends that find fault with each other answer for ever.
     """
     if seg.len and not seg.flags & TCP_SYN:
+        if seq_lt(seg.seq, tcb.rcv_nxt):
+            ooo_twice(tcb, seg.seq, seq_min(seg.seq + seg.text_len, tcb.rcv_nxt))
         owe_duplicate(tcb)
     else:
         challenge(stack, tcb)

@@ -5,13 +5,14 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from neat.stack.counters cimport Counter
 from neat.stack.ipv4 cimport ipv4_prepare
-from neat.stack.state cimport SLOT_TIMESTAMPS, SLOT_WSCALE, ConnSlot
+from neat.stack.state cimport SLOT_SACK_OK, SLOT_TIMESTAMPS, SLOT_WSCALE, ConnSlot
 from neat.stack.tcp.commands cimport tcp_drop
 from neat.stack.tcp.congestion cimport congestion_restart
 from neat.stack.tcp.connection cimport conn_over
 from neat.stack.tcp.deadlines cimport timer_clear, timer_runs, timer_set
 from neat.stack.tcp.plan cimport Plan, effective_mss, has_unsent, plan_next
 from neat.stack.tcp.respond cimport empty_seq, timestamp_now
+from neat.stack.tcp.sack cimport sack_fill
 from neat.stack.tcp.segment cimport NO_WSCALE, Outgoing, outgoing_bytes, segment_finish, segment_write
 from neat.stack.tcp.spans cimport gather_text
 from neat.stack.tcp.state cimport TcpState, can_transmit
@@ -155,6 +156,8 @@ cdef void fill(Stack* stack, Tcb* tcb, Outgoing* out, uint32_t seq, uint8_t flag
     window_publish(tcb)
     out.wscale = NO_WSCALE
     out.mss = 0
+    out.sack_ok = False
+    out.blocks = 0
     out.has_ts = slot.flags & SLOT_TIMESTAMPS != 0
     if out.has_ts:
         out.tsval = timestamp_now(stack, slot.ts_offset)
@@ -195,6 +198,7 @@ cdef void ack_left(Tcb* tcb, bint pure) noexcept nogil:
 cdef uint32_t send_empty(Stack* stack, Tcb* tcb, uint8_t* buffer, uint32_t seq) noexcept nogil:
     cdef Outgoing out
     fill(stack, tcb, &out, seq, TCP_ACK)
+    sack_fill(tcb, &out)
     cdef int32_t l4 = start_frame(stack, tcb, buffer, &out, 0)
     if l4 == -EAGAIN:
         return 0
@@ -220,6 +224,7 @@ cdef uint32_t send_syn(Stack* stack, Tcb* tcb, uint8_t* buffer) noexcept nogil:
     out.wnd = <uint16_t>min(tcb.rcv_limit, 65535)
     slot.rcv_adv = tcb.rcv_nxt + out.wnd
     out.mss = slot.rcv_mss
+    out.sack_ok = slot.flags & SLOT_SACK_OK != 0
     if slot.flags & SLOT_WSCALE:
         out.wscale = slot.rcv_wscale
     cdef int32_t l4 = start_frame(stack, tcb, buffer, &out, 0)

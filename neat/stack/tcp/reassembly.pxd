@@ -17,6 +17,8 @@ cdef inline uint32_t interval_end(uint64_t interval) noexcept nogil:
 
 # Note start <= x < end, both beyond rcv_nxt; their bytes are in the ring. False: too many holes, forget them.
 cdef bint ooo_insert(Tcb* tcb, uint32_t start, uint32_t end) noexcept nogil
+# Text in [start, end), if there is such, has come again: the next ACK says so (RFC 2883).
+cdef void ooo_twice(Tcb* tcb, uint32_t start, uint32_t end) noexcept nogil
 # How far the stream goes on in what was kept, when text up to `reached` is in order.
 cdef uint32_t ooo_reach(Tcb* tcb, uint32_t reached) noexcept nogil
 # Forget what is in order now. After the store of rx_tail, which has it from then on.

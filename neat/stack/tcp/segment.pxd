@@ -6,7 +6,8 @@ from neat.stack.types cimport Stack
 
 cdef enum:
     TCP_HEADER = 20
-    TS_OPTION = 12                  # with two NOPs before it
+    TS_OPTION = 12                  # with two NOPs before it; on a SYN SACK-permitted takes their place
+    MAX_SACK_BLOCKS = 4
     NO_WSCALE = 255
     MAX_WSCALE = 14                 # RFC 7323 §2.3
 
@@ -35,13 +36,20 @@ cdef struct Outgoing:               # what goes into a header
     uint8_t flags
     uint8_t wscale                  # SYN: NO_WSCALE for none
     uint16_t mss                    # SYN: 0 for none
+    bint sack_ok                    # SYN: SACK-permitted
     bint has_ts
     uint32_t tsval, tsecr
+    uint32_t blocks                 # of SACK
+    uint32_t sack[2 * MAX_SACK_BLOCKS]  # their edges: left, right, left, ...
 
 # Bytes of the header with its options.
 cdef inline uint32_t outgoing_bytes(const Outgoing* out) noexcept nogil:
     cdef uint32_t options = (4 if out.mss else 0) + (4 if out.wscale != NO_WSCALE else 0)
-    return TCP_HEADER + options + (TS_OPTION if out.has_ts else 0)
+    if out.has_ts:
+        options += TS_OPTION
+    elif out.sack_ok:
+        options += 4
+    return TCP_HEADER + options + (4 + 8 * out.blocks if out.blocks else 0)
 
 cdef void segment_write(uint8_t* l4, const Outgoing* out) noexcept nogil
 # Finish a frame whose header and text are in place: checksum, partial or full, and the virtio-net header.

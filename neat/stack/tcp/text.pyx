@@ -10,7 +10,7 @@ from neat.stack.packet cimport Packet
 from neat.stack.state cimport SLOT_FIN_EARLY, SLOT_FIN_SEEN, SLOT_ORPHAN, ConnSlot
 from neat.stack.tcp.connection cimport conn_event, conn_over, conn_set_state, conn_status
 from neat.stack.tcp.deadlines cimport timer_runs, timer_set
-from neat.stack.tcp.reassembly cimport ooo_drop, ooo_insert, ooo_reach
+from neat.stack.tcp.reassembly cimport ooo_drop, ooo_insert, ooo_reach, ooo_twice
 from neat.stack.tcp.respond cimport respond_abort
 from neat.stack.tcp.segment cimport Segment
 from neat.stack.tcp.spans cimport text_came
@@ -19,7 +19,7 @@ from neat.stack.tcp.timewait cimport wait_enter
 from neat.stack.tcp.types cimport MILLISECOND, TF_FIN_WAITS, TF_RESUMED, TIMER_DELACK, Tcb
 from neat.stack.types cimport Stack, count, count_add
 from neat.wire.headers cimport TCP_FIN
-from neat.wire.seq cimport seq_gt, seq_lt
+from neat.wire.seq cimport seq_gt, seq_lt, seq_min
 
 
 cdef void write_ring(Tcb* tcb, uint64_t offset, const uint8_t* text, uint32_t length) noexcept nogil:
@@ -80,6 +80,7 @@ cdef bint process_text(Stack* stack, Tcb* tcb, Packet* packet, Segment* seg) noe
     cdef uint32_t start = seg.seq
     cdef uint8_t* text = seg.text
     if seq_lt(start, tcb.rcv_nxt):
+        ooo_twice(tcb, start, seq_min(start + length, tcb.rcv_nxt))
         skip = tcb.rcv_nxt - start
         if skip >= length:
             count(stack, Counter.TCP_OLD_DATA)

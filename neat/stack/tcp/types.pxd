@@ -14,6 +14,7 @@ cdef enum:
     PAWS_IDLE_S = 24 * 86400        # RFC 7323 §5.5
     TW_BIT = 0x80000000             # in hash chains: the index is one of a WaitSlot
     PORT_COUNTERS = 1 << 16         # RFC 6056 §3.3.4: the table of counters, a power of two
+    LATEST = 4                      # intervals of which it is known when they got text
 
 cdef extern from *:
     """
@@ -80,6 +81,8 @@ cdef struct Tcb:
     uint32_t told_limit             # and of rcv_limit
     uint32_t index
     uint32_t ooo_count              # intervals in the slot
+    uint8_t latest[LATEST]          # of them: those that got text last, the last first
+    uint64_t twice                  # an interval of text that came again, until it is reported; 0: none
     # timers
     uint64_t deadline[TIMERS]
     uint64_t heap_key               # never later than the earliest deadline
