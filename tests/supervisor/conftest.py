@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 def dummy_stack(behaviour: Path, *arguments: str, **settings) -> Iterator[Stack]:
     """A stack of dummies; files in `behaviour` make them misbehave (see neat_dummy.py)."""
     env = {
-        "NEAT_MODULES": json.dumps(dict.fromkeys(("driver", "syscall", "replica"), "neat_dummy")),
+        "NEAT_MODULES": json.dumps(dict.fromkeys(("driver", "syscall", "replica", "ip"), "neat_dummy")),
         "NEAT_DUMMY_DIR": str(behaviour),
     }
     with pytest.MonkeyPatch.context() as patch:
