@@ -7,10 +7,12 @@ from neat.stack.config cimport EV_ACCEPT, EV_CONNECTED, EV_WRITABLE
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
 from neat.stack.state cimport (
-    SLOT_FIN_ACKED, SLOT_FIN_QUEUED, SLOT_ORPHAN, SLOT_PASSIVE, SLOT_SYN_ACKED, SLOT_TIMESTAMPS, SLOT_WSCALE,
-    ConnSlot,
+    SLOT_FIN_ACKED, SLOT_FIN_QUEUED, SLOT_ORPHAN, SLOT_PASSIVE, SLOT_SACK_OK, SLOT_SYN_ACKED, SLOT_TIMESTAMPS,
+    SLOT_WSCALE, ConnSlot,
 )
-from neat.stack.tcp.congestion cimport congestion_ack, congestion_dup_ack, congestion_start
+from neat.stack.tcp.congestion cimport (
+    congestion_ack, congestion_dup_ack, congestion_sacked, congestion_start,
+)
 from neat.stack.tcp.connection cimport conn_event, conn_over, conn_publish, conn_set_state, conn_status
 from neat.stack.tcp.deadlines cimport timer_clear, timer_set
 from neat.stack.tcp.keepalive cimport keepalive_start
@@ -18,6 +20,7 @@ from neat.stack.tcp.listen cimport listen_defers, listen_establish
 from neat.stack.tcp.plan cimport pending
 from neat.stack.tcp.respond cimport respond_rst, timestamp_now
 from neat.stack.tcp.rtt cimport RTO_AFTER_SYN_LOSS_US, rto_restore, rtt_sample
+from neat.stack.tcp.scoreboard cimport scoreboard_advance, scoreboard_note
 from neat.stack.tcp.segment cimport Segment
 from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.text cimport owe_ack
@@ -68,10 +71,15 @@ cdef bint check_ack(Stack* stack, Tcb* tcb, Packet* packet, Segment* seg) noexce
         count(stack, Counter.TCP_BAD_ACK)
         challenge(stack, tcb)
         return False
-    if seq_gt(seg.ack, tcb.snd_una):
+    cdef bint sacks = tcb.slot.flags & SLOT_SACK_OK != 0
+    cdef bint news = sacks and scoreboard_note(tcb, seg)
+    cdef bint moves = seq_gt(seg.ack, tcb.snd_una)
+    if moves:
         acknowledged(stack, tcb, seg)
-    elif is_duplicate(tcb, seg):
+    elif not sacks and is_duplicate(tcb, seg):
         congestion_dup_ack(stack, tcb)
+    if news:
+        congestion_sacked(stack, tcb, not moves)
     if seq_ge(seg.ack, tcb.snd_una):
         if tcb.slot.snd_wnd == 0 and not tcb.slot.flags & SLOT_ORPHAN:
             # A peer that answers probes may keep its window closed for as long as it likes (RFC 9293
@@ -185,6 +193,7 @@ cdef void acknowledged(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil:
     count(stack, Counter.TCP_ACKED)
     sample_rtt(stack, tcb, seg)
     tcb.snd_una = seg.ack
+    scoreboard_advance(tcb)
     if text:
         if slot.tx_head == 0:
             count(stack, Counter.TCP_SERVED)

@@ -1,5 +1,5 @@
 """Congestion control: slow start, congestion avoidance, fast retransmit, NewReno (RFC 5681, 6582, 3042,
-6928). Bytes."""
+6928) and recovery by selective acknowledgments (RFC 6675). Bytes."""
 
 from libc.stdint cimport uint32_t
 from neat.stack.tcp.types cimport TF_RECOVERY, Tcb
@@ -9,6 +9,9 @@ cdef void congestion_start(Tcb* tcb) noexcept nogil                     # the ha
 # New data is acknowledged; tcb.snd_una is already the new one. in_flight: before this ACK.
 cdef void congestion_ack(Stack* stack, Tcb* tcb, uint32_t acked, uint32_t in_flight) noexcept nogil
 cdef void congestion_dup_ack(Stack* stack, Tcb* tcb) noexcept nogil
+# An ACK has brought news for the scoreboard; `duplicate`: and acknowledges nothing else (RFC 6675 §2,
+# DupAcks).
+cdef void congestion_sacked(Stack* stack, Tcb* tcb, bint duplicate) noexcept nogil
 cdef void congestion_timeout(Stack* stack, Tcb* tcb) noexcept nogil
 # RFC 5681 §4.1: nothing was sent for more than an RTO.
 cdef void congestion_restart(Tcb* tcb) noexcept nogil

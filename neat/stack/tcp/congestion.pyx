@@ -1,13 +1,12 @@
-"""Congestion control: slow start, congestion avoidance, fast retransmit, NewReno."""
+"""Congestion control: slow start, congestion avoidance, fast retransmit; recovery by NewReno or the
+scoreboard."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from neat.stack.counters cimport Counter
-from neat.stack.tcp.types cimport TF_BACKED_OFF, TF_RECOVERY, TF_RETRANSMIT, Tcb
+from neat.stack.tcp.scoreboard cimport DUP_THRESHOLD, scoreboard_head_is_lost
+from neat.stack.tcp.types cimport TF_BACKED_OFF, TF_RECOVERY, TF_RETRANSMIT, TF_SACKED, Tcb
 from neat.stack.types cimport Stack, count
 from neat.wire.seq cimport seq_ge, seq_gt
-
-cdef enum:
-    DUP_THRESHOLD = 3
 
 
 cdef uint32_t initial_window(Tcb* tcb) noexcept nogil:
@@ -41,7 +40,9 @@ cdef void congestion_ack(Stack* stack, Tcb* tcb, uint32_t acked, uint32_t in_fli
             # RFC 6582 §3.2 step 3, full acknowledgment, option 1
             flight = tcb.slot.snd_max - tcb.snd_una
             tcb.cwnd = min(tcb.ssthresh, max(flight, mss) + mss)
-            tcb.flags &= ~TF_RECOVERY
+            tcb.flags &= ~(TF_RECOVERY | TF_SACKED | TF_RETRANSMIT)
+        elif tcb.flags & TF_SACKED:
+            tcb.flags |= TF_RETRANSMIT  # what and how much the scoreboard says
         else:
             # Partial: "retransmit the first unacknowledged segment", deflate by what was acknowledged, add
             # back one.
@@ -73,16 +74,35 @@ cdef void congestion_dup_ack(Stack* stack, Tcb* tcb) noexcept nogil:
         count(stack, Counter.TCP_LIMITED_TRANSMITS)
         return
     # RFC 6582 §3.2 step 1: not again for losses that an earlier recovery or timeout deals with.
-    if tcb.dup_acks == DUP_THRESHOLD and not seq_gt(tcb.snd_una, tcb.recover):
-        return
-    if tcb.dup_acks > DUP_THRESHOLD:
-        return
+    if tcb.dup_acks == DUP_THRESHOLD and seq_gt(tcb.snd_una, tcb.recover):
+        recover(stack, tcb)
+        tcb.cwnd += DUP_THRESHOLD * mss
+
+
+cdef void recover(Stack* stack, Tcb* tcb) noexcept nogil:
+    """Fast recovery begins (RFC 5681 §3.2, RFC 6675 §5 step 4)."""
     count(stack, Counter.TCP_FAST_RETRANSMITS)
     # RFC 3042 §2: what limited transmit added must not count.
     tcb.ssthresh = half_flight(tcb, min(tcb.slot.snd_max - tcb.snd_una, tcb.cwnd))
+    tcb.cwnd = tcb.ssthresh
     tcb.recover = tcb.slot.snd_max
-    tcb.cwnd = tcb.ssthresh + DUP_THRESHOLD * mss
+    tcb.high_rxt = tcb.snd_una - 1  # nothing yet
     tcb.flags |= TF_RECOVERY | TF_RETRANSMIT
+
+
+cdef void congestion_sacked(Stack* stack, Tcb* tcb, bint duplicate) noexcept nogil:
+    if duplicate:
+        count(stack, Counter.TCP_DUP_ACKS_IN)
+        tcb.dup_acks += 1
+    if tcb.flags & TF_RECOVERY:
+        tcb.flags |= TF_RETRANSMIT
+        return
+    if tcb.dup_acks < DUP_THRESHOLD and not scoreboard_head_is_lost(tcb):
+        count(stack, Counter.TCP_LIMITED_TRANSMITS)
+        return
+    if seq_gt(tcb.snd_una, tcb.recover):
+        recover(stack, tcb)
+        tcb.flags |= TF_SACKED
 
 
 cdef void congestion_timeout(Stack* stack, Tcb* tcb) noexcept nogil:
@@ -91,7 +111,9 @@ cdef void congestion_timeout(Stack* stack, Tcb* tcb) noexcept nogil:
     tcb.cwnd = tcb.slot.snd_mss
     tcb.recover = tcb.slot.snd_max
     tcb.dup_acks = 0
-    tcb.flags = (tcb.flags & ~(TF_RECOVERY | TF_RETRANSMIT)) | TF_BACKED_OFF
+    if tcb.flags & TF_BACKED_OFF:
+        tcb.sacked_count = 0  # RFC 2018 §8: the peer may have gone back on it
+    tcb.flags = (tcb.flags & ~(TF_RECOVERY | TF_SACKED | TF_RETRANSMIT)) | TF_BACKED_OFF
 
 
 cdef void congestion_restart(Tcb* tcb) noexcept nogil:

@@ -18,13 +18,13 @@ from neat.stack.tcp.spans cimport gather_text
 from neat.stack.tcp.state cimport TcpState, can_transmit
 from neat.stack.tcp.types cimport (
     MICROSECOND, MILLISECOND, NO_INDEX, TF_ABORT, TF_FIN_SENT, TF_FORCE, TF_KEEPALIVE, TF_PROBE, TF_QUEUED,
-    TF_RETRANSMIT, TF_SEND_SYN, TF_TIMING, TF_WAITS_NEIGHBOUR, TIMER_DELACK, TIMER_PERSIST, TIMER_RETRANSMIT,
-    Tcb, TcpPrivate,
+    TF_RETRANSMIT, TF_SACKED, TF_SEND_SYN, TF_TIMING, TF_WAITS_NEIGHBOUR, TIMER_DELACK, TIMER_PERSIST,
+    TIMER_RETRANSMIT, Tcb, TcpPrivate,
 )
 from neat.stack.tcp.window cimport window_advertise, window_publish
 from neat.stack.types cimport Stack, count, count_add
 from neat.wire.headers cimport PROTO_TCP, TCP_ACK, TCP_FIN, TCP_PSH, TCP_SYN
-from neat.wire.seq cimport seq_gt, seq_lt
+from neat.wire.seq cimport seq_gt, seq_lt, seq_max
 
 cdef enum:
     # longest that a silly window or a cork holds text back (RFC 9293 §3.8.6.2.1: 0.1 to 1.0 s)
@@ -325,7 +325,11 @@ cdef void note_sent(Stack* stack, Tcb* tcb, Plan* plan, uint32_t mss) noexcept n
         tcb.snd_nxt = end
     if plan.length % mss:
         tcb.snd_small = end
-    tcb.flags &= ~(TF_FORCE | TF_RETRANSMIT)
+    if not plan.is_new:
+        tcb.high_rxt = seq_max(tcb.high_rxt, end)
+    tcb.flags &= ~TF_FORCE
+    if not tcb.flags & TF_SACKED:
+        tcb.flags &= ~TF_RETRANSMIT  # else as long as the scoreboard has something
     timer_clear(tcb, TIMER_PERSIST)
     if not timer_runs(tcb, TIMER_RETRANSMIT):
         timer_set(&stack.tcp, tcb, TIMER_RETRANSMIT, stack.now + tcb.rto_us * MICROSECOND)

@@ -5,8 +5,10 @@ from neat.abi.channel cimport NEAT_OPT_CORK, NEAT_OPT_NODELAY
 from neat.shm.atomic cimport load32, load64, peek32
 from neat.stack.config cimport OFFLOAD_TSO4
 from neat.stack.tcp.congestion cimport send_allowance
+from neat.stack.tcp.reassembly cimport interval_start
+from neat.stack.tcp.scoreboard cimport scoreboard_below, scoreboard_hole, scoreboard_pipe, scoreboard_skip
 from neat.stack.tcp.segment cimport TCP_HEADER, TS_OPTION
-from neat.stack.tcp.types cimport TF_FORCE, TF_PROBE, TF_RETRANSMIT, Tcb
+from neat.stack.tcp.types cimport TF_FORCE, TF_PROBE, TF_RETRANSMIT, TF_SACKED, Tcb
 from neat.stack.types cimport Stack
 from neat.wire.seq cimport seq_le, seq_lt
 
@@ -25,12 +27,23 @@ cdef inline uint32_t pushed_text(Tcb* tcb, uint32_t in_flight) noexcept nogil:
 
 cdef bint plan_head(Tcb* tcb, Plan* plan, uint32_t most) noexcept nogil:
     """The first unacknowledged text again, at most so many bytes, whatever the windows say."""
+    if tcb.sacked_count:
+        most = min(most, interval_start(tcb.sacked[0]) - tcb.snd_una)
     plan.seq = tcb.snd_una
     plan.length = min(pending(tcb), most)
     plan.fin = fin_waits(tcb) and plan.length == pending(tcb) and plan.length < most
     plan.push = plan.length == pending(tcb)
     plan.is_new = False
     return plan.length > 0 or plan.fin
+
+
+cdef uint32_t under_way(Tcb* tcb, uint32_t in_flight) noexcept nogil:
+    """What counts against the congestion window."""
+    if tcb.flags & TF_SACKED:
+        return scoreboard_pipe(tcb)
+    if tcb.sacked_count and seq_lt(tcb.snd_nxt, tcb.slot.snd_max):
+        return in_flight - scoreboard_below(tcb, tcb.snd_nxt)
+    return in_flight
 
 
 cdef bint may_send_small(Tcb* tcb) noexcept nogil:
@@ -56,30 +69,62 @@ cdef uint32_t frame_limit(Stack* stack, Tcb* tcb, uint32_t mss) noexcept nogil:
     return (MAX_IP_BYTES - IP_HEADER - TCP_HEADER - TS_OPTION) // mss * mss
 
 
+cdef bint plan_hole(Stack* stack, Tcb* tcb, Plan* plan, uint32_t mss, bint lost) noexcept nogil:
+    """NextSeg() of RFC 6675 §4, rules 1 (`lost`) and 3, as many segments as `pipe` leaves room for; the first
+    of a recovery whatever it says (§5 step 4.3)."""
+    cdef uint32_t start, end, pipe, left
+    cdef uint32_t room = mss
+    cdef bint first = seq_lt(tcb.high_rxt, tcb.snd_una)
+    if not scoreboard_hole(tcb, lost and not first, &start, &end):
+        return False
+    if not first:
+        pipe = scoreboard_pipe(tcb)
+        room = tcb.cwnd - pipe if tcb.cwnd > pipe else 0
+        if room < min(mss, end - start):
+            return False
+        if room > mss:
+            room = min(room // mss * mss, frame_limit(stack, tcb, mss))
+    left = pending(tcb) - (start - tcb.snd_una)
+    plan.seq = start
+    plan.length = min(min(end - start, room), left)
+    plan.fin = fin_waits(tcb) and plan.length == left and end - start > left and room > left
+    plan.push = plan.length == left
+    plan.is_new = False
+    return plan.length > 0 or plan.fin
+
+
 cdef bint plan_next(Stack* stack, Tcb* tcb, Plan* plan) noexcept nogil:
     cdef uint32_t tail
     cdef uint32_t mss = effective_mss(tcb)
     plan.blocked = False
     if tcb.flags & TF_RETRANSMIT:
-        if plan_head(tcb, plan, min(mss, tcb.slot.snd_max - tcb.snd_una)):
+        if tcb.flags & TF_SACKED:
+            if plan_hole(stack, tcb, plan, mss, True):
+                return True
+        elif plan_head(tcb, plan, min(mss, tcb.slot.snd_max - tcb.snd_una)):
             return True
         tcb.flags &= ~TF_RETRANSMIT
     if tcb.flags & TF_PROBE:
         if tcb.slot.snd_wnd == 0 and plan_head(tcb, plan, 1):
             return True
         tcb.flags &= ~TF_PROBE
+    # After a timeout: what the peer has is left out.
+    cdef uint32_t hole = scoreboard_skip(tcb, &tcb.snd_nxt)
     cdef uint32_t in_flight = tcb.snd_nxt - tcb.snd_una
     if not has_unsent(tcb):
-        return False
+        return tcb.flags & TF_SACKED and plan_hole(stack, tcb, plan, mss, False)
     cdef bint fin = fin_waits(tcb)
     cdef uint32_t unsent = pending(tcb) - in_flight
     cdef uint32_t pushed = pushed_text(tcb, in_flight)
     if pushed:
         # As on Linux: setting TCP_NODELAY "overrides even TCP_CORK for currently queued segments".
         unsent = pushed
+    cdef uint32_t rest = unsent - min(unsent, hole)
+    unsent -= rest
     cdef uint32_t wnd = tcb.slot.snd_wnd
-    cdef uint32_t room = min(wnd, send_allowance(tcb))
-    room = room - in_flight if room > in_flight else 0
+    cdef uint32_t room = wnd - in_flight if wnd > in_flight else 0
+    cdef uint32_t allowance = send_allowance(tcb), sent = under_way(tcb, in_flight)
+    room = min(room, allowance - sent if allowance > sent else 0)
     plan.seq = tcb.snd_nxt
     plan.length = min(min(unsent, room), frame_limit(stack, tcb, mss))
     plan.is_new = True
@@ -101,6 +146,6 @@ cdef bint plan_next(Stack* stack, Tcb* tcb, Plan* plan) noexcept nogil:
         elif not pushed and not may_send_small(tcb):
             plan.blocked = in_flight == 0
             return False
-    plan.fin = fin and plan.length == unsent and wnd > in_flight + plan.length
-    plan.push = plan.length == unsent
+    plan.fin = fin and rest == 0 and plan.length == unsent and wnd > in_flight + plan.length
+    plan.push = rest == 0 and plan.length == unsent
     return True

@@ -23,6 +23,8 @@ cdef struct Segment:                # SEG.* of RFC 9293 §3.3.1
     uint8_t poison                  # neat/stack/poison.pxd; 0: none
     uint16_t mss                    # 0: none
     uint32_t tsval, tsecr
+    uint32_t blocks                 # of SACK
+    uint32_t sack[2 * MAX_SACK_BLOCKS]  # their edges, as in Outgoing
     uint8_t* text
     uint32_t text_len
 

@@ -42,12 +42,21 @@ cdef bint segment_parse(Stack* stack, Packet* packet, Segment* seg) noexcept nog
     seg.len = seg.text_len + (1 if seg.flags & TCP_SYN else 0) + (1 if seg.flags & TCP_FIN else 0)
     seg.has_ts = False
     seg.sack_ok = False
+    seg.blocks = 0
     seg.poison = 0
     seg.mss = 0
     seg.wscale = NO_WSCALE
     if size > TCP_HEADER:
         segment_options(data + TCP_HEADER, size - TCP_HEADER, seg)
     return True
+
+
+cdef void sack_blocks(const uint8_t* edges, uint32_t blocks, Segment* seg) noexcept nogil:
+    cdef uint32_t i
+    seg.blocks = min(blocks, <uint32_t>MAX_SACK_BLOCKS)
+    memcpy(seg.sack, edges, 8 * seg.blocks)
+    for i in range(2 * seg.blocks):
+        seg.sack[i] = ntohl(seg.sack[i])
 
 
 cdef void segment_options(const uint8_t* options, uint32_t length, Segment* seg) noexcept nogil:
@@ -78,6 +87,8 @@ cdef void segment_options(const uint8_t* options, uint32_t length, Segment* seg)
             seg.wscale = min(options[i + 2], MAX_WSCALE)
         elif kind == TCPOPT_SACK_PERMITTED and size == 2:
             seg.sack_ok = True
+        elif kind == TCPOPT_SACK and size % 8 == 2:
+            sack_blocks(options + i + 2, (size - 2) // 8, seg)
         elif kind == POISON_OPTION and size == POISON_BYTES:
             seg.poison = poison_deed(options + i)
         i += size

@@ -15,6 +15,7 @@ cdef enum:
     TW_BIT = 0x80000000             # in hash chains: the index is one of a WaitSlot
     PORT_COUNTERS = 1 << 16         # RFC 6056 §3.3.4: the table of counters, a power of two
     LATEST = 4                      # intervals of which it is known when they got text
+    SACKED_MAX = 16                 # intervals that the peer has selectively acknowledged
 
 cdef extern from *:
     """
@@ -52,6 +53,7 @@ cdef enum TcbFlag:
     TF_KNOWN = 8192                 # the process was told of it: EV_FREED is due at its end
     TF_DEFERRED = 16384             # TCP_DEFER_ACCEPT: the handshake is done, text is awaited
     TF_ABORT = 32768                # SLOT_ABORT
+    TF_SACKED = 131072              # this fast recovery goes by the scoreboard (RFC 6675)
     TF_RESUMED = 65536              # goes on after a crash: the next text is acknowledged at once
 
 cdef struct Tcb:
@@ -95,7 +97,10 @@ cdef struct Tcb:
     uint64_t published_at           # TCP_INFO in the socket object
     uint64_t sent_at                # last data sent, for restart after idle
     # loss
-    uint32_t recover                # RFC 6582
+    uint32_t recover                # RFC 6582; RecoveryPoint of RFC 6675
+    uint32_t high_rxt               # HighRxt of RFC 6675: what recovery has sent again ends there
+    uint32_t sacked_count
+    uint64_t sacked[SACKED_MAX]     # neat/stack/tcp/scoreboard.pxd
     uint32_t dup_acks
     uint32_t retries                # timeouts or probes in a row
     uint32_t keep_probes
