@@ -19,6 +19,8 @@ Task = Waiting[Reply]
 Handler = Callable[[dict[str, Any]], Reply | Task]
 
 MAX_REQUEST = 65_536
+# What the values of a request that nobody thought of can raise, if they pass where they are looked at.
+NONSENSE = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 
 
 class CommandError(Exception):
@@ -29,6 +31,12 @@ def until(condition: Callable[[], bool], seconds: float) -> Callable[[], bool]:
     """A condition to yield: true when `condition` is, or when the time is up. The task looks which it was."""
     deadline = time.monotonic() + seconds
     return lambda: condition() or time.monotonic() >= deadline
+
+
+def refusal(error: Exception) -> Reply:
+    """Its one line."""
+    line = " ".join(str(error).split())
+    return {"ok": False, "error": line if isinstance(error, CommandError) else f"bad request: {line}"}
 
 
 class Client:
@@ -100,21 +108,21 @@ class ControlServer:
         """Begin the next request, unless the one before is not answered yet."""
         while client.task is None and b"\n" in client.received:
             line, _, client.received = client.received.partition(b"\n")
+            result: Reply | Task
             try:
                 request = json.loads(line)
                 if not isinstance(request, dict):
                     raise ValueError("a request is a JSON object")
                 result = self.handle(request)
-            except CommandError as error:
-                result = {"ok": False, "error": str(error)}
-            except (ValueError, RecursionError) as error:
-                result = {"ok": False, "error": f"bad request: {error}"}
+            except (CommandError, *NONSENSE) as error:
+                result = refusal(error)
             if isinstance(result, dict):
                 self._reply(client, result)
             else:
                 client.task = result
                 self._run(client)
         if len(client.received) > MAX_REQUEST:
+            self._reply(client, refusal(ValueError(f"longer than {MAX_REQUEST} bytes")))
             self._close(client)
 
     def _run(self, client: Client) -> None:
@@ -124,8 +132,8 @@ class ControlServer:
             return
         except StopIteration as end:
             reply = end.value
-        except CommandError as error:
-            reply = {"ok": False, "error": str(error)}
+        except (CommandError, *NONSENSE) as error:
+            reply = refusal(error)
         client.task = None
         self._reply(client, reply)
         self._next_request(client)

@@ -259,7 +259,8 @@ class Keeper:
         trim_log()
 
     def _exec(self, component: Component) -> None:
-        """A process with the descriptors of this component, a standby where there is one."""
+        """A process with the descriptors of this component, a standby where there is one. Nobody has waited
+        so far for one that is new: it leaves the last standby to who fails meanwhile."""
         fds = self.inventory.for_component(component)
         ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         own = [peer.detach()]
@@ -288,7 +289,7 @@ class Keeper:
         component.attach(child.pid, child)
 
     def _take_standby(self, component: Component, boot: Boot) -> subprocess.Popen[bytes] | None:
-        standby = self.standbys.take(component.module, boot)
+        standby = self.standbys.take(component.module, boot, leave=not component.died_at)
         if standby is None:
             return None
         component.line = standby.line

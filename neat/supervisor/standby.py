@@ -132,10 +132,13 @@ class Standbys:
         """One is warm, or none will be."""
         return any(standby.warm for standby in self.waiting) or not self.wanted or not self.may_make()
 
-    def take(self, module: str, boot: Boot) -> StandbyProcess | None:
+    def take(self, module: str, boot: Boot, *, leave: bool = False) -> StandbyProcess | None:
         """The process that is the component of this record from now on, warm or at least on its way; the
-        caller keeps its `line` open. None when there is none."""
+        caller keeps its `line` open. None when there is none. `leave`: a warm one must be left for who
+        fails."""
         while self.waiting:
+            if leave and sum(standby.warm and standby.alive() for standby in self.waiting) < 2:
+                return None
             standby = self.waiting[0]
             if standby.alive() and standby.become(module, boot):
                 self._forget(standby)

@@ -54,6 +54,10 @@ def served(tmp_path, flags):
         finally:
             flags["closed"] = True
 
+    def unthought(value):
+        yield lambda: True
+        return {"echo": f"{value:g}"}
+
     def handle(request):
         if request.get("op") == "slow":
             return slow()
@@ -61,6 +65,10 @@ def served(tmp_path, flags):
             return {"data": "x" * (4 << 20)}
         if request.get("op") == "bad":
             raise CommandError("not so")
+        if request.get("op") == "unthought":
+            return {"echo": f"{request['value']:g}"}
+        if request.get("op") == "unthought task":
+            return unthought(request["value"])
         return {"echo": request.get("op")}
 
     return Served(tmp_path, handle)
@@ -92,6 +100,19 @@ def test_nonsense_is_answered_as_such(served, line):
     (reply,) = served.ask(sock, line)
     assert reply["ok"] is False
     assert reply["error"].startswith("bad request")
+
+
+@pytest.mark.parametrize("op", ["unthought", "unthought task"])
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "null", "{}", '"two\\nlines"'])
+def test_what_no_handler_has_thought_of_is_a_bad_request(served, op, value):
+    """Too large for a float, of another type: one line, and the next request is answered."""
+    sock = served.client()
+    served.turn()
+    asked = b'{"op": "%s", "value": %s}\n{"op": "unthought"}\n{"op": 1}\n' % (op.encode(), value.encode())
+    bad, missing, good = served.ask(sock, asked)
+    assert not bad["ok"] and bad["error"].startswith("bad request: ") and "\n" not in bad["error"]
+    assert not missing["ok"]
+    assert good == {"ok": True, "echo": 1}
 
 
 def test_request_in_pieces(served):
@@ -158,6 +179,7 @@ def test_endless_line_ends_the_connection(served):
             break
         served.turn(1)
     assert served.server.clients == []
+    assert "longer than" in json.loads(sock.recv(1000))["error"]
 
 
 def test_descriptors_do_not_leak(served):

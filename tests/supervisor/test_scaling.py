@@ -56,6 +56,28 @@ def test_who_hears_of_it(dummies):
     assert said().count(("replica_down", 2)) == 1
 
 
+def warm(stack):
+    return {standby["pid"] for standby in stack.status()["standbys"] if standby["warm"]}
+
+
+@pytest.mark.parametrize(
+    ("dummies", "wanted"), [({"standby": 1}, 1), ({"standby": 2}, 2)], indirect=["dummies"]
+)
+def test_new_replicas_leave_the_last_standby_to_who_fails(dummies, wanted):
+    dummies.neat("scale", "1")
+    settled(dummies, 0)
+    wait_for(lambda: len(warm(dummies)) == wanted, 20, "the standbys")
+    before = warm(dummies)
+    dummies.neat("scale", "4")
+    new = {dummies.component(f"replica{k}")["pid"] for k in (1, 2, 3)}
+    left = before - new
+    assert len(left) == 1
+    old = dummies.component("replica0")["pid"]
+    dummies.neat("kill", "replica0")
+    wait_for(lambda: dummies.component("replica0")["pid"] not in (0, old), 10, "a successor")
+    assert dummies.component("replica0")["pid"] in left
+
+
 def test_it_is_in_the_log(dummies):
     dummies.neat("scale", "4")
     dummies.neat("scale", "3")
