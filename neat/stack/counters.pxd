@@ -101,9 +101,8 @@ cpdef enum Counter:
     TCP_SYN_TIMEOUT
     TCP_CONNECT_REFUSED
     TCP_HANDSHAKES                  # completed, from either side
-    TCP_SYNS_AGAIN                  # a peer repeats its SYN: it has not heard our SYN-ACK
-    TCP_ASKED                       # connections on which the peer's first text has come
-    TCP_SERVED                      # and on which it has our first, or has been read to, without any, the end
+    # connections whose peer has our first text, or that were read to the end without any
+    TCP_SERVED
     # sending
     TCP_RETRANSMITS
     TCP_TIMEOUTS

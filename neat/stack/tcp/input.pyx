@@ -123,7 +123,6 @@ cdef bint check_sequence(Stack* stack, Tcb* tcb, Segment* seg) noexcept nogil:
     if is_syn and tcb.slot.state == TcpState.SYN_RCVD and seg.seq == tcb.slot.irs:
         if not seg.flags & TCP_ACK:
             # The peer's SYN again: our SYN-ACK was lost.
-            count(stack, Counter.TCP_SYNS_AGAIN)
             tcb.flags |= TF_SEND_SYN
             output_want(stack, tcb)
             return False

@@ -32,8 +32,6 @@ cdef void write_ring(Tcb* tcb, uint64_t offset, const uint8_t* text, uint32_t le
 
 cdef void advance_rx(Stack* stack, Tcb* tcb, uint32_t length) noexcept nogil:
     """The commit: the bytes are in the ring, now the stream has them. The ACK leaves later."""
-    if tcb.slot.rx_tail == 0:
-        count(stack, Counter.TCP_ASKED)
     tcb.rcv_nxt += length
     store64(&tcb.slot.rx_tail, tcb.slot.rx_tail + length)
     store64(&tcb.sock.rx_tail, tcb.slot.rx_tail)
