@@ -11,12 +11,13 @@ import json
 import os
 import socket
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from neat.abi.messages import MESSAGE_BYTES, REPLY, BadMessage, Message, Op
 from neat.boot import Boot
 from neat.replica import ss
-from neat.replica.core import Core
+from neat.replica.core import Core, ended_waits
 from neat.shm import rights
 from neat.shm.board import BoardWriter
 
@@ -28,6 +29,17 @@ MAX_FDS = 4
 BITMAP_BYTES = 1 << 13  # a bit a port
 SWEEP_S = 2.0  # between looks at the ends that applications have left
 ENDS_A_TICK = 32
+WAITS_A_TICK = 64
+
+
+@dataclass
+class Estate:
+    """TIME-WAITs of a replica that has ended, and how far we have gone on with them."""
+
+    said: dict[str, Any]  # to the supervisor, when it is done
+    waits: bytes
+    first: int = 0
+    done: bool = False
 
 
 class Control:
@@ -49,6 +61,7 @@ class Control:
         self.rows: ss.Listing | None = None  # an answer that has not been sent to its end
         self.ends: list[int] = []  # descriptors whose queues are to be looked at
         self.sweep_at = 0.0
+        self.estates: list[Estate] = []
         if core.recovered:
             self._get_ready()
         self.hello = True
@@ -60,7 +73,7 @@ class Control:
     @property
     def busy(self) -> bool:
         """Whether `tick` has something to do soon."""
-        return self.rows is not None or bool(self.ends)
+        return self.rows is not None or bool(self.ends) or bool(self.estates)
 
     def tick(self) -> None:
         """Whatever is due: the hello again, the rest of a long answer."""
@@ -78,6 +91,7 @@ class Control:
             self.core.told()
         self._send_rows()
         self._sweep()
+        self._adopt()
 
     def _sweep(self) -> None:
         """What nobody will ever take out of the queues of applications' sockets (neat/shm/rights.py), a few
@@ -90,6 +104,15 @@ class Control:
         for fd in self.ends[:ENDS_A_TICK]:
             rights.discard(fd)
         del self.ends[:ENDS_A_TICK]
+
+    def _adopt(self) -> None:
+        """A few TIME-WAITs: packets do not wait for a long table."""
+        for estate in self.estates[:1]:
+            if not estate.done:
+                estate.first = self.core.adopt(estate.waits, estate.first, WAITS_A_TICK)
+                estate.done = estate.first == 0
+            if estate.done and self.core.flows_said and self._tell(estate.said):
+                self.estates.pop(0)
 
     def _look_over(self, app: int) -> None:
         known = set(self.ends)
@@ -230,22 +253,30 @@ class Control:
     def read_ctl(self) -> None:
         for _ in range(BATCH):
             try:
-                data = self.ctl.recv(MAX_CTL)
+                data, fds, _flags, _address = socket.recv_fds(self.ctl, MAX_CTL, 1, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 return
             if not data:
                 return
             try:
                 message = json.loads(data)
+                if isinstance(message, dict):
+                    self._hear_ctl(message, fds)
             except (ValueError, RecursionError):
                 continue
-            if not isinstance(message, dict):
-                continue
-            if message.get("op") == "stop":
-                self.over = not message.get("stay")
-                self.stop()
-            elif message.get("op") == "ss":
-                self.rows = ss.Listing(self.core, self.core.pids(), message.get("seq", 0))
+            finally:
+                for fd in fds:
+                    os.close(fd)
+
+    def _hear_ctl(self, message: dict[str, Any], fds: list[int]) -> None:
+        if message.get("op") == "stop":
+            self.over = not message.get("stay")
+            self.stop()
+        elif message.get("op") == "ss":
+            self.rows = ss.Listing(self.core, self.core.pids(), message.get("seq", 0))
+        elif message.get("op") == "adopt" and fds:
+            said = {"event": "adopted", "name": message.get("name"), "state": message.get("state")}
+            self.estates.append(Estate(said, ended_waits(fds[0])))
 
     def _send_rows(self) -> None:
         """One datagram of the answer, if the socket takes it: packets do not wait for a long list."""

@@ -45,10 +45,11 @@ from neat.shm.doorbell cimport doorbell_ring
 from neat.shm.filter cimport FilterView
 from neat.shm.recorder cimport Recorder
 from neat.stack.engine cimport (
-    ConnInfo, ConnectWishes, StackConfig, stack_close, stack_conn_info, stack_connect, stack_create,
-    stack_destroy, stack_filter, stack_narrow_ports, stack_ports_in_use, stack_share_ports, stack_sock,
-    stack_use_counters,
+    ConnInfo, ConnectWishes, StackConfig, stack_adopt, stack_close, stack_conn_info, stack_connect,
+    stack_create, stack_destroy, stack_filter, stack_flows_said, stack_narrow_ports, stack_ports_in_use,
+    stack_share_ports, stack_sock, stack_use_counters,
 )
+from neat.stack.state cimport STATE_MAGIC, STATE_VERSION, StateHeader, WaitSlot
 
 cdef extern from "<errno.h>":
     const int EEXIST, EINVAL, ENOENT, ENOMEM
@@ -63,6 +64,20 @@ cdef int read_address(bytes packed, neat_addr* out) except -1:
         raise ValueError("not a struct neat_addr")
     memcpy(out, <const char*>packed, sizeof(neat_addr))
     return 0
+
+
+def ended_waits(int fd):
+    """The used part of the TIME-WAIT table in the state segment of a replica that has ended. It may be any
+    bytes: empty when they are none of this version."""
+    cdef bytes head = os.pread(fd, sizeof(StateHeader), 0)
+    if len(head) < <Py_ssize_t>sizeof(StateHeader):
+        return b""
+    header = <const StateHeader*><const char*>head
+    size = os.fstat(fd).st_size
+    if header.magic != STATE_MAGIC or header.version != STATE_VERSION or header.waits >= size:
+        return b""
+    used = min(header.waits_used, header.max_waits) * <uint64_t>sizeof(WaitSlot)
+    return os.pread(fd, min(used, size - header.waits), header.waits)
 
 
 cdef tuple show_address(const neat_addr* addr):
@@ -375,6 +390,22 @@ cdef class Core:
         memcpy(bits, <const char*>held, sizeof(bits))
         if stack_share_ports(self.p.stack, rank, count, bits) < 0:
             raise ValueError(f"no share of the ports: {rank} of {count}")
+
+    def adopt(self, bytes waits, uint32_t first, uint32_t most):
+        """Go on with TIME-WAITs of a replica that has ended (`ended_waits`), with up to `most` from the
+        `first` on. Where the rest begins; 0: that was all."""
+        cdef const char* table = waits
+        cdef uint32_t number = <uint32_t>(len(waits) // sizeof(WaitSlot))
+        if first >= number:
+            return 0
+        at = <const WaitSlot*>table + first
+        first += stack_adopt(self.p.stack, at, min(most, number - first), monotonic_ns())
+        return first if first < number else 0
+
+    @property
+    def flows_said(self):
+        """What the driver is to know of flows is in its ring, where a crash of ours leaves it."""
+        return bool(stack_flows_said(self.p.stack))
 
     def unbound(self):
         """bind_ids of connections that are over. `told` takes the first of them away."""

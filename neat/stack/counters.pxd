@@ -127,6 +127,7 @@ cpdef enum Counter:
     TCP_TIME_WAITS
     TCP_TIME_WAIT_RECYCLED          # the oldest made room
     TCP_TIME_WAIT_REUSED            # by a new SYN, of either side (RFC 6191)
+    TCP_TIME_WAITS_ADOPTED          # of a replica that left
     TCP_ICMP_SOFT
     TCP_ICMP_HARD
     TCP_ICMP_IGNORED                # does not quote a sequence number in flight
@@ -150,4 +151,5 @@ cpdef enum Counter:
     # gauges
     TCP_CONNECTIONS                 # slots in use
     TCP_TIME_WAITING
+    TCP_FIN_WAITING                 # of them, in FIN_WAIT_2
     COUNTER_COUNT

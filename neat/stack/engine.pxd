@@ -13,7 +13,7 @@ from neat.stack.config cimport (
     EV_WRITABLE, OFFLOAD_CSUM, OFFLOAD_TSO4, PART_IP, PART_TRANSPORT, PART_WHOLE, ConnectWishes, Event,
     Guess, Span, StackConfig,
 )
-from neat.stack.state cimport Suspect
+from neat.stack.state cimport Suspect, WaitSlot
 from neat.stack.types cimport Stack
 
 # state: memory of the state segment (zeroed at birth), at least stack_state_bytes(config). NULL: no memory,
@@ -140,6 +140,10 @@ cdef void stack_ports_in_use(Stack* stack, uint64_t* used) noexcept nogil
 cdef int stack_share_ports(
     Stack* stack, uint32_t rank, uint32_t replicas, const uint64_t* held
 ) noexcept nogil
+# Go on with the TIME-WAITs of a replica that has ended, from a copy of its table: see wait_adopt() in
+# tcp/timewait.pxd. How many were looked at: the rest when more has been transmitted.
+cdef uint32_t stack_adopt(Stack* stack, const WaitSlot* waits, uint32_t number, uint64_t now) noexcept nogil
+cdef bint stack_flows_said(Stack* stack) noexcept nogil     # all that the driver is to know was transmitted
 cdef int stack_udp_bind(
     Stack* stack, uint32_t app, uint32_t sock, const neat_addr* local, uint32_t flags
 ) noexcept nogil

@@ -24,8 +24,8 @@ from neat.stack.recover cimport has_past, recover
 from neat.stack.reply cimport reply_poll
 from neat.stack.state cimport (
     SHARE_WORDS, SLOT_ACCEPTED, SLOT_PASSIVE, SUSPECT_COMMAND, SUSPECT_FRAME, SUSPECT_NONE, SUSPECT_TIMER,
-    SUSPECT_TRANSMIT, ConnSlot, ListenerSlot, NeighbourSlot, StateHeader, Suspect, UdpSlot, state_attach,
-    state_bytes,
+    SUSPECT_TRANSMIT, ConnSlot, ListenerSlot, NeighbourSlot, StateHeader, Suspect, UdpSlot, WaitSlot,
+    state_attach, state_bytes,
 )
 from neat.stack.tcp.commands cimport tcp_close, tcp_command
 from neat.stack.tcp.connection cimport conn_ready, conn_release, put_address
@@ -39,7 +39,7 @@ from neat.stack.tcp.strikes cimport tcp_strike
 from neat.stack.tcp.synsent cimport connect_open
 from neat.stack.tcp.tables cimport tcp_create, tcp_destroy, tcp_detach
 from neat.stack.tcp.timers cimport tcp_expire, tcp_next_deadline
-from neat.stack.tcp.timewait cimport wait_expire, wait_next_deadline
+from neat.stack.tcp.timewait cimport wait_adopt, wait_expire, wait_next_deadline
 from neat.stack.tcp.types cimport NO_INDEX
 from neat.stack.types cimport CHANNELS, REPLY_SLOTS, FlowQueue, FlowRecord, Reply, Stack, count
 from neat.stack.udp cimport udp_bind, udp_command, udp_create, udp_destroy, udp_detach, udp_unbind
@@ -401,6 +401,18 @@ cdef int stack_share_ports(
     Stack* stack, uint32_t rank, uint32_t replicas, const uint64_t* held
 ) noexcept nogil:
     return ports_share(stack, rank, replicas, held)
+
+
+cdef uint32_t stack_adopt(Stack* stack, const WaitSlot* waits, uint32_t number, uint64_t now) noexcept nogil:
+    cdef uint32_t done = 0
+    stack.now = now
+    while done < number and wait_adopt(stack, &waits[done]):
+        done += 1
+    return done
+
+
+cdef bint stack_flows_said(Stack* stack) noexcept nogil:
+    return stack.flows.head == stack.flows.tail
 
 
 cdef int stack_udp_bind(

@@ -19,15 +19,16 @@ from neat.shm.atomic cimport exchange32, fetch_or32, fetch_or64, load64, store64
 from neat.shm.filter cimport FilterView
 from neat.shm.ring cimport MAX_RECORD
 from neat.stack.engine cimport (
-    PART_WHOLE, ConnInfo, ConnectWishes, Event, Stack, StackConfig, Suspect, stack_channel_attach,
-    stack_channel_detach, stack_channel_pending, stack_channel_users, stack_close, stack_conn_info,
-    stack_connect, stack_counters, stack_create, stack_destroy, stack_expire, stack_filter, stack_flow_lost,
-    stack_forward, stack_frame_arrives, stack_handed_up, stack_has_past, stack_listen, stack_narrow_ports,
-    stack_next_deadline, stack_own_frame_arrives, stack_poll_event, stack_poll_transmit, stack_poll_up,
-    stack_ports_in_use, stack_recover, stack_resume_position, stack_scan_channel, stack_set_backlog,
-    stack_set_defer, stack_share_ports, stack_state_bytes, stack_strike, stack_udp_bind, stack_udp_unbind,
-    stack_unlisten, stack_waiting_info,
+    PART_WHOLE, ConnInfo, ConnectWishes, Event, Stack, StackConfig, Suspect, stack_adopt,
+    stack_channel_attach, stack_channel_detach, stack_channel_pending, stack_channel_users, stack_close,
+    stack_conn_info, stack_connect, stack_counters, stack_create, stack_destroy, stack_expire, stack_filter,
+    stack_flow_lost, stack_forward, stack_frame_arrives, stack_handed_up, stack_has_past, stack_listen,
+    stack_narrow_ports, stack_next_deadline, stack_own_frame_arrives, stack_poll_event, stack_poll_transmit,
+    stack_poll_up, stack_ports_in_use, stack_recover, stack_resume_position, stack_scan_channel,
+    stack_set_backlog, stack_set_defer, stack_share_ports, stack_state_bytes, stack_strike, stack_udp_bind,
+    stack_udp_unbind, stack_unlisten, stack_waiting_info,
 )
+from neat.stack.state cimport StateHeader, WaitSlot
 from neat.wire.headers cimport htonl
 from neat.wire.vnet cimport VNET_BYTES, VNET_F_DATA_VALID, VnetHeader
 
@@ -381,6 +382,12 @@ cdef class Lab:
             out.append((info.state, _pair(&info.local), _pair(&info.remote)))
             at = stack_waiting_info(self.stack, at, &info)
         return out
+
+    def adopt(self, Lab other):
+        """Go on with the TIME-WAITs of another engine. How many entries of its table were looked at."""
+        cdef StateHeader* header = <StateHeader*>&other._state_view[0]
+        waits = <WaitSlot*>&other._state_view[header.waits]
+        return stack_adopt(self.stack, waits, header.waits_used, self.now)
 
     def counters(self):
         """The counters that are not zero, by name."""

@@ -68,6 +68,8 @@ class Component:
     absent_at: float | None = None  # from when on a replica that is not back gets no new flows
     wanted: bool = False  # its end was asked for: not a crash
     failed_starts: int = 0  # deaths before it was ever ready
+    # leaving, and only TIME-WAITs left: once it is down another replica goes on with them
+    handing: bool = False
     leaving: bool = False  # a replica that gets nothing new, and ends with the last connection that it has
 
     def __post_init__(self) -> None:
@@ -118,12 +120,12 @@ class Component:
         except ProcessLookupError:
             return  # it died just now: the selector will say so
 
-    def tell(self, message: dict[str, Any]) -> bool:
+    def tell(self, message: dict[str, Any], *fds: int) -> bool:
         """Send it a message over ctl; False when it does not take it."""
         if self.ctl is None:
             return False
         try:
-            self.ctl.send(json.dumps(message).encode())
+            socket.send_fds(self.ctl, [json.dumps(message).encode()], fds)
         except OSError:
             return False
         return True

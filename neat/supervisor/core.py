@@ -72,6 +72,7 @@ class Supervisor:
             on_change=self._announce,
             on_rows=self.questions.answered,
             on_parted=lambda replica: self.scaling.parted(replica),
+            on_adopted=lambda heir, message: self.scaling.handover.adopted(heir, message),
         )
         self.scaling = Scaling(boot.config, self.keeper, self.events)
         fds = self.inventory.fds

@@ -55,10 +55,12 @@ class Keeper:
         on_change: Callable[[], None],
         on_rows: Callable[[Component, dict[str, Any]], None],
         on_parted: Callable[[Component], None],
+        on_adopted: Callable[[Component, dict[str, Any]], None],
     ) -> None:
         """`boot`: the supervisor's own. `on_change`: a component got ready, or died, or could not be started.
         `on_rows`: it said something that has `rows` (neat/supervisor/questions.py). `on_parted`: a replica
-        that was leaving is gone, and no component any more."""
+        that was leaving is gone, and no component any more. `on_adopted`: one has taken over what another
+        had (neat/supervisor/handover.py)."""
         self.boot = boot
         self.components = components
         self.inventory = inventory
@@ -68,6 +70,7 @@ class Keeper:
         self.on_change = on_change
         self.on_rows = on_rows
         self.on_parted = on_parted
+        self.on_adopted = on_adopted
         self.env = process.environment()
         fds, config = inventory.fds, boot.config
         self.board = BoardReader(fds["board"])
@@ -124,6 +127,8 @@ class Keeper:
         """It was leaving, and is not any more."""
         for part in self._whole(replica):
             part.leaving = False
+        if replica.handing and replica.phase is Phase.DOWN:
+            replica.start_at = time.monotonic()
         self._serve(replica)
 
     def leave(self, replica: Component) -> None:
@@ -143,6 +148,19 @@ class Keeper:
         """It has nothing left: end it, and its state, however it dies."""
         replica.state_fault = "it had nothing left"
         self._stop(replica, stay=False)
+
+    def hand_over(self, replica: Component) -> None:
+        """End it, but not its state: that is for another one, which is to say `inherited`."""
+        replica.handing = True
+        self._stop(replica)
+
+    def inherited(self, replica: Component) -> None:
+        """It is down, and others have what it had."""
+        self._give_up(replica)
+        self._part_with(replica)
+
+    def _give_up(self, component: Component) -> None:
+        self.states.give_up(component, self.slots.void, {other.pid for other in self.components.values()})
 
     def _void_and_part(self, replica: Component) -> None:
         self.slots.void(replica)
@@ -239,7 +257,7 @@ class Keeper:
         now = time.monotonic()
         component.start_at = None
         component.kill_reason, component.kill_own = "", False
-        component.wanted = False
+        component.wanted = component.handing = False
         component.incarnation = self.events.next_incarnation(component.name, component.incarnation)
         if component.slot is not None and not component.state:
             self.events.save()  # no second state may have its number
@@ -319,6 +337,8 @@ class Keeper:
             return
         if message.get("event") == "ready" and component.phase is Phase.STARTING:
             self._on_ready(component, message.get("connections"))
+        elif message.get("event") == "adopted":
+            self.on_adopted(component, message)
         elif "rows" in message:
             self.on_rows(component, message)
         else:
@@ -383,8 +403,7 @@ class Keeper:
         component.blame = component.blame or death.own
         fault = self.states.fault(component, death)
         if fault:
-            pids = {other.pid for other in self.components.values()}
-            self.states.give_up(component, self.slots.void, pids)
+            self._give_up(component)
             if fault == BROKEN_LINK:
                 self._renew_link(component)
             if self._may_part(component):
@@ -392,6 +411,8 @@ class Keeper:
                     self._note_death(component, death, fault, 0.0)
                 self._part_with(component)
                 return
+        elif component.handing and death.wanted:
+            return  # its state is at rest, for another
         else:
             component.absent_at = now + ABSENT_S
         delay = component.policy.died(now) if death.own else 0.0

@@ -2,8 +2,9 @@
 
 One more gets its sockets and its share of the ports before it gets packets, and new flows from then on; flows
 that are there stay where they are. One less is lazy: it is *leaving*, gets nothing new, serves what it has,
-and ends with the last of that. Which slots have a replica, which of them stay, and who decides, is in the
-supervisor's journal before anything is done about it: a successor goes on.
+and ends with the last of that; when that is only TIME-WAITs, one that stays goes on with them. Which slots
+have a replica, which of them stay, and who decides, is in the supervisor's journal before anything is done
+about it: a successor goes on.
 """
 
 import time
@@ -15,6 +16,7 @@ from neat.supervisor import device
 from neat.supervisor.autoscale import Autoscale, Meter, Sample
 from neat.supervisor.component import Component, Phase, replicas_in
 from neat.supervisor.events import EventLog
+from neat.supervisor.handover import Handover
 from neat.supervisor.keeper import Keeper
 
 # So long an application may use a replica that it could know to be leaving (FRESH_NS in registration.c), and
@@ -40,6 +42,7 @@ class Scaling:
         self.most = SLOTS // 2 if config.has_parts else SLOTS
         self.keeper = keeper
         self.events = events
+        self.handover = Handover(keeper, events)
         self.board = keeper.board
         self.links = keeper.lookout.links
         self.left_at: dict[str, float] = {}  # when a replica was first seen leaving
@@ -109,16 +112,21 @@ class Scaling:
         for replica in self.replicas():
             if replica.leaving and replica.phase is Phase.RUNNING:
                 self._look_at_leaving(replica, now)
+        self.handover.turn()
         if self.auto and now >= self.look_at and not self.keeper.ending:
             self.look_at = now + LOOK_S
             self._look_at_load(now)
 
     def _look_at_leaving(self, replica: Component, now: float) -> None:
         since = self.left_at.setdefault(replica.name, now)
-        if any(self.left(replica).values()) or now - since < LINGER_S:
+        left = self.left(replica)
+        waits = left["tcp_time_waiting"] if self.handover.possible(replica) else 0
+        if sum(left.values()) > waits or now - since < LINGER_S:
             self.drained.discard(replica.name)
         elif replica.name not in self.drained:
             self.drained.add(replica.name)  # what was on its way has until the next look
+        elif waits:
+            self.handover.begin(replica)
         else:
             self.keeper.part(replica)
 

@@ -49,6 +49,12 @@ class Slots:
         if replica.slot is not None:
             self._tell("replica_down", replica)
 
+    def disown(self, replica: Component) -> None:
+        """Its flows are nobody's, and it gets no new ones."""
+        if replica.packets_to is not None:
+            self.steering.bump_epoch(replica.packets_to)
+            ring_doorbell(self.driver_bell)
+
     def gone(self, replica: Component) -> None:
         """Nobody will be there again, or somebody else altogether. It was void before."""
         if replica.packets_to is not None:

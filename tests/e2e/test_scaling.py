@@ -130,7 +130,7 @@ CONNECTS = """
 import neat.socket as socket, sys
 used = set()
 for line in sys.stdin:
-    kept = []
+    kept, sock = [], None  # those of the line before are closed
     for _ in range(int(line)):
         sock = socket.create_connection(("10.77.0.1", 93), timeout=10)
         assert sock.getsockname()[1] not in used or line == "0\\n", "a port twice"
@@ -167,6 +167,53 @@ def test_programs_that_connect_notice_nothing(datapath, talking):
                 assert connect(30) == 30 * i  # other ports each time: TIME-WAITs are where they were
         finally:
             end(answering)
+
+
+@contextlib.contextmanager
+def left_behind(talking, **settings):
+    """A stack whose programs have closed connections: (stack, how to make more)."""
+    with running_stack(**settings) as stack:
+        answering = subprocess.Popen(
+            stack.peer_command(sys.executable, "-c", ANSWERS), env=stack.env, stdout=subprocess.PIPE
+        )
+        try:
+            answering.stdout.readline()
+            yield stack, talking([sys.executable], CONNECTS, stack.env | {"NEAT_STACK": stack.name})
+        finally:
+            end(answering)
+
+
+def counted(stack, name):
+    """Slot -> this counter of its replica."""
+    return {row["slot"]: row["counters"].get(name, 0) for row in stack.status()["replicas"]}
+
+
+@pytest.mark.parametrize("victim", [None, "replica0", "replica1", "supervisor", "syscall", "driver"])
+def test_nobody_waits_for_time_waits(datapath, talking, victim):
+    """They last for a minute each, and are handed to one that stays."""
+    with left_behind(talking, datapath=datapath, replicas=1) as (stack, connect):
+        scale(stack, 3)
+        assert connect(COUNT) == COUNT
+        assert connect(0) == COUNT
+        wait_for(
+            lambda: (
+                sum(counted(stack, "tcp_time_waiting").values()) == COUNT
+                and not any(counted(stack, "tcp_fin_waiting").values())
+            ),
+            30,
+            "TIME-WAITs",
+        )
+        assert all(counted(stack, "tcp_time_waiting").values())
+        scale(stack, 1)
+        if victim is not None:
+            stack.neat("kill", victim, check=False)  # it may have left by now
+        await_left(stack, 0)
+        wait_for(lambda: counted(stack, "tcp_time_waiting") == {0: COUNT}, 30, "all of them at one replica")
+        what = [event["what"] for event in stack.status()["events"]]
+        assert victim == "replica1" or what.count("has handed over its TIME-WAITs") == 2
+        wait_for(lambda: stack.status()["replicas"][0]["driver"]["flows"] >= COUNT, 30, "their flows there")
+        assert connect(30) == COUNT + 30  # from other ports
+        assert stack.status()["driver"]["counters"].get("flow_foreign", 0) == 0
 
 
 ECHO = """

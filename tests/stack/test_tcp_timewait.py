@@ -6,7 +6,7 @@ from neat.stack.tcp.state import TcpState
 
 from .harness.conn import LISTENER_SOCK, Conn
 from .harness.frames import ACK, RST
-from .harness.host import RECORD_FLOW_DELETE
+from .harness.host import RECORD_FLOW_ADD, RECORD_FLOW_DELETE, RECORD_FLOW_FADES, Host
 from .harness.notation import parse
 
 OPTIONS = "mss 1460,TS val 100 ecr 0"
@@ -119,3 +119,82 @@ def test_a_rst_with_an_old_timestamp_counts(conn):
     time_wait(conn, OPTIONS)
     conn.run("+0 < R 2:2(0) <nop,nop,TS val 1 ecr 0>")
     assert conn.state == TcpState.FREE
+
+
+def heir_of(conn: Conn, **settings) -> Host:
+    """Another replica's engine, at the same time."""
+    heir = Host(**settings)
+    heir.lab.now = conn.lab.now
+    heir.turn()
+    heir.flows.clear()
+    return heir
+
+
+def test_another_engine_goes_on_with_a_time_wait(conn):
+    time_wait(conn, OPTIONS)
+    heir = heir_of(conn)
+    assert heir.lab.adopt(conn.lab) == 1
+    heir.turn()
+    assert heir.lab.waiting() == conn.lab.waiting()
+    assert [kind for kind, _ in heir.flows] == [RECORD_FLOW_ADD, RECORD_FLOW_FADES]
+    there = Conn(conn.irs, host=heir, port=conn.port)
+    there.iss, there.last_tsval = conn.iss, conn.last_tsval
+    there.run("+1 < F. 1:1(0) ack 2 <nop,nop,TS val 201 ecr last>\n+0 > . 2:2(0) ack 2")
+    heir.run_for(59)
+    assert len(heir.lab.waiting()) == 1  # a whole 2 MSL from then on
+    heir.run_for(2)
+    assert heir.lab.waiting() == []
+    assert heir.flows[-1][0] == RECORD_FLOW_DELETE
+    assert heir.lab.counters().get("TCP_TIME_WAITING", 0) == 0
+
+
+def test_what_is_adopted_twice_is_said_twice_and_there_once(conn):
+    """The first heir, or his word for it, died in between."""
+    time_wait(conn)
+    heir = heir_of(conn)
+    for _ in range(2):
+        assert heir.lab.adopt(conn.lab) == 1
+    heir.turn()
+    assert len(heir.lab.waiting()) == 1
+    assert heir.lab.counters()["TCP_TIME_WAITS_ADOPTED"] == 1
+    assert [kind for kind, _ in heir.flows] == [RECORD_FLOW_ADD, RECORD_FLOW_FADES] * 2
+    heir.lab.crash()
+    heir.turn()
+    assert len(heir.lab.waiting()) == 1
+
+
+def test_an_entry_that_makes_no_sense_is_not_adopted(conn):
+    """FIN-WAIT-2, nonsense, and what an heir of another address cannot have."""
+    conn.established()
+    conn.close()
+    conn.run("+0 > F. 1:1(0) ack 1\n+0 < . 1:1(0) ack 2")
+    assert conn.counters["TCP_FIN_WAITING"] == 1
+    heir = heir_of(conn)
+    assert heir.lab.adopt(conn.lab) == 1
+    conn.run("+0 < F. 1:1(0) ack 2\n+0 > . 2:2(0) ack 2")
+    assert conn.counters.get("TCP_FIN_WAITING", 0) == 0
+    other = heir_of(conn, address="10.77.0.3")
+    assert other.lab.adopt(conn.lab) == 1
+    for engine in (heir, other):
+        engine.turn()
+        assert engine.lab.waiting() == [] and engine.flows == []
+
+
+def test_who_has_no_room_for_more_adopts_in_parts(conn):
+    """The oldest make room, and the driver hears of all that are there."""
+    conn.listen()
+    for n in range(20):
+        one = Conn(5000, host=conn.host, port=43_000 + n)
+        one.run("""
+          +0 < S 0:0(0) win 65535 <mss 1460>
+          +0 > S. 0:0(0) ack 1 <...>
+          +0 < . 1:1(0) ack 1 win 65535
+        """)
+        one.accept()
+        one.close()
+        one.run("+0 > F. 1:1(0) ack 1\n+0 < F. 1:1(0) ack 2\n+0 > . 2:2(0) ack 2")
+    heir = heir_of(conn, max_connections=2)
+    assert heir.lab.adopt(conn.lab) == 20
+    heir.turn()
+    assert len(heir.lab.waiting()) == 8
+    assert heir.lab.counters()["TCP_TIME_WAIT_RECYCLED"] == 12

@@ -5,6 +5,7 @@ FIFO; when the table is full the oldest makes room."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from neat.stack.packet cimport Packet
+from neat.stack.state cimport WaitSlot
 from neat.stack.tcp.segment cimport Segment
 from neat.stack.tcp.types cimport Tcb
 from neat.stack.types cimport Stack
@@ -21,5 +22,9 @@ cdef bint wait_gives_way(Stack* stack, uint32_t index) noexcept nogil
 cdef void wait_replace(Stack* stack, uint32_t index) noexcept nogil
 # Go on with the entries that a predecessor left. -ENOMEM.
 cdef int wait_recover(Stack* stack) noexcept nogil
+# Go on with an entry of another replica's table, for a whole 2 MSL; it may be any bytes, and is left out when
+# it makes no sense, or a connection has its key. One that is here already is said to the driver again. False:
+# come again when more has been transmitted.
+cdef bint wait_adopt(Stack* stack, const WaitSlot* other) noexcept nogil
 cdef void wait_expire(Stack* stack) noexcept nogil
 cdef uint64_t wait_next_deadline(Stack* stack) noexcept nogil

@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, qsort
 from libc.string cimport memset
 from neat.shm.atomic cimport store32
-from neat.shm.ring cimport RECORD_FLOW_DELETE, RECORD_FLOW_FADES
+from neat.shm.ring cimport RECORD_FLOW_ADD, RECORD_FLOW_DELETE, RECORD_FLOW_FADES
 from neat.stack.counters cimport Counter
 from neat.stack.packet cimport Packet
 from neat.stack.state cimport SLOT_TIMESTAMPS, ConnSlot, WaitSlot
@@ -18,7 +18,7 @@ from neat.stack.tcp.respond cimport respond_rst, respond_wait_ack
 from neat.stack.tcp.segment cimport MAX_WSCALE, Segment
 from neat.stack.tcp.state cimport TcpState
 from neat.stack.tcp.types cimport (
-    MILLISECOND, NEVER, NO_INDEX, PAWS_IDLE_S, SECOND, Tcb, TcpPrivate, WaitLink,
+    MILLISECOND, NEVER, NO_INDEX, PAWS_IDLE_S, SECOND, TW_BIT, Tcb, TcpPrivate, WaitLink,
 )
 from neat.stack.types cimport Stack, count, count_add
 from neat.wire.headers cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN
@@ -74,6 +74,7 @@ cdef void unlink(TcpPrivate* tcp, uint32_t index) noexcept nogil:
 cdef void remove(Stack* stack, uint32_t index, bint flow_ends) noexcept nogil:
     cdef TcpPrivate* tcp = &stack.tcp
     cdef WaitSlot* wait = &tcp.waits[index]
+    cdef uint32_t was = wait.state
     store32(&wait.state, TcpState.FREE)
     lookup_remove_wait(tcp, wait, index)
     unlink(tcp, index)
@@ -82,6 +83,8 @@ cdef void remove(Stack* stack, uint32_t index, bint flow_ends) noexcept nogil:
     tcp.wait_links[index].next = tcp.wait_free
     tcp.wait_free = index
     count_add(stack, Counter.TCP_TIME_WAITING, -1)
+    if was == TcpState.FIN_WAIT_2:
+        count_add(stack, Counter.TCP_FIN_WAITING, -1)
 
 
 cdef uint32_t take(Stack* stack) noexcept nogil:
@@ -122,6 +125,8 @@ cdef void wait_enter(Stack* stack, Tcb* tcb, uint32_t state, bint ack) noexcept 
     count(stack, Counter.TCP_TIME_WAITS)
     if state == TcpState.TIME_WAIT:
         flow_record(stack, &wait.key, RECORD_FLOW_FADES)
+    else:
+        count_add(stack, Counter.TCP_FIN_WAITING, 1)
     if ack:
         respond_wait_ack(stack, wait)
     conn_over(stack, tcb, 0, True)
@@ -194,6 +199,7 @@ cdef bint wait_input(Stack* stack, uint32_t index, Packet* packet, Segment* seg)
         if wait.state == TcpState.FIN_WAIT_2:
             # Not where the FIN is counted: a predecessor may have come no further than that.
             store32(&wait.state, TcpState.TIME_WAIT)
+            count_add(stack, Counter.TCP_FIN_WAITING, -1)
             flow_record(stack, &wait.key, RECORD_FLOW_FADES)
         # RFC 9293 §3.10.7.4: "Acknowledge it, and restart the 2 MSL timeout."
         if seg.has_ts and wait.timestamps:
@@ -258,6 +264,7 @@ cdef int wait_recover(Stack* stack) noexcept nogil:
         wait = &tcp.waits[i]
         if wait.state != TcpState.FREE and is_sound(stack, wait):
             lookup_insert_wait(tcp, wait, i)
+            count_add(stack, Counter.TCP_FIN_WAITING, 1 if wait.state == TcpState.FIN_WAIT_2 else 0)
             # The setting may have changed.
             wait.deadline = min(wait.deadline, stack.now + stack.config.time_wait_ms * MILLISECOND)
             due[n].deadline = wait.deadline
@@ -279,6 +286,35 @@ cdef int wait_recover(Stack* stack) noexcept nogil:
     free(due)
     count_add(stack, Counter.TCP_TIME_WAITING, n)
     return 0
+
+
+cdef bint wait_adopt(Stack* stack, const WaitSlot* other) noexcept nogil:
+    """The flow is added and fades: as if it had been opened and ended here."""
+    cdef TcpPrivate* tcp = &stack.tcp
+    cdef WaitSlot its = other[0]
+    cdef WaitSlot* wait
+    cdef uint32_t index
+    if stack.flows.tail - stack.flows.head + 3 > stack.flows.capacity:
+        return False
+    if its.state != TcpState.TIME_WAIT or not key_is_sound(stack, &its.key) or its.rcv_wscale > MAX_WSCALE:
+        return True
+    cdef uint32_t there = lookup(tcp, &its.key)
+    if there != NO_INDEX and there & TW_BIT == 0:
+        return True
+    if there == NO_INDEX:
+        index = take(stack)
+        wait = &tcp.waits[index]
+        wait[0] = its
+        wait.state = TcpState.FREE
+        wait.answer_after = 0
+        lookup_insert_wait(tcp, wait, index)
+        append(stack, index)
+        store32(&wait.state, TcpState.TIME_WAIT)
+        count_add(stack, Counter.TCP_TIME_WAITING, 1)
+        count(stack, Counter.TCP_TIME_WAITS_ADOPTED)
+    flow_record(stack, &its.key, RECORD_FLOW_ADD)
+    flow_record(stack, &its.key, RECORD_FLOW_FADES)
+    return True
 
 
 cdef void wait_expire(Stack* stack) noexcept nogil:
