@@ -56,6 +56,9 @@ class Apart:
         for lab, first_slot in ((self.tcp, 0), (self.udp, FIRST_UDP), (self.ip, SLOTS)):
             lab.use_filter(filter_fd, track_fd, first_slot)
 
+    def adopt(self, other: Apart) -> int:
+        return self.tcp.adopt(other.tcp)
+
     # From the wire
 
     def arrive(self, frame: bytes, **vnet: int) -> None:
